@@ -1,0 +1,128 @@
+"""Codes: grids of discrete latents, the one type that crosses rooms.
+
+Binary, FSQ, single-index and residual codes are all digits with a radix; packing turns them into bytes for disk and memory maps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def digit_dtype(radix: tuple[int, ...]) -> torch.dtype:
+    """The smallest integer type that holds every digit below `radix`."""
+    largest = max(radix) - 1
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        if largest <= torch.iinfo(dtype).max:
+            return dtype
+    return torch.int64
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A grid of discrete latents: every place holds k digits, digit i in [0, radix[i]).
+
+    radix (2,)*24 is a 24-bit binary code, (16384,) a codebook index, (8, 5, 5, 5) an FSQ code, (1024,)*8 a residual code.
+
+    Raises ValueError where `digits` are not integers, do not end in k = len(radix), or where a radix is below 2.
+    Digits are not compared with the radix on every construction, since that would wait for the device: see `check`.
+    """
+
+    digits: Tensor  # (batch, *grid, k), the smallest integer type that holds the radix
+    radix: tuple[int, ...]  # (k,)
+
+    def __post_init__(self):
+        if self.digits.is_floating_point() or self.digits.is_complex():
+            raise ValueError(f"digits: got {self.digits.dtype}; codes are integers or booleans")
+        if self.digits.ndim < 2 or self.digits.shape[-1] != len(self.radix):
+            raise ValueError(f"digits: shape {tuple(self.digits.shape)} does not end in the {len(self.radix)} digits of the radix")
+        if min(self.radix) < 2:
+            raise ValueError(f"radix: got {self.radix}; every digit needs at least two values")
+        dtype = digit_dtype(self.radix)
+        if self.digits.dtype != dtype:
+            object.__setattr__(self, "digits", self.digits.to(dtype))
+
+    def __len__(self) -> int:
+        return self.digits.shape[0]
+
+    def __getitem__(self, item) -> Codes:
+        """The codes of some images; an integer keeps the batch axis."""
+        item = slice(item, item + 1 or None) if isinstance(item, int) else item
+        return Codes(self.digits[item], self.radix)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Places along each axis, such as (16, 16)."""
+        return tuple(self.digits.shape[1:-1])
+
+    @property
+    def places(self) -> int:
+        """The number of places in one image."""
+        return math.prod(self.grid)
+
+    @property
+    def bits_per_image(self) -> float:
+        """Bits that one image takes when each digit is coded uniformly."""
+        return self.places * sum(math.log2(r) for r in self.radix)
+
+    def flat(self) -> Tensor:
+        """Digits with the grid in raster order, (batch, places, k)."""
+        return self.digits.flatten(1, -2) if self.digits.ndim > 3 else self.digits.view(len(self), self.places, len(self.radix))
+
+    def to(self, device) -> Codes:
+        """The same codes on `device`."""
+        return Codes(self.digits.to(device), self.radix)
+
+    def check(self) -> Codes:
+        """Self, or a ValueError that names the first digit outside its radix."""
+        limit = torch.tensor(self.radix, device=self.digits.device)
+        wrong = ((self.digits.long() < 0) | (self.digits.long() >= limit)).nonzero()
+        if len(wrong):
+            at = tuple(wrong[0].tolist())
+            raise ValueError(f"digits: {int(self.digits[at])} at {at} is outside [0, {self.radix[at[-1]]})")
+        return self
+
+    def pack(self) -> np.ndarray:
+        """Bytes of each image, (batch, ceil(bits/8)) uint8: digits in raster order, most significant bit first.
+
+        A digit takes ceil(log2(radix)) bits; 256 places of 24 bits are 768 bytes.
+        """
+        widths = digit_widths(self.radix)
+        shift = torch.tensor([s for w in widths for s in range(w - 1, -1, -1)])
+        of = torch.tensor([i for i, w in enumerate(widths) for _ in range(w)])
+        bits = (self.flat().cpu().to(torch.int64)[..., of] >> shift) & 1
+        return np.packbits(bits.flatten(1).to(torch.uint8).numpy(), axis=1)
+
+    @staticmethod
+    def unpack(packed: np.ndarray, grid: tuple[int, ...], radix: tuple[int, ...]) -> Codes:
+        """The inverse of `pack`. Raises ValueError where the bytes do not fit the grid and radix."""
+        widths = digit_widths(radix)
+        count = math.prod(grid) * sum(widths)
+        if packed.ndim != 2 or packed.dtype != np.uint8 or packed.shape[1] != (count + 7) // 8:
+            raise ValueError(
+                f"packed: got {packed.dtype} {packed.shape}; {count} bits an image need uint8 (batch, {(count + 7) // 8})"
+            )
+        bits = np.unpackbits(packed, axis=1, count=count).reshape(len(packed), -1, sum(widths))
+        if all(w == 1 for w in widths):
+            digits = torch.from_numpy(bits)
+        else:
+            ends = np.cumsum(widths)
+            digits = torch.stack([_join(torch.from_numpy(bits[..., e - w : e])) for e, w in zip(ends, widths, strict=True)], -1)
+        return Codes(digits.view(len(packed), *grid, len(radix)), tuple(radix))
+
+
+def digit_widths(radix: tuple[int, ...]) -> list[int]:
+    """Bits that each digit takes when packed."""
+    return [(r - 1).bit_length() for r in radix]
+
+
+def _join(bits: Tensor) -> Tensor:
+    """Most significant bit first -> integers."""
+    value = torch.zeros(bits.shape[:-1], dtype=torch.int64)
+    for i in range(bits.shape[-1]):
+        value = value * 2 + bits[..., i]
+    return value

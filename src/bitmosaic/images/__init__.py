@@ -1,0 +1,15 @@
+"""Pixels in and out: folders, arrays, Fashion-MNIST, crops, batches, grids, files."""
+
+from .base import ArrayImages, ImageSet
+from .batches import Batch, Batches, epoch_order, in_order
+from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
+from .folder import Folder, scan
+from .idx import read_idx
+from .read import UnreadableImage, centre_crop, flatten, read_image
+from .write import animation, grid, save, sheet, to_pil, to_uint8
+
+__all__ = [
+    "FASHION_CLASSES", "ArrayImages", "Batch", "Batches", "Folder", "ImageSet", "UnreadableImage", "animation",
+    "centre_crop", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "in_order", "read_idx",
+    "read_image", "save", "scan", "sheet", "to_pil", "to_uint8",
+]

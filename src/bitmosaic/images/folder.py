@@ -1,0 +1,146 @@
+"""A folder of pictures, of any sizes and formats; each sub-folder is a class."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .base import ImageSet
+from .read import Size, UnreadableImage, as_size, check_channels, read_image
+
+_NO_DECODER = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow names but cannot decode by itself
+
+
+class Folder(ImageSet):
+    """The pictures below a folder, centre-cropped to one size.
+
+    path: with images in sub-folders, each sub-folder is a class; with images in the folder itself there are no classes.
+    size: a side or (height, width). Decoded images stay in memory up to cache_bytes, so that later epochs are fast.
+    ValueError if there is no such folder, if it holds no images, or if a class has no readable one.
+    """
+
+    def __init__(self, path: str | os.PathLike, size: Size, channels: int = 3, cache_bytes: int = 2**30):
+        self.size, self.channels = as_size(size), check_channels(channels)
+        self.path = Path(path).expanduser()
+        self.files, self.labels, self.class_names = scan(self.path)
+        self.unreadable = {}
+        self._kept: dict[int, Tensor] = {}
+        self._room = cache_bytes // (self.channels * self.size[0] * self.size[1])
+        self._check_readable()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Tensor | None:
+        file = str(self.files[index])
+        if file in self.unreadable:
+            return None
+        if index in self._kept:
+            return self._kept[index]
+        try:
+            image = read_image(file, self.size, self.channels)
+        except UnreadableImage as error:
+            self.unreadable[file] = error.reason
+            return None
+        if len(self._kept) < self._room:
+            self._kept[index] = image
+        return image
+
+    def fingerprint(self) -> str:
+        """Over the relative paths, file sizes and times, the image size and channels; the pictures are not read."""
+        digest = hashlib.sha256(repr((self.size, self.channels, self.class_names)).encode())
+        for file in self.files:
+            digest.update(os.fsencode(file.relative_to(self.path).as_posix()) + b"\0")
+            try:
+                found = file.stat()
+                digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(b"missing\n")
+        return digest.hexdigest()
+
+    def _check_readable(self) -> None:
+        """Reads until there is one readable image, for each class where there are classes."""
+        labels = [0] * len(self) if self.labels is None else self.labels.tolist()
+        wanted = dict.fromkeys(labels)
+        for index, label in enumerate(labels):
+            if label in wanted and self.image(index) is not None:
+                del wanted[label]
+        for label in wanted:
+            tried = [str(file) for file, of in zip(self.files, labels, strict=True) if of == label]
+            where = f"class {self.class_names[label]!r} of {self.path}" if self.class_names else str(self.path)
+            raise ValueError(
+                f"path: {where} has no readable image among {len(tried)}, the first is {tried[0]} "
+                f"({self.unreadable[tried[0]]}); put in one that can be opened, or take the folder away"
+            )
+
+
+def scan(path: str | os.PathLike) -> tuple[tuple[Path, ...], Tensor | None, tuple[str, ...]]:
+    """Finds the images below a folder: (files sorted by name, labels (n,) int64 or None, class names).
+
+    A class is a sub-folder directly in path, with its images at any depth. Names that begin with a dot and files whose
+    ending is of no picture format are passed over. A linked folder is entered once in each class.
+    ValueError says what the folder lacks.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise ValueError(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class")
+    loose, folders = _list(root)
+    classes = {folder.name: _images_below(folder, root) for folder in folders}
+    if loose and any(classes.values()):
+        first = next(name for name, files in classes.items() if files)
+        raise ValueError(
+            f"path: {root} holds images itself ({loose[0].name}) and in sub-folders ({first}); "
+            "move its own images into a sub-folder to have classes, or the sub-folders away to have none"
+        )
+    if loose:
+        return tuple(loose), None, ()
+    if not any(classes.values()):
+        what = "holds no images" if os.listdir(root) else "is empty"
+        raise ValueError(f"path: {root} {what}; put in files such as .png or .jpg")
+    for name, files in classes.items():
+        if not files:
+            raise ValueError(f"path: class {name!r} of {root} has no image; put one in, or take the sub-folder away")
+    files = tuple(file for found in classes.values() for file in found)
+    labels = torch.tensor([label for label, found in enumerate(classes.values()) for _ in found])
+    return files, labels, tuple(classes)
+
+
+def _images_below(folder: Path, root: Path) -> list[Path]:
+    """Images at any depth; each real folder is entered once and the root never, so links cannot lead in circles."""
+    entered, found, waiting = {_identity(root)}, [], [folder]
+    while waiting:
+        here = waiting.pop()
+        if _identity(here) in entered:
+            continue
+        entered.add(_identity(here))
+        files, folders = _list(here)
+        found += files
+        waiting += reversed(folders)
+    return sorted(found, key=lambda file: file.parts)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _list(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images and the sub-folders directly in a folder, by name."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise ValueError(f"path: cannot list {folder} ({error.strerror}); make it readable, or take it away") from error
+    endings = _endings()
+    paths = [folder / name for name in names]
+    folders = [path for path in paths if os.path.isdir(path)]
+    return [path for path in paths if path.suffix.lower() in endings and not os.path.isdir(path)], folders
+
+
+def _endings() -> set[str]:
+    """The file endings of the formats that Pillow reads (MPO is read as JPEG)."""
+    known = Image.registered_extensions().items()
+    return {ending for ending, name in known if (name in Image.OPEN or name == "MPO") and name not in _NO_DECODER}

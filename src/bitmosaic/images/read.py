@@ -1,0 +1,182 @@
+"""One picture of any kind becomes a uint8 tensor.
+
+Resizing follows ADM (Dhariwal and Nichol, arXiv 2105.05233), as BiGR's does. We differ in taking non-square sizes too.
+Colour profiles are not applied.
+"""
+
+import contextlib
+import os
+import threading
+import warnings
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+Size = int | tuple[int, int]
+
+_WARNINGS = threading.Lock()  # warnings.catch_warnings changes the whole process, so one thread at a time
+
+
+class UnreadableImage(ValueError):
+    """A file that is no picture we can read; `name` says which, `reason` says why."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"image: cannot read {self.name}: {self.reason}"
+
+
+def as_size(size: Size) -> tuple[int, int]:
+    """(height, width) from one side or from both. ValueError if a side is not a whole number of at least 1."""
+    sides = tuple(size) if isinstance(size, (tuple, list, torch.Size)) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
+        raise ValueError(f"size: got {size!r}; give a side in pixels such as 256, or (height, width)")
+    return sides
+
+
+def check_channels(channels: int) -> int:
+    """ValueError unless channels is 1 (grey) or 3 (RGB)."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels: got {channels!r}; give 1 for grey or 3 for RGB")
+    return channels
+
+
+def read_image(image, size: Size | None = None, channels: int = 3) -> Tensor:
+    """Reads one picture upright, on white where it is transparent, scaled and cropped to size.
+
+    image: a path; the bytes of a file; a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W). Arrays
+    and tensors are uint8 in [0, 255] or float in [0, 1]. size: a side or (height, width), see `centre_crop`; None keeps
+    the picture's own size.
+    Returns uint8 in [0, 255]: (channels, height, width).
+    UnreadableImage (a ValueError) for a file that cannot be read, ValueError for an array of another kind.
+    """
+    check_channels(channels)
+    size = None if size is None else as_size(size)
+    picture = _to_picture(image)
+    mode = "L" if channels == 1 else "RGB"
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    pixels = torch.from_numpy(np.array(picture if size is None else centre_crop(picture, size)))
+    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def centre_crop(image: Image.Image, size: Size) -> Image.Image:
+    """ADM's crop: halve by a box filter while twice the size fits, scale by bicubic to cover the size, keep the centre.
+
+    image: any mode; size: a side or (height, width). Returns an image of exactly that size in mode L or RGB.
+    The picture is cropped and scaled in one step, so a very long one does not grow very large in between.
+    """
+    height, width = as_size(size)
+    image = flatten(image)
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = max(height / image.height, width / image.width)
+    full_height, full_width = max(height, round(scale * image.height)), max(width, round(scale * image.width))
+    top, left = (full_height - height) // 2, (full_width - width) // 2
+    per_y, per_x = image.height / full_height, image.width / full_width  # pixels before per pixel after
+    bottom, right = min((top + height) * per_y, image.height), min((left + width) * per_x, image.width)
+    return image.resize((width, height), Image.Resampling.BICUBIC, box=(left * per_x, top * per_y, right, bottom))
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Any mode to L or RGB of 8 bits: transparency over white, 16 bits and floats scaled.
+
+    ValueError if 16-bit or float values lie outside the range of their mode.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bits(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, "white")
+        white.alpha_composite(colour)
+        return white.convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Modes I and I;16 hold [0, 65535], mode F holds [0, 1] or [0, 255]; each becomes L."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    top = 65535 if image.mode != "F" else 1 if high <= 1 else 255
+    if not (low >= 0 and high <= top):  # also true of NaN
+        wanted = "[0, 1] or [0, 255]" if image.mode == "F" else "[0, 65535]"
+        raise ValueError(f"values from {low:g} to {high:g} in mode {image.mode}; they should lie in {wanted}")
+    grey = np.rint(values * (255 / top)).astype(np.uint8)
+    if isinstance(image.info.get("transparency"), int):
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _to_picture(image) -> Image.Image:
+    """Anything `read_image` takes, as an upright image in mode L or RGB."""
+    if isinstance(image, Image.Image):
+        return _load(image, "the given image")
+    if isinstance(image, bytes):
+        return _load(BytesIO(image), "the given bytes")
+    if isinstance(image, (str, os.PathLike)):
+        path = os.path.expanduser(os.fspath(image))
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            raise UnreadableImage(path, "it is not a file" if os.path.lexists(path) else "there is no such file")
+        return _load(path, path)
+    if isinstance(image, Tensor):
+        pixels = (image.float() if image.is_floating_point() else image).detach().cpu()
+        pixels = pixels.permute(1, 2, 0) if pixels.dim() == 3 else pixels
+        return _from_array(pixels.numpy(), image.shape, "tensor (C, H, W)")
+    if isinstance(image, np.ndarray):
+        return _from_array(image, image.shape, "array (H, W, C)")
+    raise ValueError(f"image: got a {type(image).__name__}; give a path, bytes, a PIL image, an array or a tensor")
+
+
+def _load(source, name: str) -> Image.Image:
+    """Decodes a path, a stream or a PIL image, upright, in mode L or RGB. All that goes wrong is an UnreadableImage."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            ours = not isinstance(source, Image.Image)  # and so ours to close
+            with Image.open(source) if ours else contextlib.nullcontext(source) as picture:
+                picture.load()
+                if 0 in picture.size:
+                    raise ValueError("it has no pixels")
+                return flatten(_upright(picture))
+        except Exception as error:
+            raise UnreadableImage(name, _reason(error)) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; a damaged EXIF block says nothing."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:
+        return picture.copy()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not a picture, or of a format that Pillow does not know"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"it is too large, more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels"
+    return " ".join(f"{error}".split()) or type(error).__name__
+
+
+def _from_array(array: np.ndarray, shape: tuple[int, ...], layout: str) -> Image.Image:
+    """An array (H, W) or (H, W, C), uint8 or float in [0, 1], in mode L or RGB; shape and layout are for messages."""
+    array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
+        raise ValueError(f"image: got shape {tuple(shape)}; give one picture as (H, W) or {layout} with C from 1 to 4")
+    if np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -1e-4 and high <= 1 + 1e-4):  # also true of NaN
+            raise ValueError(f"image: got values from {low:g} to {high:g}; give float in [0, 1] or uint8")
+        array = np.rint(array.astype(np.float32).clip(0, 1) * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"image: got values of type {array.dtype}; give uint8 in [0, 255] or float in [0, 1]")
+    return flatten(Image.fromarray(np.ascontiguousarray(array)))

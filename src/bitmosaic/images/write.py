@@ -1,0 +1,138 @@
+"""Tensors to pictures: grids, sheets with a name at each row, files and animations."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+_PAPER, _INK, _MARGIN = (250, 250, 250), (40, 40, 40), 12
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float in [0, 1], clamped, to uint8 in [0, 255], halves to even; uint8 stays. Any shape.
+
+    ValueError for NaN and for other types.
+    """
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise ValueError(f"images: got {images.dtype}; give float in [0, 1] or uint8")
+    if images.isnan().any():
+        raise ValueError("images: got NaN; look for where it arose, a picture of it would hide it")
+    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One image (C, H, W), C 1 or 3, float in [0, 1] (clamped) or uint8, in mode L or RGB; or ValueError."""
+    if image.dim() != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"image: got shape {tuple(image.shape)}; give one image (C, H, W) with 1 or 3 channels")
+    pixels = to_uint8(image.detach()).cpu()
+    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
+
+
+def grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2, background: int = 255) -> Image.Image:
+    """Images (n, C, H, W) row by row in so many columns, each pixel enlarged to scale x scale.
+
+    gap: pixels between images, after enlargement; background: the grey there and at empty places, in [0, 255].
+    """
+    if images.dim() != 4 or len(images) == 0 or columns < 1 or scale < 1 or gap < 0:
+        raise ValueError(
+            f"images, columns, scale, gap: got {tuple(images.shape)}, {columns}, {scale}, {gap}; "
+            "give images (n, C, H, W) with n > 0, columns and scale of at least 1 and a gap of at least 0"
+        )
+    pixels = to_uint8(images.detach()).cpu().repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    n, channels, height, width = pixels.shape
+    rows = -(-n // columns)
+    shape = (channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    canvas = torch.full(shape, background, dtype=torch.uint8)
+    for i, image in enumerate(pixels):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        canvas[:, top:top + height, left:left + width] = image
+    return to_pil(canvas)
+
+
+def sheet(images: Tensor, row_names: Sequence[str], scale: int = 1, title: str | None = None) -> Image.Image:
+    """Images (rows, columns, C, H, W) as a grid on light paper, with a name at the left of each row and a title above.
+
+    Returns mode RGB. ValueError if there are not as many names as rows.
+    """
+    if images.dim() != 5 or len(images) != len(row_names):
+        raise ValueError(
+            f"row_names: got {len(row_names)} for images {tuple(images.shape)}; "
+            "give images (rows, columns, C, H, W) and a name for each row"
+        )
+    gap = max(2, scale)
+    cells = grid(images.flatten(0, 1), images.shape[1], scale, gap, background=_PAPER[0])
+    row = images.shape[3] * scale + gap
+    name_font, title_font = (ImageFont.load_default(size=size) for size in (max(12, min(18, row // 3)), 20))
+    left = _MARGIN + max((round(name_font.getlength(name)) for name in row_names), default=0)
+    left += _MARGIN if left > _MARGIN else 0
+    top = _MARGIN + (20 + _MARGIN if title else 0)
+    right = max(left + cells.width, round(_MARGIN + title_font.getlength(title or "")))
+    paper = Image.new("RGB", (right + _MARGIN, top + cells.height + _MARGIN), _PAPER)
+    paper.paste(cells, (left, top))
+    draw = ImageDraw.Draw(paper)
+    if title:
+        draw.text((_MARGIN, _MARGIN), title, _INK, title_font)
+    for i, name in enumerate(row_names):
+        draw.text((left - _MARGIN, top + i * row + (row - gap) // 2), name, _INK, name_font, anchor="rm")
+    return paper
+
+
+def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
+    """Writes an image in the format of its ending, whole or not at all; folders on the way are made.
+
+    info: text kept with a PNG, one entry a name (seed=3 is kept as "3"); other formats do not keep it.
+    ValueError if the ending is of no format that Pillow writes.
+    """
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind not in Image.SAVE:
+        raise ValueError(f"path: got {str(path)!r}; end it in .png, .jpg, .webp or another format that Pillow writes")
+    options = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}}.get(kind, {})
+    if kind == "PNG":
+        options["pnginfo"] = PngInfo()
+        for name, text in info.items():
+            options["pnginfo"].add_text(name, str(text))
+    data = BytesIO()
+    image.save(data, kind, **options)
+    _replace(Path(path).expanduser(), data.getvalue())
+
+
+def animation(
+    frames: Sequence[Image.Image], path: str | os.PathLike, seconds_per_frame: float = 0.1, hold_last: float = 1.5
+) -> None:
+    """Writes frames of one size as a GIF or WebP that loops for ever, whole or not at all.
+
+    The last frame stays for hold_last seconds; a GIF counts in hundredths of a second.
+    ValueError for no frames, frames of different sizes, and other endings.
+    """
+    kind = {".gif": "GIF", ".webp": "WEBP"}.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ValueError(f"path: got {str(path)!r}; end it in .gif or .webp")
+    sizes = {frame.size for frame in frames}
+    if len(sizes) != 1:
+        raise ValueError(f"frames: got {len(frames)} of {len(sizes)} sizes; give at least one, all of one size")
+    if seconds_per_frame < 0.01 or hold_last < 0.01:
+        raise ValueError(f"seconds_per_frame, hold_last: got {seconds_per_frame}, {hold_last}; give at least 0.01")
+    durations = [round(1000 * seconds_per_frame)] * (len(frames) - 1) + [round(1000 * hold_last)]
+    options = {"quality": 90} if kind == "WEBP" else {}
+    data = BytesIO()
+    frames[0].save(data, kind, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0, **options)
+    _replace(Path(path).expanduser(), data.getvalue())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes beside, then renames: nobody sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Bidirectional Llama block with adaptive modulation (BiGR, arXiv 2410.14672; Llama, 2302.13971; adaLN, DiT 2212.09748).
+
+We differ in nothing; all places see all places, so attention has no mask.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitmosaic.nets.rotary import rotate
+
+
+def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
+    """Zero with probability p, scaled by 1 / (1 - p); `rng` None or p 0: x itself."""
+    if rng is None or p == 0.0:
+        return x
+    keep = torch.empty_like(x).bernoulli_(1 - p, generator=rng)
+    return x * keep / (1 - p)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last axis, the mean square in float32, eps 1e-5."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.float()
+        h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + 1e-5)
+        return h.type_as(x) * self.weight
+
+
+class SwiGLU(nn.Module):
+    """w2(SiLU(w1 x) * w3 x), width 8/3 of the input's rounded up to a multiple of 256, no biases."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        inner = -(-int(8 * width / 3) // 256) * 256
+        self.w1, self.w3 = nn.Linear(width, inner, bias=False), nn.Linear(width, inner, bias=False)
+        self.w2 = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all places with rotary positions, no biases."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        b, n, width = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(rotate(q, table), rotate(k, table), v)  # (b, heads, n, width / heads)
+        return self.out(h.transpose(1, 2).reshape(b, n, width))
+
+
+class Block(nn.Module):
+    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2)."""
+
+    def __init__(self, width: int, heads: int, p: float = 0.0):
+        super().__init__()
+        self.p = p
+        self.offset = nn.Parameter(torch.randn(6, width) / width**0.5)  # added to the shared modulation
+        self.attention_norm, self.attention = RMSNorm(width), Attention(width, heads)
+        self.feed_forward_norm, self.feed_forward = RMSNorm(width), SwiGLU(width)
+
+    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """x (b, n, D); modulation (b, 6, D) shared by all blocks; table of `rotary_table`; `rng` None: no dropout."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset)[:, :, None].unbind(1)  # (b, 1, D) each
+        h = self.attention(self.attention_norm(x) * (1 + scale1) + shift1, table)
+        x = x + gate1 * dropout(h, self.p, rng)
+        h = self.feed_forward(self.feed_forward_norm(x) * (1 + scale2) + shift2)
+        return x + gate2 * dropout(h, self.p, rng)

@@ -1,0 +1,30 @@
+"""Rotary position embedding in two dimensions (RoFormer, arXiv 2104.09864; the 2-D form of LlamaGen, 2406.06525).
+
+We differ in nothing: half of each head's pairs turn with the row, half with the column; pairs are neighbours (2i, 2i + 1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotary_table(grid: tuple[int, int], head_width: int, base: float = 10000.0) -> Tensor:
+    """Cosines and sines of places in raster order, (1 + h*w, head_width / 2, 2).
+
+    Row 0 belongs to the class token and is zero in both, as published, so that its query and key vanish.
+    """
+    quarter = head_width // 4
+    frequency = 1.0 / base ** (torch.arange(quarter).float() / quarter)
+    rows = torch.outer(torch.arange(grid[0]).float(), frequency)[:, None].expand(-1, grid[1], -1)  # (h, w, quarter)
+    columns = torch.outer(torch.arange(grid[1]).float(), frequency)[None].expand(grid[0], -1, -1)
+    angle = torch.cat([rows, columns], -1).flatten(0, 1)  # (h*w, head_width / 2)
+    table = torch.stack([angle.cos(), angle.sin()], -1)
+    return torch.cat([torch.zeros_like(table[:1]), table])
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """(b, heads, n, head_width) turned by `table` (n, head_width / 2, 2)."""
+    cosine, sine = table[..., 0].to(x.dtype), table[..., 1].to(x.dtype)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1).flatten(-2)

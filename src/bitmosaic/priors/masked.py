@@ -1,0 +1,127 @@
+"""BiGR's prior: a bidirectional Llama over codes fills in hidden places (Hao et al., arXiv 2410.14672, section 3.2).
+
+We differ in running the head on hidden places only, and in a condition that may have no classes at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.nets.llama import Block, RMSNorm
+from bitmosaic.nets.rotary import rotary_table
+from bitmosaic.priors.conditions import ClassConditionSpec, ConditionSpec
+from bitmosaic.priors.heads import BernoulliDiffusionSpec
+from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class MaskedPriorSpec(Spec):
+    """Sizes of a masked prior over binary codes."""
+
+    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    bits: int = 8  # K, bits of a place
+    depth: int = 2  # blocks
+    heads: int = 2
+    width: int = 16  # D; a head's width must be divisible by 4
+    condition: ConditionSpec = ClassConditionSpec()
+    head: BernoulliDiffusionSpec = BernoulliDiffusionSpec()
+    dropout: float = 0.0  # after attention and SwiGLU, in training
+
+    def __post_init__(self):
+        if self.width % (4 * self.heads):
+            raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
+        if min(self.grid + (self.bits, self.depth, self.heads)) < 1:
+            raise ValueError("grid, bits, depth and heads must be positive")
+
+    def build(self) -> MaskedPrior:
+        return MaskedPrior(self)
+
+
+def mask_ratio(u: float) -> float:
+    """The share of hidden places, cos(pi/2 u), u in [0, 1)."""
+    return math.cos(math.pi / 2 * u)
+
+
+def hidden_count(places: int, u: float) -> int:
+    """Places hidden at mask ratio `mask_ratio(u)`, at least one."""
+    return min(places, max(1, int(mask_ratio(u) * places)))
+
+
+class MaskedPrior(nn.Module):
+    """p(codes of hidden places | codes of known places, condition)."""
+
+    def __init__(self, spec: MaskedPriorSpec):
+        super().__init__()
+        self.spec, self.grid, self.radix = spec, spec.grid, (2,) * spec.bits
+        width, places = spec.width, math.prod(spec.grid)
+        self.condition = spec.condition.build(width)
+        self.from_bits = nn.Linear(spec.bits, width)
+        self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # stands at hidden places
+        self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
+        self.blocks = nn.ModuleList(Block(width, spec.heads, spec.dropout) for _ in range(spec.depth))
+        self.norm = RMSNorm(width)
+        self.positions = nn.Parameter(torch.randn(places, width) * 0.02)  # added for the head
+        self.head = spec.head.build(spec.bits, width)
+        self.register_buffer("rotary", rotary_table(spec.grid, width // spec.heads), persistent=False)
+        self.apply(_start)
+
+    def embed(self, labels: Tensor | None, batch: int) -> Tensor:
+        """Condition vectors (b, D): labels (b,) integers, class weights (b, classes), or None for the null."""
+        return self.condition(labels, batch)
+
+    def check(self, codes: Codes, known: Tensor) -> None:
+        """ValueError where codes or known do not fit this prior."""
+        if codes.grid != self.grid or codes.radix != self.radix:
+            raise ValueError(
+                f"codes: grid {codes.grid} with {len(codes.radix)} digits; this prior has {self.grid} with {len(self.radix)} bits"
+            )
+        if known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool:
+            raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
+
+    def residual(self, digits: Tensor, known: Tensor, vectors: Tensor, depth: int, rng: torch.Generator | None = None) -> Tensor:
+        """The residual stream after `depth` blocks, (b, 1 + N, D); digits (b, N, K), known (b, N), vectors (b, D)."""
+        visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
+        x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
+        x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
+        modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1)
+        for block in self.blocks[:depth]:
+            x = block(x, modulation, self.rotary, rng)
+        return x
+
+    def context(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """What the head is told of every place, (b, N, D). What stands at hidden places changes nothing."""
+        x = self.residual(digits, known, vectors, len(self.blocks), rng)
+        return self.norm(x)[:, 1:] + self.positions
+
+    def features(self, codes: Codes, labels: Tensor | None, layer: int) -> Tensor:
+        """The residual stream after block `layer` (0 is the first) of the fully visible image, (b, N, D)."""
+        if not 0 <= layer < len(self.blocks):
+            raise ValueError(f"layer: got {layer}; this prior has layers 0 to {len(self.blocks) - 1}")
+        digits = codes.flat()
+        known = torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device)
+        return self.residual(digits, known, self.embed(labels, len(digits)), layer + 1)[:, 1:]
+
+    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+        """One mask ratio a batch, places uniform per image, the head's loss on hidden places; a scalar."""
+        digits, places = codes.flat(), codes.places
+        b = len(digits)
+        m = hidden_count(places, int(torch.randint(places, (), generator=rng, device=rng.device)) / places)
+        order = torch.rand(b, places, generator=rng, device=digits.device).argsort(1)[:, :m]  # the hidden places
+        known = torch.ones(b, places, dtype=torch.bool, device=digits.device).scatter_(1, order, False)
+        vectors = self.embed(self.condition.drop(labels, class_dropout, rng), b)
+        context = self.context(digits, known, vectors, rng)
+        rows = torch.arange(b, device=digits.device)[:, None]
+        return self.head.loss(digits[rows, order].flatten(0, 1), context[rows, order].flatten(0, 1), rng)
+
+
+def _start(module: nn.Module) -> None:
+    """Linear weights from N(0, 0.02), biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,45 @@
+"""Bernoulli binary quantizer (Binary Latent Diffusion, arXiv 2304.04820, eq. 2-3; BiGR, arXiv 2410.14672).
+
+We differ in nothing; the 1x1 convolution before it and the bit embeddings after it belong to the tokenizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitmosaic.quantizers.base import Quantized, Quantizer
+from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class BernoulliQuantizerSpec(Spec):
+    """K logits <-> K bits."""
+
+    bits: int = 4  # K
+
+    def build(self) -> BernoulliQuantizer:
+        return BernoulliQuantizer(self.bits)
+
+
+class BernoulliQuantizer(Quantizer):
+    """Logits (..., K) <-> bits (..., K): p = sigmoid(z); b = [p > 1/2], in training b ~ Bernoulli(p), straight-through b + p - stop(p)."""
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.width, self.radix = bits, (2,) * bits
+
+    def encode(self, z: Tensor) -> Tensor:
+        return (z > 0).to(torch.uint8)
+
+    def decode(self, digits: Tensor) -> Tensor:
+        return digits.to(torch.get_default_dtype())
+
+    def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
+        p = torch.sigmoid(z.float())
+        with torch.no_grad():
+            threshold = 0.5 if rng is None else torch.rand(p.shape, generator=rng, device=p.device)
+            bits = (p > threshold).to(torch.uint8)
+        return Quantized(bits + p - p.detach(), bits)

@@ -1,0 +1,102 @@
+"""Spec: a frozen description of a part, to and from JSON, that builds the part it describes.
+
+Subclassing enters the class in one table, so that a folder on disk can name its part; unknown or missing fields are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A frozen dataclass beside the module it builds. Fields hold numbers, strings, tuples of them, or other Specs."""
+
+    table: ClassVar[dict[str, type[Spec]]] = {}
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        if Spec.table.get(cls.__name__, cls).__module__ != cls.__module__:
+            raise TypeError(f"two specs are called {cls.__name__}: {Spec.table[cls.__name__].__module__} and {cls.__module__}")
+        Spec.table[cls.__name__] = cls
+
+    def build(self) -> Any:
+        """The part that this describes."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values; "type" names the class."""
+        fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {"type": type(self).__name__, **fields}
+
+    @staticmethod
+    def from_json(value: Any, where: str = "config") -> Spec:
+        """The inverse of `to_json`. Raises ValueError that names the field at fault, as `where.field`."""
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            raise ValueError(f"{where}: got {_short(value)}; a part is an object with a string 'type'")
+        kind = Spec.table.get(value["type"])
+        if kind is None:
+            raise ValueError(f"{where}.type: no part is called {value['type']!r}; known are {', '.join(sorted(Spec.table))}")
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        given = {k: v for k, v in value.items() if k != "type"}
+        extra, missing = sorted(given.keys() - fields.keys()), sorted(fields.keys() - given.keys())
+        if extra or missing:
+            problem = "; ".join(f"{word} {', '.join(names)}" for word, names in (("extra", extra), ("missing", missing)) if names)
+            raise ValueError(f"{where}: fields of {value['type']} do not fit: {problem}")
+        read = {name: _read(given[name], hints[name], f"{where}.{name}") for name in fields}
+        try:
+            return kind(**read)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+
+def _plain(value):
+    if isinstance(value, Spec):
+        return value.to_json()
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _read(value, hint, where: str):
+    """`value` from JSON as the type `hint` says, or a ValueError; lists become tuples."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, __import__("types").UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        kinds = [a for a in arguments if a is not type(None)]
+        errors = []
+        for kind in kinds:
+            try:
+                return _read(value, kind, where)
+            except ValueError as error:
+                errors.append(str(error))
+        raise ValueError(errors[0] if len(errors) == 1 else f"{where}: got {_short(value)}, none of {hint}")
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: got {_short(value)}; allowed are {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: got {_short(value)}, want a list")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) != len(value):
+            raise ValueError(f"{where}: got {len(value)} values, want {len(kinds)}")
+        return tuple(_read(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        part = Spec.from_json(value, where)
+        if not isinstance(part, hint):
+            raise ValueError(f"{where}: got a {type(part).__name__}, want a {hint.__name__}")
+        return part
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: got {_short(value)}, want {hint.__name__}")
+    return value

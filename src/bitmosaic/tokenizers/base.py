@@ -1,0 +1,40 @@
+"""What every tokenizer is: images <-> Codes."""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+
+
+class Tokenizer(nn.Module, abc.ABC):
+    """Images (batch, channels, height, width) in [0, 1] <-> Codes. Sides must be divisible by `factor`."""
+
+    channels: int
+    factor: int
+    radix: tuple[int, ...]
+    image_size: tuple[int, int]  # height, width it was trained for
+
+    @abc.abstractmethod
+    def encode(self, images: Tensor) -> Codes:
+        """(b, channels, H, W) in [0, 1] -> Codes on a grid of (H / factor, W / factor)."""
+
+    @abc.abstractmethod
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes -> (b, channels, H, W), clamped to [0, 1]."""
+
+    def check_images(self, images: Tensor) -> None:
+        """ValueError where `images` do not fit this tokenizer."""
+        if images.ndim != 4 or images.shape[1] != self.channels or not images.is_floating_point():
+            raise ValueError(
+                f"images: got {images.dtype} {tuple(images.shape)}; want floats in [0, 1], (batch, {self.channels}, height, width)"
+            )
+        if images.shape[2] % self.factor or images.shape[3] % self.factor or not images.shape[2] or not images.shape[3]:
+            raise ValueError(f"images: sides {tuple(images.shape[2:])} are not divisible by the tokenizer's factor {self.factor}")
+
+    def check_codes(self, codes: Codes) -> None:
+        """ValueError where `codes` are another tokenizer's."""
+        if codes.radix != self.radix or len(codes.grid) != 2:
+            raise ValueError(f"codes: grid {codes.grid} with {len(codes.radix)} digits; want a 2-D grid with {len(self.radix)}")

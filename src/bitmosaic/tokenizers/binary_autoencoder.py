@@ -1,0 +1,102 @@
+"""B-AE, the binary autoencoder of BiGR (arXiv 2410.14672, section 3.1; Binary Latent Diffusion, arXiv 2304.04820).
+
+We differ in allowing any sides divisible by the factor, and in keeping the sums over bit embeddings as a 1x1 convolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.nets import conv
+from bitmosaic.quantizers.base import Quantized
+from bitmosaic.quantizers.bernoulli import BernoulliQuantizer
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class BinaryAutoencoderSpec(Spec):
+    """Sizes of a B-AE; the factor is 2^(levels - 1)."""
+
+    image_size: tuple[int, int] = (16, 16)  # height, width in pixels
+    channels: int = 3  # of the image
+    bits: int = 8  # K, bits at each place
+    width: int = 32  # nf, channels at full resolution
+    multipliers: tuple[int, ...] = (1, 2)  # ch_mult, width of each level over nf
+    residual_blocks: int = 1  # at each level
+    attention_sizes: tuple[int, ...] = (8,)  # attend at levels whose shorter side has this length
+    embedding: int = 32  # emb_dim, channels at the codes
+    norm_first: bool = True  # GroupNorm on the decoder's input
+    groups: int = 32  # of GroupNorm; with one channel a group an image's brightness hardly passes, so narrow nets want fewer
+
+    def __post_init__(self):
+        if self.width % self.groups or self.embedding % self.groups:
+            raise ValueError(f"width {self.width} and embedding {self.embedding} are not multiples of {self.groups} groups")
+        if min(self.image_size) < 1 or any(side % self.factor for side in self.image_size):
+            raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, the factor of {len(self.multipliers)} levels")
+        if min(self.bits, self.channels, self.residual_blocks + 1, *self.multipliers) < 1:
+            raise ValueError("bits, channels and multipliers must be positive")
+
+    @property
+    def factor(self) -> int:
+        """Pixels along one side of a place."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Places of an image of `image_size`."""
+        return self.image_size[0] // self.factor, self.image_size[1] // self.factor
+
+    @property
+    def attention(self) -> tuple[bool, ...]:
+        """Which levels attend."""
+        return tuple(min(self.image_size) // 2**level in self.attention_sizes for level in range(len(self.multipliers)))
+
+    def build(self) -> BinaryAutoencoder:
+        return BinaryAutoencoder(self)
+
+
+class BinaryAutoencoder(Tokenizer):
+    """Images in [0, 1] -> K logits a place -> bits -> images; the decoder has no last activation, `decode` clamps."""
+
+    def __init__(self, spec: BinaryAutoencoderSpec):
+        super().__init__()
+        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
+        shape = (spec.channels, spec.width, spec.multipliers, spec.residual_blocks, spec.attention, spec.embedding, spec.groups)
+        self.encoder = conv.encoder(*shape)
+        self.to_bits = nn.Conv2d(spec.embedding, spec.bits, 1)
+        self.quantizer = BernoulliQuantizer(spec.bits)
+        self.from_bits = nn.Conv2d(spec.bits, spec.embedding, 1, bias=False)  # z = sum_k b_k E_k
+        self.decoder = conv.decoder(*shape, norm_first=spec.norm_first)
+        self.radix = self.quantizer.radix
+
+    @property
+    def last_weight(self) -> Tensor:
+        """The weight at which the adaptive adversarial weight compares gradients."""
+        return self.decoder[-1].weight
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(b, c, H, W) in [0, 1] -> (b, h, w, K); a bit is one with probability sigmoid(logit)."""
+        return self.to_bits(self.encoder(images)).movedim(1, -1)
+
+    def pixels(self, z: Tensor) -> Tensor:
+        """Bits as floats (b, h, w, K) -> (b, c, H, W), not clamped."""
+        return self.decoder(self.from_bits(z.movedim(-1, 1)))
+
+    def forward(self, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
+        """Reconstruction (not clamped) and the quantized bits; with `rng` the bits are drawn, as in training."""
+        quantized = self.quantizer(self.logits(images), rng)
+        return self.pixels(quantized.z), quantized
+
+    def encode(self, images: Tensor, rng: torch.Generator | None = None) -> Codes:
+        """The most probable bits, or with `rng` a draw of them (as the prior is trained on)."""
+        self.check_images(images)
+        return Codes(self.quantizer(self.logits(images), rng).digits, self.radix)
+
+    def decode(self, codes: Codes) -> Tensor:
+        self.check_codes(codes)
+        return self.pixels(codes.digits.to(self.from_bits.weight.dtype)).clamp(0, 1)

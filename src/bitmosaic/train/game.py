@@ -1,0 +1,52 @@
+"""Games and players: what the loop trains. A prior is a one-player game, a VQGAN or a GAN a game of two.
+
+A game's `play` is a generator: each Turn names a player and the loss that it minimises, and what one turn has computed (such as a
+reconstruction) is at hand in the next.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's move: `loss` is minimised over its parameters, `metrics` are written down."""
+
+    player: str
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Game(abc.ABC):
+    """Players by name, and the order in which they move on one batch."""
+
+    players: dict[str, nn.Module]
+
+    @abc.abstractmethod
+    def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
+        """The turns of one step. Every draw comes from `rng`."""
+
+    def groups(self, player: str) -> list[dict[str, Any]]:
+        """Parameter groups of a player's optimizer; a group's `decay` says whether weight decay acts on it."""
+        return [{"params": list(self.players[player].parameters()), "decay": True}]
+
+
+@contextmanager
+def frozen(module: nn.Module):
+    """Gradients pass through `module` but none is computed for its parameters."""
+    wanted = [p for p in module.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)

@@ -1,0 +1,115 @@
+"""The one loop, for any number of players.
+
+Every step is a function of the state and the step number: its batch, its learning rate and its draws. So a run that stops and starts
+again walks the same road. Weights are averaged by torch's AveragedModel; the optimizer is torch's AdamW.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_optimizer_state_dict
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from bitmosaic.train.game import Game
+from bitmosaic.train.training import Training
+
+
+def step_generator(seed: int, step: int, device="cpu") -> torch.Generator:
+    """The generator of one step's draws, a function of seed and step alone."""
+    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@dataclass
+class State:
+    """What a game has learned so far: all that a checkpoint holds."""
+
+    game: Game
+    optimizers: dict[str, torch.optim.Optimizer]
+    averages: dict[str, AveragedModel]
+    step: int = 0
+
+    @staticmethod
+    def start(game: Game, training: Training) -> State:
+        """Fresh optimizers and averages."""
+        optimizers = {}
+        for name in game.players:
+            groups = [
+                {"params": g["params"], "weight_decay": training.weight_decay if g["decay"] else 0.0} for g in game.groups(name)
+            ]
+            optimizers[name] = torch.optim.AdamW([g for g in groups if g["params"]], lr=training.learning_rate, betas=training.betas)
+        average = get_ema_multi_avg_fn(training.ema_decay)
+        averages = {name: AveragedModel(m, multi_avg_fn=average, use_buffers=True) for name, m in game.players.items()}
+        for a in averages.values():
+            a.requires_grad_(False)
+        return State(game, optimizers, averages)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionary of tensors, in the layout of torch.distributed.checkpoint."""
+        parts: dict[str, Any] = {"step": torch.tensor(self.step)}
+        for name, module in self.game.players.items():
+            parts[name] = {
+                "model": get_model_state_dict(module),
+                "optimizer": get_optimizer_state_dict(module, self.optimizers[name]),
+                "average": self.averages[name].state_dict(),
+            }
+        return parts
+
+    def load_state_dict(self, parts: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, strict."""
+        self.step = int(parts["step"])
+        for name, module in self.game.players.items():
+            set_model_state_dict(module, parts[name]["model"])
+            set_optimizer_state_dict(module, self.optimizers[name], parts[name]["optimizer"])
+            self.averages[name].load_state_dict(parts[name]["average"])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop yields after each step."""
+
+    step: int  # steps done
+    metrics: dict[str, Tensor]  # scalars, still on their device
+
+
+def play(state: State, batches: Callable[[int], Any], training: Training, device="cpu") -> Iterator[Progress]:
+    """Plays from `state.step` to `training.steps`, yielding after each step; `state` changes in place."""
+    for module in state.game.players.values():
+        module.train()
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=training.precision == "bf16")
+    for step in range(state.step, training.steps):
+        rng = step_generator(training.seed, step, device)
+        metrics: dict[str, Tensor] = {}
+        turns = state.game.play(batches(step), step, rng)
+        while True:
+            with autocast:
+                turn = next(turns, None)
+            if turn is None:
+                break
+            metrics.update(turn.metrics)
+            metrics[f"{turn.player}_gradient"] = _move(
+                state.game.players[turn.player], state.optimizers[turn.player], turn.loss, training, step
+            )
+        state.step = step + 1
+        if state.step % training.ema_every == 0:
+            for name, module in state.game.players.items():
+                state.averages[name].update_parameters(module)
+        yield Progress(state.step, metrics)
+
+
+def _move(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, training: Training, step: int) -> Tensor:
+    """One optimizer step of one player; the gradient norm before clipping."""
+    for group in optimizer.param_groups:
+        group["lr"] = training.rate(step)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))
+    optimizer.step()
+    return norm

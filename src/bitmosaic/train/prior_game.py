@@ -1,0 +1,29 @@
+"""The prior's game: one player that fills in hidden codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitmosaic.train.game import Game, Turn
+
+
+class PriorGame(Game):
+    """One player, "prior"; classes are dropped with `class_dropout` so that guidance has a null to lean on."""
+
+    def __init__(self, prior: nn.Module, class_dropout: float = 0.1):
+        self.players, self.class_dropout = {"prior": prior}, class_dropout
+
+    def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
+        loss = self.players["prior"].loss(batch.codes, batch.labels, rng, self.class_dropout)
+        yield Turn("prior", loss, {"loss": loss.detach()})
+
+    def groups(self, player: str) -> list[dict[str, Any]]:
+        """Weight decay acts on matrices of the backbone: not on vectors, biases, nor the head (BiGR's setting)."""
+        decay, plain = [], []
+        for name, p in self.players[player].named_parameters():
+            (decay if p.ndim > 1 and not name.startswith("head.") else plain).append(p)
+        return [{"params": decay, "decay": True}, {"params": plain, "decay": False}]

@@ -1,0 +1,48 @@
+"""Training: how long and how fast one game is played; a frozen description with one comment per field."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class Training(Spec):
+    """Everything the loop needs to know besides the game and its data."""
+
+    steps: int = 10  # optimizer steps of each player
+    batch_size: int = 4  # images a step
+    learning_rate: float = 1e-3  # after warm-up
+    warmup_steps: int = 0  # linear, for every parameter group
+    decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after warm-up; cosine ends at 1 % of it
+    betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
+    weight_decay: float = 0.0  # on the parameters that a game's groups mark for decay
+    clip_norm: float = 1.0  # the most that a player's gradient norm may be; 0: no clipping
+    ema_decay: float = 0.999  # of the averaged weights, which are what is kept in the end
+    ema_every: int = 1  # steps between two updates of the average
+    precision: Literal["float32", "bf16"] = "float32"  # of matrix products and convolutions (autocast)
+    compile: bool = False  # torch.compile on the networks
+    seed: int = 0  # of weights, order, and every draw
+    log_every: int = 10  # steps between two lines of metrics.jsonl
+    pictures_every: int = 1000  # steps between two picture grids
+    checkpoint_seconds: float = 120.0  # between two checkpoints
+    keep: int = 2  # checkpoints that stay on disk
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "ema_every", "log_every", "pictures_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}; must be at least 1")
+        if self.learning_rate <= 0 or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.clip_norm < 0:
+            raise ValueError("learning_rate must be positive, ema_decay in [0, 1), warmup_steps and clip_norm not negative")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step`, a function of the step alone so that a resumed run needs no scheduler state."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.decay == "constant":
+            return self.learning_rate
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
