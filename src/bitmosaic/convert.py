@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bitmosaic.folders import check_tensors
 from bitmosaic.nets import conv
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
@@ -163,11 +164,7 @@ def _prior_name(name: str) -> str | None:
 def _fill(part, ours: dict[str, Tensor], extra: list[str]):
     """`part` with `ours` as its weights, or a ValueError with the names at fault."""
     wanted = part.state_dict()
-    missing = sorted(wanted.keys() - ours.keys())
-    extra = extra + sorted(ours.keys() - wanted.keys())
-    misshapen = [f"{k} {tuple(ours[k].shape)} for {tuple(v.shape)}" for k, v in wanted.items() if k in ours and ours[k].shape != v.shape]
-    problems = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)) if names]
-    if problems:
-        raise ValueError(f"tensors do not fit a {type(part).__name__}: " + "; ".join(problems))
+    found = {k: tuple(v.shape) for k, v in ours.items()} | dict.fromkeys(extra, ())
+    check_tensors(f"a {type(part).__name__}", {k: tuple(v.shape) for k, v in wanted.items()}, found)
     part.load_state_dict(ours)
     return part.eval()

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from .base import ImageSet
 from .read import Size, UnreadableImage, as_size, check_channels, read_image
 
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"}  # modes without colour
 _NO_DECODER = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow names but cannot decode by itself
 
 
@@ -144,3 +147,18 @@ def _endings() -> set[str]:
     """The file endings of the formats that Pillow reads (MPO is read as JPEG)."""
     known = Image.registered_extensions().items()
     return {ending for ending, name in known if (name in Image.OPEN or name == "MPO") and name not in _NO_DECODER}
+
+
+def look(files: Sequence[Path]) -> tuple[list[int], bool]:
+    """The shorter sides in pixels of those files that open, and whether any has colour; headers only, no pixels."""
+    sides, colour = [], False
+    for file in files:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(file) as image:
+                    sides.append(min(image.size))
+                    colour = colour or image.mode not in GREY
+        except Exception:  # whatever a decoder says of a broken file: it is named when it is read
+            continue
+    return sides or [1], colour

@@ -20,6 +20,17 @@ def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
     return x * keep / (1 - p)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v over all places, (b, heads, n, d).
+
+    torch's fused attention, but for training on a CPU: its backward pass there takes 51 ms where plain products take 10
+    (128 x 4 x 50 x 64, bf16, two cores).
+    """
+    if q.device.type == "cpu" and q.requires_grad:
+        return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * weight over the last axis, the mean square in float32, eps 1e-5."""
 
@@ -57,7 +68,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         b, n, width = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(rotate(q, table), rotate(k, table), v)  # (b, heads, n, width / heads)
+        h = attend(rotate(q, table), rotate(k, table), v)  # (b, heads, n, width / heads)
         return self.out(h.transpose(1, 2).reshape(b, n, width))
 
 

@@ -44,7 +44,8 @@ class Condition(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, labels: Tensor | None, batch: int) -> Tensor:
-        """The vectors of `batch` images: labels (b,) integers, weights (b, classes) floats, or None for the null."""
+        """The vectors of `batch` images: labels (b,) integers, or None for the null; or weights
+        (b, classes) floats, where a further column (b, classes + 1) weighs the null."""
 
     def drop(self, labels: Tensor | None, probability: float, rng: torch.Generator) -> Tensor | None:
         """Labels of which each is replaced by the null with `probability`, for training with guidance."""
@@ -64,7 +65,7 @@ class ClassCondition(Condition):
         if labels is None:
             return self.table.weight[-1].expand(batch, -1)
         if labels.is_floating_point():
-            return labels.to(self.table.weight.dtype) @ self.table.weight[: self.classes]
+            return labels.to(self.table.weight.dtype) @ self.table.weight[: labels.shape[-1]]
         return self.table(labels)
 
     def drop(self, labels: Tensor | None, probability: float, rng: torch.Generator) -> Tensor | None:

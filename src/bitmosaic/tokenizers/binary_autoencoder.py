@@ -37,7 +37,7 @@ class BinaryAutoencoderSpec(Spec):
         if self.width % self.groups or self.embedding % self.groups:
             raise ValueError(f"width {self.width} and embedding {self.embedding} are not multiples of {self.groups} groups")
         if min(self.image_size) < 1 or any(side % self.factor for side in self.image_size):
-            raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, the factor of {len(self.multipliers)} levels")
+            raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
         if min(self.bits, self.channels, self.residual_blocks + 1, *self.multipliers) < 1:
             raise ValueError("bits, channels and multipliers must be positive")
 

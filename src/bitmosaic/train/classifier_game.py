@@ -19,8 +19,8 @@ class ClassifierGame(Game):
         self.players = {"classifier": classifier}
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        images = translate(batch.images.float() / 255, rng)
+        images, labels = translate(batch.images.to(rng.device).float() / 255, rng), batch.labels.to(rng.device)
         logits = self.players["classifier"](images).float()
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=0.05)
-        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
         yield Turn("classifier", loss, {"loss": loss.detach(), "accuracy": accuracy})

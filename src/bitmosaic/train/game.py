@@ -38,6 +38,11 @@ class Game(abc.ABC):
         """Parameter groups of a player's optimizer; a group's `decay` says whether weight decay acts on it."""
         return [{"params": list(self.players[player].parameters()), "decay": True}]
 
+    def compile(self) -> None:
+        """torch.compile of every player's own forward pass, in place."""
+        for player in self.players.values():
+            player.compile()
+
 
 @contextmanager
 def frozen(module: nn.Module):

@@ -18,7 +18,8 @@ class PriorGame(Game):
         self.players, self.class_dropout = {"prior": prior}, class_dropout
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        loss = self.players["prior"].loss(batch.codes, batch.labels, rng, self.class_dropout)
+        labels = None if batch.labels is None else batch.labels.to(rng.device)
+        loss = self.players["prior"].loss(batch.codes.to(rng.device), labels, rng, self.class_dropout)
         yield Turn("prior", loss, {"loss": loss.detach()})
 
     def groups(self, player: str) -> list[dict[str, Any]]:
@@ -27,3 +28,10 @@ class PriorGame(Game):
         for name, p in self.players[player].named_parameters():
             (decay if p.ndim > 1 and not name.startswith("head.") else plain).append(p)
         return [{"params": decay, "decay": True}, {"params": plain, "decay": False}]
+
+    def compile(self) -> None:
+        """torch.compile of each block (their shapes are fixed) and of the head's network (hidden places vary in number)."""
+        prior = self.players["prior"]
+        for block in prior.blocks:
+            block.compile(dynamic=False)
+        prior.head.net.compile(dynamic=True)

@@ -43,7 +43,7 @@ class TokenizerGame(Game):
             self.players["discriminator"] = losses.discriminator.build()
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        images = batch.images.float() / 255
+        images = batch.images.to(rng.device).float() / 255
         tokenizer, losses = self.players["tokenizer"], self.losses
         made, quantized = tokenizer(images, rng)
         metrics = {"l1": l1(images, made)}

@@ -1,0 +1,139 @@
+"""A run's metrics as one picture: a panel for each metric, raw in pale and smoothed in strong colour."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from bitmosaic.images import save
+
+_ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
+_STRONG, _PALE, _INK, _FAINT = "#1f5fa8", "#a9c8ea", "#2b2b2b", "#e6e6e6"
+
+
+def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str = "") -> None:
+    """Draws every metric of a metrics.jsonl against the step, as a PNG that is written whole or not at all.
+
+    A line is {"step": 10, "loss": 0.5, ...}; one whose step comes again later (a run was resumed) is dropped. The y
+    axis is logarithmic where values are positive and span more than a factor of 30; what is not finite leaves a gap,
+    and what is not a number is no metric.
+    ValueError if the file is no such list or holds no metric.
+    """
+    rows = read_metrics(Path(metrics_jsonl).expanduser())
+    panels = {name: _series(rows, name) for row in rows for name in row if not _aside(name)}
+    panels = {name: series for name, series in panels.items() if len(series[0])}
+    if not panels:
+        raise ValueError(f"metrics_jsonl: {metrics_jsonl} has no finite metric; wait for the first line")
+    save(_draw(panels, rows, title), out)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows by step, the last where a step comes twice; a last line that is still being written is left out."""
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise ValueError(f"metrics_jsonl: cannot read {path}: {error.strerror}; give a metrics.jsonl") from error
+    lines, rows = text.split("\n"), {}
+    for number, line in enumerate(lines[:-1], 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            step = int(row["step"])
+            rows[step] = {**{name: row[name] for name in row if _is_number(row[name])}, "step": step}
+        except (ValueError, TypeError, KeyError) as error:
+            short = line if len(line) <= 60 else line[:57] + "..."
+            message = f'metrics_jsonl: line {number} of {path} is {short!r}; want an object with a "step"'
+            raise ValueError(message) from error
+    return [rows[step] for step in sorted(rows)]
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """A running mean with Gaussian weights, centred so that it does not lag; what is not finite weighs nothing."""
+    radius = len(values) // 20
+    if radius < 1:
+        return values
+    weights = np.exp(-0.5 * np.linspace(-2.5, 2.5, 2 * radius + 1) ** 2)
+    finite = np.isfinite(values)
+    total = np.convolve(np.where(finite, values, 0.0), weights, "same")
+    share = np.convolve(finite.astype(float), weights, "same")
+    return np.where(finite, total / np.maximum(share, 1e-12), np.nan)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _aside(name: str) -> bool:
+    return name in _ASIDE or name.startswith("memory")
+
+
+def _series(rows: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one metric, NaN where not finite; both empty if none is finite."""
+    pairs = np.array([(row["step"], row[name]) for row in rows if name in row], dtype=float).reshape(-1, 2)
+    finite = np.isfinite(pairs[:, 1])
+    return (pairs[:, 0], np.where(finite, pairs[:, 1], np.nan)) if finite.any() else (pairs[:0, 0], pairs[:0, 1])
+
+
+def _draw(panels: dict[str, tuple[np.ndarray, np.ndarray]], rows: list[dict[str, float]], title: str):
+    """The picture as a PIL image."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    columns = min(len(panels), 3)
+    lines = -(-len(panels) // columns)
+    figure = Figure((0.6 + 4.0 * columns, 0.9 + 2.6 * lines), dpi=120, facecolor="white", layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, sharex=True, squeeze=False).flatten()
+    for axis, (name, (steps, values)) in zip(axes, panels.items(), strict=False):
+        _panel(axis, name, steps, values)
+    for i, axis in enumerate(axes):
+        axis.set_visible(i < len(panels))
+        if i + columns >= len(panels):  # nothing stands below
+            axis.set_xlabel("step", color=_INK, fontsize=9)
+            axis.tick_params(labelbottom=True)
+    heading = "\n".join(part for part in (title, _caption(rows)) if part)
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=_INK, parse_math=False)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _caption(rows: list[dict[str, float]]) -> str:
+    rates = [row["images_per_second"] for row in rows if math.isfinite(row.get("images_per_second", math.nan))]
+    return f"{rows[-1]['step']:,} steps" + (f", {np.median(rates):,.0f} images per second" if rates else "")
+
+
+def _panel(axis, name: str, steps: np.ndarray, values: np.ndarray) -> None:
+    """One metric, with its smoothed last value beside its name."""
+    finite = values[np.isfinite(values)]
+    wide = finite.min() > 0 and finite.max() > 30 * finite.min()
+    smoothed = np.exp(smooth(np.log(values))) if wide else smooth(values)  # of logarithms where these are drawn
+    axis.plot(steps, values, color=_PALE, linewidth=0.8)
+    axis.plot(steps, smoothed, color=_STRONG, linewidth=1.8, marker="o" if len(steps) < 3 else None, markersize=4)
+    _ticks(axis, wide)
+    axis.set_title(name.replace("_", " "), loc="left", fontsize=10, color=_INK)
+    axis.set_title(f"{smoothed[np.isfinite(smoothed)][-1]:.3g}", loc="right", fontsize=10, color=_STRONG)
+    axis.grid(color=_FAINT, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color("#b0b0b0")
+    axis.tick_params(colors="#5a5a5a", labelsize=8)
+
+
+def _ticks(axis, wide: bool) -> None:
+    """Few, and in plain numbers."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 1000 else f"{step:g}")
+    if wide:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -1,0 +1,81 @@
+"""The Frechet distance of two sets of images, as Gaussians of features (Heusel et al., arXiv 1706.08500, eq. 6).
+
+We differ in taking any network's `embed`. Only with Inception's published weights is this the FID; with another network
+it is "a Frechet distance", comparable with nothing but distances of that same network at that same number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.evaluate.mode import measuring
+from bitmosaic.images import ImageSet, in_order, to_uint8
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A Gaussian fitted to features: what is to be kept of a reference set."""
+
+    mean: Tensor  # (d,) float64
+    covariance: Tensor  # (d, d) float64, of divisor count - 1
+    count: int  # images
+
+
+def feature_statistics(net: nn.Module, images: Iterable[Tensor]) -> Statistics:
+    """Mean and covariance of `net.embed` over batches of images, each (b, C, H, W), uint8 or float in [0, 1].
+
+    Batches are seen once and none is kept. ValueError for fewer than two images, and for features that are not finite.
+    """
+    if not hasattr(net, "embed"):
+        raise ValueError(f"net: {type(net).__name__} has no embed(images) -> (b, d); give a network with one")
+    count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
+    with measuring(net) as device:
+        for batch in images:
+            pixels = batch.to(device)
+            x = net.embed(pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels).cpu().double()
+            if x.ndim != 2 or not x.isfinite().all():
+                raise ValueError(f"net: features {tuple(x.shape)} should be finite and (images, d)")
+            if len(x) == 0:
+                continue
+            here = x.mean(0)
+            step, share = here - mean, len(x) / (count + len(x))
+            scatter = scatter + (x - here).T @ (x - here) + torch.outer(step, step) * (count * share)
+            count, mean = count + len(x), mean + step * share
+    if count < 2:
+        raise ValueError(f"images: got {count}; a covariance needs at least 2")
+    return Statistics(mean, scatter / (count - 1), count)
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """d^2 = |m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)), not less than 0. Covariances may be singular.
+
+    With C = R R', Tr (C_a C_b)^(1/2) is the sum of the singular values of R_a' R_b.
+    """
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"b: features of width {len(b.mean)} against {len(a.mean)} in a; take both from one network")
+    cross = torch.linalg.svdvals(_root(a.covariance).T @ _root(b.covariance)).sum()
+    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
+    return max(0.0, float(distance))
+
+
+def frechet_to_images(net: nn.Module, made: Tensor, reference: ImageSet, batch_size: int = 250) -> float:
+    """The Frechet distance from made images, float (n, C, H, W) in [0, 1], to a set.
+
+    Made images are rounded to 8 bits, as they would be saved. If one set is compared with often, keep its
+    `feature_statistics`.
+    """
+    shape = (reference.channels, *reference.size)
+    if made.ndim != 4 or tuple(made.shape[1:]) != shape:
+        raise ValueError(f"made: got {tuple(made.shape)}; want (n, {', '.join(map(str, shape))})")
+    ours = feature_statistics(net, to_uint8(made).split(batch_size))
+    return frechet_distance(ours, feature_statistics(net, (batch.images for batch in in_order(reference, batch_size))))
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """R with R R' = C; eigenvalues that rounding made negative are 0."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt()

@@ -1,0 +1,123 @@
+"""How well a tokenizer gives images back, and whether every bit of its codes is used.
+
+SSIM is Wang et al., IEEE TIP 13(4), 2004, by torchmetrics; its window of 11 shrinks where an image is smaller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitmosaic.evaluate.mode import measuring
+from bitmosaic.images import ImageSet, to_uint8
+from bitmosaic.tokenizers.base import Tokenizer
+
+DEAD = 0.01  # bits of entropy below which a bit is called dead: it has one value in more than 99.9 % of all places
+
+
+@dataclass(frozen=True)
+class BitUse:
+    """How often each bit of a binary code is one, over all places of all images."""
+
+    mean: tuple[float, ...]  # (K,) share of ones
+
+    @property
+    def entropy(self) -> tuple[float, ...]:
+        """Of each bit by itself, in bits: 1 where ones and zeros are equally many."""
+        return tuple(sum(-p * math.log2(p) for p in (m, 1 - m) if p > 0) for m in self.mean)
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """The bits that say next to nothing, counted from 0."""
+        return tuple(bit for bit, entropy in enumerate(self.entropy) if entropy < DEAD)
+
+    def summary(self) -> str:
+        """One line that names the dead bits."""
+        entropy = self.entropy
+        named = ", ".join(f"bit {bit} (mostly {round(self.mean[bit])})" for bit in self.dead)
+        mean, least = sum(entropy) / len(entropy), min(entropy)
+        line = f"{len(entropy)} bits, entropy {mean:.3f} on average, {least:.3f} at least; "
+        return line + (f"{len(self.dead)} dead: {named}" if named else "none dead")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the derived ones included."""
+        return {"mean": list(self.mean), "entropy": list(self.entropy), "dead": list(self.dead)}
+
+
+@dataclass(frozen=True)
+class ReconstructionReport:
+    """Images against what a tokenizer makes of them, both in 8 bits, as they would be saved."""
+
+    count: int  # readable images
+    psnr: float  # dB, mean over images; an exact one counts as one value being off by one
+    ssim: float  # mean over images
+    l1: float  # mean absolute difference of values in [0, 1]
+    bits_per_image: float  # size of the codes when each digit is coded uniformly
+    bits: BitUse | None  # None where the codes are not binary
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**fields, "bits": self.bits and self.bits.to_json()}
+
+    def text(self) -> str:
+        """A small table."""
+        rows = [
+            ("images", f"{self.count:,}"),
+            ("PSNR", f"{self.psnr:.2f} dB"),
+            ("SSIM", f"{self.ssim:.4f}"),
+            ("L1", f"{self.l1:.4f}"),
+            ("code size", f"{self.bits_per_image:,.0f} bits an image"),
+            ("bit use", self.bits.summary() if self.bits else "codes are not binary"),
+        ]
+        return "\n".join(f"{name:<10}{value}" for name, value in rows)
+
+
+def reconstruction_report(
+    tokenizer: Tokenizer, images: ImageSet, batch_size: int = 250, limit: int | None = None
+) -> ReconstructionReport:
+    """Encodes and decodes the readable images of a set, on the tokenizer's device.
+
+    limit: use at most so many images, spread evenly over the set. ValueError if none can be read.
+    """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"batch_size, limit: got {batch_size}, {limit}; give whole numbers of at least 1")
+    chosen = torch.arange(min(limit or len(images), len(images)))
+    chosen = chosen * len(images) // max(1, len(chosen))
+    count, sums, ones, places = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(()), 0
+    with measuring(tokenizer) as device:
+        for indices in chosen.split(batch_size):
+            pixels, readable = images.read(indices)
+            if not readable.any():
+                continue
+            given = pixels[readable]
+            codes = tokenizer.encode(given.to(device).float() / 255)
+            made = to_uint8(tokenizer.decode(codes)).cpu()
+            sums += torch.stack([m.double().sum() for m in _compare(given, made)])
+            ones = ones + codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
+            count, places = count + len(given), places + len(given) * codes.places
+    if count == 0:
+        raise ValueError(f"images: none of {len(chosen)} can be read; {images.unreadable_summary(at_most=3)}")
+    psnr, ssim, l1 = (sums / count).tolist()
+    bits = BitUse(tuple((ones.double() / places).tolist())) if set(codes.radix) == {2} else None
+    return ReconstructionReport(count, psnr, ssim, l1, codes.bits_per_image, bits)
+
+
+def _compare(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """PSNR, SSIM and L1 of each image, (n,) each, from uint8 (n, C, H, W)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    difference = given.double() - made.double()
+    least = 1 / given[0].numel()  # the squared error of one value off by one
+    psnr = 10 * torch.log10(255**2 / difference.square().mean((1, 2, 3)).clamp(min=least))
+    radius = min(5, (min(given.shape[2:]) - 1) // 2)  # torchmetrics takes int(3.5 sigma + 0.5), 5 for a sigma of 1.5
+    sigma = 1.5 if radius == 5 else max(radius / 3.5, 0.1)
+    pair = made.float() / 255, given.float() / 255
+    window = {"sigma": sigma, "kernel_size": 2 * radius + 1}
+    ssim = structural_similarity_index_measure(*pair, **window, reduction="none", data_range=1.0)
+    return psnr, ssim.reshape(len(given)), difference.abs().mean((1, 2, 3)) / 255

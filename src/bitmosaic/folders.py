@@ -1,0 +1,105 @@
+"""Parts on disk: a folder with `config.json` (the spec) and `model.safetensors` (the weights); strict both ways."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from bitmosaic.spec import Spec
+
+
+@contextmanager
+def written_beside(folder: Path) -> Iterator[Path]:
+    """A fresh folder beside `folder` that takes its place when the block ends well, and vanishes when it does not."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
+    beside.mkdir()
+    try:
+        yield beside
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+            folder.rename(old)
+            beside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`, or a ValueError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable JSON ({error})") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Written beside, then renamed."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    beside.rename(path)
+
+
+def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """`config.json` and `model.safetensors` of one part; floats in `dtype` where one is given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    if dtype is not None:
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+    save_file(tensors, folder / "model.safetensors")
+    write_json(folder / "config.json", spec.to_json())
+
+
+def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The part in `folder`, floats in `dtype`. ValueError names what is missing, extra or misshapen."""
+    folder = Path(folder)
+    spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
+    with torch.device("meta"):
+        shapes = spec.build()
+    if not isinstance(shapes, kind):
+        raise ValueError(f"{folder / 'config.json'}: {type(spec).__name__} builds no {kind.__name__}")
+    wanted = {k: tuple(v.shape) for k, v in shapes.state_dict().items()}
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            found = {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
+            check_tensors(path, wanted, found)
+            tensors = {k: file.get_tensor(k) for k in wanted}
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
+    module = spec.build()
+    module.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()})
+    return module.to(dtype).eval()
+
+
+def check_tensors(where: Any, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    """ValueError that names every missing, extra and misshapen tensor."""
+    problems = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "extra": sorted(found.keys() - wanted.keys()),
+        "misshapen": [f"{k} {found[k]}, want {s}" for k, s in wanted.items() if k in found and found[k] != s],
+    }
+    text = "; ".join(f"{word}: {_some(names)}" for word, names in problems.items() if names)
+    if text:
+        raise ValueError(f"{where}: tensors do not fit: {text}")
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,48 @@
+"""Where a run's images come from, as frozen descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitmosaic.images.base import ImageSet
+from bitmosaic.images.fashion import fashion_mnist, fashion_sample
+from bitmosaic.images.folder import Folder
+from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class ImagesSpec(Spec):
+    """A source of images."""
+
+    def build(self) -> ImageSet:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FashionMNISTSpec(ImagesSpec):
+    """Fashion-MNIST: 60,000 training images of 28 x 28 grey pixels in ten classes."""
+
+    folder: str = ""  # where the IDX files are; empty: $BITMOSAIC_DATA, then where Debian's package puts them
+
+    def build(self) -> ImageSet:
+        return fashion_mnist(self.folder or None, "train")
+
+
+@dataclass(frozen=True)
+class FashionSampleSpec(ImagesSpec):
+    """The 10,000 test images of Fashion-MNIST that ship with the package."""
+
+    def build(self) -> ImageSet:
+        return fashion_sample()
+
+
+@dataclass(frozen=True)
+class FolderSpec(ImagesSpec):
+    """A folder of images; sub-folders are classes."""
+
+    path: str = "."
+    size: tuple[int, int] = (64, 64)  # height, width
+    channels: int = 3  # 1: grey
+
+    def build(self) -> ImageSet:
+        return Folder(self.path, self.size, self.channels)

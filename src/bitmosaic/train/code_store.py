@@ -1,0 +1,95 @@
+"""Codes of a whole image set, computed once, kept packed, read through a memory map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.images import ImageSet, epoch_order, in_order
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.train.loop import step_generator
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """Codes of some images, with their labels."""
+
+    codes: Codes
+    labels: Tensor | None  # (b,) int64
+
+
+class CodeStore:
+    """`codes.npy` (images, draws, bytes) uint8, `labels.npy` (images,) where there are classes, `codes.json`."""
+
+    def __init__(self, folder: Path):
+        about = json.loads((folder / "codes.json").read_text())
+        self.grid, self.radix = tuple(about["grid"]), tuple(about["radix"])
+        self.packed = np.load(folder / "codes.npy", mmap_mode="r")
+        self.labels = torch.from_numpy(np.load(folder / "labels.npy")) if about["labels"] else None
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def read(self, images: Tensor, draws: Tensor) -> CodeBatch:
+        """Draw `draws[i]` of image `images[i]`."""
+        packed = np.ascontiguousarray(self.packed[images.numpy(), draws.numpy()])
+        return CodeBatch(Codes.unpack(packed, self.grid, self.radix), None if self.labels is None else self.labels[images])
+
+
+class CodeBatches:
+    """Batch `step` as a function of seed and step alone; a new order each epoch, and the next draw of each image."""
+
+    def __init__(self, store: CodeStore, batch_size: int, seed: int):
+        self.store, self.batch_size, self.seed = store, batch_size, seed
+        self.orders: dict[int, Tensor] = {}
+
+    def __call__(self, step: int) -> CodeBatch:
+        n = len(self.store)
+        positions = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = positions // n
+        images = torch.stack([self._order(int(e))[p % n] for e, p in zip(epochs, positions, strict=True)])
+        return self.store.read(images, (epochs + images) % self.store.packed.shape[1])
+
+    def epoch(self, step: int) -> float:
+        """Epochs finished before this step."""
+        return step * self.batch_size / len(self.store)
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self.orders:
+            self.orders = {e: o for e, o in self.orders.items() if e >= epoch - 1}
+            self.orders[epoch] = epoch_order(len(self.store), self.seed, epoch)
+        return self.orders[epoch]
+
+
+def write_codes(
+    tokenizer: BinaryAutoencoder, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int, batch_size: int = 250
+) -> Iterator[int]:
+    """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
+    beside = folder.with_name(folder.name + ".new")
+    beside.mkdir(parents=True, exist_ok=True)
+    packed, labels, done = [], [], 0
+    for batch in in_order(images, batch_size):
+        codes = []
+        for draw in range(draws):
+            x = batch.images.float() / 255
+            x = x.flip(-1) if flip and draw % 2 else x
+            with torch.inference_mode():
+                codes.append(tokenizer.encode(x, step_generator(seed, done * draws + draw)).pack())
+        packed.append(np.stack(codes, 1))
+        if batch.labels is not None:
+            labels.append(batch.labels.numpy())
+        done += len(batch.images)
+        yield done
+    np.save(beside / "codes.npy", np.concatenate(packed))
+    if labels:
+        np.save(beside / "labels.npy", np.concatenate(labels))
+    about = {"grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix), "labels": bool(labels)}
+    (beside / "codes.json").write_text(json.dumps(about))
+    beside.rename(folder)

@@ -1,0 +1,60 @@
+"""Run: everything that one training run is, from images to a finished pipeline, as one frozen description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
+from bitmosaic.nets.feature_net import ConvClassifierSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers.base import SamplerSpec
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.tokenizer_game import TokenizerLosses
+from bitmosaic.train.training import Training
+
+
+@dataclass(frozen=True)
+class TrainedFeatures(Spec):
+    """A classifier trained first on the run's own images and labels, for the perceptual distance."""
+
+    net: ConvClassifierSpec = ConvClassifierSpec()
+    training: Training = Training()
+
+
+@dataclass(frozen=True)
+class FileFeatures(Spec):
+    """A feature network in a local file (.safetensors with its spec inside, or .pt2)."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Run(Spec):
+    """Images -> feature network -> tokenizer -> codes -> prior -> pipeline."""
+
+    name: str = "run"
+    images: ImagesSpec = FashionSampleSpec()
+    flip: bool = False  # mirror training images left to right with probability 1/2
+    features: TrainedFeatures | FileFeatures | None = None  # the network of the perceptual distance
+    tokenizer: BinaryAutoencoderSpec = BinaryAutoencoderSpec()
+    tokenizer_losses: TokenizerLosses = TokenizerLosses()
+    tokenizer_training: Training = Training()
+    code_draws: int = 1  # codes kept of each image, drawn from the tokenizer's Bernoulli (mirrored ones in turn where flip is on)
+    prior: MaskedPriorSpec = MaskedPriorSpec()
+    class_dropout: float = 0.1  # probability of the null class in training
+    prior_training: Training = Training()
+    sampler: SamplerSpec = EntropyOrderedSpec()  # the pipeline's default
+    reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
+
+    def __post_init__(self):
+        if self.tokenizer.grid != self.prior.grid or self.tokenizer.bits != self.prior.bits:
+            raise ValueError(
+                f"tokenizer makes {self.tokenizer.grid} places of {self.tokenizer.bits} bits, "
+                f"prior wants {self.prior.grid} of {self.prior.bits}"
+            )
+        if self.tokenizer_losses.perceptual_weight and self.features is None:
+            raise ValueError("tokenizer_losses.perceptual_weight is set but there are no features to measure with")
+        if self.code_draws < 1 or not 0 <= self.class_dropout <= 1:
+            raise ValueError(f"code_draws {self.code_draws} must be at least 1, class_dropout {self.class_dropout} in [0, 1]")

@@ -1,0 +1,179 @@
+"""From images to a finished pipeline: the stages of a Run, each resumed or skipped as its folder says.
+
+    out/run.json  features.safetensors  tokenizer/  codes/  prior/  pipeline/  curves-*.png
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from bitmosaic.evaluate.curves import curves
+from bitmosaic.evaluate.reconstruction import reconstruction_report
+from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
+from bitmosaic.images import ArrayImages, Batches, ImageSet, grid, in_order, sheet
+from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.train.classifier_game import ClassifierGame
+from bitmosaic.train.code_store import CodeBatches, CodeStore, write_codes
+from bitmosaic.train.loop import State
+from bitmosaic.train.prior_game import PriorGame
+from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.stage import averaged, play_stage
+from bitmosaic.train.tokenizer_game import TokenizerGame
+
+
+def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write) -> Pipeline:
+    """Trains `run` in the folder `out` and returns its pipeline. The same call again goes on where it was.
+
+    ValueError where `out` holds another run, or where its images have changed.
+    """
+    out = Path(out)
+    images = run.images.build()
+    claim(out, run, images)
+    say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
+    features = _features(run, out, images, say)
+    tokenizer = _tokenizer(run, out, images, features, say)
+    store = _codes(run, out, images, tokenizer, say)
+    return _prior(run, out, images, tokenizer, store, say)
+
+
+def claim(out: Path, run: Run, images: ImageSet) -> None:
+    """Writes `out/run.json`, or checks that what is there is this run on these images."""
+    wanted = {"run": run.to_json(), "images": images.fingerprint()}
+    path = out / "run.json"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        if any(p.name != ".gitignore" for p in out.iterdir()):
+            raise ValueError(f"{out} holds files but no run.json; give an empty or new folder for the run")
+        write_json(path, wanted)
+        return
+    found = read_json(path)
+    different = list(_differences(found.get("run"), wanted["run"], "run"))
+    if different:
+        raise ValueError(f"{out} holds another run ({'; '.join(different[:4])}); give the same settings, or another folder")
+    if found.get("images") != wanted["images"]:
+        raise ValueError(f"the images have changed since the run in {out} began; put them back, or give another folder")
+
+
+def _differences(found, wanted, where: str):
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            if key != "reasons":
+                yield from _differences(found.get(key), wanted.get(key), f"{where}.{key}")
+    elif found != wanted:
+        yield f"{where} was {found!r}, now {wanted!r}"
+
+
+def _features(run: Run, out: Path, images: ImageSet, say) -> nn.Module | None:
+    if run.features is None:
+        return None
+    if isinstance(run.features, FileFeatures):
+        return load_feature_net(run.features.path)
+    path = out / "features.safetensors"
+    if not path.exists():
+        training = run.features.training
+        torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
+        game = ClassifierGame(run.features.net.build())
+        batches = Batches(images, training.batch_size, training.seed, run.flip)
+        state = play_stage(out / "features", "features", game, batches, training, images=images)
+        save_feature_net(averaged(state, "classifier"), path)
+        curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
+        say(f"features: {path}")
+    return load_feature_net(path)
+
+
+def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say) -> BinaryAutoencoder:
+    folder = out / "tokenizer" / "final"
+    if not folder.exists():
+        training = run.tokenizer_training
+        torch.manual_seed(training.seed)
+        game = TokenizerGame(run.tokenizer.build(), run.tokenizer_losses, features)
+        if training.compile:
+            game.compile()
+        batches = Batches(images, training.batch_size, training.seed, run.flip)
+        shown = _some(images, 32)
+
+        def pictures(state: State) -> Image.Image:
+            return reconstructions(averaged(state, "tokenizer"), shown)
+
+        state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images)
+        tokenizer = averaged(state, "tokenizer")
+        report = reconstruction_report(tokenizer, images, limit=5000)
+        say(report.text())
+        curves(out / "tokenizer" / "metrics.jsonl", out / "curves-tokenizer.png", f"{run.name}: tokenizer")
+        write_json(out / "tokenizer" / "report.json", report.to_json())
+        with written_beside(folder) as beside:
+            save_part(tokenizer, run.tokenizer, beside)
+    return load_part(folder, BinaryAutoencoder)
+
+
+def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
+    folder = out / "codes"
+    if not folder.exists():
+        with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
+            for done in write_codes(tokenizer, images, folder, run.code_draws, run.flip, run.prior_training.seed):
+                bar.update(done - bar.n)
+    return CodeStore(folder)
+
+
+def _prior(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say) -> Pipeline:
+    folder = out / "pipeline"
+    if not folder.exists():
+        training = run.prior_training
+        torch.manual_seed(training.seed)
+        game = PriorGame(run.prior.build(), run.class_dropout)
+        if training.compile:
+            game.compile()
+
+        def pipeline(state: State) -> Pipeline:
+            return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, images.class_names)
+
+        batches = CodeBatches(store, training.batch_size, training.seed)
+        state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 8))
+        curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
+        pipeline(state).save_pretrained(folder)
+        say(f"pipeline: {folder}")
+    return Pipeline.from_pretrained(folder)
+
+
+def _some(images: ImageSet, count: int) -> torch.Tensor:
+    """The first readable images of a set, (n, C, H, W) in [0, 1], spread over it."""
+    spread = ArrayImages(torch.stack([x for x in (images.image(i) for i in _spread(len(images), count)) if x is not None]))
+    return torch.cat([batch.images for batch in in_order(spread, count)]).float() / 255
+
+
+def _spread(n: int, count: int) -> list[int]:
+    return sorted({i * n // count for i in range(count)})
+
+
+def reconstructions(tokenizer: BinaryAutoencoder, images: torch.Tensor) -> Image.Image:
+    """Each image above its reconstruction, eight to a row; images (n, C, H, W) in [0, 1]."""
+    with torch.inference_mode():
+        made = tokenizer.decode(tokenizer.encode(images))
+    rows = []
+    for start in range(0, len(images), 8):
+        for part in (images[start : start + 8], made[start : start + 8]):
+            blank = torch.ones(8 - len(part), *part.shape[1:]) if len(part) < 8 else part[:0]
+            rows.append(torch.cat([part, blank]))
+    return grid(torch.cat(rows), 8, scale=enlargement(images.shape[-1]))
+
+
+def class_sheet(pipeline: Pipeline, columns: int, seed: int = 0, title: str | None = None, **settings) -> Image.Image:
+    """`columns` samples of every class (of the first twenty), a row each; without classes, eight rows of samples."""
+    names = list(pipeline.class_names[:20])
+    conditions = [c for c in (range(len(names)) if names else [None] * 8) for _ in range(columns)]
+    images = pipeline(conditions, seeds=[seed + i for i in range(len(conditions))], output_type="pt", **settings)
+    rows = images.unflatten(0, (-1, columns))
+    return sheet(rows, names or [""] * len(rows), scale=enlargement(images.shape[-1]), title=title)
+
+
+def enlargement(side: int) -> int:
+    """How many times an image of this side is enlarged to be looked at."""
+    return max(1, 64 // side)

@@ -1,0 +1,203 @@
+"""Pipeline: saved and loaded strictly, image 17 of a batch is image 17 drawn alone, images in every form."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from bitmosaic import Codes, Pipeline
+from bitmosaic.images import FASHION_CLASSES, fashion_sample, to_pil
+from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+
+
+def make(condition=None) -> Pipeline:
+    torch.manual_seed(0)
+    tokenizer = BinaryAutoencoderSpec((28, 28), 1, 6, 8, (1, 1, 1), 1, (7,), 8, groups=4).build()
+    prior = MaskedPriorSpec((7, 7), 6, depth=2, heads=2, width=32, condition=condition or ClassConditionSpec(10)).build()
+    names = FASHION_CLASSES if condition is None else ()
+    return Pipeline(tokenizer, prior, EntropyOrderedSpec(steps=5, evaluations=4), names)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return make()
+
+
+@pytest.fixture
+def saved(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "p")
+    return tmp_path / "p"
+
+
+def test_round_trip_is_bitwise(pipeline, saved):
+    again = Pipeline.from_pretrained(saved)
+    assert again.class_names == pipeline.class_names and again.sampler == pipeline.sampler
+    for a, b in ((again.tokenizer, pipeline.tokenizer), (again.prior, pipeline.prior)):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    assert torch.equal(again("bag", 3, output_type="pt"), pipeline("bag", 3, output_type="pt"))
+
+
+def test_half_precision_on_disk_loads_as_float32(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "half", torch.float16)
+    size = {d: (tmp_path / d / "prior" / "model.safetensors").stat().st_size for d in ("half",)}
+    again = Pipeline.from_pretrained(tmp_path / "half")
+    assert again.prior.positions.dtype == torch.float32
+    assert size["half"] < 3 * sum(p.numel() for p in pipeline.prior.parameters())
+    assert (again.prior.positions - pipeline.prior.positions).abs().max() < 1e-3
+
+
+def test_saving_again_replaces_and_leaves_nothing_beside(pipeline, saved):
+    pipeline.save_pretrained(saved)
+    assert [p.name for p in saved.parent.iterdir()] == ["p"]
+
+
+def edit(path, change):
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+def test_tensors_must_fit(saved):
+    path = saved / "prior" / "model.safetensors"
+    whole = path.read_bytes()
+    edit(path, lambda t: t.update({"norm.wait": t.pop("norm.weight")}))
+    with pytest.raises(ValueError, match=r"missing: norm\.weight; extra: norm\.wait"):
+        Pipeline.from_pretrained(saved)
+    path.write_bytes(whole)
+    edit(path, lambda t: t.update(hidden=torch.zeros(5)))
+    with pytest.raises(ValueError, match=r"misshapen: hidden \(5,\), want \(32,\)"):
+        Pipeline.from_pretrained(saved)
+    path.write_bytes(whole[:-7])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        Pipeline.from_pretrained(saved)
+    path.unlink()
+    with pytest.raises(ValueError, match="does not exist"):
+        Pipeline.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("prior", lambda c: c.update(colour=1), "extra colour"),
+        ("prior", lambda c: c.pop("depth"), "missing depth"),
+        ("prior", lambda c: c.update(depth="two"), r"depth: got 'two', want int"),
+        ("prior", lambda c: c.update(heads=5), "not divisible"),
+        ("tokenizer", lambda c: c.update(type="Nothing"), "no part is called 'Nothing'"),
+        ("tokenizer", lambda c: c.update(type="EntropyOrderedSpec"), "do not fit"),
+        ("", lambda c: c.update(more=1), "no more"),
+        ("", lambda c: c["sampler"].update(steps=0), "at least 1"),
+        ("", lambda c: c.update(class_names=["a"]), "1 names for a prior of 10"),
+    ],
+)
+def test_fields_must_fit(saved, part, change, message):
+    path = saved / part / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        Pipeline.from_pretrained(saved)
+
+
+def test_what_is_no_pipeline(tmp_path):
+    with pytest.raises(ValueError, match="no pipeline nowhere"):
+        Pipeline.from_pretrained("nowhere")
+    with pytest.raises(ValueError, match="holds no config.json"):
+        Pipeline.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="not readable JSON|want an object"):
+        Pipeline.from_pretrained(tmp_path)
+
+
+def test_image_17_of_a_batch_is_image_17_alone(pipeline):
+    conditions, seeds = [i % 10 for i in range(18)], list(range(100, 118))
+    batch = pipeline(conditions, seeds, output_type="np")
+    assert np.array_equal(batch[17], pipeline(7, 117, output_type="np")[0])
+    assert np.array_equal(batch, pipeline(conditions, seeds, output_type="np", batch_size=5))
+
+
+def test_conditions(pipeline):
+    alone = pipeline("bag", 1, output_type="pt")
+    assert torch.equal(alone, pipeline(8, [1], output_type="pt"))
+    assert torch.equal(alone, pipeline("8", [1], output_type="pt"))
+    assert torch.allclose(alone, pipeline({"bag": 1.0}, 1, output_type="pt"), atol=1e-5)
+    assert len(pipeline(["bag", None, {"bag": 0.5, "sandal": 0.5}], output_type="pil")) == 3
+    assert torch.equal(pipeline(None, 4, output_type="pt"), pipeline("bag", 4, guidance_scale=0, output_type="pt"))
+    for wrong in ("hat", 10, -1, 1.5, True, {"hat": 1.0}):
+        with pytest.raises(ValueError, match="class"):
+            pipeline([wrong])
+
+
+def test_seeds_and_settings_are_checked(pipeline):
+    with pytest.raises(ValueError, match="2 conditions and 3 seeds"):
+        pipeline(["bag", "coat"], [1, 2, 3])
+    with pytest.raises(ValueError, match="seeds: got -1"):
+        pipeline("bag", -1)
+    with pytest.raises(ValueError, match="no setting colour"):
+        pipeline("bag", 1, colour=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        pipeline("bag", 1, num_inference_steps=0)
+    with pytest.raises(ValueError, match="output_type"):
+        pipeline("bag", 1, output_type="jpeg")
+
+
+def test_stream_and_callback_see_every_step(pipeline):
+    steps = list(pipeline.stream("bag", [1, 2], num_inference_steps=4))
+    assert [s.index for s in steps] == [1, 2, 3, 4] and steps[-1].known.all()
+    seen = []
+    image = pipeline("bag", [1, 2], num_inference_steps=4, output_type="pt", callback_on_step_end=seen.append)
+    assert len(seen) == 4 and torch.equal(image, pipeline.decode(steps[-1].codes, "pt"))
+
+
+def test_complete_keeps_what_is_known(pipeline):
+    codes = pipeline.encode([fashion_sample().image(i) for i in range(3)])
+    known = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.9, 0.5, 1.0])[:, None, None]
+    *_, last = pipeline.complete(codes, known, "bag", [1, 2, 3], steps=4)
+    assert last.known.all() and torch.equal(last.codes.digits[known], codes.digits[known])
+    *_, alone = pipeline.complete(codes[1], known[1:2], "bag", [2], steps=4)
+    assert torch.equal(alone.codes.digits[0], last.codes.digits[1])
+
+
+def test_images_in_every_form(pipeline):
+    image = fashion_sample().image(5)
+    wanted = pipeline.encode(image).digits
+    pil = to_pil(image)
+    forms = [pil, pil.convert("RGB"), np.array(pil), image.float() / 255, image[0], [pil], image[None], np.array(pil)[None, :, :, None]]
+    for form in forms:
+        assert torch.equal(pipeline.encode(form).digits, wanted)
+    assert pipeline.encode(Image.new("RGBA", (301, 77))).grid == (7, 7)
+    assert pipeline.decode(pipeline.encode([pil, pil]))[1].size == (28, 28)
+    with pytest.raises(ValueError):
+        pipeline.encode("nowhere.png")
+    with pytest.raises(ValueError):
+        pipeline.decode(Codes(torch.zeros(1, 7, 7, 3, dtype=torch.uint8), (2, 2, 2)))
+
+
+def test_features(pipeline):
+    images = [fashion_sample().image(i) for i in range(4)]
+    assert pipeline.features(images).shape == (4, 32)
+    assert pipeline.features(images, layer=0, pool=False).shape == (4, 49, 32)
+    assert torch.allclose(pipeline.features(images, 1)[2], pipeline.features(images[2], 1)[0], atol=1e-5)
+    assert not torch.equal(pipeline.features(images, 1), pipeline.features(images, 1, condition="bag"))
+    with pytest.raises(ValueError, match="layers 0 to 1"):
+        pipeline.features(images, 2)
+
+
+def test_without_classes(tmp_path):
+    pipeline = make(NoConditionSpec())
+    pipeline.save_pretrained(tmp_path / "p")
+    again = Pipeline.from_pretrained(tmp_path / "p")
+    assert again.class_names == ()
+    assert torch.equal(pipeline(seeds=[1, 2], output_type="pt"), again(seeds=[1, 2], guidance_scale=1.0, output_type="pt"))
+
+
+def test_bfloat16(pipeline, saved):
+    half = Pipeline.from_pretrained(saved, dtype=torch.bfloat16)
+    image = half("bag", [1, 2], output_type="pt")
+    assert image.dtype == torch.float32 and image.isfinite().all()
+    assert half.features(fashion_sample().image(0)).dtype == torch.float32

@@ -1,0 +1,118 @@
+"""Recipes: the published sizes have the published parameter counts, a folder gets sensible sizes, every Run describes itself."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import REFERENCE, reference
+
+from bitmosaic.convert import published_prior, published_tokenizer
+from bitmosaic.images import fashion_sample, to_pil
+from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
+from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
+from bitmosaic.spec import Spec
+from bitmosaic.train.dry_run import describe, saved_bytes
+from bitmosaic.train.training import Training
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(("size", "bits", "millions"), [("L", 24, 336.3), ("XL", 24, 799.4), ("XXL", 24, 1480.0), ("L-512", 32, 372.7)])
+def test_published_priors_have_the_published_counts(size, bits, millions):
+    with torch.device("meta"):
+        prior = published_prior_spec(size, bits).build()
+    assert round(count(prior) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", ["bigr_L_d24", "bigr_XL_d24", "bigr_XXL_d24", "bigr_XXL_d32", "bigr_L_d32_512"])
+def test_published_prior_layouts_convert_to_the_recipes(name):
+    reference("bigr")
+    layout = json.loads((REFERENCE / "bigr" / "published_checkpoints.json").read_text())[name]
+    with torch.device("meta"):
+        prior = published_prior({k: torch.empty(shape) for k, shape in layout["tensors"].items()})
+    size = name.split("_")[1] + ("-512" if name.endswith("512") else "")
+    wanted = published_prior_spec(size, len(prior.radix))
+    assert {**prior.spec.to_json(), "dropout": 0.1} == wanted.to_json()
+
+
+@pytest.mark.parametrize("name", ["bae_d24", "bae_d32", "bae_d32_512"])
+def test_published_tokenizer_layouts_convert_to_the_recipes(name):
+    reference("bigr")
+    layout = json.loads((REFERENCE / "bigr" / "published_checkpoints.json").read_text())[name]
+    with torch.device("meta"):
+        tokenizer = published_tokenizer({k: torch.empty(shape) for k, shape in layout["tensors"].items()}, layout["image_size"])
+    wanted = published_tokenizer_spec(len(tokenizer.radix), layout["image_size"])
+    assert tokenizer.spec.attention == wanted.attention  # none at 512 px, where no level has a side of 16
+    assert replace(tokenizer.spec, attention_sizes=(16,)) == wanted
+
+
+@pytest.mark.parametrize("bits", [16, 20, 24, 32])
+def test_published_tokenizers_make_codes_of_768_bytes_and_the_like(bits):
+    with torch.device("meta"):
+        codes = published_tokenizer_spec(bits).build().encode(torch.empty(1, 3, 256, 256))
+    assert codes.grid == (16, 16) and codes.bits_per_image == 256 * bits
+
+
+def test_sizes_are_all_named():
+    with pytest.raises(ValueError, match="published are L, XL, XXL, L-512"):
+        published_prior_spec("M", 24)
+    assert {"bigr-" + size.lower() for size in SIZES} <= RECIPES.keys()
+
+
+def test_runs_describe_themselves_and_survive_json():
+    for run in (fashion(), bigr_l()):
+        assert Spec.from_json(json.loads(json.dumps(run.to_json()))) == run
+    text = describe(fashion())
+    assert "tokenizer" in text and "GiB" in text or "MiB" in text
+    text = describe(bigr_l())
+    assert "336,3" in text
+
+
+def test_memory_estimate_counts_what_autograd_keeps():
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    x = torch.randn(32, 8)
+    assert saved_bytes(layer, lambda: layer(x), Training()) == (32 * 8 + 32 * 16) * 4
+
+
+def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):
+    sample = fashion_sample()
+    for i in range(count):
+        name = tmp_path / classes[i % len(classes)] if classes else tmp_path
+        name.mkdir(exist_ok=True)
+        to_pil(sample.image(i)).convert(mode).resize((side, side + 10)).save(name / f"{i}.png")
+    return str(tmp_path)
+
+
+def test_folder_chooses_and_says_why(tmp_path):
+    run = folder(pictures(tmp_path, 12))
+    assert run.images.size == (32, 32) and run.images.channels == 3 and run.prior.condition.classes == 2
+    text = " ".join(run.reasons)
+    for word in ("size 32", "colour", "bits 16", "12 images", "few"):
+        assert word in text, word
+    assert run.tokenizer_losses.discriminator is None and run.features is None
+
+
+@pytest.mark.parametrize(("side", "chosen"), [(10, 32), (63, 32), (64, 64), (900, 64)])
+def test_folder_size_follows_the_images(tmp_path, side, chosen):
+    assert folder(pictures(tmp_path, 3, side, "L", ())).images.size == (chosen, chosen)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_folder_of_any_size_builds(tmp_path, size):
+    run = folder(pictures(tmp_path, 3, 40, "L", ()), size=size, bits=8)
+    assert run.images == type(run.images)(str(tmp_path), (size, size), 1)
+    assert run.prior.condition.build(8).classes == 0
+    describe(run)
+
+
+def test_folder_refuses_nonsense(tmp_path):
+    data = pictures(tmp_path, 3)
+    wrongs = [({"size": 50}, "32, 64, 128, 256"), ({"channels": 2}, "1 .grey."), ({"bits": 0}, "at least one"), ({"minutes": -1}, "positive")]
+    for wrong, message in wrongs:
+        with pytest.raises(ValueError, match=message):
+            folder(data, **wrong)
+    with pytest.raises(ValueError, match="does not exist"):
+        folder(str(tmp_path / "nowhere"))

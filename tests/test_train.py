@@ -1,0 +1,125 @@
+"""Training from images to a pipeline: it resumes by itself, refuses what does not fit, and tells of broken images."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bitmosaic.images import fashion_sample, to_pil
+from bitmosaic.images.specs import FolderSpec
+from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net
+from bitmosaic.nets.patchgan import PatchGANSpec
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.priors.conditions import ClassConditionSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.checkpoint import checkpoints
+from bitmosaic.train.run import Run, TrainedFeatures
+from bitmosaic.train.tokenizer_game import TokenizerLosses
+from bitmosaic.train.train import train
+from bitmosaic.train.training import Training
+
+
+def tiny_run(folder) -> Run:
+    steps = Training(steps=6, batch_size=4, log_every=2, pictures_every=4, checkpoint_seconds=0, warmup_steps=2)
+    return Run(
+        name="tiny",
+        images=FolderSpec(str(folder), (16, 16), 3),
+        flip=True,
+        features=TrainedFeatures(ConvClassifierSpec(3, 2, (8, 8)), steps),
+        tokenizer=BinaryAutoencoderSpec(image_size=(16, 16), channels=3, bits=4, width=8, multipliers=(1, 1), embedding=8, groups=4),
+        tokenizer_losses=TokenizerLosses(0.1, PatchGANSpec(3, 8, 1), adversarial_start=2),
+        tokenizer_training=steps,
+        code_draws=2,
+        prior=MaskedPriorSpec((8, 8), 4, condition=ClassConditionSpec(2), dropout=0.1),
+        prior_training=steps,
+        sampler=EntropyOrderedSpec(steps=3, evaluations=4),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    sample = fashion_sample()
+    for name, label in (("bag", 8), ("shirt", 6)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in (sample.labels == label).nonzero().flatten()[:8].tolist():
+            to_pil(sample.image(i)).save(tmp_path / "data" / name / f"{i}.png")
+    return tmp_path / "data"
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def lines(path):
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second", "memory_gib")} for line in kept]
+
+
+def same_weights(a: Pipeline, b: Pipeline) -> bool:
+    pairs = [(a.tokenizer, b.tokenizer), (a.prior, b.prior)]
+    return all(torch.equal(x, y) for m, n in pairs for x, y in zip(m.state_dict().values(), n.state_dict().values(), strict=True))
+
+
+def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path):
+    run = tiny_run(folder)
+    whole = train(run, tmp_path / "whole", silent)
+    for name in ("curves-tokenizer.png", "curves-prior.png", "pipeline/config.json", "tokenizer/report.json", "features.safetensors"):
+        assert (tmp_path / "whole" / name).is_file(), name
+    assert list((tmp_path / "whole" / "prior" / "pictures").glob("*.png"))
+    load_feature_net(tmp_path / "whole" / "features.safetensors")
+    assert whole.class_names == ("bag", "shirt")
+
+    # the state a kill leaves behind: an older checkpoint of each stage, metrics that ran on, a half-written checkpoint
+    broken = tmp_path / "broken"
+    shutil.copytree(tmp_path / "whole", broken)
+    shutil.rmtree(broken / "pipeline")
+    newest = checkpoints(broken / "prior" / "checkpoints")[-1]
+    newest.rename(newest.with_name(".step-00000006.new"))
+    with (broken / "prior" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    again = train(run, broken, silent)
+    assert same_weights(whole, again)
+    assert lines(broken / "prior" / "metrics.jsonl") == lines(tmp_path / "whole" / "prior" / "metrics.jsonl")
+
+    shutil.rmtree(broken / "tokenizer" / "final")
+    shutil.rmtree(broken / "pipeline")
+    shutil.rmtree(broken / "prior")
+    shutil.rmtree(broken / "codes")
+    shutil.rmtree(checkpoints(broken / "tokenizer" / "checkpoints")[-1])
+    assert same_weights(whole, train(run, broken, silent))
+
+
+def test_another_run_or_other_images_are_refused(folder, tmp_path):
+    run = tiny_run(folder)
+    train(run, tmp_path / "out", silent)
+    with pytest.raises(ValueError, match=r"run\.prior_training\.learning_rate was 0\.001, now 0\.5"):
+        train(replace(run, prior_training=replace(run.prior_training, learning_rate=0.5)), tmp_path / "out", silent)
+    with pytest.raises(ValueError, match="no run.json"):
+        train(run, folder, silent)
+    (folder / "bag" / "new.png").write_bytes(next((folder / "shirt").glob("*.png")).read_bytes())
+    with pytest.raises(ValueError, match="images have changed"):
+        train(run, tmp_path / "out", silent)
+
+
+def test_broken_image_is_told_once(folder, tmp_path, capsys):
+    (folder / "bag" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    told = []
+    pipeline = train(tiny_run(folder), tmp_path / "out", told.append)
+    assert capsys.readouterr().out.count("broken.png") >= 1
+    assert len(pipeline(["bag", None, {"bag": 0.5, "shirt": 0.5}])) == 3
+
+
+def test_without_classes(folder, tmp_path):
+    run = tiny_run(folder / "bag")
+    from bitmosaic.priors.conditions import NoConditionSpec
+
+    run = replace(run, features=None, tokenizer_losses=TokenizerLosses(), prior=replace(run.prior, condition=NoConditionSpec()))
+    pipeline = train(run, tmp_path / "out", silent)
+    assert pipeline.class_names == ()
+    assert len(pipeline(seeds=[3, 4])) == 2
+    with pytest.raises(ValueError, match="without classes"):
+        pipeline("bag")
