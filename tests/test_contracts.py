@@ -589,6 +589,28 @@ def test_sampler_guidance_means_what_it_says(kind, of):
 @samplers
 @of_priors
 @torch.no_grad()
+def test_sampler_asks_for_no_more_branches_than_guidance_needs(kind, of):
+    prior, codes, labels = prior_and_codes(of, CONDITIONS["classes"])
+    bare, _, _ = prior_and_codes(of, CONDITIONS["unconditional"])
+    seen = []
+    for part in (prior, bare):
+        last_layer(part).register_forward_hook(lambda layer, given, out: seen.append(out.numel()))
+    known = torch.zeros_like(some_known(codes))
+    for part, given, scale, branches in (
+        (prior, labels, 2.5, 2),
+        (prior, labels, 1.0, 1),
+        (prior, labels, 0.0, 1),
+        (prior, None, 2.5, 1),
+        (bare, None, 2.5, 1),
+    ):
+        seen.clear()
+        walk(kind, part, codes, known, given, steps=1, guidance_scale=scale)
+        assert set(seen) == {branches * codes.digits.numel()}
+
+
+@samplers
+@of_priors
+@torch.no_grad()
 def test_sampler_takes_labels_as_class_weights(kind, of):
     prior, codes, labels = prior_and_codes(of, CONDITIONS["classes"])
     known, count = some_known(codes), prior.condition.classes

@@ -6,8 +6,11 @@ import math
 import pytest
 import torch
 
+from bitmosaic.codes import Codes
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.priors.heads import BernoulliDiffusionSpec, chain_timesteps, jump_probability, keep_probability
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 
 
 def head(bits=3, condition=5, seed=0, **settings):
@@ -259,6 +262,24 @@ def test_one_evaluation_is_the_marginal_read_off_the_noise():
     x = (noise < 0.5).to(torch.uint8)
     wanted = part.p_0(part.logits(x, torch.full((30,), 49), conditions[0]), x)
     torch.testing.assert_close(part.chain(conditions, 1.0, 1, lambda: noise), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("evaluations", [1, 4])
+@torch.no_grad()
+def test_the_samplers_last_draw_is_a_new_one(evaluations):
+    """A bit is p, whatever the chain's own draws were: x_1 is flipped as often as the head says."""
+    prior = MaskedPriorSpec().build().eval()
+    codes = Codes(torch.zeros(300, 4, 4, 8, dtype=torch.uint8), prior.radix)
+    prior.head.net.out.weight.zero_()
+    prior.head.net.out.bias.fill_(math.log(0.2 / 0.8))  # P(flip) = 1/5
+    shown = []
+    prior.head.net.register_forward_pre_hook(lambda net, given: shown.append((given[0][0] + 1) / 2))
+    sampler = EntropyOrderedSpec(steps=1, evaluations=evaluations, guidance_scale=1.0).build()
+    generators = [torch.Generator().manual_seed(i) for i in range(300)]
+    *_, step = sampler(prior, codes, torch.zeros(300, 4, 4, dtype=torch.bool), None, generators)
+    assert len(shown) == evaluations
+    flipped = step.codes.digits.flatten() != shown[-1].flatten()
+    assert flipped.float().mean() == pytest.approx(0.2, abs=0.01)
 
 
 @torch.no_grad()

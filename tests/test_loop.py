@@ -267,18 +267,24 @@ def test_clipping_bounds_the_gradient_of_each_player():
             assert norm == pytest.approx(min(before.item(), clip or math.inf), rel=1e-3) and before > 2e-3
 
 
-def test_the_average_is_an_exponential_one_of_every_nth_step():
-    state, batches = fresh(prior_game, EVENTFUL)
-    prior, average = state.game.players["prior"], state.averages["prior"].module
-    assert not any(p.requires_grad for p in average.parameters())
-    wanted = None
+@every_game
+def test_the_average_is_an_exponential_one_of_every_nth_step(make):
+    """Of parameters and of buffers, such as the running means of batch normalisation."""
+    state, batches = fresh(make, EVENTFUL)
+    wanted = {}
     for progress in play(state, batches, EVENTFUL):
-        if progress.step % EVENTFUL.ema_every == 0:
-            now = {k: p.detach().clone() for k, p in prior.named_parameters()}
-            wanted = now if wanted is None else {k: 0.9 * wanted[k] + 0.1 * now[k] for k in now}
-        for k, p in average.named_parameters() if wanted else ():
-            torch.testing.assert_close(p, wanted[k], rtol=0, atol=1e-6)
-    assert (average.hidden - prior.hidden).abs().max() > 1e-5
+        for name, module in state.game.players.items():
+            if progress.step % EVENTFUL.ema_every == 0:
+                now = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
+                old = wanted.get(name, now)
+                wanted[name] = {k: 0.9 * old[k] + 0.1 * v for k, v in now.items()}
+            average = state.averages[name].module.state_dict()
+            for k, v in wanted.get(name, {}).items():
+                torch.testing.assert_close(average[k], v, rtol=0, atol=1e-6)
+    for name, average in state.averages.items():
+        assert not any(p.requires_grad for p in average.parameters())
+        gap = [(a - p).abs().max() for a, p in zip(average.parameters(), state.game.players[name].parameters(), strict=True)]
+        assert max(gap) > 1e-5
 
 
 # ---- games

@@ -110,7 +110,12 @@ def test_folder_of_any_size_builds(tmp_path, size):
 
 def test_folder_refuses_nonsense(tmp_path):
     data = pictures(tmp_path, 3)
-    wrongs = [({"size": 50}, "32, 64, 128, 256"), ({"channels": 2}, "1 .grey."), ({"bits": 0}, "at least one"), ({"minutes": -1}, "positive")]
+    wrongs = [
+        ({"size": 50}, "32, 64, 128, 256"),
+        ({"channels": 2}, "1 .grey."),
+        ({"bits": 0}, "at least one"),
+        ({"minutes": -1}, "positive"),
+    ]
     for wrong, message in wrongs:
         with pytest.raises(ValueError, match=message):
             folder(data, **wrong)

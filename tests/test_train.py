@@ -31,7 +31,7 @@ def tiny_run(folder) -> Run:
         flip=True,
         features=TrainedFeatures(ConvClassifierSpec(3, 2, (8, 8)), steps),
         tokenizer=BinaryAutoencoderSpec(image_size=(16, 16), channels=3, bits=4, width=8, multipliers=(1, 1), embedding=8, groups=4),
-        tokenizer_losses=TokenizerLosses(0.1, PatchGANSpec(3, 8, 1), adversarial_start=2),
+        tokenizer_losses=TokenizerLosses(perceptual_weight=0.1, discriminator=PatchGANSpec(3, 8, 1), adversarial_start=2),
         tokenizer_training=steps,
         code_draws=2,
         prior=MaskedPriorSpec((8, 8), 4, condition=ClassConditionSpec(2), dropout=0.1),

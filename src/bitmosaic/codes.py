@@ -29,7 +29,7 @@ class Codes:
     radix (2,)*24 is a 24-bit binary code, (16384,) a codebook index, (8, 5, 5, 5) an FSQ code, (1024,)*8 a residual code.
 
     Raises ValueError where `digits` are not integers, do not end in k = len(radix), or where a radix is below 2.
-    Digits are not compared with the radix on every construction, since that would wait for the device: see `check`.
+    Digits that come in their own type are not compared with the radix, since that would wait for the device: see `check`.
     """
 
     digits: Tensor  # (batch, *grid, k), the smallest integer type that holds the radix
@@ -40,10 +40,12 @@ class Codes:
             raise ValueError(f"digits: got {self.digits.dtype}; codes are integers or booleans")
         if self.digits.ndim < 2 or self.digits.shape[-1] != len(self.radix):
             raise ValueError(f"digits: shape {tuple(self.digits.shape)} does not end in the {len(self.radix)} digits of the radix")
-        if min(self.radix) < 2:
-            raise ValueError(f"radix: got {self.radix}; every digit needs at least two values")
+        if min(self.radix, default=0) < 2:
+            raise ValueError(f"radix: got {self.radix}; want at least one digit, each with at least two values")
         dtype = digit_dtype(self.radix)
         if self.digits.dtype != dtype:
+            if self.digits.dtype != torch.bool and self.digits.device.type != "meta":
+                self.check()  # a narrower type would wrap a digit that is too large round to one that is allowed
             object.__setattr__(self, "digits", self.digits.to(dtype))
 
     def __len__(self) -> int:
@@ -51,7 +53,9 @@ class Codes:
 
     def __getitem__(self, item) -> Codes:
         """The codes of some images; an integer keeps the batch axis."""
-        item = slice(item, item + 1 or None) if isinstance(item, int) else item
+        if hasattr(item, "__index__") and not isinstance(item, Tensor):
+            item = range(len(self))[item]  # IndexError past the end, which is how Python stops iterating
+            item = slice(item, item + 1)
         return Codes(self.digits[item], self.radix)
 
     @property
@@ -106,7 +110,7 @@ class Codes:
             raise ValueError(
                 f"packed: got {packed.dtype} {packed.shape}; {count} bits an image need uint8 (batch, {(count + 7) // 8})"
             )
-        bits = np.unpackbits(packed, axis=1, count=count).reshape(len(packed), -1, sum(widths))
+        bits = np.unpackbits(packed, axis=1, count=count).reshape(len(packed), math.prod(grid), sum(widths))
         if all(w == 1 for w in widths):
             digits = torch.from_numpy(bits)
         else:

@@ -6,6 +6,8 @@ Subclassing enters the class in one table, so that a folder on disk can name its
 from __future__ import annotations
 
 import dataclasses
+import reprlib
+import types
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,8 +19,11 @@ class Spec:
 
     table: ClassVar[dict[str, type[Spec]]] = {}
 
-    def __init_subclass__(cls, **keywords):
+    def __init_subclass__(cls, abstract: bool = False, **keywords):
+        """Enters the class in the table; `abstract` classes only say what others have in common, and stay out."""
         super().__init_subclass__(**keywords)
+        if abstract:
+            return
         if Spec.table.get(cls.__name__, cls).__module__ != cls.__module__:
             raise TypeError(f"two specs are called {cls.__name__}: {Spec.table[cls.__name__].__module__} and {cls.__module__}")
         Spec.table[cls.__name__] = cls
@@ -47,7 +52,10 @@ class Spec:
         if extra or missing:
             problem = "; ".join(f"{word} {', '.join(names)}" for word, names in (("extra", extra), ("missing", missing)) if names)
             raise ValueError(f"{where}: fields of {value['type']} do not fit: {problem}")
-        read = {name: _read(given[name], hints[name], f"{where}.{name}") for name in fields}
+        try:
+            read = {name: _read(given[name], hints[name], f"{where}.{name}") for name in fields}
+        except RecursionError:
+            raise ValueError(f"{where}: parts are nested too deeply") from None
         try:
             return kind(**read)
         except ValueError as error:
@@ -61,14 +69,13 @@ def _plain(value):
 
 
 def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return reprlib.repr(value)  # short, and no deeper than six levels
 
 
 def _read(value, hint, where: str):
     """`value` from JSON as the type `hint` says, or a ValueError; lists become tuples."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, __import__("types").UnionType):
+    if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         kinds = [a for a in arguments if a is not type(None)]
@@ -91,11 +98,12 @@ def _read(value, hint, where: str):
             raise ValueError(f"{where}: got {len(value)} values, want {len(kinds)}")
         return tuple(_read(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
     if isinstance(hint, type) and issubclass(hint, Spec):
-        part = Spec.from_json(value, where)
-        if not isinstance(part, hint):
-            raise ValueError(f"{where}: got a {type(part).__name__}, want a {hint.__name__}")
-        return part
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        name = value.get("type") if isinstance(value, dict) else None
+        kind = Spec.table.get(name, hint) if isinstance(name, str) else hint
+        if not issubclass(kind, hint):
+            raise ValueError(f"{where}: got a {name}, want a {hint.__name__}")
+        return Spec.from_json(value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where}: got {_short(value)}, want {hint.__name__}")

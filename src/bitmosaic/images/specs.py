@@ -11,7 +11,7 @@ from bitmosaic.spec import Spec
 
 
 @dataclass(frozen=True)
-class ImagesSpec(Spec):
+class ImagesSpec(Spec, abstract=True):
     """A source of images."""
 
     def build(self) -> ImageSet:

@@ -14,6 +14,11 @@ def l1(images: Tensor, reconstructed: Tensor) -> Tensor:
     return (images.float() - reconstructed.float()).abs().mean()
 
 
+def squared(images: Tensor, reconstructed: Tensor) -> Tensor:
+    """Mean squared difference, a scalar."""
+    return (images.float() - reconstructed.float()).square().mean()
+
+
 def perceptual(net: nn.Module, images: Tensor, reconstructed: Tensor) -> Tensor:
     """Mean over images and places of |u - v|^2, u and v the unit channel vectors of each of `net.maps`, summed over maps."""
     with torch.no_grad():
@@ -22,7 +27,7 @@ def perceptual(net: nn.Module, images: Tensor, reconstructed: Tensor) -> Tensor:
 
 
 def _squared_angle(a: Tensor, b: Tensor) -> Tensor:
-    """|u - v|^2 = 2 - 2 cos(a, b), which spares two full-size divisions."""
+    """|u|^2 + |v|^2 - 2 u.v with u = a / sqrt(|a|^2 + eps), which spares two full-size divisions; dead features are zero vectors."""
     a, b = a.float(), b.float()
-    norms = (a.square().sum(1) + 1e-10).sqrt() * (b.square().sum(1) + 1e-10).sqrt()
-    return (2 - 2 * (a * b).sum(1) / norms).mean()
+    eps, aa, bb, ab = 1e-10, a.square().sum(1), b.square().sum(1), (a * b).sum(1)
+    return (aa / (aa + eps) + bb / (bb + eps) - 2 * ab / ((aa + eps) * (bb + eps)).sqrt()).mean()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitmosaic.nets.llama import dropout
 from bitmosaic.spec import Spec
 
 
@@ -54,10 +55,9 @@ class ConvClassifier(nn.Module):
         """The pooled last level, (b, widths[-1])."""
         return self.maps(images)[-1].mean((2, 3))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class logits (b, classes)."""
-        h = self.embed(images)
-        return self.out(F.dropout(h, self.spec.dropout) if self.training else h)
+    def forward(self, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Class logits (b, classes); `rng` None: no dropout."""
+        return self.out(dropout(self.embed(images), self.spec.dropout, rng))
 
 
 class _Level(nn.Module):

@@ -41,7 +41,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = x.float()
         h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + 1e-5)
-        return h.type_as(x) * self.weight
+        return h.type_as(x) * self.weight.type_as(x)  # under autocast all of the block stays in bf16
 
 
 class SwiGLU(nn.Module):

@@ -12,7 +12,7 @@ from bitmosaic.spec import Spec
 
 
 @dataclass(frozen=True)
-class ConditionSpec(Spec):
+class ConditionSpec(Spec, abstract=True):
     """What all conditions have in common: they are built for a width."""
 
     def build(self, width: int) -> Condition:
@@ -64,7 +64,12 @@ class ClassCondition(Condition):
     def forward(self, labels: Tensor | None, batch: int) -> Tensor:
         if labels is None:
             return self.table.weight[-1].expand(batch, -1)
-        if labels.is_floating_point():
+        weights = labels.is_floating_point()
+        if len(labels) != batch or labels.ndim != 1 + weights or (weights and labels.shape[1] - self.classes not in (0, 1)):
+            raise ValueError(
+                f"labels: got {labels.dtype} {tuple(labels.shape)}; want integers ({batch},) or weights ({batch}, {self.classes})"
+            )
+        if weights:
             return labels.to(self.table.weight.dtype) @ self.table.weight[: labels.shape[-1]]
         return self.table(labels)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,8 +46,10 @@ def chain_timesteps(evaluations: int, steps: int) -> list[int]:
         raise ValueError(f"evaluations: got {evaluations}; the head needs at least one")
     if evaluations == 1:
         return [steps]
-    points = torch.linspace(0, 1, min(evaluations, steps))
-    return (1 + (points * (steps - 1)).int()).flip(0).tolist()
+    if evaluations >= steps:
+        return list(range(steps, 0, -1))
+    points = np.linspace(0.0, 1.0, evaluations) * (steps - 1)
+    return (1 + points.astype(int))[::-1].tolist()
 
 
 def jump_probability(p_0: Tensor, x_t: Tensor, k_t: float, k_s: float) -> Tensor:

@@ -33,10 +33,10 @@ class MaskedPriorSpec(Spec):
     dropout: float = 0.0  # after attention and SwiGLU, in training
 
     def __post_init__(self):
+        if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
+            raise ValueError("grid, bits, depth, heads and width must be positive")
         if self.width % (4 * self.heads):
             raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
-        if min(self.grid + (self.bits, self.depth, self.heads)) < 1:
-            raise ValueError("grid, bits, depth and heads must be positive")
 
     def build(self) -> MaskedPrior:
         return MaskedPrior(self)
@@ -74,13 +74,13 @@ class MaskedPrior(nn.Module):
         """Condition vectors (b, D): labels (b,) integers, class weights (b, classes), or None for the null."""
         return self.condition(labels, batch)
 
-    def check(self, codes: Codes, known: Tensor) -> None:
-        """ValueError where codes or known do not fit this prior."""
+    def check(self, codes: Codes, known: Tensor | None = None) -> None:
+        """ValueError where codes or known (b, *grid) do not fit this prior."""
         if codes.grid != self.grid or codes.radix != self.radix:
             raise ValueError(
                 f"codes: grid {codes.grid} with {len(codes.radix)} digits; this prior has {self.grid} with {len(self.radix)} bits"
             )
-        if known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool:
+        if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
             raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
 
     def residual(self, digits: Tensor, known: Tensor, vectors: Tensor, depth: int, rng: torch.Generator | None = None) -> Tensor:
@@ -102,12 +102,14 @@ class MaskedPrior(nn.Module):
         """The residual stream after block `layer` (0 is the first) of the fully visible image, (b, N, D)."""
         if not 0 <= layer < len(self.blocks):
             raise ValueError(f"layer: got {layer}; this prior has layers 0 to {len(self.blocks) - 1}")
+        self.check(codes)
         digits = codes.flat()
         known = torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device)
         return self.residual(digits, known, self.embed(labels, len(digits)), layer + 1)[:, 1:]
 
     def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """One mask ratio a batch, places uniform per image, the head's loss on hidden places; a scalar."""
+        self.check(codes)
         digits, places = codes.flat(), codes.places
         b = len(digits)
         m = hidden_count(places, int(torch.randint(places, (), generator=rng, device=rng.device)) / places)

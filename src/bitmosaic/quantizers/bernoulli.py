@@ -40,6 +40,6 @@ class BernoulliQuantizer(Quantizer):
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
         p = torch.sigmoid(z.float())
         with torch.no_grad():
-            threshold = 0.5 if rng is None else torch.rand(p.shape, generator=rng, device=p.device)
-            bits = (p > threshold).to(torch.uint8)
+            drawn = z > 0 if rng is None else p > torch.rand(p.shape, generator=rng, device=p.device)
+            bits = drawn.to(torch.uint8)
         return Quantized(bits + p - p.detach(), bits)

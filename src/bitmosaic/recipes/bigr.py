@@ -54,7 +54,9 @@ def _run(size: str, bits: int, data: str, perceptual: str, seed: int) -> Run:
         flip=True,
         features=FileFeatures(perceptual) if perceptual else None,
         tokenizer=published_tokenizer_spec(bits, side),
-        tokenizer_losses=TokenizerLosses(1.0 if perceptual else 0.0, PatchGANSpec(3, 64, 3), adversarial_start=30_000),
+        tokenizer_losses=TokenizerLosses(
+            perceptual_weight=1.0 if perceptual else 0.0, discriminator=PatchGANSpec(3, 64, 3), adversarial_start=30_000
+        ),
         tokenizer_training=Training(
             steps=500_000, batch_size=64, learning_rate=4.5e-6 * 64, betas=(0.5, 0.9), clip_norm=0.0, ema_decay=0.995, ema_every=10,
             precision="bf16", seed=seed, log_every=100, pictures_every=5000, checkpoint_seconds=1800,

@@ -38,10 +38,11 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             attention_sizes=(7,), embedding=64, groups=8,
         ),
         tokenizer_losses=TokenizerLosses(
-            perceptual_weight=0.1, discriminator=PatchGANSpec(channels=1, width=32, layers=3), adversarial_start=1200,
+            squared_weight=4.0, perceptual_weight=0.1, discriminator=PatchGANSpec(channels=1, width=32, layers=3),
+            adversarial_start=2800, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=4200, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
+            steps=4600, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
             ema_decay=0.995, precision="bf16", seed=seed, pictures_every=500,
         ),
         code_draws=4,
@@ -51,7 +52,7 @@ def fashion(data: str = "", seed: int = 0) -> Run:
         ),
         prior_training=Training(
             steps=6000, batch_size=64, learning_rate=8e-4, warmup_steps=200, decay="cosine", weight_decay=2e-2,
-            ema_decay=0.999, precision="bf16", seed=seed, pictures_every=1000,
+            ema_decay=0.999, precision="bf16", seed=seed, pictures_every=2000,
         ),
         sampler=EntropyOrderedSpec(steps=20, evaluations=50, guidance_scale=2.0, temperature=0.1),
     )  # fmt: skip

@@ -144,8 +144,10 @@ def _losses(perceptual: str, files, class_names, channels: int, steps: int, side
     discriminator = None
     if len(files) >= 200:
         discriminator = PatchGANSpec(channels, 32, 3)
-        reasons.append("PatchGAN from two fifths of the tokenizer's steps on, for sharpness")
+        reasons.append("PatchGAN from three fifths of the tokenizer's steps on, for sharpness")
     else:
         reasons.append("no PatchGAN: fewer than 200 images teach it nothing but themselves")
-    weight = 0.1 if features else 0.0
-    return features, TokenizerLosses(weight, discriminator, adversarial_start=2 * steps // 5)
+    return features, TokenizerLosses(
+        squared_weight=4.0, perceptual_weight=0.1 if features else 0.0, discriminator=discriminator,
+        adversarial_start=3 * steps // 5, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4,
+    )  # fmt: skip

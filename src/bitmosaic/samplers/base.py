@@ -38,7 +38,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class SamplerSpec(Spec):
+class SamplerSpec(Spec, abstract=True):
     """A frozen description of a sampler; calling what it builds yields Steps."""
 
     def build(self) -> Sampler:

@@ -69,7 +69,8 @@ class EntropyOrdered(Sampler):
         most = max(hidden)
         rows = torch.arange(b, device=device)[:, None]
         places = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]  # (b, m) hidden places first (E1)
-        asked = torch.arange(most, device=device) < torch.tensor(hidden, device=device)[:, None]
+        wanting = [h if k < h else 0 for h, k in zip(hidden, left, strict=True)]  # an image that reveals nothing is not asked
+        asked = torch.arange(most, device=device) < torch.tensor(wanting, device=device)[:, None]
         uniform, gumbel = draw_noise(generators, hidden, left, most, bits, spec.evaluations + 1)
         p = self._chain(prior, digits, known, vectors, places, uniform)  # (b, m, K)
         drawn = p > (uniform[-1] if spec.sample_last else 0.5)
@@ -97,9 +98,11 @@ class EntropyOrdered(Sampler):
 
 def guidance_branches(prior: MaskedPriorLike, labels: Tensor | None, batch: int, scale: float) -> Tensor:
     """Condition vectors of the branches that guidance needs (E7): (b, D), or class then null (2 b, D)."""
-    if prior.condition.classes == 0 or labels is None or scale == 0:
-        return prior.embed(None, batch)
     given = prior.embed(labels, batch)
+    if labels is None:
+        return given
+    if scale == 0:
+        return prior.embed(None, batch)
     return given if scale == 1 else torch.cat([given, prior.embed(None, batch)])
 
 

@@ -34,12 +34,13 @@ class BinaryAutoencoderSpec(Spec):
     groups: int = 32  # of GroupNorm; with one channel a group an image's brightness hardly passes, so narrow nets want fewer
 
     def __post_init__(self):
+        sizes = (*self.image_size, self.channels, self.bits, self.width, *self.multipliers, self.embedding, self.groups)
+        if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
+            raise ValueError("image_size, channels, bits, width, multipliers, embedding and groups must be positive")
         if self.width % self.groups or self.embedding % self.groups:
             raise ValueError(f"width {self.width} and embedding {self.embedding} are not multiples of {self.groups} groups")
-        if min(self.image_size) < 1 or any(side % self.factor for side in self.image_size):
+        if any(side % self.factor for side in self.image_size):
             raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
-        if min(self.bits, self.channels, self.residual_blocks + 1, *self.multipliers) < 1:
-            raise ValueError("bits, channels and multipliers must be positive")
 
     @property
     def factor(self) -> int:

@@ -20,7 +20,7 @@ class ClassifierGame(Game):
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         images, labels = translate(batch.images.to(rng.device).float() / 255, rng), batch.labels.to(rng.device)
-        logits = self.players["classifier"](images).float()
+        logits = self.players["classifier"](images, rng).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         yield Turn("classifier", loss, {"loss": loss.detach(), "accuracy": accuracy})

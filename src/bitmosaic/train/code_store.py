@@ -74,14 +74,15 @@ def write_codes(
     """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
     beside = folder.with_name(folder.name + ".new")
     beside.mkdir(parents=True, exist_ok=True)
+    device = next(tokenizer.parameters()).device
     packed, labels, done = [], [], 0
     for batch in in_order(images, batch_size):
         codes = []
         for draw in range(draws):
-            x = batch.images.float() / 255
+            x = batch.images.to(device).float() / 255
             x = x.flip(-1) if flip and draw % 2 else x
             with torch.inference_mode():
-                codes.append(tokenizer.encode(x, step_generator(seed, done * draws + draw)).pack())
+                codes.append(tokenizer.encode(x, step_generator(seed, done * draws + draw, device)).pack())
         packed.append(np.stack(codes, 1))
         if batch.labels is not None:
             labels.append(batch.labels.numpy())

@@ -35,7 +35,8 @@ class Game(abc.ABC):
         """The turns of one step. Every draw comes from `rng`."""
 
     def groups(self, player: str) -> list[dict[str, Any]]:
-        """Parameter groups of a player's optimizer; a group's `decay` says whether weight decay acts on it."""
+        """Parameter groups of a player's optimizer; `decay` says whether weight decay acts, `rate` (default 1)
+        multiplies the learning rate."""
         return [{"params": list(self.players[player].parameters()), "decay": True}]
 
     def compile(self) -> None:

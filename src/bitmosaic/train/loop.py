@@ -46,9 +46,11 @@ class State:
         optimizers = {}
         for name in game.players:
             groups = [
-                {"params": g["params"], "weight_decay": training.weight_decay if g["decay"] else 0.0} for g in game.groups(name)
+                {"params": g["params"], "weight_decay": training.weight_decay if g["decay"] else 0.0, "rate": g.get("rate", 1.0)}
+                for g in game.groups(name)
+                if g["params"]
             ]
-            optimizers[name] = torch.optim.AdamW([g for g in groups if g["params"]], lr=training.learning_rate, betas=training.betas)
+            optimizers[name] = _empty_moments(torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas))
         average = get_ema_multi_avg_fn(training.ema_decay)
         averages = {name: AveragedModel(m, multi_avg_fn=average, use_buffers=True) for name, m in game.players.items()}
         for a in averages.values():
@@ -73,6 +75,17 @@ class State:
             set_model_state_dict(module, parts[name]["model"])
             set_optimizer_state_dict(module, self.optimizers[name], parts[name]["optimizer"])
             self.averages[name].load_state_dict(parts[name]["average"])
+
+
+def _empty_moments(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:
+    """The optimizer with the state of zero steps made now, so that a checkpoint of a player that has not moved yet is exact.
+
+    Where there is none, torch's get_optimizer_state_dict takes a step of its own to make one, and counts it.
+    """
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            optimizer.state[p] = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+    return optimizer
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
 def _move(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, training: Training, step: int) -> Tensor:
     """One optimizer step of one player; the gradient norm before clipping."""
     for group in optimizer.param_groups:
-        group["lr"] = training.rate(step)
+        group["lr"] = training.rate(step) * group["rate"]
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))

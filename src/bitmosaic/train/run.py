@@ -42,7 +42,7 @@ class Run(Spec):
     tokenizer_losses: TokenizerLosses = TokenizerLosses()
     tokenizer_training: Training = Training()
     code_draws: int = 1  # codes kept of each image, drawn from the tokenizer's Bernoulli (mirrored ones in turn where flip is on)
-    prior: MaskedPriorSpec = MaskedPriorSpec()
+    prior: MaskedPriorSpec = MaskedPriorSpec(grid=(8, 8))
     class_dropout: float = 0.1  # probability of the null class in training
     prior_training: Training = Training()
     sampler: SamplerSpec = EntropyOrderedSpec()  # the pipeline's default

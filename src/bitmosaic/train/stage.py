@@ -27,21 +27,23 @@ from bitmosaic.train.training import Training
 
 def play_stage(
     folder: Path, title: str, game: Game, batches: Any, training: Training, pictures: Callable[[State], Image.Image] | None = None,
-    images: ImageSet | None = None,
+    images: ImageSet | None = None, device: str = "cpu",
 ) -> State:  # fmt: skip
-    """Plays `game` on `batches(step)` to the end of `training` and returns its state.
+    """Plays `game` on `batches(step)` on `device` to the end of `training` and returns its state.
 
     Where `folder` holds a checkpoint the game goes on from there; lines of metrics after it are dropped and made again.
     `images` is asked once an epoch which files it could not read.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for player in game.players.values():
+        player.to(device)
     state = State.start(game, training)
     if load_checkpoint(folder / "checkpoints", state):
         tqdm.write(f"{title}: goes on from step {state.step} of {training.steps}")
     log = Log(folder / "metrics.jsonl", state.step, training)
     told, saved = "", time.monotonic()
     with tqdm(total=training.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar:
-        for progress in play(state, batches, training):
+        for progress in play(state, batches, training, device):
             bar.update()
             if not log.add(progress.step, progress.metrics):
                 continue

@@ -1,19 +1,21 @@
 """The tokenizer's game (Binary Latent Diffusion, arXiv 2304.04820; VQGAN, arXiv 2012.09841): reconstruct, and deceive a PatchGAN.
 
-    mean |x - x'| + perceptual + w (-mean D(x')),   w = clamp(|grad reconstruction| / (|grad adversarial| + 1e-4), 0, 1)
+    mean |x - x'| + squared (x - x')^2 + perceptual + w (-mean D(x'))
+    w = clamp(|grad reconstruction| / (|grad adversarial| + 1e-4), 0, 1)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bitmosaic.losses import patchgan
 from bitmosaic.losses.diffaugment import diffaugment
-from bitmosaic.losses.reconstruction import l1, perceptual
+from bitmosaic.losses.reconstruction import l1, perceptual, squared
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
@@ -24,10 +26,13 @@ from bitmosaic.train.game import Game, Turn, frozen
 class TokenizerLosses(Spec):
     """What a tokenizer is trained on; the adversarial part is on where `discriminator` is given."""
 
+    squared_weight: float = 0.0  # of the mean squared difference, beside the mean absolute one
     perceptual_weight: float = 0.0  # of the distance over the feature network's maps
     discriminator: PatchGANSpec | None = None  # None: no adversarial part
     adversarial_start: int = 0  # first step of the adversarial part
     adversarial_weight: float = 1.0  # times the adaptive weight
+    discriminator_lead: int = 0  # steps that the discriminator learns alone before, so that its first word is worth hearing
+    discriminator_rate: float = 1.0  # its learning rate over the tokenizer's
     diffaugment: bool = True  # on what the discriminator sees
 
 
@@ -47,27 +52,41 @@ class TokenizerGame(Game):
         tokenizer, losses = self.players["tokenizer"], self.losses
         made, quantized = tokenizer(images, rng)
         metrics = {"l1": l1(images, made)}
-        loss = metrics["l1"] + sum(quantized.losses.values())
+        loss = metrics["l1"]
+        if losses.squared_weight:
+            metrics["squared"] = squared(images, made)
+            loss = loss + losses.squared_weight * metrics["squared"]
         if losses.perceptual_weight:
             metrics["perceptual"] = perceptual(self.features, images, made)
             loss = loss + losses.perceptual_weight * metrics["perceptual"]
-        metrics = {"loss": loss, **metrics}
-        if losses.discriminator is None or step < losses.adversarial_start:
-            yield Turn("tokenizer", loss, _detached(metrics))
-            return
-        discriminator = self.players["discriminator"]
+        extra = sum(quantized.losses.values(), torch.zeros((), device=images.device))  # of the quantizer, such as a commitment
+        metrics = {"loss": loss + extra, **metrics}
+        if losses.discriminator is not None and step >= losses.adversarial_start:
+            yield self._deceive(made, loss, extra, metrics, rng)
+        else:
+            yield Turn("tokenizer", loss + extra, _detached(metrics))
+        if losses.discriminator is not None and step >= losses.adversarial_start - losses.discriminator_lead:
+            discriminator, made = self.players["discriminator"], made.detach()
+            real, fake = discriminator(self._seen(images, rng)), discriminator(self._seen(made, rng))
+            loss = patchgan.hinge_discriminator(real, fake)
+            yield Turn("discriminator", loss, _detached({"discriminator": loss, "real": real.mean(), "made": fake.mean()}))
+
+    def _deceive(self, made: Tensor, loss: Tensor, extra: Tensor, metrics: dict[str, Tensor], rng: torch.Generator) -> Turn:
+        """Reconstruction and deception, balanced at the last layer; gradients at `made` are taken once and used twice."""
+        tokenizer, discriminator = self.players["tokenizer"], self.players["discriminator"]
         with frozen(discriminator):
             adversarial = patchgan.hinge_generator(discriminator(self._seen(made, rng)))
             by_reconstruction = torch.autograd.grad(loss, made, retain_graph=True)[0]
             by_adversary = torch.autograd.grad(adversarial, made)[0]
         weight = patchgan.adaptive_weight(made, tokenizer.last_weight, by_reconstruction, by_adversary)
-        weight = weight * losses.adversarial_weight
+        weight = weight * self.losses.adversarial_weight
         gradient = (by_reconstruction + weight * by_adversary).detach()
-        yield Turn("tokenizer", (made * gradient).sum(), _detached({**metrics, "adversarial": adversarial, "weight": weight}))
-        made = made.detach()
-        real, fake = discriminator(self._seen(images, rng)), discriminator(self._seen(made, rng))
-        loss = patchgan.hinge_discriminator(real, fake)
-        yield Turn("discriminator", loss, _detached({"discriminator": loss, "real": real.mean(), "made": fake.mean()}))
+        return Turn("tokenizer", (made * gradient).sum() + extra, _detached({**metrics, "adversarial": adversarial, "weight": weight}))
+
+    def groups(self, player: str) -> list[dict[str, Any]]:
+        """All parameters in one group; the discriminator's learning rate is its own."""
+        rate = self.losses.discriminator_rate if player == "discriminator" else 1.0
+        return [{"params": list(self.players[player].parameters()), "decay": True, "rate": rate}]
 
     def _seen(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return diffaugment(images, rng) if self.losses.diffaugment else images

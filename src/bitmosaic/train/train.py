@@ -29,19 +29,20 @@ from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame
 
 
-def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write) -> Pipeline:
+def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, device: str | None = None) -> Pipeline:
     """Trains `run` in the folder `out` and returns its pipeline. The same call again goes on where it was.
 
-    ValueError where `out` holds another run, or where its images have changed.
+    `device` None: the first GPU where there is one, else the CPU. ValueError where `out` holds another run, or where its images
+    have changed.
     """
-    out = Path(out)
+    out, device = Path(out), device or ("cuda" if torch.cuda.is_available() else "cpu")
     images = run.images.build()
     claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
-    features = _features(run, out, images, say)
-    tokenizer = _tokenizer(run, out, images, features, say)
-    store = _codes(run, out, images, tokenizer, say)
-    return _prior(run, out, images, tokenizer, store, say)
+    features = _features(run, out, images, say, device)
+    tokenizer = _tokenizer(run, out, images, features, say, device)
+    store = _codes(run, out, images, tokenizer)
+    return _prior(run, out, images, tokenizer, store, say, device)
 
 
 def claim(out: Path, run: Run, images: ImageSet) -> None:
@@ -71,25 +72,25 @@ def _differences(found, wanted, where: str):
         yield f"{where} was {found!r}, now {wanted!r}"
 
 
-def _features(run: Run, out: Path, images: ImageSet, say) -> nn.Module | None:
+def _features(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Module | None:
     if run.features is None:
         return None
     if isinstance(run.features, FileFeatures):
-        return load_feature_net(run.features.path)
+        return load_feature_net(run.features.path).to(device)
     path = out / "features.safetensors"
     if not path.exists():
         training = run.features.training
         torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
         game = ClassifierGame(run.features.net.build())
         batches = Batches(images, training.batch_size, training.seed, run.flip)
-        state = play_stage(out / "features", "features", game, batches, training, images=images)
+        state = play_stage(out / "features", "features", game, batches, training, None, images, device)
         save_feature_net(averaged(state, "classifier"), path)
         curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
         say(f"features: {path}")
-    return load_feature_net(path)
+    return load_feature_net(path).to(device)
 
 
-def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say) -> BinaryAutoencoder:
+def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str) -> BinaryAutoencoder:
     folder = out / "tokenizer" / "final"
     if not folder.exists():
         training = run.tokenizer_training
@@ -98,12 +99,12 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
         if training.compile:
             game.compile()
         batches = Batches(images, training.batch_size, training.seed, run.flip)
-        shown = _some(images, 32)
+        shown = _some(images, 32).to(device)
 
         def pictures(state: State) -> Image.Image:
             return reconstructions(averaged(state, "tokenizer"), shown)
 
-        state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images)
+        state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
         tokenizer = averaged(state, "tokenizer")
         report = reconstruction_report(tokenizer, images, limit=5000)
         say(report.text())
@@ -111,10 +112,10 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
         write_json(out / "tokenizer" / "report.json", report.to_json())
         with written_beside(folder) as beside:
             save_part(tokenizer, run.tokenizer, beside)
-    return load_part(folder, BinaryAutoencoder)
+    return load_part(folder, BinaryAutoencoder).to(device)
 
 
-def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
+def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder) -> CodeStore:
     folder = out / "codes"
     if not folder.exists():
         with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
@@ -123,7 +124,9 @@ def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, 
     return CodeStore(folder)
 
 
-def _prior(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say) -> Pipeline:
+def _prior(
+    run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str
+) -> Pipeline:
     folder = out / "pipeline"
     if not folder.exists():
         training = run.prior_training
@@ -136,7 +139,7 @@ def _prior(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, 
             return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, images.class_names)
 
         batches = CodeBatches(store, training.batch_size, training.seed)
-        state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 8))
+        state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 4), device=device)
         curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
         pipeline(state).save_pretrained(folder)
         say(f"pipeline: {folder}")
@@ -156,7 +159,8 @@ def _spread(n: int, count: int) -> list[int]:
 def reconstructions(tokenizer: BinaryAutoencoder, images: torch.Tensor) -> Image.Image:
     """Each image above its reconstruction, eight to a row; images (n, C, H, W) in [0, 1]."""
     with torch.inference_mode():
-        made = tokenizer.decode(tokenizer.encode(images))
+        made = tokenizer.decode(tokenizer.encode(images)).cpu()
+    images = images.cpu()
     rows = []
     for start in range(0, len(images), 8):
         for part in (images[start : start + 8], made[start : start + 8]):
@@ -169,7 +173,7 @@ def class_sheet(pipeline: Pipeline, columns: int, seed: int = 0, title: str | No
     """`columns` samples of every class (of the first twenty), a row each; without classes, eight rows of samples."""
     names = list(pipeline.class_names[:20])
     conditions = [c for c in (range(len(names)) if names else [None] * 8) for _ in range(columns)]
-    images = pipeline(conditions, seeds=[seed + i for i in range(len(conditions))], output_type="pt", **settings)
+    images = pipeline(conditions, seeds=[seed + i % columns for i in range(len(conditions))], output_type="pt", **settings)
     rows = images.unflatten(0, (-1, columns))
     return sheet(rows, names or [""] * len(rows), scale=enlargement(images.shape[-1]), title=title)
 

@@ -1,0 +1,5 @@
+"""`python -m bitmosaic` is the command `bitmosaic`."""
+
+from bitmosaic.cli import main
+
+raise SystemExit(main())

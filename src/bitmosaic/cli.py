@@ -1,0 +1,112 @@
+"""The command line: the first word names a command, tyro reads the rest from the signature of its function.
+
+ValueError and OSError are the user's: one line on stderr and exit status 2. Anything else is ours and shows its
+traceback, as everything does where BITMOSAIC_TRACEBACK is set.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from bitmosaic import __version__
+from bitmosaic.commands.arguments import read
+
+COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
+    "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
+    "sample": "New images of some classes, as PNG files and one sheet.",
+    "encode": "Images to codes: one small file for any number of images.",
+    "decode": "Codes back to images, as PNG files under their old names.",
+    "reconstruct": "Images beside what their codes give back, and how well they are kept.",
+    "info": "What a pipeline is, or how far a training run has come.",
+    "list": "What is here: pipelines that ship, recipes, data.",
+    "train": "Trains a tokenizer and a prior by a recipe; the same command again goes on where it was.",
+}
+
+EXAMPLES = (
+    "bitmosaic demo",
+    "bitmosaic sample fashion --classes bag 'ankle boot' --count 4",
+    "bitmosaic train folder --data photos --out runs/photos",
+)
+
+HINTS = {
+    errno.EACCES: "give a place that you may use",
+    errno.EPERM: "give a place that you may use",
+    errno.EROFS: "give a place that can be written",
+    errno.ENOSPC: "make room, or give another place",
+    errno.ENOENT: "give another path",
+    errno.ENOTDIR: "something in this path is a file and should be a folder; give another path",
+    errno.EEXIST: "give another path",
+    errno.EISDIR: "give a file",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    name, *arguments = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    try:
+        if name in ("-h", "--help"):
+            print(overview())
+        elif name == "--version":
+            print(f"bitmosaic {__version__}")
+        else:
+            find(name)(arguments)()
+        sys.stdout.flush()
+        return 0
+    except SystemExit as end:  # tyro has shown a command's help
+        return end.code or 0
+    except KeyboardInterrupt:
+        print(f"\nbitmosaic: interrupted; {resume(name)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        if os.environ.get("BITMOSAIC_TRACEBACK"):
+            raise
+        print(f"bitmosaic: error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def find(name: str) -> Callable[[Sequence[str]], Callable[[], Any]]:
+    """Reads a command's arguments and returns what is to be called. ValueError where there is no such command."""
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        perhaps = f"perhaps {near[0]}; " if near else ""
+        raise ValueError(f"no command {name!r}; {perhaps}there are {', '.join(COMMANDS)}")
+    module = import_module(f"bitmosaic.commands.{name}")
+    if name == "train":  # its arguments hang on the recipe
+        return module.read_arguments
+    return lambda arguments: read(getattr(module, name), arguments, f"bitmosaic {name}")
+
+
+def overview() -> str:
+    """What `bitmosaic --help` shows."""
+    commands = "\n".join(f"  {name:<13}{text}" for name, text in COMMANDS.items())
+    examples = "\n".join(f"  {line}" for line in EXAMPLES)
+    return (
+        "usage: bitmosaic COMMAND [arguments]\n\nImages as small grids of discrete codes.\n\n"
+        f"{commands}\n\n'bitmosaic COMMAND --help' explains one of them; 'bitmosaic --version' tells the version.\n"
+        f"\n{examples}"
+    )
+
+
+def resume(name: str) -> str:
+    """What an interrupted command has left behind."""
+    return "the same command again goes on from the last checkpoint" if name == "train" else "nothing was written"
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks; what the system says gets the path and what would do."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        hint = f"; {HINTS[error.errno]}" if error.errno in HINTS else ""
+        text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}{hint}"
+    return " ".join(text.split()).encode(errors="backslashreplace").decode() or type(error).__name__

@@ -1,0 +1,121 @@
+"""A command line becomes a function's arguments, by tyro; what is wrong with it becomes a ValueError of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # off unless named: no --no-... beside it
+PipelineName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")]
+OwnNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the pipeline's own)")]
+OwnFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the pipeline's own)")]
+
+_PLAIN = (  # what Python and tyro say, and what we say
+    (r"^Error parsing ", ""),
+    (r" Got errors:.*", ""),
+    (r"invalid literal for int\(\) with base 10: ('.*')", r"got \1; want a whole number"),
+    (r"could not convert string to float: ('.*')", r"got \1; want a number"),
+    (r"no type matching (\{None\}\|)?INT could be instantiated from \['(.*)'\]\.?", r"got '\2'; want a whole number"),
+    (r"no type matching (\{None\}\|)?FLOAT could be instantiated from \['(.*)'\]\.?", r"got '\2'; want a number"),
+    (r"^Missing value for argument '(.*)'\. Expected 1 values\.", r"\1: a value is missing"),
+    (r"^Missing value for argument '(.*)'\. Expected (\d+) values\.", r"\1: needs \2 values"),
+    (r"^invalid choice ('.*') for argument '(.*)'\. Expected one of \((.*)\)\.", r"\2: got \1; want one of \3"),
+    (r"^Missing from [^:]*: (--\S+ \S+|\S+) (.*?)\.? \(required\)", r"missing: \1 (\2)"),
+)
+
+
+def read(function: Callable[..., T], arguments: Sequence[str], prog: str) -> Callable[[], T]:
+    """`function` with these arguments, ready to be called. SystemExit after --help, ValueError where they are wrong."""
+    call, rest = split(function, arguments, prog)
+    refuse(rest, flags(function), prog)
+    return call
+
+
+def split(function: Callable[..., T], arguments: Sequence[str], prog: str) -> tuple[Callable[[], T], list[str]]:
+    """`function` with those of the arguments that are its own, and the others."""
+
+    @functools.wraps(function)
+    def later(*args, **kwargs):
+        return functools.partial(function, *args, **kwargs)
+
+    with one_line_errors(prog):
+        return tyro.cli(later, prog=prog, args=arguments, return_unknown_args=True)
+
+
+def override(settings: T, arguments: Sequence[str], prog: str, known: Iterable[str] = ()) -> T:
+    """A dataclass with the fields changed that `--part.field value` names; `known`: further flags, for messages."""
+    with one_line_errors(prog):
+        config = (tyro.conf.AvoidSubcommands,)
+        changed, rest = tyro.cli(
+            type(settings), default=settings, prog=prog, args=arguments, return_unknown_args=True, config=config
+        )
+    refuse(rest, [*known, *fields(settings)], prog)
+    return changed
+
+
+def refuse(rest: Sequence[str], known: Sequence[str], prog: str) -> None:
+    """ValueError for arguments that nobody wants, with the known flags that are near to the first."""
+    if not rest:
+        return
+    wrong = next((a for a in rest if a.startswith("--")), rest[0]).split("=")[0]
+    if not wrong.startswith("-"):
+        raise ValueError(f"do not know what to do with {wrong!r}; see '{prog} --help'")
+    near = get_close_matches(wrong.replace("_", "-"), known, 2, 0.75)
+    siblings = [flag for flag in known if flag.rpartition(".")[0] == wrong.rpartition(".")[0]]
+    perhaps = f"; perhaps {' or '.join(near)}" if near else ""
+    beside = f"; there are {', '.join(siblings)}" if siblings else f"; see '{prog} --help'"
+    raise ValueError(f"no argument {wrong}{perhaps}{beside}")
+
+
+def flags(function: Callable) -> list[str]:
+    """The flags of a function's arguments, those that have one."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    named = [p for p in parameters if tyro.conf.Positional not in getattr(p.annotation, "__metadata__", ())]
+    return [f"--{p.name.replace('_', '-')}" for p in named]
+
+
+def fields(settings: Any, prefix: str = "--") -> list[str]:
+    """The flags of a dataclass's fields and of their fields, such as --prior.depth."""
+    found = []
+    for field in dataclasses.fields(settings):
+        value, flag = getattr(settings, field.name), prefix + field.name.replace("_", "-")
+        found += fields(value, f"{flag}.") if dataclasses.is_dataclass(value) else [flag]
+    return found
+
+
+@contextlib.contextmanager
+def one_line_errors(prog: str):
+    """What tyro complains of in a box on stderr becomes a ValueError of one line; its help passes."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as end:
+        if end.code:
+            raise ValueError(f"{in_one_line(box.getvalue())}; see '{prog} --help'") from None
+        raise
+
+
+def in_one_line(box: str) -> str:
+    """The first part of one of tyro's boxes, in plain words; below its title, rules part the rest."""
+    rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    rules = [i for i, row in enumerate(rows) if row and set(row) <= set("─-╰╯")]
+    start = 1 if 0 in rules else 0
+    end = next((i for i in rules if i > 0), len(rows))
+    text = " ".join(" ".join(rows[start:end]).split())
+    for theirs, ours in _PLAIN:
+        text = re.sub(theirs, ours, text)
+    return text

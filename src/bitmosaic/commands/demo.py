@@ -1,0 +1,220 @@
+"""`bitmosaic demo`: what a pipeline does, as pictures and a page that shows them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from bitmosaic.commands.demo_page import Pictures, page
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
+from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
+from bitmosaic.commands.sample import Precision, at_precision, class_sheet, conditions, draw
+from bitmosaic.evaluate.reconstruction import reconstruction_report
+from bitmosaic.folders import write_json, written_beside
+from bitmosaic.images import ArrayImages, ImageSet, animation, save, to_pil, to_uint8
+from bitmosaic.pipeline import Pipeline
+
+MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
+FILES = (MARK, "index.html", "classes.png", "reconstructions.png", "reveal.gif")
+CLASSES = 20  # shown, at most
+REAL = 16  # real images shown, at most
+BLANK, LINE = 158, 138  # greys of a place that is not known yet, and of its edges
+
+
+def demo(
+    *, out: Path = Path("demo"), pipeline: str = "fashion", count: int = 8, seed: int = 0,
+    precision: Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bf16}", help_behavior_hint="")] = None,
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")] = (),
+) -> Path:  # fmt: skip
+    """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, a reveal by steps.
+
+    The folder holds classes.png, reconstructions.png, reveal.gif and index.html, which shows them with their timings
+    and can be moved or sent by itself. Takes a minute or two on two CPU cores with the pipeline that ships.
+
+    Args:
+        out: folder to write; an older demo there is replaced, any other folder is not.
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        count: images of each class.
+        seed: of the first image of each class; the next ones have the next seeds.
+        precision: of the prior; if not given, bf16 where the processor has it, which is about three times faster.
+        images: real images to reconstruct, files or folders; none: test images of Fashion-MNIST, which ship.
+
+    Returns:
+        The page, index.html.
+    """
+    if count < 1:
+        raise ValueError(f"count: got {count}; give a whole number of at least 1")
+    out = Path(out).expanduser()
+    check_replaceable(out)
+    clock = Clock()
+    precision = precision or fast_precision()
+    with clock("loading the pipeline"):
+        pipe = at_precision(load(pipeline), precision)
+    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    real = Files(images, size, channels) if images else shipped(REAL, size, channels)
+    asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
+    asked["images"] = [str(path) for path in images]
+    with written_beside(out.absolute()) as folder:
+        facts, pictures = make(pipe, real, folder, count, seed, clock)
+        facts = {"software": SOFTWARE, **asked, **facts}
+        facts["commands"] = commands(facts)
+        (folder / "index.html").write_text(page(facts, pictures), encoding="utf-8")
+        write_json(folder / MARK, facts)
+    tell_unreadable(real)
+    print(f"{out}: {', '.join(FILES)}, made in {clock.total():.0f} s\npage: {out / 'index.html'}")
+    return out / "index.html"
+
+
+def check_replaceable(out: Path) -> None:
+    """ValueError where `out` is anything but new, empty, or an older demo with nothing else in it."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out: {out} is a file; give a folder")
+    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    others = [name for name in found if name not in FILES]
+    if found and (others or not written_by_us(out / MARK)):
+        named = ", ".join((others or found)[:3])
+        raise ValueError(f"out: {out} holds what no demo made ({named}), so it stays; give a new or an empty folder")
+
+
+@dataclass
+class Clock:
+    """How long each part took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+
+    def total(self) -> float:
+        """Since the beginning, with what lies between the parts."""
+        return time.perf_counter() - self.started
+
+
+def make(
+    pipe: Pipeline, real: ImageSet, folder: Path, count: int, seed: int, clock: Clock
+) -> tuple[dict[str, Any], Pictures]:
+    """Draws the three pictures into `folder`; what there is to say of them, and what the page shows of them."""
+    labels, wanted = zip(*conditions(pipe)[:CLASSES], strict=True)
+    with clock("drawing the classes"):
+        drawn = list(draw(pipe, wanted, count, seed, "classes"))
+    save(class_sheet(drawn, labels, count), folder / "classes.png", Software=SOFTWARE, Seed=seed)
+    with clock("reconstructing real images"):
+        given, made = pairs(pipe.tokenizer, real, REAL)
+    save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)
+    with clock("revealing one image"):
+        frames, known = reveal(pipe, wanted[-1], seed)
+    animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0)
+    facts = {
+        **sizes(pipe),
+        "classes": list(labels),
+        "of_classes": len(pipe.class_names),
+        "revealed": labels[-1],
+        "known": known,
+        **quality(pipe, given),
+        "settings": pipe.sampler.to_json(),
+        "seconds": {**clock.seconds, "all together": clock.total()},
+        "machine": machine(),
+    }
+    shown = [[to_pil(image) for image in images] for images in (drawn, given, made)]
+    return facts, Pictures(*shown, frames, (folder / "reveal.gif").read_bytes())
+
+
+def sizes(pipe: Pipeline) -> dict[str, Any]:
+    """Of codes and parts."""
+    parts = {"tokenizer": pipe.tokenizer, "prior": pipe.prior}
+    return {
+        "image_size": list(pipe.tokenizer.image_size),
+        "channels": pipe.tokenizer.channels,
+        "grid": list(pipe.prior.grid),
+        "bits": sum((r - 1).bit_length() for r in pipe.prior.radix),
+        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+    }
+
+
+def quality(pipe: Pipeline, given: Tensor) -> dict[str, Any]:
+    """The report on images (n, C, H, W) in [0, 1], and the PSNR of each."""
+    pixels = to_uint8(given)
+    whole, *each = (reconstruction_report(pipe.tokenizer, ArrayImages(some)) for some in (pixels, *pixels.split(1)))
+    return {"reconstruction": whole.to_json(), "psnr": [report.psnr for report in each]}
+
+
+def reveal(pipe: Pipeline, condition, seed: int) -> tuple[list[Image.Image], list[int]]:
+    """A frame before the first step and one after each, and how many places are known after each step."""
+    size, channels, factor = pipe.tokenizer.image_size, pipe.tokenizer.channels, pipe.tokenizer.factor
+    nothing = torch.zeros(pipe.prior.grid, dtype=torch.bool)
+    frames, known = [covered(torch.zeros(channels, *size), nothing, factor)], []
+    steps = pipe.stream(condition, seed)
+    for step in tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False):
+        frames.append(covered(pipe.decode(step.codes, "pt")[0], step.known[0].cpu(), factor))
+        known.append(int(step.known.sum()))
+    return frames, known
+
+
+def covered(image: Tensor, known: Tensor, factor: int) -> Image.Image:
+    """An image (C, H, W) in [0, 1], enlarged, with a blank cell where `known` (rows, columns) is False."""
+    scale = max(1, 224 // image.shape[-1])
+    cell = torch.full((factor * scale, factor * scale), BLANK, dtype=torch.uint8)
+    cell[0], cell[:, 0] = LINE, LINE
+    blank = cell.repeat(*known.shape)
+    return to_pil(torch.where(_enlarged(known, len(cell)), _enlarged(to_uint8(image), scale), blank))
+
+
+def _enlarged(image: Tensor, scale: int) -> Tensor:
+    return image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+def commands(facts: dict[str, Any]) -> dict[str, str]:
+    """What makes each picture again."""
+    drawn = ["--count", str(facts["count"]), "--seed", str(facts["seed"]), "--precision", facts["precision"]]
+    shown = ["--classes", *facts["classes"]] if facts["of_classes"] > len(facts["classes"]) else []
+    images = ["--images", *facts["images"]] if facts["images"] else []
+    words = {
+        "classes": ["sample", facts["pipeline"], *shown, *drawn],
+        "reconstructions": ["reconstruct", *facts["images"], "--pipeline", facts["pipeline"]],
+        "reveal": ["demo", "--pipeline", facts["pipeline"], *drawn, "--out", facts["out"], *images],
+    }
+    return {picture: shlex.join(["bitmosaic", *some]) for picture, some in words.items()}
+
+
+def machine() -> dict[str, str]:
+    """What computed."""
+    name = cpuinfo("model name") or platform.processor() or platform.machine()
+    return {
+        "bitmosaic": SOFTWARE.removeprefix("bitmosaic "),
+        "PyTorch": torch.__version__,
+        "Python": platform.python_version(),
+        "processor": f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} of them used",
+    }
+
+
+def fast_precision() -> Precision:
+    """bf16 where the processor says that it has products of it."""
+    can = {*cpuinfo("flags").split(), *cpuinfo("Features").split()}
+    return "bf16" if can & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
+def cpuinfo(name: str) -> str:
+    """What Linux says of the first processor under that name; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == name), "")

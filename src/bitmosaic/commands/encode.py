@@ -1,0 +1,67 @@
+"""`bitmosaic encode`: images to one file of packed codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from bitmosaic.commands.arguments import Images
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_into
+from bitmosaic.commands.pipelines import fingerprint, load
+from bitmosaic.images import in_order
+
+FORMAT = "bitmosaic codes 1"
+BATCH = 64  # images at once
+
+
+def encode(
+    images: Images = (), *,
+    pipeline: str = "fashion", out: Path = Path("codes.safetensors"), device: str = "cpu",
+) -> Path:  # fmt: skip
+    """Turns images into codes, packed into one small file that 'bitmosaic decode' reads.
+
+    Images of other sizes than the pipeline's are cropped at the centre and scaled. A file that is no readable picture
+    is skipped and named at the end.
+
+    Args:
+        images: picture files, and folders of them at any depth.
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        out: file to write, ending in .safetensors.
+        device: where to compute, such as cpu or cuda.
+
+    Returns:
+        The file written.
+    """
+    out = Path(out).expanduser()
+    if out.suffix != ".safetensors":
+        raise ValueError(f"out: got {str(out)!r}; end it in .safetensors")
+    pipe = load(pipeline, device)
+    tokenizer = pipe.tokenizer
+    files = Files(images, tokenizer.image_size, tokenizer.channels)
+    with written_into(out.parent, [out.name]) as folder:
+        packed, names, codes = [], [], None
+        with tqdm(
+            total=len(files), desc="encoding", unit="image", disable=None, dynamic_ncols=True, leave=False
+        ) as bar:
+            for batch in in_order(files, BATCH):
+                with torch.inference_mode():
+                    codes = tokenizer.encode(batch.images.to(pipe.device).float() / 255)
+                packed.append(codes.pack())
+                names += [files.names[i] for i in batch.indices.tolist()]
+                bar.update(len(names) + len(files.unreadable) - bar.n)
+        if codes is None:
+            raise ValueError(f"images: none of {len(files)} can be read: {files.unreadable_summary(at_most=3)}")
+        about = {
+            "format": FORMAT, "software": SOFTWARE, "pipeline": str(pipeline), "tokenizer": fingerprint(pipeline),
+            "grid": json.dumps(codes.grid), "radix": json.dumps(codes.radix), "names": json.dumps(names),
+        }  # fmt: skip
+        save_file({"codes": torch.from_numpy(np.concatenate(packed))}, folder / out.name, about)
+    tell_unreadable(files)
+    size = f"{codes.bits_per_image:,.0f} bits or {packed[0].shape[1]:,} bytes"
+    print(f"{len(names)} images, {size} each: {out} ({out.stat().st_size:,} bytes)")
+    return out

@@ -1,0 +1,139 @@
+"""Files of the commands: images that the user names; output that is whole or not there, over nothing of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bitmosaic import __version__
+from bitmosaic.images import ImageSet, UnreadableImage, read_image
+
+SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
+
+
+class Files(ImageSet):
+    """Pictures in files and below folders, in the order named; read when they are asked for."""
+
+    labels, class_names = None, ()
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], channels: int):
+        self.size, self.channels, self.unreadable = size, channels, {}
+        if not paths:
+            raise ValueError("images: none are named; give files such as .png or .jpg, or folders of them")
+        found = [pair for path in paths for pair in _below(Path(path).expanduser())]
+        if not found:
+            raise ValueError(f"images: no images in {', '.join(map(str, paths))}; put in files such as .png or .jpg")
+        self.files = [file for file, _ in found]
+        self.names = unlike([str(name.with_suffix("")) for _, name in found])  # without their endings
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Tensor | None:
+        file = str(self.files[index])
+        try:
+            return None if file in self.unreadable else read_image(file, self.size, self.channels)
+        except UnreadableImage as error:
+            self.unreadable[file] = error.reason
+            return None
+
+    def fingerprint(self) -> str:
+        """Over the paths alone."""
+        return hashlib.sha256("\0".join(map(str, self.files)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _below(path: Path) -> list[tuple[Path, Path]]:
+    """Files, and their names inside what was named; ValueError where there is nothing of that name."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"images: there is no {path}; give files such as .png or .jpg, or folders of them")
+        return [(path, Path(path.name))]
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN or kind == "MPO"}
+    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.suffix.lower() in endings)
+    return [(path / name, name) for name in names if not any(part.startswith(".") for part in name.parts)]
+
+
+def tell_unreadable(images: ImageSet) -> None:
+    """One line on stderr that names the images that were skipped, if there were any."""
+    if images.unreadable:
+        print(f"bitmosaic: {images.unreadable_summary()}", file=sys.stderr)
+
+
+def unlike(names: Sequence[str]) -> list[str]:
+    """The names, a number added where one has come before: a, b, a -> a, b, a-2."""
+    taken = set(names)
+    seen, found = set(), []
+    for name in names:
+        number, new = 2, name
+        while new in seen or (new != name and new in taken):
+            number, new = number + 1, f"{name}-{number}"
+        seen.add(new)
+        found.append(new)
+    return found
+
+
+def file_name(text: str) -> str:
+    """Text as a file name without surprises: 'ankle boot' -> 'ankle-boot'."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:100] or "image"
+
+
+@contextmanager
+def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """A fresh folder for files of these names, which move into `folder` when the block ends well; else nothing changes.
+
+    ValueError before anything is done where a file that would be replaced was not written by bitmosaic.
+    """
+    folder, names = Path(folder).expanduser().absolute(), list(names)
+    for name in names:
+        _check_free(folder, Path(name))
+    new = [place for place in (folder, *folder.parents) if not place.exists()]  # innermost first
+    beside = folder / f".{uuid.uuid4().hex[:8]}.new"
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        for place in new:  # does nothing where files have moved in
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _check_free(folder: Path, name: Path) -> None:
+    for place in (folder / name).parents:
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"out: {place} is a file; give a folder")
+    if os.path.lexists(folder / name) and not written_by_us(folder / name):
+        raise ValueError(
+            f"out: {folder / name} is there and was not written by bitmosaic, so it stays; give another place"
+        )
+
+
+def written_by_us(path: Path) -> bool:
+    """Whether a file names bitmosaic as the software that wrote it."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                found = picture.info.get("Software")
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                found = (file.metadata() or {}).get("software")
+        else:
+            found = json.loads(path.read_text(encoding="utf-8")).get("software")
+    except (OSError, ValueError, AttributeError, SafetensorError):
+        return False
+    return isinstance(found, str) and found.startswith("bitmosaic ")

@@ -1,0 +1,156 @@
+"""`bitmosaic info`: what a pipeline is, or how far a training run has come."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bitmosaic.commands.arguments import Flag, PipelineName
+from bitmosaic.commands.pipelines import find, fingerprint
+from bitmosaic.evaluate.curves import read_metrics
+from bitmosaic.folders import read_json
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.spec import Spec
+from bitmosaic.train.run import Run, TrainedFeatures
+
+
+def info(pipeline: PipelineName = "fashion", *, json: Flag = False) -> dict:
+    """Describes a pipeline (sizes, parameters, bits of an image, classes, sampler) or a training run (stages, metrics).
+
+    Args:
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or the folder of a training run.
+        json: print it as JSON.
+
+    Returns:
+        What is printed.
+    """
+    folder = Path(pipeline).expanduser()
+    running = (folder / "run.json").is_file()
+    found = about_run(folder) if running else about_pipeline(pipeline)
+    print(dumps(found, indent=1) if json else run_text(found) if running else pipeline_text(found))
+    return found
+
+
+def about_pipeline(name: str) -> dict[str, Any]:
+    """Facts of a pipeline, all weights read."""
+    folder = find(name)
+    pipe = Pipeline.from_pretrained(folder)
+    tokenizer, prior = pipe.tokenizer, pipe.prior
+    bits = sum((r - 1).bit_length() for r in prior.radix)
+    places = prior.grid[0] * prior.grid[1]
+    raw = 8 * tokenizer.channels * tokenizer.image_size[0] * tokenizer.image_size[1]
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {
+        "pipeline": str(name),
+        "folder": str(folder),
+        "image_size": [*tokenizer.image_size],
+        "channels": tokenizer.channels,
+        "grid": [*prior.grid],
+        "bits_per_place": bits,
+        "bits_per_image": places * bits,
+        "times_smaller_than_pixels": round(raw / (places * bits), 2),
+        "parameters": {"tokenizer": count(tokenizer), "prior": count(prior), "of_which_head": count(prior.head)},
+        "tokenizer": tokenizer.spec.to_json(),
+        "prior": prior.spec.to_json(),
+        "sampler": pipe.sampler.to_json(),
+        "classes": [*pipe.class_names],
+        "fingerprint": fingerprint(name),
+        "files": {file.relative_to(folder).as_posix(): file.stat().st_size for file in files},
+    }
+
+
+def count(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def pipeline_text(found: dict[str, Any]) -> str:
+    """A small table."""
+    (height, width), (rows, columns) = found["image_size"], found["grid"]
+    size, parameters, sampler = found["bits_per_image"], found["parameters"], found["sampler"]
+    names = found["classes"]
+    shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
+    kinds = {part: found[part]["type"].removesuffix("Spec") for part in ("tokenizer", "prior", "sampler")}
+    smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
+    return table([
+        ("pipeline", f"{found['pipeline']} ({found['folder']})"),
+        ("images", f"{height} x {width} pixels, {'grey' if found['channels'] == 1 else 'colour'}"),
+        ("codes", f"{rows} x {columns} places of {found['bits_per_place']} bits"),
+        ("", f"{size:,} bits or {-(-size // 8):,} bytes an image, {smaller}"),
+        ("tokenizer", f"{kinds['tokenizer']}, {parameters['tokenizer']:,} parameters"),
+        ("prior", f"{kinds['prior']}, {parameters['prior']:,} parameters, {parameters['of_which_head']:,} in the head"),
+        ("sampler", f"{kinds['sampler']}: {', '.join(f'{k} {v}' for k, v in sampler.items() if k != 'type')}"),
+        ("classes", f"{len(names)}: {shown}" if names else "none"),
+        ("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer"),
+        ("files", f"{sum(found['files'].values()) / 1e6:.1f} MB in {len(found['files'])} files"),
+    ])  # fmt: skip
+
+
+def about_run(folder: Path) -> dict[str, Any]:
+    """How far each stage of a training run has come."""
+    described = read_json(folder / "run.json")
+    run = Spec.from_json(described.get("run") if isinstance(described, dict) else None, f"{folder / 'run.json'}: run")
+    if not isinstance(run, Run):
+        raise ValueError(f"{folder / 'run.json'} describes a {type(run).__name__}, not a Run")
+    stages = {}
+    if isinstance(run.features, TrainedFeatures):
+        stages["features"] = stage(folder / "features", run.features.training.steps, folder / "features.safetensors")
+    stages["tokenizer"] = stage(folder / "tokenizer", run.tokenizer_training.steps, folder / "tokenizer" / "final")
+    stages["codes"] = {"done": (folder / "codes" / "codes.json").exists()}
+    stages["prior"] = stage(folder / "prior", run.prior_training.steps, folder / "pipeline")
+    report = folder / "tokenizer" / "report.json"
+    return {
+        "run": run.name,
+        "folder": str(folder),
+        "stages": stages,
+        "reconstruction": read_json(report) if report.exists() else None,
+        "pipeline": str(folder / "pipeline") if stages["prior"]["done"] else None,
+        "reasons": [*run.reasons],
+    }
+
+
+def stage(folder: Path, steps: int, made: Path) -> dict[str, Any]:
+    """Steps done of a stage that ends by writing `made`, its last metrics, and about how many seconds are left."""
+    path = folder / "metrics.jsonl"
+    rows = read_metrics(path) if path.exists() else []
+    last = rows[-1] if rows else {}
+    step = int(last.get("step", 0))
+    done = made.exists()
+    left = None if done or not step else round(last.get("seconds", 0.0) / step * (steps - step))
+    return {"done": done, "step": step, "steps": steps, "seconds_left": left, "last": last}
+
+
+def run_text(found: dict[str, Any]) -> str:
+    """A small table."""
+    lines = [("run", f"{found['run']} ({found['folder']})")]
+    for name, at in found["stages"].items():
+        if "step" not in at:
+            text = "done" if at["done"] else "not yet"
+        elif not at["step"]:
+            text = "done" if at["done"] else "not yet"
+        else:
+            share = (
+                "done"
+                if at["done"]
+                else f"{100 * at['step'] / at['steps']:.0f} %, about {at['seconds_left'] / 60:.0f} min left"
+            )
+            metrics = ", ".join(f"{k} {v:.4g}" for k, v in at["last"].items() if k not in ("step", "seconds"))
+            text = f"step {at['step']:,} of {at['steps']:,} ({share}): {metrics}"
+        lines.append((name, text))
+    if found["reconstruction"]:
+        report = found["reconstruction"]
+        lines.append(
+            ("tokenizer", f"PSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.4f} on {report['count']:,} images")
+        )
+    lines.append(("pipeline", found["pipeline"] or "not yet; the same train command goes on where it was"))
+    lines += [("chosen" if i == 0 else "", reason) for i, reason in enumerate(found["reasons"])]
+    return table(lines)
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Names at the left, what they are at the right."""
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join(f"{name:<{width}}{text}" for name, text in rows)

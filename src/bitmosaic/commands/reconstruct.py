@@ -1,0 +1,88 @@
+"""`bitmosaic reconstruct`: images beside what their codes give back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bitmosaic.commands.arguments import Images
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_into
+from bitmosaic.commands.pipelines import load
+from bitmosaic.evaluate.reconstruction import reconstruction_report
+from bitmosaic.images import ArrayImages, ImageSet, fashion_sample, in_order, read_image, save, sheet
+from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.train.train import enlargement
+
+COLUMNS = 8  # of the sheet
+PICTURED = 64  # images on the sheet, at most
+
+
+def reconstruct(
+    images: Images = (), *,
+    pipeline: str = "fashion", count: int = 16, out: Path = Path("reconstructions"), device: str = "cpu",
+) -> dict:  # fmt: skip
+    """Encodes images, decodes them again, and says how well they are kept: PSNR, SSIM, and the use of each bit.
+
+    Writes reconstructions.png, the first 64 images each above its reconstruction, and report.json. Images of other
+    sizes than the pipeline's are cropped at the centre and scaled before.
+
+    Args:
+        images: picture files, and folders of them; none: the first test images of Fashion-MNIST, which ship.
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        count: how many of the images that ship, where none are named.
+        out: folder to write into; a sheet and a report that bitmosaic wrote are replaced.
+        device: where to compute, such as cpu or cuda.
+
+    Returns:
+        What stands in report.json.
+    """
+    pipe = load(pipeline, device)
+    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    chosen = Files(images, size, channels) if images else shipped(count, size, channels)
+    with written_into(out, ["reconstructions.png", "report.json"]) as folder:
+        report = reconstruction_report(pipe.tokenizer, chosen, batch_size=64)
+        found = {"software": SOFTWARE, "pipeline": str(pipeline), **report.to_json(), "unreadable": chosen.unreadable}
+        (folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+        picture = side_by_side(*pairs(pipe.tokenizer, chosen, PICTURED))
+        save(picture, folder / "reconstructions.png", Software=SOFTWARE, Pipeline=pipeline)
+    tell_unreadable(chosen)
+    print(f"{report.text()}\npictures  {Path(out) / 'reconstructions.png'}\nreport    {Path(out) / 'report.json'}")
+    return found
+
+
+def shipped(count: int, size: tuple[int, int], channels: int) -> ArrayImages:
+    """The first test images of Fashion-MNIST, as a tokenizer of that size wants them."""
+    sample = fashion_sample()
+    if not 1 <= count <= len(sample):
+        raise ValueError(f"count: got {count}; give a whole number from 1 to {len(sample)}, or name images")
+    pixels = sample.pixels[:count]
+    if (sample.size, sample.channels) != (size, channels):
+        pixels = torch.stack([read_image(image, size, channels) for image in pixels])
+    return ArrayImages(pixels, sample.labels[:count], sample.class_names)
+
+
+def pairs(tokenizer: Tokenizer, images: ImageSet, most: int) -> tuple[Tensor, Tensor]:
+    """The first readable images and their reconstructions, (n, C, H, W) in [0, 1] both."""
+    given, made = [], []
+    for batch in in_order(images, 32):
+        x = batch.images.to(next(tokenizer.parameters()).device).float() / 255
+        with torch.inference_mode():
+            made.append(tokenizer.decode(tokenizer.encode(x)).cpu())
+        given.append(x.cpu())
+        if sum(map(len, given)) >= most:
+            break
+    return torch.cat(given)[:most], torch.cat(made)[:most]
+
+
+def side_by_side(given: Tensor, made: Tensor) -> Image.Image:
+    """Each image above its reconstruction, on one sheet."""
+    columns, rows = min(COLUMNS, len(given)), []
+    for start in range(0, len(given), columns):
+        for part in (given[start : start + columns], made[start : start + columns]):
+            paper = torch.full((columns - len(part), *part.shape[1:]), 250 / 255)
+            rows.append(torch.cat([part, paper]))
+    return sheet(torch.stack(rows), ["original", "decoded"] * (len(rows) // 2), scale=enlargement(given.shape[-1]))

@@ -1,0 +1,125 @@
+"""`bitmosaic train`: a recipe's arguments and every field of its run, as one command line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from bitmosaic.commands.arguments import Flag, flags, override, split
+from bitmosaic.commands.list import first_line
+from bitmosaic.recipes import RECIPES
+from bitmosaic.train.dry_run import describe
+from bitmosaic.train.run import Run
+from bitmosaic.train.train import train as train_run
+
+FIELDS = """
+Besides these, every field of the run that the recipe describes can be set, as listed below, such as
+--prior.depth 8 --prior-training.steps 100 --tokenizer-training.batch-size 32.
+Parts that the recipe leaves out cannot be put in here; write a recipe for that.
+"""
+
+
+def train(run: Run, out: str | Path | None = None, dry_run: bool = False) -> Path:
+    """Trains a run in a folder, or with `dry_run` says what it would be; the same call again goes on where it was.
+
+    Args:
+        run: what to train, as a recipe returns it.
+        out: folder of the run; None: runs/ and the run's name.
+        dry_run: print the run, its parameters and an estimate of its memory, and train nothing.
+
+    Returns:
+        The folder of the pipeline.
+    """
+    out = Path(out or Path("runs") / run.name)
+    if dry_run:
+        print(describe(run))
+        return out / "pipeline"
+    for reason in run.reasons:
+        print(f"chosen: {reason}")
+    train_run(run, out)
+    curves = ", ".join(str(path) for path in sorted(out.glob("curves-*.png")))
+    pictures = ", ".join(str(path) for path in sorted(out.glob("*/pictures")))
+    print(f"pipeline: {out / 'pipeline'}\ncurves:   {curves}\npictures: {pictures}")
+    print(f"sample:   {shlex.join(['bitmosaic', 'sample', str(out / 'pipeline')])}")
+    return out / "pipeline"
+
+
+def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
+    """`train` with the run of a command line: RECIPE, the recipe's own arguments, and fields to override."""
+    if not arguments:
+        raise ValueError(f"recipe: name one of {', '.join(RECIPES)}; see 'bitmosaic train --help'")
+    name, *rest = arguments
+    if name in ("-h", "--help"):
+        print(overview())
+        raise SystemExit(0)
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, 1)
+        raise ValueError(f"no recipe {name!r}; {f'perhaps {near[0]}; ' if near else ''}there are {', '.join(RECIPES)}")
+    prog = f"bitmosaic train {name}"
+    choose = chooser(name)
+    if "-h" in rest or "--help" in rest:
+        show_help(choose, [a for a in rest if a not in ("-h", "--help")], prog)
+    call, rest = split(choose, rest, prog)
+    run, out, dry_run = call()
+    return functools.partial(train, override(run, rest, prog, flags(choose)), out, dry_run)
+
+
+def chooser(name: str) -> Callable[..., tuple[Run, Path, bool]]:
+    """A function with the recipe's arguments, `out` and `dry_run`, for tyro to read; returns the run and those two."""
+    recipe = RECIPES[name]
+
+    def choose(out: Path = Path("runs") / name, dry_run: Flag = False, **own) -> tuple[Run, Path, bool]:
+        return recipe(**own), out, dry_run
+
+    own = inspect.signature(recipe, eval_str=True).parameters.values()
+    ours = inspect.signature(choose, eval_str=True).parameters
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, ours["out"], ours["dry_run"])]
+    choose.__signature__ = inspect.Signature(parameters)
+    choose.__annotations__ = {p.name: p.annotation for p in parameters}
+    choose.__doc__ = _google(recipe, [p.name for p in own])
+    return choose
+
+
+def _google(recipe: Callable, names: list[str]) -> str:
+    """A recipe's docstring, with what it says as 'name: text' of its arguments in the form that tyro reads."""
+    text, *said = (
+        re.split(rf"\b({'|'.join(names)}): ", " ".join((inspect.getdoc(recipe) or "").split())) if names else [""]
+    )
+    lines = [f"    {name}: {what.strip()}" for name, what in zip(said[::2], said[1::2], strict=True)]
+    lines += [
+        "    out: folder of the run; the same command again goes on where it was.",
+        "    dry_run: print the run, its parameters and an estimate of its memory; write nothing.",
+    ]
+    return text.strip() + "\n\nArgs:\n" + "\n".join(lines) + "\n"
+
+
+def overview() -> str:
+    """What `bitmosaic train --help` shows."""
+    recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in RECIPES.items())
+    return (
+        "usage: bitmosaic train RECIPE [--out DIR] [--dry-run] [the recipe's arguments] [--FIELD VALUE]\n\n"
+        "Trains a tokenizer and a prior and writes a pipeline. The same command again goes on where it was.\n\n"
+        f"{recipes}\n\n'bitmosaic train RECIPE --help' lists its arguments and every field of its run.\n\n"
+        "  bitmosaic train folder --data photos --out runs/photos\n"
+        "  bitmosaic train fashion --dry-run --prior.depth 8 --prior-training.steps 10000"
+    )
+
+
+def show_help(choose: Callable, rest: Sequence[str], prog: str) -> None:
+    """Both halves of the help: the recipe's arguments, then the fields of the run; ends with SystemExit."""
+    try:
+        split(choose, ["--help"], prog)
+    except SystemExit:
+        print(FIELDS)
+    try:
+        call, _ = split(choose, rest, prog)
+        run = call()[0]
+    except (ValueError, OSError):  # an argument is missing, so there is no run yet: show the fields of another
+        run = RECIPES["fashion"]()
+        print("The defaults below are those of the recipe fashion; this one chooses its own from its arguments.\n")
+    override(run, ["--help"], prog)
