@@ -81,12 +81,12 @@ def run(line: str | list[str]) -> int:
 def test_sample_writes_the_same_images_again_and_says_how(here, capsys):
     assert run(["sample", "tiny", "--classes", "bag", "ankle boot", "bag:0.5+sandal:0.5", "none", "--count", "2"]) == 0
     names = {path.name for path in (here / "samples").iterdir()}
-    assert names == {f"{stem}-00{i}.png" for stem in ("bag", "ankle-boot", "bag-0.5-sandal-0.5", "none") for i in (0, 1)} | {
-        "sheet.png"
-    }
+    stems = ("bag", "ankle-boot", "bag-0.5-sandal-0.5", "none")
+    assert names == {"sheet.png", *(f"{stem}-00{i}.png" for stem in stems for i in (0, 1))}
     with Image.open(here / "samples" / "ankle-boot-001.png") as image:
         assert image.size == (28, 28)
-        assert image.info["Class"] == "ankle boot" and image.info["Seed"] == "1" and "bitmosaic" in image.info["Software"]
+        assert image.info["Class"] == "ankle boot" and image.info["Seed"] == "1"
+        assert image.info["Software"].startswith("bitmosaic ")
         assert json.loads(image.info["Settings"])["steps"] == 3
         first = image.tobytes()
     assert "8 images in" in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_encode_and_decode(here, capsys):
     assert told.err.count("broken.png") == 1 and told.err.count("\n") == 1
     assert "7 images, 196 bits or 25 bytes each" in told.out
     assert run("decode codes.safetensors --pipeline tiny --out back") == 0
-    assert {path.relative_to(here / "back").as_posix() for path in (here / "back").rglob("*.png")} >= {"18.png", "bag/18.png"}
+    assert len([*(here / "back").rglob("*.png")]) == 7 and (here / "back" / "bag" / "18.png").is_file()
     pipe = Pipeline.from_pretrained(here / "tiny")
     expected = pipe.decode(pipe.encode(Image.open(here / "data" / "bag" / "18.png")))[0]
     with Image.open(here / "back" / "18.png") as image:
@@ -137,7 +137,8 @@ def test_info_of_a_pipeline(here, capsys):
     assert "7 x 7 places of 4 bits" in out and "196 bits or 25 bytes" in out and "ankle boot" in out
     assert run("info tiny --json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["bits_per_image"] == 196 and found["sampler"]["steps"] == 3 and "prior/model.safetensors" in found["files"]
+    assert found["bits_per_image"] == 196 and found["sampler"]["steps"] == 3
+    assert found["files"]["prior/model.safetensors"] > 1000
 
 
 def test_list(capsys):
@@ -185,12 +186,13 @@ def test_help_that_a_person_can_follow(capsys):
     assert capsys.readouterr().out.startswith("bitmosaic ")
 
 
-def test_as_a_module():
+def test_as_a_module(here):
+    """In a process of its own, where no test has imported anything."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "bitmosaic", "--help"], capture_output=True, text=True, timeout=120, env=environment
-    )
-    assert done.returncode == 0 and "reconstruct" in done.stdout and done.stderr == ""
+    for words, shown in ((["--help"], "reconstruct"), (["encode", "data", "--pipeline", "tiny"], "6 images")):
+        command = [sys.executable, "-m", "bitmosaic", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0 and shown in done.stdout and done.stderr == ""
 
 
 def listing(folder: Path) -> list[str]:
@@ -233,6 +235,7 @@ BAD = [
     ("sample cut", "model.safetensors"),
     ("sample tiny extra", "'extra'"),
     ("sample tiny --device tpu9", "device: got 'tpu9'"),
+    ("sample tiny --device meta", "device: got 'meta'"),
     ("sample tiny --out c.safetensors", "is a file"),
     ("sample tiny --classes 0 --out /proc/no", "/proc/no"),
     ("encode --pipeline tiny", "images: none are named"),

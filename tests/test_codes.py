@@ -132,6 +132,8 @@ def test_some_images_keep_the_batch_axis():
     ]:
         assert torch.equal(codes[item].digits, codes.digits[kept]) and codes[item].radix == codes.radix
     assert torch.equal(codes[np.int64(1)].digits, codes.digits[[1]])
+    assert torch.equal(codes[np.array([2, 0])].digits, codes.digits[[2, 0]])
+    assert torch.equal(codes[torch.tensor([2, 0])].digits, codes.digits[[2, 0]])
 
 
 def test_iterating_ends():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.losses.diffaugment import diffaugment, translate
 from bitmosaic.losses.patchgan import adaptive_weight, hinge_discriminator, hinge_generator
-from bitmosaic.losses.reconstruction import l1, perceptual
+from bitmosaic.losses.reconstruction import l1, perceptual, squared
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
@@ -71,8 +71,10 @@ def test_logits_of_low_precision_are_lifted():
 # ---- reconstruction
 
 
-def test_l1_by_hand():
-    assert l1(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0.5, 0.75]]]])).item() == 0.375
+def test_differences_by_hand():
+    one, other = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0.5, 0.75]]]])
+    assert l1(one, other).item() == 0.375 and squared(one, other).item() == (0.25 + 0.0625) / 2
+    assert l1(one.bfloat16(), other.bfloat16()).dtype == squared(one.bfloat16(), other.bfloat16()).dtype == torch.float32
 
 
 @pytest.fixture

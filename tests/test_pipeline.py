@@ -1,6 +1,8 @@
 """Pipeline: saved and loaded strictly, image 17 of a batch is image 17 drawn alone, images in every form."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -201,3 +203,10 @@ def test_bfloat16(pipeline, saved):
     image = half("bag", [1, 2], output_type="pt")
     assert image.dtype == torch.float32 and image.isfinite().all()
     assert half.features(fashion_sample().image(0)).dtype == torch.float32
+
+
+def test_a_bare_import_knows_every_part(saved):
+    """Nothing but Pipeline has been imported when a user loads a folder."""
+    code = f"from bitmosaic import Pipeline; print(len(Pipeline.from_pretrained({str(saved)!r})('bag', 1, steps=2)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert out.stdout == "1\n", out.stderr

@@ -1,8 +1,15 @@
 """bitmosaic: images as small grids of discrete codes, to generate, edit, understand, compress and search."""
 
-from bitmosaic.codes import Codes
-from bitmosaic.pipeline import Pipeline
-from bitmosaic.spec import Spec
+from importlib import import_module
 
 __version__ = "0.1.0"
 __all__ = ["Codes", "Pipeline", "Spec", "__version__"]
+
+_HOMES = {"Codes": "bitmosaic.codes", "Pipeline": "bitmosaic.pipeline", "Spec": "bitmosaic.spec"}
+
+
+def __getattr__(name: str):
+    """The public names, each imported when first asked for, so that `bitmosaic --help` does not wait for torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'bitmosaic' has no attribute {name!r}")

@@ -21,7 +21,7 @@ from bitmosaic.spec import Spec
 @contextmanager
 def written_beside(folder: Path) -> Iterator[Path]:
     """A fresh folder beside `folder` that takes its place when the block ends well, and vanishes when it does not."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays, what it leads to is replaced
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
     beside.mkdir()

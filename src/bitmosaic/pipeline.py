@@ -16,10 +16,10 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import read_image, to_pil, to_uint8
-from bitmosaic.priors.masked import MaskedPrior
-from bitmosaic.samplers.base import SamplerSpec, Step
+from bitmosaic.priors import MaskedPrior
+from bitmosaic.samplers import SamplerSpec, Step
 from bitmosaic.spec import Spec
-from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.tokenizers import Tokenizer
 
 Condition = None | int | str | dict[Any, float] | Sequence
 Output = Literal["pil", "np", "pt"]
@@ -84,7 +84,7 @@ class Pipeline:
         sampler's spec, such as evaluations or temperature. `output_type`: "pil" a list, "np" (n, H, W, C) uint8, "pt" (n, C, H, W)
         in [0, 1].
         """
-        settings = _given(guidance_scale=guidance_scale, steps=num_inference_steps, **settings)
+        settings = _given(**{"guidance_scale": guidance_scale, "steps": num_inference_steps, **settings})
         conditions, seeds = self._pairs(condition, seeds)
         images = []
         for start in range(0, len(seeds), batch_size):
@@ -202,7 +202,7 @@ class Pipeline:
             return self.class_names.index(name)
         if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < classes:
             return name
-        raise ValueError(f"condition: no class {name!r}; classes are {', '.join(f'{i} {n}' for i, n in enumerate(self.class_names))}")
+        raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")
 
 
 def find_pipeline(path: str | Path) -> Path:
@@ -226,6 +226,12 @@ def zoo_names() -> list[str]:
 
 def _is_single(condition: Condition) -> bool:
     return condition is None or isinstance(condition, int | str | dict)
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    """Numbered names, the first ones of very many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{i} {name}" for i, name in enumerate(names[:most])) + more
 
 
 def _given(**settings) -> dict[str, Any]:

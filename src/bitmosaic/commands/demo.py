@@ -68,7 +68,7 @@ def demo(
     real = Files(images, size, channels) if images else shipped(REAL, size, channels)
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
-    with written_beside(out.absolute()) as folder:
+    with written_beside(out.resolve()) as folder:
         facts, pictures = make(pipe, real, folder, count, seed, clock)
         facts = {"software": SOFTWARE, **asked, **facts}
         facts["commands"] = commands(facts)

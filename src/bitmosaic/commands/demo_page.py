@@ -208,8 +208,9 @@ img { display: block; width: 100%; height: auto; image-rendering: pixelated; bor
 figure { margin: 0; display: grid; gap: 4px; align-content: start; }
 figcaption { font-size: 13px; line-height: 1.35; text-align: center; color: var(--soft); }
 figcaption, table { font-variant-numeric: tabular-nums; }
-.reveal { display: grid; grid-template-columns: 280px 1fr; gap: 28px; align-items: center; margin-top: 20px; }
+.reveal { display: grid; grid-template-columns: 224px 1fr; gap: 28px; align-items: center; margin-top: 20px; }
 .film { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px; margin-top: 20px; }
+.film img { image-rendering: auto; }
 .again { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: baseline; margin-top: 20px; }
 .again { font-size: 14px; color: var(--soft); }
 code {
@@ -231,7 +232,6 @@ footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--line);
   .cards { grid-template-columns: repeat(2, 1fr); }
   .tables { grid-template-columns: minmax(0, 1fr); }
   .wide { grid-column: auto; }
-  .reveal { grid-template-columns: 220px 1fr; }
   .pairs { gap: 16px 6px; }
 }
 @media (max-width: 560px) {
@@ -247,7 +247,7 @@ footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--line);
   .tiles { gap: 3px; }
   .pairs { grid-template-columns: repeat(4, minmax(0, 1fr)); }
   .reveal { grid-template-columns: minmax(0, 1fr); gap: 16px; }
-  .reveal picture { max-width: 280px; }
+  .reveal picture { max-width: 224px; }
   .film { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 10px 6px; }
   td, th { padding-left: 8px; }
 }

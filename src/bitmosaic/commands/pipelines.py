@@ -29,7 +29,7 @@ def load(name: str | Path, device: str = "cpu") -> Pipeline:
 def check_device(device: str) -> None:
     """ValueError unless torch knows the device and this machine has it."""
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except Exception as error:  # torch has no one type for it
         why = str(error).splitlines()[0]
         raise ValueError(f"device: got {device!r} ({why}); give cpu, or cuda where there is a GPU") from error

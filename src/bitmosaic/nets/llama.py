@@ -85,7 +85,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """x (b, n, D); modulation (b, 6, D) shared by all blocks; table of `rotary_table`; `rng` None: no dropout."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset)[:, :, None].unbind(1)  # (b, 1, D) each
-        h = self.attention(self.attention_norm(x) * (1 + scale1) + shift1, table)
-        x = x + gate1 * dropout(h, self.p, rng)
-        h = self.feed_forward(self.feed_forward_norm(x) * (1 + scale2) + shift2)
-        return x + gate2 * dropout(h, self.p, rng)
+        h = self.attention(torch.addcmul(shift1, self.attention_norm(x), 1 + scale1), table)
+        x = torch.addcmul(x, gate1, dropout(h, self.p, rng))
+        h = self.feed_forward(torch.addcmul(shift2, self.feed_forward_norm(x), 1 + scale2))
+        return torch.addcmul(x, gate2, dropout(h, self.p, rng))

@@ -22,7 +22,7 @@ from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
 SIDES = (32, 64, 128, 256)
-MULTIPLIERS = {32: (1, 2, 4), 64: (1, 2, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2, 2, 4)}  # places are 4, 8, 8, 16 pixels wide
+MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2, 2, 4)}  # places are 4, 8, 8, 16 pixels wide
 
 
 def folder(
@@ -71,7 +71,7 @@ def folder(
             steps=prior_steps, batch_size=32, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
             ema_decay=0.995, precision="bf16", seed=seed, pictures_every=500, checkpoint_seconds=30,
         ),
-        sampler=EntropyOrderedSpec(steps=20, evaluations=50, guidance_scale=2.0 if class_names else 1.0, temperature=0.1),
+        sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=2.0 if class_names else 1.0, temperature=0.1),
         reasons=tuple(reasons),
     )  # fmt: skip
 

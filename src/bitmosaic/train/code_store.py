@@ -77,13 +77,12 @@ def write_codes(
     device = next(tokenizer.parameters()).device
     packed, labels, done = [], [], 0
     for batch in in_order(images, batch_size):
-        codes = []
-        for draw in range(draws):
-            x = batch.images.to(device).float() / 255
-            x = x.flip(-1) if flip and draw % 2 else x
-            with torch.inference_mode():
-                codes.append(tokenizer.encode(x, step_generator(seed, done * draws + draw, device)).pack())
-        packed.append(np.stack(codes, 1))
+        x = batch.images.to(device).float() / 255
+        rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
+        with torch.inference_mode():
+            ways = [tokenizer.logits(x.flip(-1) if mirrored else x) for mirrored in ((False, True) if flip else (False,))]
+            codes = [Codes(tokenizer.quantizer(ways[i % len(ways)], rng).digits, tokenizer.radix) for i, rng in enumerate(rngs)]
+        packed.append(np.stack([c.pack() for c in codes], 1))
         if batch.labels is not None:
             labels.append(batch.labels.numpy())
         done += len(batch.images)
