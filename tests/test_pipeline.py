@@ -210,3 +210,12 @@ def test_a_bare_import_knows_every_part(saved):
     code = f"from bitmosaic import Pipeline; print(len(Pipeline.from_pretrained({str(saved)!r})('bag', 1, steps=2)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert out.stdout == "1\n", out.stderr
+
+
+def test_saving_never_replaces_what_is_no_pipeline(pipeline, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    for place in (tmp_path / "photos", tmp_path / "photos" / "a.txt"):
+        with pytest.raises(ValueError, match="so it stays"):
+            pipeline.save_pretrained(place)
+    assert (tmp_path / "photos" / "a.txt").read_text() == "mine"

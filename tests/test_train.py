@@ -17,7 +17,7 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import checkpoints
-from bitmosaic.train.run import Run, TrainedFeatures
+from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.train import train
 from bitmosaic.train.training import Training
@@ -98,8 +98,10 @@ def test_another_run_or_other_images_are_refused(folder, tmp_path):
     train(run, tmp_path / "out", silent)
     with pytest.raises(ValueError, match=r"run\.prior_training\.learning_rate was 0\.001, now 0\.5"):
         train(replace(run, prior_training=replace(run.prior_training, learning_rate=0.5)), tmp_path / "out", silent)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="no run.json"):
-        train(run, folder, silent)
+        train(run, tmp_path / "mine", silent)
     (folder / "bag" / "new.png").write_bytes(next((folder / "shirt").glob("*.png")).read_bytes())
     with pytest.raises(ValueError, match="images have changed"):
         train(run, tmp_path / "out", silent)
@@ -109,7 +111,8 @@ def test_broken_image_is_told_once(folder, tmp_path, capsys):
     (folder / "bag" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     told = []
     pipeline = train(tiny_run(folder), tmp_path / "out", told.append)
-    assert capsys.readouterr().out.count("broken.png") >= 1
+    stages = ("features", "tokenizer", "codes")  # each names it once, the prior reads codes
+    assert capsys.readouterr().out.count("broken.png") + sum("broken.png" in line for line in told) == len(stages)
     assert len(pipeline(["bag", None, {"bag": 0.5, "shirt": 0.5}])) == 3
 
 
@@ -123,3 +126,33 @@ def test_without_classes(folder, tmp_path):
     assert len(pipeline(seeds=[3, 4])) == 2
     with pytest.raises(ValueError, match="without classes"):
         pipeline("bag")
+
+
+def test_a_damaged_checkpoint_is_named(folder, tmp_path):
+    run = tiny_run(folder)
+    train(run, tmp_path / "out", silent)
+    shutil.rmtree(tmp_path / "out" / "pipeline")
+    newest = checkpoints(tmp_path / "out" / "prior" / "checkpoints")[-1]
+    for file in newest.glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
+    with pytest.raises(ValueError, match=rf"{newest.name} cannot be read .* remove that folder"):
+        train(run, tmp_path / "out", silent)
+    shutil.rmtree(newest)
+    train(run, tmp_path / "out", silent)
+
+
+def test_images_must_fit_the_run(folder, tmp_path):
+    run = tiny_run(folder)
+    wrong = [
+        (replace(run, images=FolderSpec(str(folder), (32, 32), 3)), "do not fit a tokenizer"),
+        (replace(run, images=FolderSpec(str(folder), (16, 16), 1)), "do not fit a tokenizer"),
+        (replace(run, prior=replace(run.prior, condition=ClassConditionSpec(5))), "images have 2 classes"),
+        (replace(run, features=replace(run.features, net=ConvClassifierSpec(3, 7, (8, 8)))), "needs 2 classes"),
+        (replace(run, features=FileFeatures(str(tmp_path / "none.safetensors"))), "is not a file"),
+    ]
+    for bad, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            train(bad, tmp_path / "out", silent)
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="lies inside the images"):
+        train(run, folder / "runs" / "mine", silent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Codes:
 
     def __getitem__(self, item) -> Codes:
         """The codes of some images; an integer keeps the batch axis."""
-        if hasattr(item, "__index__") and not isinstance(item, Tensor):
+        if isinstance(item, Integral):
             item = range(len(self))[item]  # IndexError past the end, which is how Python stops iterating
             item = slice(item, item + 1)
         return Codes(self.digits[item], self.radix)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +39,9 @@ class Pipeline:
             raise ValueError(f"class_names: got {len(class_names)} names for a prior of {classes} classes")
         if tokenizer.radix != prior.radix:
             raise ValueError(f"tokenizer makes {len(tokenizer.radix)} digits a place, prior wants {len(prior.radix)}")
+        grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
+        if grid != tuple(prior.grid):
+            raise ValueError(f"tokenizer makes {grid} places of images of {tokenizer.image_size}, prior wants {tuple(prior.grid)}")
         self.tokenizer, self.prior, self.sampler = tokenizer.eval(), prior.eval(), sampler
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
 
@@ -56,7 +61,9 @@ class Pipeline:
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
-        names = list(self.class_names)
+        names, path = list(self.class_names), Path(path).expanduser()
+        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_pipeline(path))):
+            raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
         with written_beside(Path(path)) as folder:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
@@ -84,7 +91,9 @@ class Pipeline:
         sampler's spec, such as evaluations or temperature. `output_type`: "pil" a list, "np" (n, H, W, C) uint8, "pt" (n, C, H, W)
         in [0, 1].
         """
-        settings = _given(**{"guidance_scale": guidance_scale, "steps": num_inference_steps, **settings})
+        settings = _given(**{"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, **settings})
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")
         conditions, seeds = self._pairs(condition, seeds)
         images = []
         for start in range(0, len(seeds), batch_size):
@@ -97,8 +106,7 @@ class Pipeline:
 
     def stream(self, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Step]:
         """The steps of `__call__` for one batch; decode(step.codes) shows where it stands. Settings as there."""
-        renamed = {"num_inference_steps": "steps"}
-        yield from self._generate(*self._pairs(condition, seeds), _given(**{renamed.get(k, k): v for k, v in settings.items()}))
+        yield from self._generate(*self._pairs(condition, seeds), _given(**settings))
 
     def complete(
         self, codes: Codes, known: Tensor, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings
@@ -143,7 +151,11 @@ class Pipeline:
         return sampler(self.prior, codes.to(self.device), known.to(self.device), self._labels(conditions), generators)
 
     def settings(self, **changes) -> SamplerSpec:
-        """The sampler's spec with some fields changed; ValueError names a field that it does not have."""
+        """The sampler's spec with some fields changed (num_inference_steps is diffusers' word for steps).
+
+        ValueError names a field that it does not have.
+        """
+        changes = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items()}
         known = {name for name in type(self.sampler).__dataclass_fields__}
         unknown = sorted(changes.keys() - known)
         if unknown:
@@ -152,7 +164,8 @@ class Pipeline:
 
     def _pixels(self, codes: Codes) -> Tensor:
         with torch.inference_mode():
-            return torch.cat([self.tokenizer.decode(codes[i : i + 64].to(self.device)).float() for i in range(0, len(codes), 64)])
+            n = max(1, 64 * 64 * 64 // math.prod(self.tokenizer.image_size))  # at once, so that memory stays
+            return torch.cat([self.tokenizer.decode(codes[i : i + n].to(self.device)).float() for i in range(0, len(codes), n)])
 
     def _images(self, images: Any) -> Tensor:
         """(n, C, H, W) floats in [0, 1] of the tokenizer's size."""
@@ -165,7 +178,7 @@ class Pipeline:
     def _pairs(self, condition: Condition, seeds: int | Sequence[int] | None) -> tuple[list, list[int]]:
         """Conditions and seeds of equal length."""
         conditions = [condition] if _is_single(condition) else list(condition)
-        seeds = list(range(len(conditions))) if seeds is None else [seeds] if isinstance(seeds, int) else [int(s) for s in seeds]
+        seeds = list(range(len(conditions))) if seeds is None else [int(seeds)] if isinstance(seeds, Integral) else [int(s) for s in seeds]
         if len(conditions) == 1:
             conditions = conditions * len(seeds)
         if len(seeds) == 1 and len(conditions) > 1:
@@ -200,8 +213,8 @@ class Pipeline:
             name = int(name)
         if isinstance(name, str) and name in self.class_names:
             return self.class_names.index(name)
-        if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < classes:
-            return name
+        if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < classes:
+            return int(name)
         raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")
 
 
@@ -218,6 +231,13 @@ def find_pipeline(path: str | Path) -> Path:
     raise ValueError(f"no pipeline {path}: not a folder, and the zoo has {', '.join(zoo_names()) or 'none'}")
 
 
+def _is_pipeline(folder: Path) -> bool:
+    try:
+        return read_json(folder / "config.json")["type"] == "Pipeline"
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def zoo_names() -> list[str]:
     """The pipelines that ship with the package."""
     zoo = Path(str(resources.files("bitmosaic") / "zoo"))
@@ -225,7 +245,7 @@ def zoo_names() -> list[str]:
 
 
 def _is_single(condition: Condition) -> bool:
-    return condition is None or isinstance(condition, int | str | dict)
+    return condition is None or isinstance(condition, Integral | str | dict)
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

@@ -32,6 +32,8 @@ class Folder(ImageSet):
         self.unreadable = {}
         self._kept: dict[int, Tensor] = {}
         self._room = cache_bytes // (self.channels * self.size[0] * self.size[1])
+        if self.class_names:
+            self.unreadable.update((str(file), "lies beside the classes, in none of them") for file in _list(self.path)[0])
         self._check_readable()
 
     def __len__(self) -> int:
@@ -84,7 +86,8 @@ def scan(path: str | os.PathLike) -> tuple[tuple[Path, ...], Tensor | None, tupl
     """Finds the images below a folder: (files sorted by name, labels (n,) int64 or None, class names).
 
     A class is a sub-folder directly in path, with its images at any depth. Names that begin with a dot and files whose
-    ending is of no picture format are passed over. A linked folder is entered once in each class.
+    ending is of no picture format are passed over, as are images that lie beside classes, in none of them (`Folder` names them as
+    unreadable). A linked folder is entered once in each class.
     ValueError says what the folder lacks.
     """
     root = Path(path).expanduser()
@@ -93,13 +96,7 @@ def scan(path: str | os.PathLike) -> tuple[tuple[Path, ...], Tensor | None, tupl
         raise ValueError(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class")
     loose, folders = _list(root)
     classes = {folder.name: _images_below(folder, root) for folder in folders}
-    if loose and any(classes.values()):
-        first = next(name for name, files in classes.items() if files)
-        raise ValueError(
-            f"path: {root} holds images itself ({loose[0].name}) and in sub-folders ({first}); "
-            "move its own images into a sub-folder to have classes, or the sub-folders away to have none"
-        )
-    if loose:
+    if loose and not any(classes.values()):
         return tuple(loose), None, ()
     if not any(classes.values()):
         what = "holds no images" if os.listdir(root) else "is empty"

@@ -26,6 +26,10 @@ class ConvClassifierSpec(Spec):
     widths: tuple[int, ...] = (8, 16)  # channels at each level
     dropout: float = 0.0  # before the last layer
 
+    def __post_init__(self):
+        if min(self.channels, self.classes, *self.widths, len(self.widths)) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("channels, classes and widths must be positive, dropout in [0, 1)")
+
     def build(self) -> ConvClassifier:
         return ConvClassifier(self)
 

@@ -21,6 +21,10 @@ class PatchGANSpec(Spec):
     width: int = 8  # channels of the first layer, published 64
     layers: int = 2  # layers that halve the sides, published 3
 
+    def __post_init__(self):
+        if min(self.channels, self.width, self.layers) < 1:
+            raise ValueError(f"channels {self.channels}, width {self.width} and layers {self.layers} must be at least 1")
+
     def build(self) -> PatchGAN:
         return PatchGAN(self)
 

@@ -25,6 +25,10 @@ class ClassConditionSpec(ConditionSpec):
 
     classes: int = 3
 
+    def __post_init__(self):
+        if self.classes < 1:
+            raise ValueError(f"classes: got {self.classes}; want at least 1, or a NoConditionSpec")
+
     def build(self, width: int) -> ClassCondition:
         return ClassCondition(self.classes, width)
 
@@ -65,7 +69,7 @@ class ClassCondition(Condition):
         if labels is None:
             return self.table.weight[-1].expand(batch, -1)
         weights = labels.is_floating_point()
-        if len(labels) != batch or labels.ndim != 1 + weights or (weights and labels.shape[1] - self.classes not in (0, 1)):
+        if labels.ndim != 1 + weights or len(labels) != batch or (weights and labels.shape[1] - self.classes not in (0, 1)):
             raise ValueError(
                 f"labels: got {labels.dtype} {tuple(labels.shape)}; want integers ({batch},) or weights ({batch}, {self.classes})"
             )

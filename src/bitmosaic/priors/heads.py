@@ -27,6 +27,10 @@ class BernoulliDiffusionSpec(Spec):
     steps: int = 256  # T, timesteps of the forward process
     target: Literal["flips", "x_0"] = "flips"  # what the logits are of: r = x_0 XOR x_t, or x_0 itself
 
+    def __post_init__(self):
+        if min(self.width, self.depth, self.steps) < 1:
+            raise ValueError(f"width {self.width}, depth {self.depth} and steps {self.steps} must be at least 1")
+
     def build(self, bits: int, condition: int) -> BernoulliDiffusion:
         """The head for K = `bits` under conditions of width `condition`."""
         return BernoulliDiffusion(self, bits, condition)

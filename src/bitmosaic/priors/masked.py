@@ -35,6 +35,8 @@ class MaskedPriorSpec(Spec):
     def __post_init__(self):
         if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
             raise ValueError("grid, bits, depth, heads and width must be positive")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: got {self.dropout}; want a probability below 1")
         if self.width % (4 * self.heads):
             raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
 

@@ -19,7 +19,7 @@ from bitmosaic.train.training import Training
 
 
 def fashion(data: str = "", seed: int = 0) -> Run:
-    """28 x 28 grey images in ten classes -> 7 x 7 places of 20 bits (980 bits an image) and a prior of 3.8 M parameters.
+    """28 x 28 grey images in ten classes -> 7 x 7 places of 20 bits (980 bits an image) and a prior of 3.7 M parameters.
 
     data: folder with the IDX files; empty: $BITMOSAIC_DATA, then where Debian's dataset-fashion-mnist puts them.
     """

@@ -30,8 +30,8 @@ class EntropyOrderedSpec(SamplerSpec):
     def __post_init__(self):
         if self.steps < 1 or self.evaluations < 1:
             raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
-        if not (math.isfinite(self.guidance_scale) and math.isfinite(self.temperature)) or self.temperature < 0:
-            raise ValueError(f"guidance_scale {self.guidance_scale} must be finite, temperature {self.temperature} finite, at least 0")
+        if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
+            raise ValueError(f"guidance_scale {self.guidance_scale} must be within +-1e6, temperature {self.temperature} finite, not negative")
 
     def build(self) -> EntropyOrdered:
         return EntropyOrdered(self)
@@ -74,7 +74,7 @@ class EntropyOrdered(Sampler):
         uniform, gumbel = draw_noise(generators, hidden, left, most, bits, spec.evaluations + 1)
         p = self._chain(prior, digits, known, vectors, places, uniform)  # (b, m, K)
         drawn = p > (uniform[-1] if spec.sample_last else 0.5)
-        confidence = (2 * p - 1).abs().mean(-1) + spec.temperature * gumbel
+        confidence = ((2 * p - 1).abs().mean(-1) + spec.temperature * gumbel).clamp(-1e38, 1e38)  # above what is not asked
         order = confidence.masked_fill(~asked, -math.inf).argsort(1, descending=True)
         count = torch.tensor([h - k for h, k in zip(hidden, left, strict=True)], device=device)[:, None]
         chosen = torch.zeros_like(asked).scatter(1, order, torch.arange(most, device=device) < count)

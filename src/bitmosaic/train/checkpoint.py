@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 
 from bitmosaic.train.loop import State
 
@@ -19,7 +20,11 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
     shutil.rmtree(beside, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that there is one process only
-        dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=True)
+        try:
+            dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=True)
+        except CheckpointException as error:  # torch's own is no Exception
+            shutil.rmtree(beside, ignore_errors=True)
+            raise OSError(f"checkpoint {final} cannot be written ({_first(error)}); the one before it stays") from error
     shutil.rmtree(final, ignore_errors=True)
     beside.rename(final)
     for old in checkpoints(folder)[:-keep]:
@@ -45,9 +50,15 @@ def load_checkpoint(folder: Path, state: State) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(parts, storage_reader=dcp.FileSystemReader(found[-1]), no_dist=True)
-    except Exception as error:
+        state.load_state_dict(parts)
+    except (Exception, CheckpointException) as error:
         raise ValueError(
-            f"checkpoint {found[-1]} cannot be read ({str(error).splitlines()[0]}); remove that folder to go on from the one before"
+            f"checkpoint {found[-1]} cannot be read ({_first(error)}); remove that folder to go on from the one before"
         ) from error
-    state.load_state_dict(parts)
     return True
+
+
+def _first(error: BaseException) -> str:
+    """What went wrong, on one line: torch's exception holds one for each process."""
+    inside = list(error.failures.values())[0][0] if getattr(error, "failures", None) else error
+    return " ".join(str(inside).split())[:300] or type(inside).__name__

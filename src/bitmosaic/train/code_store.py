@@ -68,15 +68,20 @@ class CodeBatches:
         return self.orders[epoch]
 
 
+def images_at_once(size: tuple[int, int]) -> int:
+    """Images of a batch that is only encoded or decoded: 250 up to 64 x 64 pixels, fewer of larger ones, so that memory stays."""
+    return max(1, min(250, 250 * 64 * 64 // (size[0] * size[1])))
+
+
 def write_codes(
-    tokenizer: BinaryAutoencoder, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int, batch_size: int = 250
+    tokenizer: BinaryAutoencoder, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int
 ) -> Iterator[int]:
     """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
     beside = folder.with_name(folder.name + ".new")
     beside.mkdir(parents=True, exist_ok=True)
     device = next(tokenizer.parameters()).device
     packed, labels, done = [], [], 0
-    for batch in in_order(images, batch_size):
+    for batch in in_order(images, images_at_once(images.size)):
         x = batch.images.to(device).float() / 255
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
         with torch.inference_mode():

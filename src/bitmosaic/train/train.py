@@ -16,15 +16,16 @@ from tqdm import tqdm
 from bitmosaic.evaluate.curves import curves
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import ArrayImages, Batches, ImageSet, grid, in_order, sheet
+from bitmosaic.images import Batches, ImageSet, grid, in_order, sheet
+from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.classifier_game import ClassifierGame
-from bitmosaic.train.code_store import CodeBatches, CodeStore, write_codes
+from bitmosaic.train.code_store import CodeBatches, CodeStore, images_at_once, write_codes
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame
 
@@ -37,12 +38,36 @@ def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, de
     """
     out, device = Path(out), device or ("cuda" if torch.cuda.is_available() else "cpu")
     images = run.images.build()
+    check_fits(run, images, out)
+    if isinstance(run.features, FileFeatures):
+        load_feature_net(run.features.path)  # a wrong file is told before anything is written
     claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
     features = _features(run, out, images, say, device)
     tokenizer = _tokenizer(run, out, images, features, say, device)
-    store = _codes(run, out, images, tokenizer)
+    store = _codes(run, out, images, tokenizer, say)
     return _prior(run, out, images, tokenizer, store, say, device)
+
+
+def check_fits(run: Run, images: ImageSet, out: Path) -> None:
+    """ValueError where the images do not fit the run's parts, or where the run would write among its own images."""
+    spec, classes = run.tokenizer, len(images.class_names)
+    if tuple(images.size) != tuple(spec.image_size) or images.channels != spec.channels:
+        raise ValueError(
+            f"images of {images.size} with {images.channels} channels do not fit a tokenizer of {spec.image_size} with {spec.channels}"
+        )
+    wanted = getattr(run.prior.condition, "classes", 0)
+    if wanted not in (0, classes):
+        raise ValueError(f"prior.condition.classes: got {wanted}, but the images have {classes} classes")
+    if isinstance(run.features, TrainedFeatures) and (run.features.net.classes, run.features.net.channels) != (classes, images.channels):
+        raise ValueError(f"features.net: needs {classes} classes and {images.channels} channels, as the images have")
+    discriminator = run.tokenizer_losses.discriminator
+    if discriminator is not None and discriminator.channels != images.channels:
+        raise ValueError(f"discriminator.channels: got {discriminator.channels}, but the images have {images.channels}")
+    if isinstance(run.images, FolderSpec):
+        data = Path(run.images.path).expanduser().resolve()
+        if data in (out.resolve(), *out.resolve().parents):
+            raise ValueError(f"out: {out} lies inside the images in {data}, whose pictures it would become; give another folder")
 
 
 def claim(out: Path, run: Run, images: ImageSet) -> None:
@@ -51,11 +76,13 @@ def claim(out: Path, run: Run, images: ImageSet) -> None:
     path = out / "run.json"
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
-        if any(p.name != ".gitignore" for p in out.iterdir()):
+        if any(not p.name.startswith(".") for p in out.iterdir()):
             raise ValueError(f"{out} holds files but no run.json; give an empty or new folder for the run")
         write_json(path, wanted)
         return
     found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is no description of a run; give another folder")
     different = list(_differences(found.get("run"), wanted["run"], "run"))
     if different:
         raise ValueError(f"{out} holds another run ({'; '.join(different[:4])}); give the same settings, or another folder")
@@ -84,8 +111,8 @@ def _features(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Mod
         game = ClassifierGame(run.features.net.build())
         batches = Batches(images, training.batch_size, training.seed, run.flip)
         state = play_stage(out / "features", "features", game, batches, training, None, images, device)
-        save_feature_net(averaged(state, "classifier"), path)
         curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
+        save_feature_net(averaged(state, "classifier"), path)
         say(f"features: {path}")
     return load_feature_net(path).to(device)
 
@@ -106,7 +133,7 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
 
         state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
         tokenizer = averaged(state, "tokenizer")
-        report = reconstruction_report(tokenizer, images, limit=5000)
+        report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=5000)
         say(report.text())
         curves(out / "tokenizer" / "metrics.jsonl", out / "curves-tokenizer.png", f"{run.name}: tokenizer")
         write_json(out / "tokenizer" / "report.json", report.to_json())
@@ -115,12 +142,14 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
     return load_part(folder, BinaryAutoencoder).to(device)
 
 
-def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder) -> CodeStore:
+def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
     folder = out / "codes"
     if not folder.exists():
         with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
             for done in write_codes(tokenizer, images, folder, run.code_draws, run.flip, run.prior_training.seed):
                 bar.update(done - bar.n)
+        if images.unreadable:
+            say(f"codes: {images.unreadable_summary()}")
     return CodeStore(folder)
 
 
@@ -147,13 +176,10 @@ def _prior(
 
 
 def _some(images: ImageSet, count: int) -> torch.Tensor:
-    """The first readable images of a set, (n, C, H, W) in [0, 1], spread over it."""
-    spread = ArrayImages(torch.stack([x for x in (images.image(i) for i in _spread(len(images), count)) if x is not None]))
-    return torch.cat([batch.images for batch in in_order(spread, count)]).float() / 255
-
-
-def _spread(n: int, count: int) -> list[int]:
-    return sorted({i * n // count for i in range(count)})
+    """Some readable images of a set, spread over it, (n, C, H, W) in [0, 1]."""
+    spread = sorted({i * len(images) // count for i in range(count)})
+    readable = [x for x in (images.image(i) for i in spread) if x is not None]
+    return (torch.stack(readable) if readable else next(in_order(images, count)).images).float() / 255
 
 
 def reconstructions(tokenizer: BinaryAutoencoder, images: torch.Tensor) -> Image.Image:

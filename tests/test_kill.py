@@ -1,0 +1,51 @@
+"""A training run killed with -9 at any moment ends, by the same command again, bitwise where it would have ended."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bitmosaic.images import fashion_sample, to_pil
+
+MOMENTS = ["run.json", "tokenizer/checkpoints", "tokenizer/final", "codes.new", "codes", "prior/checkpoints"]
+
+
+def command(tmp_path, out):
+    short = {"steps": 6, "batch-size": 4, "log-every": 2, "checkpoint-seconds": 0}
+    words = [f"--{part}-training.{name}={value}" for part in ("tokenizer", "prior") for name, value in short.items()]
+    more = ["--size=32", "--bits=4", "--tokenizer.width=8", "--tokenizer.embedding=8", "--sampler.steps=2", "--sampler.evaluations=2"]
+    return [sys.executable, "-m", "bitmosaic", "train", "folder", "--data", str(tmp_path / "data"), "--out", str(out), *words, *more]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kill")
+    sample = fashion_sample()
+    for i in range(12):
+        place = folder / "data" / f"class{i % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        to_pil(sample.image(i)).save(place / f"{i}.png")
+    subprocess.run(command(folder, folder / "whole"), check=True, capture_output=True, timeout=300)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_killed_and_started_again(data, moment, delay):
+    out = data / f"{moment.replace('/', '-')}-{delay}"
+    process = subprocess.Popen(command(data, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (out / moment).exists():
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = subprocess.run(command(data, out), capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    for part in ("tokenizer", "prior"):
+        one, other = (load_file(run / "pipeline" / part / "model.safetensors") for run in (data / "whole", out))
+        assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
