@@ -260,6 +260,23 @@ def test_weight_decay_acts_on_exactly_the_matrices_of_the_backbone(spec):
     assert {g["weight_decay"] for g in groups} == {0.0, 0.02} and {g["betas"] for g in groups} == {(0.9, 0.95)}
 
 
+def test_a_move_is_a_step_of_torchs_adamw():
+    """From the first one on: the moments that a state starts with count no step."""
+    training = Training(steps=3, learning_rate=3e-3, weight_decay=0.1, clip_norm=0.0)
+    state, batches = fresh(prior_game, training)
+    advance(state, batches, training, training.steps)
+    plain, batches = fresh(prior_game, training)
+    prior = plain.game.players["prior"]
+    groups = [{"params": g["params"], "weight_decay": 0.1 * g["decay"]} for g in plain.game.groups("prior")]
+    optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=training.betas)
+    for step in range(training.steps):
+        batch = batches(step)
+        optimizer.zero_grad()
+        prior.loss(batch.codes, batch.labels, step_generator(training.seed, step), 0.1).backward()
+        optimizer.step()
+    assert_bitwise(prior.state_dict(), state.game.players["prior"].state_dict())
+
+
 def test_clipping_bounds_the_gradient_of_each_player():
     """The gradient that the last move was made with is still there; the metric is its norm before clipping."""
     for clip in (1e-3, 0.05, 1e6, 0.0):

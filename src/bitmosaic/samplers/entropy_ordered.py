@@ -31,7 +31,7 @@ class EntropyOrderedSpec(SamplerSpec):
         if self.steps < 1 or self.evaluations < 1:
             raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
         if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
-            raise ValueError(f"guidance_scale {self.guidance_scale} must be within +-1e6, temperature {self.temperature} finite, not negative")
+            raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
 
     def build(self) -> EntropyOrdered:
         return EntropyOrdered(self)
