@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def diffaugment(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Images (b, c, H, W) with random brightness (+-0.5 of the range), saturation, contrast, and a shift by up to 1/8 of the sides."""
+    """Images (b, c, H, W) with random brightness (+-0.25 in [0, 1]), saturation, contrast, and a shift by up to 1/8 of the sides."""
     b = len(images)
 
     def uniform():

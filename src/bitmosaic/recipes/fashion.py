@@ -54,5 +54,5 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             steps=6000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
             ema_decay=0.999, precision="bf16", seed=seed, pictures_every=2000,
         ),
-        sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=2.0, temperature=0.1),
+        sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=1.75, temperature=0.02),
     )  # fmt: skip

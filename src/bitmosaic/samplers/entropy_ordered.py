@@ -61,7 +61,7 @@ class EntropyOrdered(Sampler):
             if left != hidden:
                 digits, known, entropy = self._reveal(prior, digits, known, vectors, hidden, left, generators)
             hidden = left
-            yield Step(i, spec.steps, Codes(digits.view(*shape, -1), codes.radix), known.view(shape), entropy.view(shape))
+            yield Step(i, spec.steps, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
 
     def _reveal(self, prior, digits: Tensor, known: Tensor, vectors: Tensor, hidden: list[int], left: list[int], generators):
         """One round: image j goes from hidden[j] to left[j] hidden places. New digits (b, N, K), known (b, N), entropy (b, N)."""
