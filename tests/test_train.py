@@ -156,3 +156,13 @@ def test_images_must_fit_the_run(folder, tmp_path):
         assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="lies inside the images"):
         train(run, folder / "runs" / "mine", silent)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own, about complex products and small matrices
+def test_compiled_training_reaches_a_pipeline(folder, tmp_path):
+    run = tiny_run(folder)
+    compiled = replace(run.prior_training, compile=True)
+    pipeline = train(replace(run, prior_training=compiled, tokenizer_training=compiled), tmp_path / "out", silent)
+    assert len(pipeline("bag", [1, 2])) == 2

@@ -88,6 +88,13 @@ class TokenizerGame(Game):
         rate = self.losses.discriminator_rate if player == "discriminator" else 1.0
         return [{"params": list(self.players[player].parameters()), "decay": True, "rate": rate}]
 
+    def compile(self) -> None:
+        """torch.compile of both players; buffers are not given away, since the adaptive weight walks the decoder's graph twice."""
+        from torch._functorch import config
+
+        config.donated_buffer = False
+        super().compile()
+
     def _seen(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return diffaugment(images, rng) if self.losses.diffaugment else images
 
