@@ -50,7 +50,7 @@ def demo(
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         count: images of each class.
         seed: of the first image of each class; the next ones have the next seeds.
-        precision: of the prior; if not given, bf16 where the processor has it, which is about three times faster.
+        precision: of the prior; if not given, bf16 where the processor has it, which is about two and a half times faster.
         images: real images to reconstruct, files or folders; none: test images of Fashion-MNIST, which ship.
 
     Returns:

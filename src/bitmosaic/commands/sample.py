@@ -51,7 +51,7 @@ def sample(
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         sheet: also write sheet.png, with a row for each class.
         device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
-        precision: of the prior; bf16 is about three times faster where the processor has it, its images differ a bit.
+        precision: of the prior; bf16 is about two and a half times faster where the processor has it, its images differ a bit.
 
     Returns:
         The files written.

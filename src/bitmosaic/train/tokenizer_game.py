@@ -48,6 +48,7 @@ class TokenizerGame(Game):
             self.players["discriminator"] = losses.discriminator.build()
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
+        """Reconstruct; from `adversarial_start` on also deceive; then, from the lead on, tell images (b, c, H, W) from reconstructions."""
         images = batch.images.to(rng.device).float() / 255
         tokenizer, losses = self.players["tokenizer"], self.losses
         made, quantized = tokenizer(images, rng)
