@@ -22,10 +22,11 @@ from bitmosaic.commands.demo_page import Pictures, page
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
-from bitmosaic.commands.sample import Precision, at_precision, class_sheet, conditions, draw
+from bitmosaic.commands.sample import at_precision, class_sheet, conditions, draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, to_pil, to_uint8
+from bitmosaic.nets.precision import Precision, resolve
 from bitmosaic.pipeline import Pipeline
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
@@ -37,7 +38,7 @@ BLANK, LINE = 158, 138  # greys of a place that is not known yet, and of its edg
 
 def demo(
     *, out: Path = Path("demo"), pipeline: str = "fashion", count: int = 8, seed: int = 0,
-    precision: Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bf16}", help_behavior_hint="")] = None,
+    precision: Precision = "auto",
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")] = (),
 ) -> Path:  # fmt: skip
     """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, a reveal by steps.
@@ -50,7 +51,7 @@ def demo(
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         count: images of each class.
         seed: of the first image of each class; the next ones have the next seeds.
-        precision: of the prior; if not given, bf16 where the processor has it, which is about two and a half times faster.
+        precision: of the prior; auto: bf16 where the processor multiplies it, about two and a half times faster, else float32.
         images: real images to reconstruct, files or folders; none: test images of Fashion-MNIST, which ship.
 
     Returns:
@@ -61,7 +62,7 @@ def demo(
     out = Path(out).expanduser()
     check_replaceable(out)
     clock = Clock()
-    precision = precision or fast_precision()
+    precision = resolve(precision)
     with clock("loading the pipeline"):
         pipe = at_precision(load(pipeline), precision)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
@@ -203,12 +204,6 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "processor": f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} of them used",
     }
-
-
-def fast_precision() -> Precision:
-    """bf16 where the processor says that it has products of it."""
-    can = {*cpuinfo("flags").split(), *cpuinfo("Features").split()}
-    return "bf16" if can & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
 
 
 def cpuinfo(name: str) -> str:

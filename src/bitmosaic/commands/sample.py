@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
@@ -19,10 +19,10 @@ from bitmosaic.commands.arguments import OwnFloat, OwnNumber, PipelineName
 from bitmosaic.commands.files import SOFTWARE, file_name, unlike, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import save, sheet, to_pil
+from bitmosaic.nets.precision import Precision, resolve
 from bitmosaic.pipeline import Condition, Pipeline
 from bitmosaic.train.train import enlargement
 
-Precision = Literal["float32", "bf16"]
 SHEET_ROWS = 40  # more do not fit on a page
 BATCH = 64  # images at once
 
@@ -51,7 +51,8 @@ def sample(
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         sheet: also write sheet.png, with a row for each class.
         device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
-        precision: of the prior; bf16 is about two and a half times faster where the processor has it, its images differ a bit.
+        precision: of the prior; bf16 is about two and a half times faster where the processor multiplies it, and slower where
+            not; its images differ a bit. auto: whichever is fast here.
 
     Returns:
         The files written.
@@ -61,7 +62,7 @@ def sample(
     pipe = at_precision(load(pipeline, device), precision)
     given = {"guidance_scale": guidance_scale, "steps": steps, "evaluations": evaluations, "temperature": temperature}
     settings = {name: value for name, value in given.items() if value is not None}
-    used = {**pipe.settings(**settings).to_json(), "device": device, "precision": precision}
+    used = {**pipe.settings(**settings).to_json(), "device": device, "precision": resolve(precision, device)}
     made_by = {"Software": SOFTWARE, "Pipeline": pipeline, "Settings": json.dumps(used)}
     labels, wanted = zip(*conditions(pipe, classes), strict=True)
     stems = unlike([file_name(label) for label in labels])
@@ -81,7 +82,7 @@ def sample(
 
 def at_precision(pipeline: Pipeline, precision: Precision) -> Pipeline:
     """The pipeline with its prior in that precision; the tokenizer stays in float32."""
-    pipeline.prior.to({"float32": torch.float32, "bf16": torch.bfloat16}[precision])
+    pipeline.prior.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
     return pipeline
 
 

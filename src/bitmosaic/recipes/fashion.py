@@ -30,7 +30,7 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             net=ConvClassifierSpec(channels=1, classes=10, widths=(32, 64, 128)),
             training=Training(
                 steps=900, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2,
-                ema_decay=0.99, precision="bf16", seed=seed,
+                ema_decay=0.99, precision="auto", seed=seed,
             ),
         ),
         tokenizer=BinaryAutoencoderSpec(
@@ -43,7 +43,7 @@ def fashion(data: str = "", seed: int = 0) -> Run:
         ),
         tokenizer_training=Training(
             steps=4600, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
-            ema_decay=0.995, precision="bf16", seed=seed, pictures_every=500,
+            ema_decay=0.995, precision="auto", seed=seed, pictures_every=500,
         ),
         code_draws=4,
         prior=MaskedPriorSpec(
@@ -52,7 +52,7 @@ def fashion(data: str = "", seed: int = 0) -> Run:
         ),
         prior_training=Training(
             steps=6000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
-            ema_decay=0.999, precision="bf16", seed=seed, pictures_every=2000,
+            ema_decay=0.999, precision="auto", seed=seed, pictures_every=2000,
         ),
         sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=1.75, temperature=0.02),
     )  # fmt: skip

@@ -60,7 +60,7 @@ def folder(
         tokenizer_losses=losses,
         tokenizer_training=Training(
             steps=tokenizer_steps, batch_size=16, learning_rate=6e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
-            ema_decay=0.99, precision="bf16", seed=seed, pictures_every=250, checkpoint_seconds=30,
+            ema_decay=0.99, precision="auto", seed=seed, pictures_every=250, checkpoint_seconds=30,
         ),
         code_draws=4,
         prior=MaskedPriorSpec(
@@ -69,7 +69,7 @@ def folder(
         ),
         prior_training=Training(
             steps=prior_steps, batch_size=32, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
-            ema_decay=0.995, precision="bf16", seed=seed, pictures_every=500, checkpoint_seconds=30,
+            ema_decay=0.995, precision="auto", seed=seed, pictures_every=500, checkpoint_seconds=30,
         ),
         sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=2.0 if class_names else 1.0, temperature=0.02),
         reasons=tuple(reasons),
@@ -140,7 +140,7 @@ def _losses(perceptual: str, files, class_names, channels: int, steps: int, side
         net = ConvClassifierSpec(channels, len(class_names), (32, 64, 128))
         features = TrainedFeatures(net, Training(
             steps=1000, batch_size=64, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2, ema_decay=0.99,
-            precision="bf16"))  # fmt: skip
+            precision="auto"))  # fmt: skip
         reasons.append("perceptual distance over a classifier of these classes, trained first")
     else:
         features = None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitmosaic.nets.precision import autocast
 from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.training import Training
 
@@ -69,8 +70,7 @@ def saved_bytes(module: nn.Module, forward, training: Training) -> int:
         return tensor
 
     module.train()
-    enabled = training.precision == "bf16"
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), autocast(training.precision):
         forward()
     return sum(size for _, size in found.values())
 

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bitmosaic.nets.precision import autocast
 from bitmosaic.train.game import Game
 from bitmosaic.train.training import Training
 
@@ -100,13 +101,13 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
     """Plays from `state.step` to `training.steps`, yielding after each step; `state` changes in place."""
     for module in state.game.players.values():
         module.train()
-    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=training.precision == "bf16")
+    arithmetic = autocast(training.precision, device)
     for step in range(state.step, training.steps):
         rng = step_generator(training.seed, step, device)
         metrics: dict[str, Tensor] = {}
         turns = state.game.play(batches(step), step, rng)
         while True:
-            with autocast:
+            with arithmetic:
                 turn = next(turns, None)
             if turn is None:
                 break

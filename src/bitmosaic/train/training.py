@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bitmosaic.nets.precision import Precision
 from bitmosaic.spec import Spec
 
 
@@ -23,7 +24,7 @@ class Training(Spec):
     clip_norm: float = 1.0  # the most that a player's gradient norm may be; 0: no clipping
     ema_decay: float = 0.999  # of the averaged weights, which are what is kept in the end
     ema_every: int = 1  # steps between two updates of the average
-    precision: Literal["float32", "bf16"] = "float32"  # of matrix products and convolutions (autocast)
+    precision: Precision = "float32"  # of matrix products and convolutions; auto: bf16 where the machine has products of it
     compile: bool = False  # torch.compile on the networks
     seed: int = 0  # of weights, order, and every draw
     log_every: int = 10  # steps between two lines of metrics.jsonl
