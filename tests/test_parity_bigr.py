@@ -25,7 +25,7 @@ def close(a, b):
 @pytest.fixture(scope="module")
 def prior():
     folder = reference("bigr")
-    return published_prior(read_checkpoint(folder / "bigr.pt"), heads=sizes("bigr", "bigr")["n_head"])
+    return published_prior(read_checkpoint(folder / "bigr.pt"), heads=sizes("bigr", "bigr")["n_head"]).build()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def codes_of(prior, bits):
 
 def test_tokenizer():
     folder = reference("bigr")
-    tokenizer = published_tokenizer(read_checkpoint(folder / "binaryae.th"), sizes("bigr", "binaryae")["img_size"])
+    tokenizer = published_tokenizer(read_checkpoint(folder / "binaryae.th"), sizes("bigr", "binaryae")["img_size"]).build()
     r, _ = tensors(folder / "binaryae_reference.safetensors")
     close(tokenizer.encoder(r["images"]), r["encoder_features"])
     close(torch.sigmoid(tokenizer.logits(r["images"])).movedim(-1, 1), r["bit_probability"])

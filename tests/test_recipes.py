@@ -31,7 +31,7 @@ def test_published_priors_have_the_published_counts(size, bits, millions):
 def test_published_prior_layouts_convert_to_the_recipes(name):
     layout = json.loads((reference("bigr") / "published_checkpoints.json").read_text())[name]
     with torch.device("meta"):
-        prior = published_prior({k: torch.empty(shape) for k, shape in layout["tensors"].items()})
+        prior = published_prior({k: torch.empty(shape) for k, shape in layout["tensors"].items()}).build()
     size = name.split("_")[1] + ("-512" if name.endswith("512") else "")
     wanted = published_prior_spec(size, len(prior.radix))
     assert {**prior.spec.to_json(), "dropout": 0.1} == wanted.to_json()
@@ -41,7 +41,7 @@ def test_published_prior_layouts_convert_to_the_recipes(name):
 def test_published_tokenizer_layouts_convert_to_the_recipes(name):
     layout = json.loads((reference("bigr") / "published_checkpoints.json").read_text())[name]
     with torch.device("meta"):
-        tokenizer = published_tokenizer({k: torch.empty(shape) for k, shape in layout["tensors"].items()}, layout["image_size"])
+        tokenizer = published_tokenizer({k: torch.empty(shape) for k, shape in layout["tensors"].items()}, layout["image_size"]).build()
     wanted = published_tokenizer_spec(len(tokenizer.radix), layout["image_size"])
     assert tokenizer.spec.attention == wanted.attention  # none at 512 px, where no level has a side of 16
     assert replace(tokenizer.spec, attention_sizes=(16,)) == wanted

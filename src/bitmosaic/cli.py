@@ -25,6 +25,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
     "info": "What a pipeline is, or how far a training run has come.",
     "list": "What is here: pipelines that ship, recipes, data.",
+    "convert": "The authors' published checkpoints as a pipeline.",
     "train": "Trains a tokenizer and a prior by a recipe; the same command again goes on where it was.",
 }
 

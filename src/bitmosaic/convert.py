@@ -1,67 +1,156 @@
-"""The authors' checkpoints (BiGR, arXiv 2410.14672) as parts of this house: sizes are read off the tensors, names are mapped.
+"""The authors' checkpoints (BiGR, arXiv 2410.14672) as a pipeline of this house: sizes are read off the tensors, names are mapped.
 
-Only what tensors cannot tell is asked for: the image side, and the number of heads (published: width / 64).
+Only what tensors cannot tell is asked for: the number of heads (published: width / 64), the head's target, the sampler's settings.
+Weights are never copied: from the memory-mapped checkpoint they go to disk as they are.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.folders import check_tensors
+from bitmosaic.folders import check_tensors, save_tensors, write_json, written_beside
 from bitmosaic.nets import conv
+from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
-from bitmosaic.priors.masked import MaskedPrior, MaskedPriorSpec
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+
+OTHER_NETWORKS = ("disc.", "perceptual.")  # beside ae. in a tokenizer's file, for training alone
+COPIES = "diffusion_processor."  # in a generator's file: the head once more
+PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (table 8 of the paper: L, XL, XXL)
+    1024: (20, 0.17), 1280: (25, 0.25), 1536: (25, 0.30),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One part read from a checkpoint: its description, and its weights under our names, still memory-mapped."""
+
+    spec: Spec
+    tensors: dict[str, Tensor]
+
+    def build(self) -> nn.Module:
+        """The part with these very tensors as its weights."""
+        with torch.device("meta"):
+            part = self.spec.build()
+        part.load_state_dict(self.tensors, assign=True)
+        return part.eval()
+
+
+def convert(
+    tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] = "flips",
+    sampler: EntropyOrderedSpec | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+) -> Path:  # fmt: skip
+    """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
+
+    heads: of the prior; None: width / 64, as published. target: what the head's logits are of; published are flips.
+    sampler: the pipeline's default; None: the published setting of a prior of that width. dtype: of the weights on disk; None: as
+    they come, bit for bit. The image side is that of the prior's grid. Files are memory-mapped and never loaded whole.
+
+    Raises ValueError that names the file and the tensors at fault; `out` is then as it was.
+    """
+    out = Path(out).expanduser()
+    check_replaceable(out)
+    state = read_checkpoint(prior)
+    if any(k.startswith("ae.") for k in state):
+        raise ValueError(f"{prior}: this is a tokenizer; the prior's file comes second")
+    codes = _named(prior, published_prior, state, heads, target)
+    state = read_checkpoint(tokenizer)
+    if "tok_embeddings.weight" in state:
+        raise ValueError(f"{tokenizer}: this is a prior; the tokenizer's file comes first")
+    images = _named(tokenizer, published_tokenizer, state)
+    side = codes.spec.grid[0] * images.spec.factor  # tensors of a tokenizer fit any side
+    if images.spec.image_size != (side, side):
+        images = _named(tokenizer, published_tokenizer, state, side)
+    if images.spec.bits != codes.spec.bits:
+        raise ValueError(f"{tokenizer} makes {images.spec.bits} bits a place, {prior} wants {codes.spec.bits}; they are no pair")
+    classes = codes.spec.condition.classes
+    check_class_names(class_names, classes)
+    config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler or published_sampler(codes.spec.width))
+    with written_beside(out) as folder:
+        for name, part in (("tokenizer", images), ("prior", codes)):
+            save_tensors(part.tensors, part.spec, folder / name, dtype)
+        write_json(folder / "config.json", config)
+    return out
+
+
+def published_sampler(width: int) -> EntropyOrderedSpec:
+    """The setting that the authors report with a prior of that width; L's for a width they did not publish."""
+    rounds, temperature = PUBLISHED_SAMPLERS.get(width, PUBLISHED_SAMPLERS[1024])
+    return EntropyOrderedSpec(steps=rounds, temperature=temperature)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a published `.th` or `.pt` file, memory-mapped, nothing executed. Raises ValueError naming the file."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give a published checkpoint, .th or .pt")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # settings that some checkpoints carry; they are not used
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-    state = state.get("ema", state.get("model", state)) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path}: not a readable checkpoint, or not whole ({type(error).__name__}: {first})") from error
+    if isinstance(state, dict):
+        state = next((state[name] for name in ("ema", "model", "state_dict") if isinstance(state.get(name), dict)), state)
+    if not isinstance(state, dict) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ValueError(f"{path}: want a dictionary of tensors, or one under 'ema'")
     return state
+
+
+def _named(path, read, *arguments) -> Converted:
+    """`read(*arguments)`, with the file's name before what it objects to."""
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 _RESIDUAL = {"norm1": "norm1", "norm2": "norm2", "conv1": "conv1", "conv2": "conv2", "conv_out": "skip"}
 _ATTENTION = {"norm": "norm", "q": "q", "k": "k", "v": "v", "proj_out": "out"}
 
 
-def published_tokenizer(state: dict[str, Tensor], image_size: int | None = None) -> BinaryAutoencoder:
-    """The B-AE of `ae.*`; `image_size` None: the side 16 places have (published: 256, and 512 for d32-512 which must be named)."""
+def published_tokenizer(state: dict[str, Tensor], image_size: int | None = None) -> Converted:
+    """The B-AE of `ae.*`; `image_size` None: the side that 16 x 16 places have. Raises ValueError with the names of tensors at fault."""
+    foreign = [k for k in state if not k.startswith(("ae.", *OTHER_NETWORKS))]
     ae = {k.removeprefix("ae."): v for k, v in state.items() if k.startswith("ae.")}
+    if not ae:
+        raise ValueError(f"not a published tokenizer: no tensor ae.*, but {', '.join(sorted(foreign)[:4])}")
     try:
         spec = _tokenizer_spec(ae, image_size)
-    except KeyError as error:
-        raise ValueError(f"not a published tokenizer: tensor ae.{error.args[0]} is missing") from error
-    tokenizer = spec.build()
-    ours: dict[str, Tensor] = {}
-    used = set()
-    for theirs, parts in (("encoder", tokenizer.encoder), ("generator", tokenizer.decoder)):
-        mine = "encoder" if theirs == "encoder" else "decoder"
+        with torch.device("meta"):
+            tokenizer = spec.build()
+    except (KeyError, IndexError, TypeError, ZeroDivisionError, ValueError) as error:
+        what = f"tensor ae.{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"not a published tokenizer: {what}") from error
+    names = {f"quantize.proj.0.{kind}": f"to_bits.{kind}" for kind in ("weight", "bias")}
+    names["quantize.embed.weight"] = "from_bits.weight"
+    unused = set()
+    for theirs, mine, parts in (("encoder", "encoder", tokenizer.encoder), ("generator", "decoder", tokenizer.decoder)):
         for i, part in enumerate(parts):
             for a, b in _names(part).items():
                 for kind in ("weight", "bias"):
-                    source = f"{theirs}.blocks.{i}.{a}{kind}"
-                    if source in ae:
-                        used.add(source)
-                        unused = b == "skip." and isinstance(part.skip, nn.Identity)
-                        if not unused:
-                            ours[f"{mine}.{i}.{b}{kind}"] = ae[source]
-    for a, b in (("quantize.proj.0.weight", "to_bits.weight"), ("quantize.proj.0.bias", "to_bits.bias")):
-        ours[b] = ae[a]
+                    if b == "skip." and isinstance(part.skip, nn.Identity):
+                        unused.add(f"{theirs}.blocks.{i}.{a}{kind}")  # does nothing where widths agree
+                    else:
+                        names[f"{theirs}.blocks.{i}.{a}{kind}"] = f"{mine}.{i}.{b}{kind}"
+    ours = {names[k]: v for k, v in ae.items() if k in names}
     ours["from_bits.weight"] = ae["quantize.embed.weight"].t()[:, :, None, None]
-    used |= {"quantize.proj.0.weight", "quantize.proj.0.bias", "quantize.embed.weight"}
-    extra = sorted(k for k in ae.keys() - used if not k.startswith("generator.logsigma."))
-    return _fill(tokenizer, ours, extra)
+    theirs_of = {mine: f"ae.{theirs}" for theirs, mine in names.items()}
+    extra = [f"ae.{k}" for k in ae if k not in names and k not in unused and not k.startswith("generator.logsigma.")]
+    return _checked(spec, tokenizer, ours, theirs_of, extra + foreign)
 
 
 def _names(part: nn.Module) -> dict[str, str]:
@@ -79,7 +168,7 @@ def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAuto
     """Sizes read off the encoder: widths, blocks between downsamples, and at which level there is attention."""
     width, channels = ae["encoder.blocks.0.weight"].shape[:2]
     bits, embedding = ae["quantize.embed.weight"].shape
-    count = 1 + max(int(re.match(r"encoder\.blocks\.(\d+)\.", k)[1]) for k in ae if k.startswith("encoder.blocks."))
+    count = 1 + _highest(ae, r"encoder\.blocks\.(\d+)\.")
     levels: list[list[str]] = [[]]
     multipliers = []
     for i in range(1, count - 5):  # the last five are Res, Attention, Res, norm, convolution
@@ -100,71 +189,71 @@ def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAuto
     )  # fmt: skip
 
 
-def published_prior(state: dict[str, Tensor], heads: int | None = None, target: str = "flips") -> MaskedPrior:
-    """The generator; `heads` None: width / 64 as published. Copies under `diffusion_processor.` are left out."""
-    state = {k: v for k, v in state.items() if not k.startswith("diffusion_processor.")}
+def published_prior(state: dict[str, Tensor], heads: int | None = None, target: Literal["flips", "x_0"] = "flips") -> Converted:
+    """The generator; `heads` None: width / 64 as published. Raises ValueError with the names of tensors at fault."""
+    state = {k: v for k, v in state.items() if not k.startswith(COPIES)}
     try:
         width, bits = state["tok_embeddings.weight"].shape
         places = state["diffusion_pos_embed_learned"].shape[1]
-        side = round(places**0.5)
-        depth = 1 + max(int(k.split(".")[1]) for k in state if k.startswith("layers."))
-        blocks = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("denoise_mlp.blocks."))
+        side = math.isqrt(places)
+        if side * side != places:
+            raise ValueError(f"diffusion_pos_embed_learned: {places} places are not a square grid")
+        depth, blocks = 1 + _highest(state, r"layers\.(\d+)\."), 1 + _highest(state, r"denoise_mlp\.blocks\.(\d+)\.")
         head = BernoulliDiffusionSpec(state["denoise_mlp.x_embedder.weight"].shape[0], blocks, 256, target)
         classes = ClassConditionSpec(state["cls_embedding.embedding_table.weight"].shape[0] - 1)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"not a published generator: tensor {error} is missing") from error
-    if side * side != places:
-        raise ValueError(f"diffusion_pos_embed_learned: {places} places are not a square grid")
-    spec = MaskedPriorSpec((side, side), bits, depth, heads or width // 64, width, classes, head)
-    ours, extra = {}, []
-    for name, tensor in state.items():
-        mine = _prior_name(name)
-        if mine is None:
-            extra.append(name)
-        else:
-            ours[mine] = tensor.reshape(tensor.shape[2:] if name.endswith("ada_gss") else tensor.shape)
-    ours["hidden"] = ours["hidden"].squeeze(0)
-    ours["positions"] = ours["positions"].squeeze(0)
-    return _fill(spec.build(), ours, extra)
+        spec = MaskedPriorSpec((side, side), bits, depth, heads if heads is not None else max(1, width // 64), width, classes, head)
+        with torch.device("meta"):
+            prior = spec.build()
+    except (KeyError, IndexError, ValueError) as error:
+        what = f"tensor {error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"not a published generator: {what}") from error
+    names = _prior_names(depth, blocks)
+    ours = {mine: state[theirs] for theirs, mine in names.items() if theirs in state}
+    for name, leading in [("hidden", 1), ("positions", 1), *((k, 2) for k in ours if k.endswith(".offset"))]:
+        if name in ours and ours[name].shape[:leading] == (1,) * leading:
+            ours[name] = ours[name][(0,) * leading]
+    return _checked(spec, prior, ours, {mine: theirs for theirs, mine in names.items()}, [k for k in state if k not in names])
 
 
-_PRIOR_NAMES = [
-    (r"mask_tok", "hidden"),
-    (r"diffusion_pos_embed_learned", "positions"),
-    (r"cls_embedding\.embedding_table\.weight", "condition.table.weight"),
-    (r"tok_embeddings\.(.*)", r"from_bits.\1"),
-    (r"adaLN\.1\.(.*)", r"modulation.\1"),
-    (r"norm\.weight", "norm.weight"),
-    (r"layers\.(\d+)\.ada_gss", r"blocks.\1.offset"),
-    (r"layers\.(\d+)\.attention\.wqkv\.weight", r"blocks.\1.attention.qkv.weight"),
-    (r"layers\.(\d+)\.attention\.wo\.weight", r"blocks.\1.attention.out.weight"),
-    (r"layers\.(\d+)\.attention_norm\.weight", r"blocks.\1.attention_norm.weight"),
-    (r"layers\.(\d+)\.ffn_norm\.weight", r"blocks.\1.feed_forward_norm.weight"),
-    (r"layers\.(\d+)\.feed_forward\.(w[123])\.weight", r"blocks.\1.feed_forward.\2.weight"),
-    (r"denoise_mlp\.t_embedder\.mlp\.0\.(.*)", r"head.net.time1.\1"),
-    (r"denoise_mlp\.t_embedder\.mlp\.2\.(.*)", r"head.net.time2.\1"),
-    (r"denoise_mlp\.x_embedder\.(.*)", r"head.net.from_bits.\1"),
-    (r"denoise_mlp\.c_embedder\.(.*)", r"head.net.from_condition.\1"),
-    (r"denoise_mlp\.blocks\.(\d+)\.mlp\.0\.(.*)", r"head.net.blocks.\1.inner.\2"),
-    (r"denoise_mlp\.blocks\.(\d+)\.mlp\.2\.(.*)", r"head.net.blocks.\1.outer.\2"),
-    (r"denoise_mlp\.blocks\.(\d+)\.adaLN_modulation\.1\.(.*)", r"head.net.blocks.\1.modulation.\2"),
-    (r"denoise_mlp\.final_layer\.linear\.(.*)", r"head.net.out.\1"),
-    (r"denoise_mlp\.final_layer\.adaLN_modulation\.1\.(.*)", r"head.net.modulation.\1"),
-]
+def _highest(state: dict[str, Tensor], pattern: str) -> int:
+    """The highest number in names that begin with `pattern`; KeyError where there is none."""
+    found = [int(match[1]) for match in (re.match(pattern, name) for name in state) if match]
+    if not found:
+        raise KeyError(pattern.replace("\\", "").replace("(d+)", "0"))
+    return max(found)
 
 
-def _prior_name(name: str) -> str | None:
-    for pattern, mine in _PRIOR_NAMES:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(mine)
-    return None
+def _prior_names(depth: int, blocks: int) -> dict[str, str]:
+    """Published name -> ours, of a prior with `depth` blocks and a head with `blocks`."""
+    names = {
+        "mask_tok": "hidden", "diffusion_pos_embed_learned": "positions", "norm.weight": "norm.weight",
+        "cls_embedding.embedding_table.weight": "condition.table.weight",
+    }  # fmt: skip
+    for i in range(depth):
+        theirs, ours = f"layers.{i}.", f"blocks.{i}."
+        names[f"{theirs}ada_gss"] = f"{ours}offset"
+        names[f"{theirs}attention.wqkv.weight"] = f"{ours}attention.qkv.weight"
+        names[f"{theirs}attention.wo.weight"] = f"{ours}attention.out.weight"
+        names[f"{theirs}attention_norm.weight"] = f"{ours}attention_norm.weight"
+        names[f"{theirs}ffn_norm.weight"] = f"{ours}feed_forward_norm.weight"
+        names.update({f"{theirs}feed_forward.{w}.weight": f"{ours}feed_forward.{w}.weight" for w in ("w1", "w2", "w3")})
+    linear = {"tok_embeddings": "from_bits", "adaLN.1": "modulation"}
+    head = {"t_embedder.mlp.0": "time1", "t_embedder.mlp.2": "time2", "x_embedder": "from_bits", "c_embedder": "from_condition"}
+    head |= {"final_layer.linear": "out", "final_layer.adaLN_modulation.1": "modulation"}
+    for i in range(blocks):
+        inside = {"mlp.0": "inner", "mlp.2": "outer", "adaLN_modulation.1": "modulation"}
+        head |= {f"blocks.{i}.{theirs}": f"blocks.{i}.{ours}" for theirs, ours in inside.items()}
+    linear |= {f"denoise_mlp.{theirs}": f"head.net.{ours}" for theirs, ours in head.items()}
+    return names | {f"{theirs}.{kind}": f"{ours}.{kind}" for theirs, ours in linear.items() for kind in ("weight", "bias")}
 
 
-def _fill(part, ours: dict[str, Tensor], extra: list[str]):
-    """`part` with `ours` as its weights, or a ValueError with the names at fault."""
-    wanted = part.state_dict()
-    found = {k: tuple(v.shape) for k, v in ours.items()} | dict.fromkeys(extra, ())
-    check_tensors(f"a {type(part).__name__}", {k: tuple(v.shape) for k, v in wanted.items()}, found)
-    part.load_state_dict(ours)
-    return part.eval()
+def _checked(spec: Spec, part: nn.Module, ours: dict[str, Tensor], theirs_of: dict[str, str], extra: list[str]) -> Converted:
+    """`ours` as the weights of `spec`, or a ValueError with the published names of what is missing, extra or misshapen."""
+    wanted = {k: tuple(v.shape) for k, v in part.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in ours.items()}
+
+    def named(shapes):
+        return {theirs_of.get(k, k): shape for k, shape in shapes.items()}
+
+    check_tensors(f"not a published {type(part).__name__}", named(wanted), {**named(found), **dict.fromkeys(extra, ())})
+    return Converted(spec, ours)

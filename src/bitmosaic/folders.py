@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bitmosaic.spec import Spec
 
@@ -57,8 +57,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
     """`config.json` and `model.safetensors` of one part; floats in `dtype` where one is given."""
+    save_tensors(module.state_dict(), spec, folder, dtype)
+
+
+def save_tensors(tensors: dict[str, Tensor], spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """`save_part` of a part that is at hand as tensors only; memory-mapped ones are written without being loaded."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     save_file(tensors, folder / "model.safetensors")
@@ -66,14 +71,17 @@ def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | 
 
 
 def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The part in `folder`, floats in `dtype`. ValueError names what is missing, extra or misshapen."""
+    """The part in `folder`, floats in `dtype`. ValueError names what is missing, extra or misshapen.
+
+    Weights that are stored in `dtype` are memory-mapped: read when first used, and copied where they are changed.
+    """
     folder = Path(folder)
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     with torch.device("meta"):
-        shapes = spec.build()
-    if not isinstance(shapes, kind):
+        module = spec.build()  # no memory is taken and nothing is drawn
+    if not isinstance(module, kind):
         raise ValueError(f"{folder / 'config.json'}: {type(spec).__name__} builds no {kind.__name__}")
-    wanted = {k: tuple(v.shape) for k, v in shapes.state_dict().items()}
+    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     path = folder / "model.safetensors"
     try:
         with safe_open(path, "pt") as file:
@@ -84,9 +92,8 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype = torch.fl
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
-    module = spec.build()
-    module.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()})
-    return module.to(dtype).eval()
+    module.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
+    return module.eval()
 
 
 def check_tensors(where: Any, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:

@@ -35,8 +35,7 @@ class Pipeline:
 
     def __init__(self, tokenizer: Tokenizer, prior: MaskedPrior, sampler: SamplerSpec, class_names: Sequence[str] = ()):
         classes = prior.condition.classes
-        if class_names and len(class_names) != classes:
-            raise ValueError(f"class_names: got {len(class_names)} names for a prior of {classes} classes")
+        check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
             raise ValueError(f"tokenizer makes {len(tokenizer.radix)} digits a place, prior wants {len(prior.radix)}")
         grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
@@ -61,13 +60,12 @@ class Pipeline:
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
-        names, path = list(self.class_names), Path(path).expanduser()
-        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_pipeline(path))):
-            raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
-        with written_beside(Path(path)) as folder:
+        path = Path(path).expanduser()
+        check_replaceable(path)
+        with written_beside(path) as folder:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
-            write_json(folder / "config.json", {"type": "Pipeline", "class_names": names, "sampler": self.sampler.to_json()})
+            write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler))
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> Pipeline:
         """Moves the weights; bf16 samples about two and a half times faster on a CPU that has bf16 products."""
@@ -229,6 +227,23 @@ def find_pipeline(path: str | Path) -> Path:
     if str(path) in zoo_names():
         return shipped
     raise ValueError(f"no pipeline {path}: not a folder, and the zoo has {', '.join(zoo_names()) or 'none'}")
+
+
+def pipeline_config(class_names: Sequence[str], sampler: SamplerSpec) -> dict[str, Any]:
+    """What stands in a pipeline's config.json, beside the folders "tokenizer" and "prior"."""
+    return {"type": "Pipeline", "class_names": list(class_names), "sampler": sampler.to_json()}
+
+
+def check_class_names(class_names: Sequence[str], classes: int) -> None:
+    """ValueError unless there are no names or as many as classes."""
+    if class_names and len(class_names) != classes:
+        raise ValueError(f"class_names: got {len(class_names)} names for a prior of {classes} classes")
+
+
+def check_replaceable(path: Path) -> None:
+    """ValueError unless a pipeline may be written at `path`: nothing there, an empty folder, or another pipeline."""
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_pipeline(path))):
+        raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
 
 
 def _is_pipeline(folder: Path) -> bool:

@@ -5,16 +5,24 @@ We differ in nothing: half of each head's pairs turn with the row, half with the
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 
-def rotary_table(grid: tuple[int, int], head_width: int, base: float = 10000.0) -> Tensor:
-    """Cosines and sines of places in raster order, (1 + h*w, head_width / 2, 2).
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def rotary_table(grid: tuple[int, int], head_width: int, device: torch.device | str = "cpu", base: float = 10000.0) -> Tensor:
+    """Cosines and sines of places in raster order, (1 + h*w, head_width / 2, 2) float32 on `device`; made once.
 
     Row 0 belongs to the class token and is zero in both, as published, so that its query and key vanish.
     """
-    quarter = head_width // 4
+    with torch.device(device):
+        return _table(grid, head_width // 4, base)
+
+
+def _table(grid: tuple[int, int], quarter: int, base: float) -> Tensor:
     frequency = 1.0 / base ** (torch.arange(quarter).float() / quarter)
     rows = torch.outer(torch.arange(grid[0]).float(), frequency)[:, None].expand(-1, grid[1], -1)  # (h, w, quarter)
     columns = torch.outer(torch.arange(grid[1]).float(), frequency)[None].expand(grid[0], -1, -1)

@@ -69,7 +69,6 @@ class MaskedPrior(nn.Module):
         self.norm = RMSNorm(width)
         self.positions = nn.Parameter(torch.randn(places, width) * 0.02)  # added for the head
         self.head = spec.head.build(spec.bits, width)
-        self.register_buffer("rotary", rotary_table(spec.grid, width // spec.heads), persistent=False)
         self.apply(_start)
 
     def embed(self, labels: Tensor | None, batch: int) -> Tensor:
@@ -91,8 +90,9 @@ class MaskedPrior(nn.Module):
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
         modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1)
+        table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
         for block in self.blocks[:depth]:
-            x = block(x, modulation, self.rotary, rng)
+            x = block(x, modulation, table, rng)
         return x
 
     def context(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Tensor:

@@ -1,0 +1,73 @@
+"""`bitmosaic convert`: the authors' checkpoints as a pipeline folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from bitmosaic.convert import convert as convert_files
+from bitmosaic.convert import published_prior, published_sampler, read_checkpoint
+from bitmosaic.folders import read_json
+
+TYPES = {"kept": None, "float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
+Published = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as published)")]
+PublishedFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: as published)")]
+
+
+def convert(
+    tokenizer: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")],
+    prior: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")], *,
+    out: Path = Path("pipeline"), heads: Published = None, target: Literal["flips", "x_0"] = "flips",
+    steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None, temperature: PublishedFloat = None,
+    class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+    dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
+) -> Path:  # fmt: skip
+    """Turns two files that the authors of BiGR published, a tokenizer (.th) and a prior (.pt), into a pipeline's folder.
+
+    All sizes are read off the tensors. Files are memory-mapped, nothing in them is executed, and a file that is not whole
+    or holds other tensors is refused with their names. The sampler's settings become the pipeline's default; those not given are
+    the published ones.
+
+    Args:
+        tokenizer: the published tokenizer, such as bae_d24.th.
+        prior: the published prior, such as bigr_L_d24.pt.
+        out: folder to write; an older pipeline there is replaced, any other folder is not.
+        heads: of the prior's attention, which tensors do not tell; published are its width / 64.
+        target: what the prior's head predicts; published are flips.
+        steps: rounds of the sampler.
+        evaluations: of the head in each round.
+        guidance_scale: 1 is none.
+        temperature: of the noise on the order in which places are revealed.
+        class_names: text file with a class's name on each line, or a JSON list; none: their numbers.
+        dtype: of the weights on disk; kept is bit for bit as they come. They are read back as float32.
+
+    Returns:
+        The folder.
+    """
+    given = {"steps": steps, "evaluations": evaluations, "guidance_scale": guidance_scale, "temperature": temperature}
+    given = {name: value for name, value in given.items() if value is not None}
+    names = read_names(class_names) if class_names else ()
+    sampler = None
+    if given:
+        sampler = replace(published_sampler(published_prior(read_checkpoint(prior), heads, target).spec.width), **given)
+    out = convert_files(tokenizer, prior, out, heads=heads, target=target, sampler=sampler, class_names=names, dtype=TYPES[dtype])
+    print(f"pipeline: {out}\nsample:   bitmosaic sample {out}")
+    return out
+
+
+def read_names(path: Path) -> list[str]:
+    """One name a line, or a JSON list of strings. ValueError where it is neither."""
+    path = Path(path).expanduser()
+    if path.suffix == ".json":
+        names = read_json(path)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"class_names: {path} is not a JSON list of strings")
+        return names
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"class_names: {path} is no text ({error})") from error
