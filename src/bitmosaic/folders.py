@@ -70,8 +70,8 @@ def save_tensors(tensors: dict[str, Tensor], spec: Spec, folder: Path, dtype: to
     write_json(folder / "config.json", spec.to_json())
 
 
-def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The part in `folder`, floats in `dtype`. ValueError names what is missing, extra or misshapen.
+def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = torch.float32) -> nn.Module:
+    """The part in `folder`, floats in `dtype`, or None: as stored. ValueError names what is missing, extra or misshapen.
 
     Weights that are stored in `dtype` are memory-mapped: read when first used, and copied where they are changed.
     """
@@ -92,7 +92,9 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype = torch.fl
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
-    module.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
+    if dtype is not None:
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+    module.load_state_dict(tensors, assign=True)
     return module.eval()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import read_image, to_pil, to_uint8
+from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import MaskedPrior
 from bitmosaic.samplers import SamplerSpec, Step
 from bitmosaic.spec import Spec
@@ -46,7 +47,10 @@ class Pipeline:
 
     @staticmethod
     def from_pretrained(path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Pipeline:
-        """The pipeline in a folder, or one of the zoo by name. ValueError names the file, field or tensor that does not fit."""
+        """The pipeline in a folder, or one of the zoo by name. ValueError names the file, field or tensor that does not fit.
+
+        `dtype` as in `to`. Weights that the folder holds in that type are memory-mapped.
+        """
         folder = find_pipeline(path)
         config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.keys() != {"type", "class_names", "sampler"} or config["type"] != "Pipeline":
@@ -55,20 +59,34 @@ class Pipeline:
         names = config["class_names"]
         if not isinstance(sampler, SamplerSpec) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{folder / 'config.json'}: sampler must be a sampler's spec and class_names a list of strings")
-        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, dtype), load_part(folder / "prior", MaskedPrior, dtype)
-        return Pipeline(tokenizer, prior, sampler, names).to(device)
+        kept = None if dtype is torch.int8 else dtype
+        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", MaskedPrior, kept)
+        return Pipeline(tokenizer, prior, sampler, names).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
         path = Path(path).expanduser()
         check_replaceable(path)
+        if any(isinstance(m, Int8Linear) for m in self.prior.modules()):
+            raise ValueError("dtype: this pipeline was turned to int8, which is for drawing only; save one that was not")
         with written_beside(path) as folder:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
             write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler))
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> Pipeline:
-        """Moves the weights; bf16 samples about two and a half times faster on a CPU that has bf16 products."""
+        """Moves the weights.
+
+        bf16 samples faster where the processor has bf16 products (`bitmosaic.nets.precision.has_bf16_products`). torch.int8 is for
+        CPUs: the prior's linear layers multiply 8-bit integers, all else is float32; there is no way back, and it cannot be saved.
+        """
+        if dtype is torch.int8:
+            if torch.device(device or self.device).type != "cpu":
+                raise ValueError(f"dtype: int8 is for CPUs; got device {device or self.device}, where bf16 is fast")
+            quantize(self.prior).float()
+            dtype = torch.float32
+            self.tokenizer.to(device, dtype)
+            return self
         self.tokenizer.to(device=device, dtype=dtype)
         self.prior.to(device=device, dtype=dtype)
         return self

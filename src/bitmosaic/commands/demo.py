@@ -22,11 +22,10 @@ from bitmosaic.commands.demo_page import Pictures, page
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
-from bitmosaic.commands.sample import at_precision, class_sheet, conditions, draw
+from bitmosaic.commands.sample import Drawing, at_precision, class_sheet, conditions, draw, drawing_name
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, to_pil, to_uint8
-from bitmosaic.nets.precision import Precision, resolve
 from bitmosaic.pipeline import Pipeline
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
@@ -38,7 +37,7 @@ BLANK, LINE = 158, 138  # greys of a place that is not known yet, and of its edg
 
 def demo(
     *, out: Path = Path("demo"), pipeline: str = "fashion", count: int = 8, seed: int = 0,
-    precision: Precision = "auto",
+    precision: Drawing = "auto",
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")] = (),
 ) -> Path:  # fmt: skip
     """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, a reveal by steps.
@@ -62,7 +61,7 @@ def demo(
     out = Path(out).expanduser()
     check_replaceable(out)
     clock = Clock()
-    precision = resolve(precision)
+    precision = drawing_name(precision, "cpu")
     with clock("loading the pipeline"):
         pipe = at_precision(load(pipeline), precision)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -23,6 +23,8 @@ from bitmosaic.nets.precision import Precision, resolve
 from bitmosaic.pipeline import Condition, Pipeline
 from bitmosaic.train.train import enlargement
 
+Drawing = Precision | Literal["int8"]
+
 SHEET_ROWS = 40  # more do not fit on a page
 BATCH = 64  # images at once
 
@@ -32,7 +34,7 @@ def sample(
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all)")] = (),
     count: int = 8, seed: int = 0, guidance_scale: OwnFloat = None, steps: OwnNumber = None,
     evaluations: OwnNumber = None, temperature: OwnFloat = None, out: Path = Path("samples"), sheet: bool = True,
-    device: str = "cpu", precision: Precision = "float32",
+    device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Draws new images and writes them as PNG files, with one sheet of them all.
 
@@ -62,7 +64,7 @@ def sample(
     pipe = at_precision(load(pipeline, device), precision)
     given = {"guidance_scale": guidance_scale, "steps": steps, "evaluations": evaluations, "temperature": temperature}
     settings = {name: value for name, value in given.items() if value is not None}
-    used = {**pipe.settings(**settings).to_json(), "device": device, "precision": resolve(precision, device)}
+    used = {**pipe.settings(**settings).to_json(), "device": device, "precision": drawing_name(precision, device)}
     made_by = {"Software": SOFTWARE, "Pipeline": pipeline, "Settings": json.dumps(used)}
     labels, wanted = zip(*conditions(pipe, classes), strict=True)
     stems = unlike([file_name(label) for label in labels])
@@ -80,8 +82,15 @@ def sample(
     return [Path(out) / name for name in names + ["sheet.png"] * sheet]
 
 
-def at_precision(pipeline: Pipeline, precision: Precision) -> Pipeline:
+def drawing_name(precision: Drawing, device: str) -> str:
+    """What "auto" means here."""
+    return precision if precision == "int8" else resolve(precision, device)
+
+
+def at_precision(pipeline: Pipeline, precision: Drawing) -> Pipeline:
     """The pipeline with its prior in that precision; the tokenizer stays in float32."""
+    if precision == "int8":
+        return pipeline.to(dtype=torch.int8)
     pipeline.prior.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
     return pipeline
 

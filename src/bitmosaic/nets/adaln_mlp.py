@@ -50,7 +50,7 @@ class AdaLNMLP(nn.Module):
 
     def embed_time(self, t: Tensor) -> Tensor:
         """Timesteps as the network is given them (timestep - 1), (n,) -> (n, H)."""
-        return self.time2(F.silu(self.time1(sinusoid(t, 256).to(self.time1.weight.dtype))))
+        return self.time2(F.silu(self.time1(sinusoid(t, 256).to(self.from_bits.weight.dtype))))
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         """x (..., K) in {-1, +1}; time and condition (..., H) as embedded -> logits (..., K)."""

@@ -17,6 +17,8 @@ from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
 from bitmosaic.spec import Spec
 
+Procedure = Literal["chain", "posterior", "transitions"]  # how the bits of a place are drawn, see BernoulliDiffusion.draw
+
 
 @dataclass(frozen=True)
 class BernoulliDiffusionSpec(Spec):
@@ -68,6 +70,14 @@ def jump_probability(p_0: Tensor, x_t: Tensor, k_t: float, k_s: float) -> Tensor
     return one / (one + zero)
 
 
+def without_evidence(p_0: Tensor, x_t: Tensor, k_t: float) -> Tensor:
+    """P(x_0 = 1 | all bits of x_t but this one), (..., K), of P(x_0 = 1 | x_t): Bayes' rule takes q(x_t | x_0) out again."""
+    x = x_t.float()
+    one = p_0 * ((1 + k_t) / 2 - k_t * x)  # times q(x_t | x_0 = 0)
+    zero = (1 - p_0) * ((1 - k_t) / 2 + k_t * x)
+    return one / (one + zero)
+
+
 class BernoulliDiffusion(nn.Module):
     """Draws the bits of places jointly, given what the backbone says of each."""
 
@@ -103,26 +113,80 @@ class BernoulliDiffusion(nn.Module):
         x_t = (torch.rand(x_0.shape, generator=rng, device=x_0.device) < k * x_0 + (1 - k) / 2).to(x_0.dtype)
         return self.elementwise_loss(x_0, t, x_t, condition)[0].mean()
 
-    def chain(self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor]) -> Tensor:
-        """One reverse chain for each place: P(x_0 = 1) at its end, (m, K) float32.
+    def draws(self, procedure: Procedure, evaluations: int) -> int:
+        """How many uniforms `draw` takes for each bit."""
+        return 3 if procedure == "transitions" else evaluations + 1
+
+    def draw(
+        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
+        sample_last: bool = True,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Bits (m, K) bool of places under `conditions` (branches, m, D), and the P(bit = 1) that each was drawn with, float32.
+
+        "chain" is the published reverse chain. "posterior" is the same with the exact reverse jump: the published one multiplies
+        P(x_0 | x_t), which x_t has shaped already, by q(x_t | x_s) once more, and so stays away from the law of x_0 even where the
+        network is perfect (tests/test_procedures.py). "transitions" draws transition times first.
+
+        `sample_last` False rounds a chain's last probability, and every probability of transitions, where True draws.
+        """
+        if procedure == "transitions":
+            return self.transitions(conditions, guidance_scale, evaluations, uniform, sample_last)
+        p = self.chain(conditions, guidance_scale, evaluations, uniform, exact=procedure == "posterior")
+        return p > (uniform() if sample_last else 0.5), p
+
+    def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
+        """P(x_0 = 1) of every bit by itself, (m, K): one evaluation of pure noise, drawn with `uniform` (m, K)."""
+        return self.chain(conditions, guidance_scale, 1, lambda: uniform)
+
+    def chain(
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], exact: bool = False
+    ) -> Tensor:
+        """One reverse chain for each place: P(x_0 = 1) at its end, (m, K) float32; `exact`: by the posterior's jump, see `draw`.
 
         conditions (branches, m, D): one branch, or class then null, combined as l_null + scale (l_class - l_null) at every
         evaluation on the same x_t. `uniform()` gives (m, K) in [0, 1), called once for each evaluation.
         """
-        branches = len(conditions)
         timesteps = chain_timesteps(evaluations, self.spec.steps)
         embedded = self.net.from_condition(conditions)  # once a chain (E2)
         times = self.net.embed_time(torch.tensor(timesteps, device=conditions.device) - 1)  # once a timestep (E2)
         keep = [1 - t / self.spec.steps for t in timesteps]
         x = (uniform() < 0.5).to(torch.uint8)
         for i in range(len(timesteps)):
-            signs = (x * 2.0 - 1.0).to(conditions.dtype)
-            logits = self.net(signs.expand(branches, *x.shape), times[i], embedded).float()  # both branches in one call (E3)
-            if branches == 2:
-                logits = logits[1] + guidance_scale * (logits[0] - logits[1])
-            else:
-                logits = logits[0]
-            p = self.p_0(logits, x)
+            p = self._guided(x, times[i], embedded, guidance_scale)
             if i + 1 < len(timesteps):
-                x = (uniform() < jump_probability(p, x, keep[i], keep[i + 1])).to(torch.uint8)  # closed form (E4)
+                given = without_evidence(p, x, keep[i]) if exact else p
+                x = (uniform() < jump_probability(given, x, keep[i], keep[i + 1])).to(torch.uint8)  # closed form (E4)
         return p
+
+    def transitions(
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Transition times first (DNDM, arXiv 2312.09193): bits (m, K) bool and the P(bit = 1) each was drawn with.
+
+        Forwards, a bit turns to noise at a time that is uniform on 1..T and stays as it is; so each bit draws its time, and the
+        network is asked only there: at the latest time first, of x_0 given all bits as they stand. With K evaluations or more each
+        bit is drawn by itself and there is no error from the size of steps; with fewer, bits of neighbouring times are drawn
+        together, at the latest of them. `uniform()` gives (m, K) in [0, 1), called three times.
+        """
+        embedded = self.net.from_condition(conditions)
+        x = (uniform() < 0.5).to(torch.uint8)
+        times, order = (1 + (uniform() * self.spec.steps).long()).clamp(max=self.spec.steps).sort(1, descending=True)
+        thresholds = uniform() if sample else torch.full(x.shape, 0.5, device=x.device)
+        table = self.net.embed_time(torch.arange(self.spec.steps, device=x.device))  # (T, H)
+        drawn = torch.zeros(x.shape, device=x.device)
+        groups = min(evaluations, self.bits)
+        ends = [self.bits * (g + 1) // groups for g in range(groups)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            p = self._guided(x, table[times[:, start] - 1], embedded, guidance_scale)
+            leaving = torch.zeros(x.shape, dtype=torch.bool, device=x.device).scatter_(1, order[:, start:end], True)
+            drawn = torch.where(leaving, p, drawn)
+            x = torch.where(leaving, (thresholds < p).to(torch.uint8), x)
+        return x.bool(), drawn
+
+    def _guided(self, x: Tensor, time: Tensor, embedded: Tensor, guidance_scale: float) -> Tensor:
+        """P(x_0 = 1) of bits x (m, K) at embedded times (H,) or (m, H) and conditions (branches, m, H)."""
+        signs = (x * 2.0 - 1.0).to(embedded.dtype)
+        logits = self.net(signs.expand(len(embedded), *x.shape), time, embedded).float()  # both branches in one call (E3)
+        if len(embedded) == 2:
+            return self.p_0(logits[1] + guidance_scale * (logits[0] - logits[1]), x)
+        return self.p_0(logits[0], x)

@@ -1,6 +1,18 @@
 """How a prior is asked; importing the room enters its specs in the table."""
 
 from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
+from bitmosaic.samplers.entropy_budget import EntropyBudget, EntropyBudgetSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
+from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
 
-__all__ = ["EntropyOrdered", "EntropyOrderedSpec", "Sampler", "SamplerSpec", "Step"]
+__all__ = [
+    "EntropyBudget",
+    "EntropyBudgetSpec",
+    "EntropyOrdered",
+    "EntropyOrderedSpec",
+    "MarginalsFirst",
+    "MarginalsFirstSpec",
+    "Sampler",
+    "SamplerSpec",
+    "Step",
+]

@@ -18,7 +18,7 @@ from bitmosaic.spec import Spec
 class MaskedPriorLike(Protocol):
     """What a sampler needs of a prior over binary codes: a context for every place, and a head that draws from it."""
 
-    head: nn.Module  # chain(conditions, guidance_scale, evaluations, uniform) -> P(bit = 1)
+    head: nn.Module  # draws(...), draw(...) and marginals(...), as BernoulliDiffusion has them
     condition: nn.Module  # .classes, 0 without classes
 
     def embed(self, labels: Tensor | None, batch: int) -> Tensor: ...

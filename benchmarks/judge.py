@@ -1,0 +1,49 @@
+"""The judge: a classifier of Fashion-MNIST in whose feature space the benchmarks measure Frechet distances.
+
+    python benchmarks/judge.py
+
+Trains it on the 60,000 training images and writes benchmarks/judge.safetensors, which is kept in git so that figures taken on different
+machines and days can be compared. It has other widths and another seed than the networks of the recipes: nobody is judged in the
+space it was trained in.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from bitmosaic.images import Batches, fashion_mnist, fashion_sample, in_order
+from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
+from bitmosaic.train.classifier_game import ClassifierGame
+from bitmosaic.train.stage import averaged, play_stage
+from bitmosaic.train.training import Training
+
+PATH = Path(__file__).resolve().parent / "judge.safetensors"
+
+
+def train(out: Path, work: Path) -> None:
+    """900 steps of 128 images, resumable in `work`."""
+    training = Training(
+        steps=900, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2, ema_decay=0.99,
+        precision="auto", seed=1, checkpoint_seconds=60,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    game = ClassifierGame(ConvClassifierSpec(1, 10, (24, 48, 96, 192)).build())
+    state = play_stage(work, "judge", game, Batches(fashion_mnist(), 128, 1), training)
+    save_feature_net(averaged(state, "classifier"), out)
+
+
+@torch.inference_mode()
+def accuracy(net) -> float:
+    """On the 10,000 test images."""
+    right = [(net(b.images.float() / 255).argmax(1) == b.labels).float().mean() for b in in_order(fashion_sample(), 250)]
+    return float(torch.stack(right).mean())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=PATH)
+    parser.add_argument("--work", type=Path, default=Path("runs/judge"), help="folder for checkpoints")
+    options = parser.parse_args()
+    train(options.out, options.work)
+    print(f"{options.out}: {100 * accuracy(load_feature_net(options.out)):.2f} % of the test images")

@@ -1,0 +1,284 @@
+"""Procedures of head and samplers: what draws the same law does, and what draws another does what it says."""
+
+import importlib.util
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from test_contracts import CONDITIONS, prior_and_codes, walk
+from torch import nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.priors.heads import BernoulliDiffusionSpec, without_evidence
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec
+from bitmosaic.samplers.guidance import scale_of_round
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def published():
+    if not BENCHMARKS.is_dir():
+        pytest.skip("benchmarks/ is not here, where the published arithmetic stands")
+    spec = importlib.util.spec_from_file_location("published", BENCHMARKS / "published.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Oracle(nn.Module):
+    """A head's network that knows the law of x_0: it gives the logits of P(x_0^k = 1 | x_t) by Bayes' rule."""
+
+    def __init__(self, law, steps):
+        super().__init__()
+        self.steps, self.law, self.asked = steps, law, []
+        self.states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=int(math.log2(len(law))))))
+
+    def from_condition(self, condition):
+        return condition
+
+    def embed_time(self, t):
+        return t + 1  # the timestep itself
+
+    def forward(self, x, time, condition):
+        self.asked.append(x.shape[1])
+        k = (1 - time.float() / self.steps).expand(x.shape[1])[:, None, None]
+        same = (x[0][:, None] > 0) == (self.states > 0.5)
+        likelihood = torch.where(same, (1 + k) / 2, (1 - k) / 2).prod(-1)  # (m, states)
+        posterior = likelihood * self.law
+        p = (posterior @ self.states) / posterior.sum(-1, keepdim=True)
+        return p.clamp(1e-6, 1 - 1e-6).logit().expand(len(x), -1, -1)
+
+
+def oracle(steps=256):
+    """A head over three bits of which the first two are mostly equal and the third mostly their XOR."""
+    law = torch.tensor([0.36, 0.02, 0.01, 0.07, 0.03, 0.11, 0.38, 0.02])
+    head = BernoulliDiffusionSpec(steps=steps, target="x_0").build(3, 4).eval()
+    head.net = Oracle(law, steps)
+    return head, law
+
+
+def frequencies(drawn):
+    index = (drawn.long() * torch.tensor([4, 2, 1])).sum(-1)
+    return torch.bincount(index, minlength=8) / len(drawn)
+
+
+def draw(head, procedure, evaluations, m=40_000, seed=0, sample_last=True):
+    rng = torch.Generator().manual_seed(seed)
+    return head.draw(procedure, torch.zeros(1, m, 4), 1.0, evaluations, lambda: torch.rand(m, 3, generator=rng), sample_last)
+
+
+def distance(head, law, procedure, evaluations):
+    """Half the L1 distance (total variation) between the law of x_0 and 40,000 draws."""
+    drawn, p = draw(head, procedure, evaluations)
+    assert drawn.dtype == torch.bool and p.shape == drawn.shape and 0 <= p.min() and p.max() <= 1
+    return float((frequencies(drawn) - law).abs().sum() / 2)
+
+
+@torch.no_grad()
+def test_with_a_perfect_head_exact_jumps_draw_its_law_and_the_published_ones_do_not():
+    """Why there is a procedure "posterior". Noise of 40,000 draws over 8 states is about 0.006."""
+    head, law = oracle()
+    assert distance(head, law, "posterior", 256) < 0.015
+    errors = [distance(head, law, "posterior", evaluations) for evaluations in (5, 20, 100)]
+    assert errors == sorted(errors, reverse=True) and errors[1] < 0.05
+    published = [distance(head, law, "chain", evaluations) for evaluations in (20, 256)]
+    assert min(published) > 0.2, "the evidence of x_t is counted twice, however many jumps there are"
+
+
+@torch.no_grad()
+def test_taking_evidence_out_and_putting_it_in_again_changes_nothing():
+    rng = torch.Generator().manual_seed(0)
+    p, x = torch.rand(200, 3, generator=rng, dtype=torch.float64), torch.randint(0, 2, (200, 3), generator=rng)
+    for t in (256, 200, 1):
+        k = 1 - t / 256
+        q = without_evidence(p, x, k)
+        likelihood = torch.where(x == 1, (1 + k) / 2, (1 - k) / 2)
+        torch.testing.assert_close(q * likelihood / (q * likelihood + (1 - q) * (1 - likelihood)), p)
+    torch.testing.assert_close(without_evidence(p, x, 0.0), p)  # pure noise is no evidence
+
+
+@torch.no_grad()
+def test_transitions_know_that_bits_hang_together():
+    head, law = oracle()
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    marginals = law @ states
+    apart = float((torch.where(states > 0.5, marginals, 1 - marginals).prod(-1) - law).abs().sum() / 2)
+    assert distance(head, law, "transitions", 3) < 0.75 * apart
+
+
+@torch.no_grad()
+def test_transitions_ask_as_often_as_there_are_bits_or_evaluations():
+    for evaluations, asked in ((1, 1), (2, 2), (3, 3), (100, 3)):
+        head, _ = oracle()
+        draw(head, "transitions", evaluations, m=7)
+        assert head.net.asked == [7] * asked
+    head, law = oracle()
+    drawn, p = draw(head, "transitions", 1)  # all bits at once: each has its marginal, but they are drawn apart
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    assert (drawn.float().mean(0) - law @ states).abs().max() < 0.05
+    assert (frequencies(drawn) - law).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_marginals_of_a_perfect_head_are_the_marginals():
+    head, law = oracle()
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    p = head.marginals(torch.zeros(1, 50, 4), 1.0, torch.rand(50, 3, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(p, (law @ states).expand(50, 3), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("procedure", ["chain", "posterior", "transitions"])
+@torch.no_grad()
+def test_without_a_last_draw_the_same_noise_gives_rounded_bits(procedure):
+    head, _ = oracle()
+    drawn, p = draw(head, procedure, 3, m=500, sample_last=False)
+    assert torch.equal(drawn, p > 0.5)
+
+
+@torch.no_grad()
+def test_one_round_has_the_law_of_the_published_arithmetic(published):
+    """Per-bit marginals and pairwise correlations of many chains under fixed conditions: all places, two calls an evaluation, embeddings
+    recomputed there; hidden places, one call, embeddings once here."""
+    torch.manual_seed(0)
+    prior = MaskedPriorSpec((2, 2), 5, depth=2, heads=2, width=16).build().eval()
+    for p in prior.parameters():
+        p.copy_(torch.randn(p.shape) * 0.7)
+    spec, m = EntropyOrderedSpec(steps=4, evaluations=12, guidance_scale=2.5), 6000
+    digits = torch.randint(0, 2, (1, 4, 5), dtype=torch.uint8)
+    known = torch.tensor([[False, True, False, False]])
+    given, null = (prior.context(digits, known, prior.embed(label, 1)) for label in (torch.tensor([1]), None))
+    rng = torch.Generator().manual_seed(1)
+
+    def uniform():
+        return torch.rand(m * 4, 5, generator=rng)
+
+    p = published.chain(prior, given[0].repeat(m, 1), null[0].repeat(m, 1), spec.guidance_scale, spec.evaluations, uniform)
+    theirs = (uniform() < p).view(m, 4, 5)[:, [0, 2, 3]].flatten(1).float()
+    hidden = torch.stack([given, null])[:, 0][:, [0, 2, 3]].repeat(1, m, 1)
+    rng = torch.Generator().manual_seed(2)
+    ours, _ = prior.head.draw(
+        "chain", hidden, spec.guidance_scale, spec.evaluations, lambda: torch.rand(m * 3, 5, generator=rng)
+    )
+    ours = ours.view(m, 15).float()
+    assert (theirs.mean(0) - ours.mean(0)).abs().max() < 4.5 * math.sqrt(0.5 / m)
+    pairs = [x.T @ x / m for x in (theirs, ours)]
+    assert (pairs[0] - pairs[1]).abs().max() < 4.5 * math.sqrt(0.5 / m)
+    spread = (pairs[1] - torch.outer(ours.mean(0), ours.mean(0))).fill_diagonal_(0).abs().max()
+    assert spread > 0.04, "bits of a place must hang together for this to tell anything"
+
+
+@torch.no_grad()
+def test_whole_images_have_the_law_of_the_published_arithmetic(published):
+    """The same for samples: places in order of confidence, known ones never asked again."""
+    torch.manual_seed(1)
+    prior = MaskedPriorSpec((2, 2), 4, depth=1, heads=2, width=16).build().eval()
+    for p in prior.parameters():
+        p.copy_(torch.randn(p.shape) * 0.4)
+    spec, m = EntropyOrderedSpec(steps=3, evaluations=5, guidance_scale=2.0, temperature=0.1), 1500
+    theirs = torch.stack([published.sample(prior, 2, spec, seed) for seed in range(m)]).flatten(1).float()
+    codes = Codes(torch.zeros(m, 2, 2, 4, dtype=torch.uint8), prior.radix)
+    known, labels = torch.zeros(m, 2, 2, dtype=torch.bool), torch.full((m,), 2)
+    *_, last = spec.build()(prior, codes, known, labels, [torch.Generator().manual_seed(10_000 + s) for s in range(m)])
+    ours = last.codes.digits.flatten(1).float()
+    bound = 4.5 * math.sqrt(0.5 / m)
+    assert (theirs.mean(0) - ours.mean(0)).abs().max() < bound
+    assert (theirs.T @ theirs / m - ours.T @ ours / m).abs().max() < bound
+    assert (ours.mean(0) - 0.5).abs().max() > 2 * bound
+
+
+@torch.no_grad()
+def test_a_shortlist_of_all_is_the_published_law():
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    known = torch.zeros(len(codes), *codes.grid, dtype=torch.bool)
+    wanted = walk(EntropyOrderedSpec, prior, codes, known, labels)[-1].codes.digits
+    assert torch.equal(walk(MarginalsFirstSpec, prior, codes, known, labels, shortlist=1e6)[-1].codes.digits, wanted)
+    assert not torch.equal(walk(MarginalsFirstSpec, prior, codes, known, labels, shortlist=1.0)[-1].codes.digits, wanted)
+
+
+def rows_asked(prior, kind, codes, known, labels, **given):
+    """Places that the head was asked about, times evaluations, in all rounds; branches count once."""
+    asked = []
+    hook = prior.head.net.register_forward_pre_hook(lambda net, args: asked.append(args[0].shape[1]))
+    walk(kind, prior, codes, known, labels, **given)
+    hook.remove()
+    return sum(asked)
+
+
+@torch.no_grad()
+def test_each_saving_asks_the_head_less():
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    codes, labels = codes[0], labels[:1]
+    known = torch.zeros(1, *codes.grid, dtype=torch.bool)
+    places, settings = codes.places, {"steps": 8, "evaluations": 6}
+    hidden = [math.floor(math.cos(math.pi / 2 * i / 8) * places) for i in range(8)]  # before each round
+    assert rows_asked(prior, EntropyOrderedSpec, codes, known, labels, **settings) == 6 * sum(hidden)
+    marginals = sum(hidden[:-1])  # the last round reveals all that is left and needs no order
+    assert rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=1.0, **settings) == marginals + 6 * places
+    twice = rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=2.0, **settings)
+    assert marginals + 6 * places < twice <= marginals + 2 * 6 * places
+    fewer = rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=1.0, procedure="transitions", steps=8, evaluations=2)
+    assert fewer == marginals + 2 * places
+
+
+@torch.no_grad()
+def test_an_entropy_budget_reveals_one_place_or_all_or_what_fits():
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    known, places = torch.zeros(len(codes), *codes.grid, dtype=torch.bool), codes.places
+
+    def revealed(budget):
+        steps = walk(EntropyBudgetSpec, prior, codes, known, labels, steps=places + 2, budget=budget)
+        return torch.stack([step.known.flatten(1).sum(1) for step in steps]).diff(dim=0, prepend=torch.zeros(1, len(codes)))
+
+    assert (revealed(0.0)[:places] == 1).all()
+    assert (revealed(1e9)[0] == places).all() and not revealed(1e9)[1:].any()
+    some = revealed(12.0)
+    assert 1 < some.max() < places and some.sum(0).eq(places).all()
+    assert some.sum(0).eq(revealed(3.0).sum(0)).all() and (some > 0).sum() < (revealed(3.0) > 0).sum()
+
+
+def test_guidance_rises_as_it_says():
+    constant = [scale_of_round("constant", 3.0, 2.0, 0.0, i / 10) for i in range(1, 11)]
+    assert constant == [3.0] * 10
+    rising = [scale_of_round("power-cosine", 3.0, 2.0, 0.0, i / 10) for i in range(1, 11)]
+    assert rising == sorted(rising) and rising[-1] == pytest.approx(3.0) and rising[0] == pytest.approx(1.0, abs=0.01)
+    assert rising[4] == pytest.approx(1 + 2 * (1 - math.cos(math.pi * 0.25)) / 2)
+    later = [scale_of_round("power-cosine", 3.0, 4.0, 0.0, i / 10) for i in range(1, 10)]
+    assert all(a < b for a, b in zip(later, rising, strict=False))
+    assert [scale_of_round("constant", 3.0, 2.0, 0.3, i / 10) for i in range(1, 6)] == [1.0] * 3 + [3.0] * 2
+
+
+@torch.no_grad()
+def test_rounds_without_guidance_run_one_branch():
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    known, seen = torch.zeros(len(codes), *codes.grid, dtype=torch.bool), []
+    prior.head.net.register_forward_pre_hook(lambda net, args: seen.append(len(args[0])))
+    walk(EntropyOrderedSpec, prior, codes, known, labels, steps=4, evaluations=1, unguided=0.5)
+    assert seen == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (MarginalsFirstSpec, {"shortlist": 0.5}), (MarginalsFirstSpec, {"shortlist": math.nan}),
+        (MarginalsFirstSpec, {"marginal_draws": 0}), (EntropyBudgetSpec, {"budget": -1.0}), (EntropyBudgetSpec, {"budget": math.inf}),
+        (EntropyOrderedSpec, {"guidance_power": 0.0}), (EntropyOrderedSpec, {"unguided": 1.5}),
+    ],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(kind, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        kind(**wrong)
+
+
+@pytest.mark.parametrize("spec", [MarginalsFirstSpec(4, 3), EntropyBudgetSpec(4, 3, procedure="transitions")])
+def test_a_pipeline_keeps_any_sampler(spec, tmp_path):
+    pipeline = Pipeline.from_pretrained("fashion")
+    pipeline.sampler = spec
+    pipeline.save_pretrained(tmp_path / "p")
+    again = Pipeline.from_pretrained(tmp_path / "p")
+    assert again.sampler == spec
+    assert torch.equal(again("bag", 3, output_type="pt"), pipeline("bag", 3, output_type="pt"))
