@@ -159,7 +159,7 @@ class _Itself(torch.nn.Module):
         return x
 
 
-def time_points(pipeline: Pipeline, chosen: list[Point], rounds: int = 3, images: int = 20) -> dict[str, list[float]]:
+def time_points(pipeline: Pipeline, chosen: list[Point], rounds: int, images: int = 20) -> dict[str, list[float]]:
     """Seconds an image of each point, in turns, so that a slow moment of the machine meets all alike."""
     seconds: dict[str, list[float]] = {p.name: [] for p in chosen}
     for _ in range(rounds):
@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120.0, help="for drawing; what is missing after that is left out")
     parser.add_argument("--rounds", type=int, default=10, help="n of the published law")
     parser.add_argument("--evaluations", type=int, default=25, help="S of the published law")
+    parser.add_argument("--rounds-of-timing", type=int, default=3)
     parser.add_argument("--precision", choices=["float32", "bf16", "int8", "auto"], default="float32", help="of the prior")
     parser.add_argument("--only", nargs="*", default=[], help="draw points with one of these words in their names")
     parser.add_argument("--work", type=Path, default=Path("runs/quality_speed"))
@@ -254,7 +255,7 @@ def main() -> None:
     found = points(options.rounds, options.evaluations)
     end = time.monotonic() + 60 * options.minutes
     wanted = [p for p in found if not options.only or any(word in p.name for word in options.only)]
-    jobs = [(p, 0, start) for p in wanted for start in range(0, 2000, BATCH)]  # 2,000 of each first, then what the two laws have more
+    jobs = [(p, 0, start) for p in wanted for start in range(0, min(2000, p.samples), BATCH)]  # 2,000 of each first, then what the two laws have more
     jobs += [(p, seed, start) for p in wanted for seed in range(p.seeds) for start in range(0, p.samples, BATCH)]
     for p, seed, start in jobs:
         if time.monotonic() > end:
@@ -264,7 +265,7 @@ def main() -> None:
             measured.draw(p, seed, start)
     quality = {p.name: measured.figures(p) for p in found}
     chosen = [p for p in found if quality[p.name]]
-    seconds = time_points(pipeline, chosen)
+    seconds = time_points(pipeline, chosen, options.rounds_of_timing)
     rows = [
         {"name": p.name, "family": p.family, **quality[p.name], "seconds": statistics.median(seconds[p.name]),
          "seconds_of_runs": seconds[p.name], "sampler": p.sampler.to_json()}
