@@ -255,7 +255,7 @@ def main() -> None:
     found = points(options.rounds, options.evaluations)
     end = time.monotonic() + 60 * options.minutes
     wanted = [p for p in found if not options.only or any(word in p.name for word in options.only)]
-    jobs = [(p, 0, start) for p in wanted for start in range(0, min(2000, p.samples), BATCH)]  # 2,000 of each first, then what the two laws have more
+    jobs = [(p, 0, start) for p in wanted for start in range(0, min(2000, p.samples), BATCH)]  # then what the two laws have more
     jobs += [(p, seed, start) for p in wanted for seed in range(p.seeds) for start in range(0, p.samples, BATCH)]
     for p, seed, start in jobs:
         if time.monotonic() > end:
