@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.images import ImageSet, save
+from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.loop import State, play
@@ -37,6 +39,8 @@ def play_stage(
     folder.mkdir(parents=True, exist_ok=True)
     for player in game.players.values():
         player.to(device)
+        if torch.device(device).type == "cpu" and resolve(training.precision) == "float32":
+            player.to(memory_format=torch.channels_last)  # float32 convolutions train 1.4 times as fast (docs/log.md), bf16 ones do not
     state = State.start(game, training)
     if load_checkpoint(folder / "checkpoints", state):
         tqdm.write(f"{title}: goes on from step {state.step} of {training.steps}")
