@@ -274,6 +274,22 @@ def test_settings_that_mean_nothing_are_refused(kind, wrong):
         kind(**wrong)
 
 
+def test_a_pipeline_takes_another_sampler_by_name_or_spec_and_keeps_its_own_values():
+    pipeline = Pipeline.from_pretrained("fashion")
+    pipeline.sampler = EntropyOrderedSpec(3, 2, 1.5, 0.02, procedure="posterior")
+    spec = pipeline.settings("entropy-budget", budget=7.0, num_inference_steps=4)
+    assert spec == EntropyBudgetSpec(4, 2, 1.5, 0.02, procedure="posterior", budget=7.0)
+    named = pipeline("bag", 3, sampler="marginals-first", shortlist=1.0, output_type="pt")
+    given = pipeline("bag", 3, sampler=MarginalsFirstSpec(3, 2, 1.5, 0.02, procedure="posterior", shortlist=1.0), output_type="pt")
+    assert torch.equal(named, given) and not torch.equal(named, pipeline("bag", 3, output_type="pt"))
+    *_, step = pipeline.stream("bag", 3, sampler="entropy-budget", budget=1e9)
+    assert step.known.all()
+    with pytest.raises(ValueError, match="no sampler 'fastest'; there are entropy-ordered, marginals-first, entropy-budget"):
+        pipeline.settings("fastest")
+    with pytest.raises(ValueError, match="EntropyOrderedSpec has no setting budget"):
+        pipeline("bag", 3, budget=3.0)
+
+
 @pytest.mark.parametrize("spec", [MarginalsFirstSpec(4, 3), EntropyBudgetSpec(4, 3, procedure="transitions")])
 def test_a_pipeline_keeps_any_sampler(spec, tmp_path):
     pipeline = Pipeline.from_pretrained("fashion")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import resources
 from numbers import Integral
 from pathlib import Path
@@ -20,7 +20,7 @@ from bitmosaic.folders import load_part, read_json, save_part, write_json, writt
 from bitmosaic.images import read_image, to_pil, to_uint8
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import MaskedPrior
-from bitmosaic.samplers import SamplerSpec, Step
+from bitmosaic.samplers import SAMPLERS, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
@@ -104,8 +104,8 @@ class Pipeline:
         """New images, one for each condition and seed; image i depends on its own condition and seed alone.
 
         One condition is used for all seeds. `seeds` None: 0, 1, 2, ... as many as conditions. `settings` are further fields of the
-        sampler's spec, such as evaluations or temperature. `output_type`: "pil" a list, "np" (n, H, W, C) uint8, "pt" (n, C, H, W)
-        in [0, 1].
+        sampler's spec, such as evaluations or temperature, or another `sampler` (see the method `settings`). `output_type`: "pil" a
+        list, "np" (n, H, W, C) uint8, "pt" (n, C, H, W) in [0, 1].
         """
         settings = _given(**{"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, **settings})
         if output_type not in ("pil", "np", "pt"):
@@ -166,17 +166,27 @@ class Pipeline:
         sampler = self.settings(**settings).build()
         return sampler(self.prior, codes.to(self.device), known.to(self.device), self._labels(conditions), generators)
 
-    def settings(self, **changes) -> SamplerSpec:
+    def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
         """The sampler's spec with some fields changed (num_inference_steps is diffusers' word for steps).
 
+        `sampler`: another one, by its spec, or by its name, which then keeps the pipeline's own values of fields that both have.
         ValueError names a field that it does not have.
         """
         changes = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items()}
-        known = {name for name in type(self.sampler).__dataclass_fields__}
+        spec = sampler if isinstance(sampler, SamplerSpec) else self._other_sampler(sampler)
+        known = {f.name for f in fields(spec)}
         unknown = sorted(changes.keys() - known)
         if unknown:
-            raise ValueError(f"{type(self.sampler).__name__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        return replace(self.sampler, **changes)
+            raise ValueError(f"{type(spec).__name__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        return replace(spec, **changes)
+
+    def _other_sampler(self, name: str | None) -> SamplerSpec:
+        if name is None:
+            return self.sampler
+        if name not in SAMPLERS:
+            raise ValueError(f"sampler: no sampler {name!r}; there are {', '.join(SAMPLERS)}")
+        both = {f.name for f in fields(SAMPLERS[name])} & {f.name for f in fields(self.sampler)}
+        return SAMPLERS[name](**{field: getattr(self.sampler, field) for field in both})
 
     def _pixels(self, codes: Codes) -> Tensor:
         with torch.inference_mode():

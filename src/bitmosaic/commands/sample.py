@@ -19,11 +19,20 @@ from bitmosaic.commands.arguments import OwnFloat, OwnNumber, PipelineName
 from bitmosaic.commands.files import SOFTWARE, file_name, unlike, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import save, sheet, to_pil
-from bitmosaic.nets.precision import Precision, resolve
+from bitmosaic.nets.precision import resolve
 from bitmosaic.pipeline import Condition, Pipeline
 from bitmosaic.train.train import enlargement
 
-Drawing = Precision | Literal["int8"]
+Drawing = Literal["auto", "float32", "bf16", "int8"]
+OWN = "(default: the pipeline's own)"
+OwnSampler = Annotated[
+    Literal["entropy-ordered", "marginals-first", "entropy-budget"] | None,
+    tyro.conf.arg(metavar="{entropy-ordered,marginals-first,entropy-budget}", help_behavior_hint=OWN),
+]
+OwnProcedure = Annotated[
+    Literal["chain", "posterior", "transitions"] | None,
+    tyro.conf.arg(metavar="{chain,posterior,transitions}", help_behavior_hint=OWN),
+]
 
 SHEET_ROWS = 40  # more do not fit on a page
 BATCH = 64  # images at once
@@ -33,7 +42,8 @@ def sample(
     pipeline: PipelineName = "fashion", *,
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all)")] = (),
     count: int = 8, seed: int = 0, guidance_scale: OwnFloat = None, steps: OwnNumber = None,
-    evaluations: OwnNumber = None, temperature: OwnFloat = None, out: Path = Path("samples"), sheet: bool = True,
+    evaluations: OwnNumber = None, temperature: OwnFloat = None, sampler: OwnSampler = None, procedure: OwnProcedure = None,
+    shortlist: OwnFloat = None, budget: OwnFloat = None, out: Path = Path("samples"), sheet: bool = True,
     device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Draws new images and writes them as PNG files, with one sheet of them all.
@@ -50,6 +60,10 @@ def sample(
         steps: rounds in which an image is revealed; more is slower and mostly better.
         evaluations: of the head in one round; more is slower and mostly better.
         temperature: of the noise in the order in which places are revealed; more is more varied.
+        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or entropy-budget.
+        procedure: how the head draws bits: chain (published), posterior (the same with exact jumps) or transitions.
+        shortlist: for the last two samplers, places that walk the chain for each that is revealed; more is slower.
+        budget: for entropy-budget, bits of entropy that are revealed together; more is faster.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         sheet: also write sheet.png, with a row for each class.
         device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
@@ -62,7 +76,10 @@ def sample(
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
     pipe = at_precision(load(pipeline, device), precision)
-    given = {"guidance_scale": guidance_scale, "steps": steps, "evaluations": evaluations, "temperature": temperature}
+    given = {
+        "guidance_scale": guidance_scale, "steps": steps, "evaluations": evaluations, "temperature": temperature, "sampler": sampler,
+        "procedure": procedure, "shortlist": shortlist, "budget": budget,
+    }  # fmt: skip
     settings = {name: value for name, value in given.items() if value is not None}
     used = {**pipe.settings(**settings).to_json(), "device": device, "precision": drawing_name(precision, device)}
     made_by = {"Software": SOFTWARE, "Pipeline": pipeline, "Settings": json.dumps(used)}
