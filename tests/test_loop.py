@@ -451,6 +451,7 @@ def test_a_perceptual_loss_needs_a_feature_network():
         {"ema_decay": 1.0},
         {"warmup_steps": -1},
         {"clip_norm": -1.0},
+        {"clip_norm": float("nan")},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong):

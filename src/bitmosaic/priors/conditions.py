@@ -75,6 +75,10 @@ class ClassCondition(Condition):
             )
         if weights:
             return labels.to(self.table.weight.dtype) @ self.table.weight[: labels.shape[-1]]
+        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels <= self.classes)).all()):  # on a GPU it would wait
+            raise ValueError(
+                f"labels: got {int(labels.min())} to {int(labels.max())}; want 0 to {self.classes - 1}, or the null {self.classes}"
+            )
         return self.table(labels)
 
     def drop(self, labels: Tensor | None, probability: float, rng: torch.Generator) -> Tensor | None:

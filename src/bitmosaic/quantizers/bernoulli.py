@@ -20,6 +20,10 @@ class BernoulliQuantizerSpec(Spec):
 
     bits: int = 4  # K
 
+    def __post_init__(self):
+        if self.bits < 1:
+            raise ValueError(f"bits: got {self.bits}; a place needs at least one")
+
     def build(self) -> BernoulliQuantizer:
         return BernoulliQuantizer(self.bits)
 

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ class TokenizerLosses(Spec):
     discriminator_lead: int = 0  # steps that the discriminator learns alone before, so that its first word is worth hearing
     discriminator_rate: float = 1.0  # its learning rate over the tokenizer's
     diffaugment: bool = True  # on what the discriminator sees
+
+    def __post_init__(self):
+        for name in (f.name for f in fields(self) if f.name not in ("discriminator", "diffaugment")):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: got {getattr(self, name)}; want a finite number, not negative")
 
 
 class TokenizerGame(Game):

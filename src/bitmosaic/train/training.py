@@ -38,7 +38,7 @@ class Training(Spec):
                 raise ValueError(f"{name}: got {getattr(self, name)}; must be at least 1")
         if not all(0 <= b < 1 for b in self.betas) or not self.weight_decay >= 0:
             raise ValueError(f"betas {self.betas} must be in [0, 1), weight_decay {self.weight_decay} not negative")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.clip_norm < 0:
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or not self.clip_norm >= 0:
             raise ValueError("learning_rate must be positive, ema_decay in [0, 1), warmup_steps and clip_norm not negative")
 
     def rate(self, step: int) -> float:
