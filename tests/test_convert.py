@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +58,9 @@ def test_the_reference_checkpoints_become_a_pipeline_of_the_same_bits(files, sta
     pipeline = Pipeline.from_pretrained(convert(*files, tmp_path / "p", heads=HEADS))
     assert pipeline.tokenizer.image_size == (8, 8)  # 4 x 4 places of 2 x 2 pixels
     assert pipeline.class_names == tuple("0123456789") and pipeline.sampler == EntropyOrderedSpec()
-    for part, state, read in zip((pipeline.tokenizer, pipeline.prior), states, (published_tokenizer, published_prior), strict=True):
-        wanted = read(state).tensors
+    found = published_tokenizer(states[0]), published_prior(states[1], HEADS)
+    for part, state, converted in zip((pipeline.tokenizer, pipeline.prior), states, found, strict=True):
+        wanted = converted.tensors
         found = part.state_dict()
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[k], wanted[k]) for k in found)
@@ -178,13 +181,76 @@ def test_files_that_are_no_checkpoints_are_refused(files, tmp_path, capsys):
     assert not (tmp_path / "ran").exists() and not (tmp_path / "p").exists()
 
 
+MUTATIONS = {  # what is done to a tensor or a state, and what the one line must say
+    "integers": (lambda s: {k: v.long() for k, v in s.items()}, "want dense floating-point tensors, got torch.int64"),
+    "sparse": (lambda s: {**s, "norm.weight": s["norm.weight"].to_sparse()}, "norm.weight"),
+    "complex": (lambda s: {**s, "norm.weight": s["norm.weight"].to(torch.complex64)}, "complex64: norm.weight"),
+    "nan": (lambda s: {**s, "norm.weight": s["norm.weight"] * math.nan}, "not finite: norm.weight"),
+    "infinite": (lambda s: {**s, "layers.1.ada_gss": s["layers.1.ada_gss"] + math.inf}, "not finite: layers.1.ada_gss"),
+    "huge index": (lambda s: {**s, "layers.10000000.x": torch.zeros(1)}, "layers.3. is missing, although there is layers.10000000."),
+    "longer index": (lambda s: {**s, f"layers.{'9' * 5000}.x": torch.zeros(1)}, "layers.3. is missing"),
+    "a hole": (lambda s: {k.replace("layers.1.", "layers.7."): v for k, v in s.items()}, "layers.1. is missing"),
+    "one axis": (lambda s: {**s, "tok_embeddings.weight": torch.zeros(3)}, "tok_embeddings.weight: got shape (3,); want 2 axes"),
+    "no axis": (lambda s: {**s, "denoise_mlp.x_embedder.weight": torch.tensor(1.0)}, "denoise_mlp.x_embedder.weight: got shape ()"),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_prior_that_is_not_one_is_refused_in_a_line_and_at_once(files, states, tmp_path, capsys, name):
+    change, message = MUTATIONS[name]
+    _, prior = saved(tmp_path / "f", None, change(states[1]))
+    assert main(["convert", str(files[0]), str(prior), "--heads", "4", "--out", str(tmp_path / "p")]) == 2
+    told = capsys.readouterr().err
+    assert message in told and str(prior) in told and len(told.splitlines()) == 1, told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f"]
+
+
+def test_heads_are_asked_for_where_the_width_is_not_a_published_one(files, tmp_path):
+    with pytest.raises(ValueError, match="heads: tensors do not tell their number.* this width is 64: name it"):
+        convert(*files, tmp_path / "p")
+
+
+def test_nothing_of_the_users_is_lost(files, tmp_path, monkeypatch):
+    folder = convert(*files, tmp_path / "p", heads=HEADS)
+    for path in files:
+        shutil.copy(path, folder)
+    with pytest.raises(ValueError, match="beside a pipeline, which would be lost"):
+        convert(*(folder / path.name for path in files), folder, heads=HEADS)
+    for path in files:
+        (folder / path.name).rename(folder / "prior" / path.name)
+    with pytest.raises(ValueError, match="holds .*, which would be lost; give another folder"):
+        convert(*(folder / "prior" / path.name for path in files), folder, heads=HEADS)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="is the working folder"):
+        convert(*files, ".", heads=HEADS)
+
+
+def test_tensors_that_share_memory_are_written_twice(files, states, tmp_path):
+    shared = {**states[1], "norm.weight": states[1]["layers.0.ffn_norm.weight"]}
+    _, prior = saved(tmp_path / "f", None, shared)
+    found = Pipeline.from_pretrained(convert(files[0], prior, tmp_path / "p", heads=HEADS)).prior
+    assert torch.equal(found.norm.weight, found.blocks[0].feed_forward_norm.weight)
+
+
+def test_a_full_disk_is_told_in_a_line(files, tmp_path):
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); from bitmosaic.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    line = [sys.executable, "-c", code, "convert", *map(str, files), "--heads", "4", "--out", str(tmp_path / "p")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "cannot be written" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_swapped_files_pairs_that_do_not_fit_and_a_folder_that_is_no_pipeline(files, states, tmp_path, capsys):
     assert main(["convert", str(files[1]), str(files[0]), "--out", str(tmp_path / "p")]) == 2
     assert "the prior's file comes second" in capsys.readouterr().err
     other = MaskedPriorSpec((4, 4), 9, 2, 1, 64, ClassConditionSpec(3), BernoulliDiffusionSpec(16, 1)).build()
     _, prior = saved(tmp_path / "f", None, published_layout(other))
     with pytest.raises(ValueError, match="makes 12 bits a place, .* wants 9; they are no pair"):
-        convert(files[0], prior, tmp_path / "p")
+        convert(files[0], prior, tmp_path / "p", heads=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="holds something that is no pipeline, so it stays"):

@@ -288,6 +288,19 @@ def test_a_pipeline_takes_another_sampler_by_name_or_spec_and_keeps_its_own_valu
         pipeline.settings("fastest")
     with pytest.raises(ValueError, match="EntropyOrderedSpec has no setting budget"):
         pipeline("bag", 3, budget=3.0)
+    for wrong, value in (("procedure", "posteriour"), ("guidance_schedule", "linear"), ("num_inference_steps", 2.5), ("evaluations", "3")):
+        with pytest.raises(ValueError, match="procedure|guidance_schedule|steps|evaluations"):
+            pipeline("bag", 3, **{wrong: value})
+    assert pipeline("bag", 3, sampler="marginals-first", shortlist=1e308, output_type="pt").isfinite().all()
+
+
+def test_what_a_pipeline_returns_may_be_written_to_and_learned_from():
+    pipeline = Pipeline.from_pretrained("fashion")
+    codes = pipeline.encode(pipeline("bag", 3, num_inference_steps=1, evaluations=1))
+    codes.digits[0, 0, 0] = 1
+    layer = nn.Linear(192, 2)
+    layer(pipeline.features(pipeline.decode(codes), pool=False)).sum().backward()
+    assert layer.weight.grad is not None and pipeline.decode(codes, "pt").add_(1).min() >= 1
 
 
 @pytest.mark.parametrize("spec", [MarginalsFirstSpec(4, 3), EntropyBudgetSpec(4, 3, procedure="transitions")])

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import pickle
 import re
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 
 OTHER_NETWORKS = ("disc.", "perceptual.")  # beside ae. in a tokenizer's file, for training alone
 COPIES = "diffusion_processor."  # in a generator's file: the head once more
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (table 8 of the paper: L, XL, XXL)
     1024: (20, 0.17), 1280: (25, 0.25), 1536: (25, 0.30),
 }  # fmt: skip
@@ -40,6 +43,13 @@ class Converted:
 
     spec: Spec
     tensors: dict[str, Tensor]
+    published: dict[str, str] = field(default_factory=dict)  # our name -> the published one
+
+    def check_values(self, path: str | Path) -> None:
+        """ValueError that names tensors of the file `path` with values that are not finite."""
+        wrong = [self.published.get(k, k) for k, v in self.tensors.items() if not bool(v.isfinite().all())]
+        if wrong:
+            raise ValueError(f"{path}: not finite: {', '.join(wrong[:8])}{' and more' if len(wrong) > 8 else ''}")
 
     def build(self) -> nn.Module:
         """The part with these very tensors as its weights."""
@@ -51,18 +61,22 @@ class Converted:
 
 def convert(
     tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] = "flips",
-    sampler: EntropyOrderedSpec | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+    settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
 
-    heads: of the prior; None: width / 64, as published. target: what the head's logits are of; published are flips.
-    sampler: the pipeline's default; None: the published setting of a prior of that width. dtype: of the weights on disk; None: as
-    they come, bit for bit. The image side is that of the prior's grid. Files are memory-mapped and never loaded whole.
+    heads: of the prior; None: width / 64 where the width is a published one, else it must be named. target: what the head's logits are
+    of; published are flips. settings: fields of the pipeline's sampler that shall differ from the published setting of a prior of that
+    width. dtype: of the weights on disk; None: as they come, bit for bit, in which case files are memory-mapped and never loaded whole. The
+    image side is that of the prior's grid.
 
     Raises ValueError that names the file and the tensors at fault; `out` is then as it was.
     """
     out = Path(out).expanduser()
     check_replaceable(out)
+    for path in (tokenizer, prior):
+        if out.resolve() in Path(path).expanduser().resolve().parents:
+            raise ValueError(f"out: {out} holds {path}, which would be lost; give another folder")
     state = read_checkpoint(prior)
     if any(k.startswith("ae.") for k in state):
         raise ValueError(f"{prior}: this is a tokenizer; the prior's file comes second")
@@ -78,7 +92,10 @@ def convert(
         raise ValueError(f"{tokenizer} makes {images.spec.bits} bits a place, {prior} wants {codes.spec.bits}; they are no pair")
     classes = codes.spec.condition.classes
     check_class_names(class_names, classes)
-    config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler or published_sampler(codes.spec.width))
+    sampler = replace(published_sampler(codes.spec.width), **(settings or {}))
+    config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler)
+    for path, part in ((tokenizer, images), (prior, codes)):
+        part.check_values(path)
     with written_beside(out) as folder:
         for name, part in (("tokenizer", images), ("prior", codes)):
             save_tensors(part.tensors, part.spec, folder / name, dtype)
@@ -97,9 +114,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give a published checkpoint, .th or .pt")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not a checkpoint of torch, or not whole (torch.save writes zip archives, and this is none)")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # settings that some checkpoints carry; they are not used
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path}: holds more than tensors, which is not read since it could run code; give a published file") from error
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path}: not a readable checkpoint, or not whole ({type(error).__name__}: {first})") from error
@@ -108,6 +129,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ValueError(f"{path}: want a dictionary of tensors, or one under 'ema'")
     return state
+
+
+def _check_kind(state: dict[str, Tensor]) -> None:
+    """ValueError that names tensors that are not dense and of floating-point numbers."""
+    wrong = [k for k, v in state.items() if v.layout is not torch.strided or v.dtype not in FLOATS]
+    if wrong:
+        kinds = sorted({str(state[k].dtype if state[k].layout is torch.strided else state[k].layout) for k in wrong})
+        raise ValueError(f"want dense floating-point tensors, got {', '.join(kinds)}: {', '.join(wrong[:8])}")
+
+
+def _shape(state: dict[str, Tensor], name: str, axes: int) -> torch.Size:
+    """The shape of a tensor with that many axes; KeyError where it is missing, ValueError where it has others."""
+    if state[name].ndim != axes:
+        raise ValueError(f"{name}: got shape {tuple(state[name].shape)}; want {axes} axes")
+    return state[name].shape
 
 
 def _named(path, read, *arguments) -> Converted:
@@ -127,7 +163,8 @@ def published_tokenizer(state: dict[str, Tensor], image_size: int | None = None)
     foreign = [k for k in state if not k.startswith(("ae.", *OTHER_NETWORKS))]
     ae = {k.removeprefix("ae."): v for k, v in state.items() if k.startswith("ae.")}
     if not ae:
-        raise ValueError(f"not a published tokenizer: no tensor ae.*, but {', '.join(sorted(foreign)[:4])}")
+        raise ValueError(f"not a published tokenizer: no tensor ae.*, but {', '.join(sorted(state)[:4])}")
+    _check_kind(ae)
     try:
         spec = _tokenizer_spec(ae, image_size)
         with torch.device("meta"):
@@ -166,8 +203,8 @@ def _names(part: nn.Module) -> dict[str, str]:
 
 def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAutoencoderSpec:
     """Sizes read off the encoder: widths, blocks between downsamples, and at which level there is attention."""
-    width, channels = ae["encoder.blocks.0.weight"].shape[:2]
-    bits, embedding = ae["quantize.embed.weight"].shape
+    width, channels = _shape(ae, "encoder.blocks.0.weight", 4)[:2]
+    bits, embedding = _shape(ae, "quantize.embed.weight", 2)
     count = 1 + _highest(ae, r"encoder\.blocks\.(\d+)\.")
     levels: list[list[str]] = [[]]
     multipliers = []
@@ -178,7 +215,7 @@ def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAuto
         else:
             levels[-1].append("attention" if f"{name}q.weight" in ae else "residual")
             if levels[-1][-1] == "residual":
-                level_width = ae[f"{name}conv2.weight"].shape[0]
+                level_width = _shape(ae, f"{name}conv2.weight", 4)[0]
                 multipliers = multipliers[: len(levels) - 1] + [level_width // width]
     side = image_size or 16 * 2 ** (len(levels) - 1)
     attention = tuple(side // 2**i for i, parts in enumerate(levels) if "attention" in parts)
@@ -192,21 +229,25 @@ def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAuto
 def published_prior(state: dict[str, Tensor], heads: int | None = None, target: Literal["flips", "x_0"] = "flips") -> Converted:
     """The generator; `heads` None: width / 64 as published. Raises ValueError with the names of tensors at fault."""
     state = {k: v for k, v in state.items() if not k.startswith(COPIES)}
+    _check_kind(state)
     try:
-        width, bits = state["tok_embeddings.weight"].shape
-        places = state["diffusion_pos_embed_learned"].shape[1]
+        width, bits = _shape(state, "tok_embeddings.weight", 2)
+        places = _shape(state, "diffusion_pos_embed_learned", 3)[1]
+        if heads is None and width not in PUBLISHED_SAMPLERS:
+            known = ", ".join(map(str, PUBLISHED_SAMPLERS))
+            raise ValueError(f"heads: tensors do not tell their number; it is width / 64 at {known}, but this width is {width}: name it")
         side = math.isqrt(places)
         if side * side != places:
             raise ValueError(f"diffusion_pos_embed_learned: {places} places are not a square grid")
         depth, blocks = 1 + _highest(state, r"layers\.(\d+)\."), 1 + _highest(state, r"denoise_mlp\.blocks\.(\d+)\.")
-        head = BernoulliDiffusionSpec(state["denoise_mlp.x_embedder.weight"].shape[0], blocks, 256, target)
-        classes = ClassConditionSpec(state["cls_embedding.embedding_table.weight"].shape[0] - 1)
-        spec = MaskedPriorSpec((side, side), bits, depth, heads if heads is not None else max(1, width // 64), width, classes, head)
+        head = BernoulliDiffusionSpec(_shape(state, "denoise_mlp.x_embedder.weight", 2)[0], blocks, 256, target)
+        classes = ClassConditionSpec(_shape(state, "cls_embedding.embedding_table.weight", 2)[0] - 1)
+        spec = MaskedPriorSpec((side, side), bits, depth, heads if heads is not None else width // 64, width, classes, head)
         with torch.device("meta"):
             prior = spec.build()
     except (KeyError, IndexError, ValueError) as error:
         what = f"tensor {error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"not a published generator: {what}") from error
+        raise ValueError(f"not a published prior: {what}") from error
     names = _prior_names(depth, blocks)
     ours = {mine: state[theirs] for theirs, mine in names.items() if theirs in state}
     for name, leading in [("hidden", 1), ("positions", 1), *((k, 2) for k in ours if k.endswith(".offset"))]:
@@ -217,10 +258,15 @@ def published_prior(state: dict[str, Tensor], heads: int | None = None, target: 
 
 def _highest(state: dict[str, Tensor], pattern: str) -> int:
     """The highest number in names that begin with `pattern`; KeyError where there is none."""
-    found = [int(match[1]) for match in (re.match(pattern, name) for name in state) if match]
-    if not found:
-        raise KeyError(pattern.replace("\\", "").replace("(d+)", "0"))
-    return max(found)
+    found = {match[1] for match in (re.match(pattern, name) for name in state) if match}
+    name = pattern.replace("\\", "").replace("(d+)", "{}")
+    gap = next(i for i in range(len(found) + 1) if str(i) not in found)
+    if gap == 0:
+        raise KeyError(name.format(0))
+    if gap < len(found):  # before anything is built: an index may be huge
+        other = min(found - {str(i) for i in range(gap)}, key=len)[:12]
+        raise ValueError(f"{name.format(gap)} is missing, although there is {name.format(other)}")
+    return gap - 1
 
 
 def _prior_names(depth: int, blocks: int) -> dict[str, str]:
@@ -255,5 +301,6 @@ def _checked(spec: Spec, part: nn.Module, ours: dict[str, Tensor], theirs_of: di
     def named(shapes):
         return {theirs_of.get(k, k): shape for k, shape in shapes.items()}
 
-    check_tensors(f"not a published {type(part).__name__}", named(wanted), {**named(found), **dict.fromkeys(extra, ())})
-    return Converted(spec, ours)
+    kind = "prior" if isinstance(spec, MaskedPriorSpec) else "tokenizer"
+    check_tensors(f"not a published {kind}", named(wanted), {**named(found), **dict.fromkeys(extra, ())})
+    return Converted(spec, ours, theirs_of)

@@ -66,7 +66,12 @@ def save_tensors(tensors: dict[str, Tensor], spec: Spec, folder: Path, dtype: to
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
-    save_file(tensors, folder / "model.safetensors")
+    first: dict[int, str] = {}
+    tensors = {k: v if first.setdefault(v.data_ptr(), k) == k else v.clone() for k, v in tensors.items()}  # shared ones twice
+    try:
+        save_file(tensors, folder / "model.safetensors")
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{folder / 'model.safetensors'} cannot be written ({error})") from error
     write_json(folder / "config.json", spec.to_json())
 
 
@@ -92,6 +97,10 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
+    parameters = {k for k, _ in module.named_parameters()}
+    whole = [k for k, v in tensors.items() if k in parameters and not v.is_floating_point()]
+    if whole:
+        raise ValueError(f"{path}: weights are no floating-point numbers: {_some(whole)}")
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     module.load_state_dict(tensors, assign=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from importlib import resources
 from numbers import Integral
 from pathlib import Path
@@ -110,6 +110,8 @@ class Pipeline:
         settings = _given(**{"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, **settings})
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}; want at least 1")
         conditions, seeds = self._pairs(condition, seeds)
         images = []
         for start in range(0, len(seeds), batch_size):
@@ -139,7 +141,7 @@ class Pipeline:
         Other sizes than the tokenizer's are cropped at the centre and scaled.
         """
         x = self._images(images)
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.tokenizer.encode(x.to(self.device, next(self.tokenizer.parameters()).dtype))
 
     def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
@@ -151,7 +153,7 @@ class Pipeline:
         codes = self.encode(images)
         labels = self._labels([condition] * len(codes) if _is_single(condition) else list(condition))
         layer = len(self.prior.blocks) // 2 if layer is None else layer
-        with torch.inference_mode():
+        with torch.no_grad():
             found = self.prior.features(codes, labels, layer).float()
         return found.mean(1) if pool else found
 
@@ -178,7 +180,7 @@ class Pipeline:
         unknown = sorted(changes.keys() - known)
         if unknown:
             raise ValueError(f"{type(spec).__name__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        return replace(spec, **changes)
+        return Spec.from_json({**spec.to_json(), **changes}, "settings")  # types and choices are checked there
 
     def _other_sampler(self, name: str | None) -> SamplerSpec:
         if name is None:
@@ -189,7 +191,7 @@ class Pipeline:
         return SAMPLERS[name](**{field: getattr(self.sampler, field) for field in both})
 
     def _pixels(self, codes: Codes) -> Tensor:
-        with torch.inference_mode():
+        with torch.no_grad():
             n = max(1, 64 * 64 * 64 // math.prod(self.tokenizer.image_size))  # at once, so that memory stays
             return torch.cat([self.tokenizer.decode(codes[i : i + n].to(self.device)).float() for i in range(0, len(codes), n)])
 
@@ -235,7 +237,10 @@ class Pipeline:
         classes = self.prior.condition.classes
         if name is None:
             return classes
-        if isinstance(name, str) and name not in self.class_names and name.isdigit():
+        if isinstance(name, str) and self.class_names.count(name) > 1:
+            numbers = [str(i) for i, n in enumerate(self.class_names) if n == name]
+            raise ValueError(f"condition: {len(numbers)} classes are called {name!r}; give a number, {' or '.join(numbers)}")
+        if isinstance(name, str) and name not in self.class_names and name.isascii() and name.isdecimal():
             name = int(name)
         if isinstance(name, str) and name in self.class_names:
             return self.class_names.index(name)
@@ -269,9 +274,15 @@ def check_class_names(class_names: Sequence[str], classes: int) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """ValueError unless a pipeline may be written at `path`: nothing there, an empty folder, or another pipeline."""
+    """ValueError unless a pipeline may be written at `path`: nothing there, an empty folder, or another pipeline and no more."""
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_pipeline(path))):
         raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
+    if path.is_dir():
+        other = sorted({p.name for p in path.iterdir()} - {"config.json", "tokenizer", "prior", "README.md"})
+        if other:
+            raise ValueError(f"path: {path} holds {other[0]} beside a pipeline, which would be lost; give a new or empty folder")
+        if path.resolve() == Path.cwd():
+            raise ValueError(f"path: {path} is the working folder, which cannot be replaced; give another one")
 
 
 def _is_pipeline(folder: Path) -> bool:

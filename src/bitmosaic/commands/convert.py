@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +9,6 @@ import torch
 import tyro
 
 from bitmosaic.convert import convert as convert_files
-from bitmosaic.convert import published_prior, published_sampler, read_checkpoint
 from bitmosaic.folders import read_json
 
 TYPES = {"kept": None, "float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
@@ -51,10 +49,7 @@ def convert(
     given = {"steps": steps, "evaluations": evaluations, "guidance_scale": guidance_scale, "temperature": temperature}
     given = {name: value for name, value in given.items() if value is not None}
     names = read_names(class_names) if class_names else ()
-    sampler = None
-    if given:
-        sampler = replace(published_sampler(published_prior(read_checkpoint(prior), heads, target).spec.width), **given)
-    out = convert_files(tokenizer, prior, out, heads=heads, target=target, sampler=sampler, class_names=names, dtype=TYPES[dtype])
+    out = convert_files(tokenizer, prior, out, heads=heads, target=target, settings=given, class_names=names, dtype=TYPES[dtype])
     print(f"pipeline: {out}\nsample:   bitmosaic sample {out}")
     return out
 

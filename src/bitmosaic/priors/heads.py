@@ -32,6 +32,8 @@ class BernoulliDiffusionSpec(Spec):
     def __post_init__(self):
         if min(self.width, self.depth, self.steps) < 1:
             raise ValueError(f"width {self.width}, depth {self.depth} and steps {self.steps} must be at least 1")
+        if self.target not in ("flips", "x_0"):
+            raise ValueError(f"target: got {self.target!r}; want 'flips' or 'x_0'")
 
     def build(self, bits: int, condition: int) -> BernoulliDiffusion:
         """The head for K = `bits` under conditions of width `condition`."""
@@ -129,6 +131,8 @@ class BernoulliDiffusion(nn.Module):
 
         `sample_last` False rounds a chain's last probability, and every probability of transitions, where True draws.
         """
+        if procedure not in ("chain", "posterior", "transitions"):
+            raise ValueError(f"procedure: got {procedure!r}; want 'chain', 'posterior' or 'transitions'")
         if procedure == "transitions":
             return self.transitions(conditions, guidance_scale, evaluations, uniform, sample_last)
         p = self.chain(conditions, guidance_scale, evaluations, uniform, exact=procedure == "posterior")
@@ -170,7 +174,7 @@ class BernoulliDiffusion(nn.Module):
         """
         embedded = self.net.from_condition(conditions)
         x = (uniform() < 0.5).to(torch.uint8)
-        times, order = (1 + (uniform() * self.spec.steps).long()).clamp(max=self.spec.steps).sort(1, descending=True)
+        times, order = (1 + (uniform() * self.spec.steps).long()).clamp(max=self.spec.steps).sort(dim=1, descending=True, stable=True)
         thresholds = uniform() if sample else torch.full(x.shape, 0.5, device=x.device)
         table = self.net.embed_time(torch.arange(self.spec.steps, device=x.device))  # (T, H)
         drawn = torch.zeros(x.shape, device=x.device)

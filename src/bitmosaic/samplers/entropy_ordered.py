@@ -38,6 +38,11 @@ class EntropyOrderedSpec(SamplerSpec):
             raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
         if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
             raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
+        if self.procedure not in ("chain", "posterior", "transitions") or self.guidance_schedule not in ("constant", "power-cosine"):
+            raise ValueError(
+                f"procedure {self.procedure!r} must be 'chain', 'posterior' or 'transitions', "
+                f"guidance_schedule {self.guidance_schedule!r} 'constant' or 'power-cosine'"
+            )
         if not 0 < self.guidance_power < 1e3 or not 0 <= self.unguided <= 1:
             raise ValueError(f"guidance_power {self.guidance_power} must be positive, unguided {self.unguided} in [0, 1]")
 

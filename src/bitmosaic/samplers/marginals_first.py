@@ -49,7 +49,7 @@ class MarginalsFirst(EntropyOrdered):
 
     def _listed(self, asked: Asked, reveal: list[int]) -> list[int]:
         """Places of each image that walk the chain, where reveal[j] are wanted."""
-        return [min(own, math.ceil(self.spec.shortlist * r)) for own, r in zip(asked.counts, reveal, strict=True)]
+        return [math.ceil(min(own, self.spec.shortlist * r)) for own, r in zip(asked.counts, reveal, strict=True)]
 
     def _from_shortlist(self, prior, digits: Tensor, known: Tensor, asked: Asked, p: Tensor, unsure: list[int], reveal: list[int]):
         """New digits, known and entropy: of the places that marginals p (b, m, K) make surest, those whose chains end surest.
