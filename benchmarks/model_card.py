@@ -1,9 +1,9 @@
 """The pictures and figures of the shipped pipeline's card, from the pipeline alone.
 
-    python benchmarks/model_card.py --pipeline fashion --judge runs/sharpness/judge.safetensors --out docs
+    python benchmarks/model_card.py --pipeline fashion --out docs
 
 Writes sheet.png (eight per class, nothing picked), nearest.png (each of those beside its nearest training image) and
-model_card.json, and prints the figures. The judge is a classifier that had no part in training (benchmarks/sharpness.py makes it).
+model_card.json, and prints the figures. The judge is a classifier that had no part in training (benchmarks/judge.py makes it).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
     """Draws, measures, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pipeline", default="fashion")
-    parser.add_argument("--judge", type=Path, default=Path("runs/sharpness/judge.safetensors"))
+    parser.add_argument("--judge", type=Path, default=Path(__file__).resolve().parent / "judge.safetensors")
     parser.add_argument("--per-class", type=int, default=100, help="samples of each class for the distance")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()

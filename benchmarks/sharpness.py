@@ -18,26 +18,11 @@ from bitmosaic.evaluate.frechet import feature_statistics, frechet_distance
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, write_json
 from bitmosaic.images import ArrayImages, Batches, fashion_mnist, fashion_sample, in_order
-from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
+from bitmosaic.nets.feature_net import load_feature_net
 from bitmosaic.recipes import fashion
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
-from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
-from bitmosaic.train.training import Training
-
-
-def judge(out: Path):
-    """The network of the distance: trained once, kept in `out`."""
-    path = out / "judge.safetensors"
-    if not path.exists():
-        training = Training(steps=900, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2,
-                            ema_decay=0.99, precision="bf16", seed=1)  # fmt: skip
-        torch.manual_seed(1)
-        game = ClassifierGame(ConvClassifierSpec(1, 10, (24, 48, 96, 192)).build())
-        state = play_stage(out / "judge", "judge", game, Batches(fashion_mnist(), 128, 1), training)
-        save_feature_net(averaged(state, "classifier"), path)
-    return load_feature_net(path)
 
 
 def l1_alone(out: Path):
@@ -68,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     test, train = fashion_sample(), fashion_mnist()
-    net = judge(options.out)
+    net = load_feature_net(Path(__file__).resolve().parent / "judge.safetensors")
     rows = {"L1 alone": measure(l1_alone(options.out), net, test)}
     folder = options.run / "tokenizer"
     rows["fashion recipe"] = measure(load_part(folder / "final" if (folder / "final").exists() else folder, BinaryAutoencoder), net, test)
