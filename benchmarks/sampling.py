@@ -5,8 +5,8 @@
     python benchmarks/sampling.py --part training        # steps of the `fashion` recipe
 
 Weights are random: no operation depends on their values. Every row runs in a process of its own, `--repeats` times in turns with the
-others; times are medians. The published arithmetic, and ours at the published setting, are timed at few evaluations of the head and
-scaled by a straight line (marked so). Floor: the matrix products alone at the rate this machine reaches in that type, measured beside.
+others; times are medians. The published arithmetic, and ours at the published setting, are timed over some backbone calls and short
+chains and scaled (marked so). Floor: the matrix products alone at the rate this machine reaches in that type, measured beside.
 Writes runs/sampling/sampling-L.json (or as --out says) and prints a table.
 """
 
@@ -24,12 +24,14 @@ import published
 import torch
 
 from bitmosaic import Pipeline
-from bitmosaic.folders import load_part, write_json
+from bitmosaic.codes import Codes
+from bitmosaic.folders import write_json
 from bitmosaic.nets.int8 import has_int8_products
 from bitmosaic.nets.precision import has_bf16_products
 from bitmosaic.priors.masked import MaskedPrior
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import EntropyOrderedSpec, MarginalsFirstSpec
+from bitmosaic.samplers.base import hidden_after
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
@@ -101,47 +103,60 @@ class Count:
 def one_row(size: str, name: str, folder: Path) -> dict:
     """One row's seconds and what it takes; runs in a process of its own."""
     dtype, how, sampler = rows(size)[name]
-    if how == "published":
-        prior = load_part(folder / "prior", MaskedPrior)
-        spec = replace(sampler, steps=1)
-        count = Count(prior)
-        published.sample(prior, 0, replace(spec, evaluations=1), 0)  # warm-up
-        times = []
-        for evaluations in (1, 3):
-            count.backbone = count.head = 0.0
-            start = time.perf_counter()
-            published.sample(prior, 0, replace(spec, evaluations=evaluations), 0)
-            times.append((time.perf_counter() - start, count.backbone, count.head))
-        each = [(b - a) / 2 for a, b in zip(*times, strict=True)]
-        seconds, backbone, head = (sampler.steps * (a + (sampler.evaluations - 1) * e) for a, e in zip(times[0], each, strict=True))
-    else:
-        pipeline = Pipeline.from_pretrained(folder, dtype=DTYPES[dtype])
-        count = Count(pipeline.prior)
-        draw(pipeline, replace(sampler, steps=1, evaluations=1), decode=False)
+    pipeline = Pipeline.from_pretrained(folder, dtype=DTYPES[dtype])
+    count = Count(pipeline.prior)
+    if how == "whole":
+        draw(pipeline, replace(sampler, steps=2, evaluations=2))  # warm-up
         count.backbone = count.head = 0.0
-        if how == "scaled":
-            times = []
-            for evaluations in (2, 6):
-                count.backbone = count.head = 0.0
-                times.append((draw(pipeline, replace(sampler, evaluations=evaluations)), count.backbone, count.head))
-            each = [(b - a) / 4 for a, b in zip(*times, strict=True)]
-            seconds, backbone, head = (a + (sampler.evaluations - 2) * e for a, e in zip(times[0], each, strict=True))
-        else:
-            seconds = draw(pipeline, sampler)
-            backbone, head = count.backbone, count.head
+        seconds = draw(pipeline, sampler)
+        backbone, head = count.backbone, count.head
+    else:
+        seconds, backbone, head = scaled(pipeline, sampler, count, theirs=how == "published")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"seconds": seconds, "tflop_backbone": backbone / 1e12, "tflop_head": head / 1e12, "gib": peak,
             "gflops": matrix_rate(dtype) / 1e9, "scaled": how != "whole"}  # fmt: skip
 
 
-def draw(pipeline: Pipeline, sampler, decode: bool = True) -> float:
+def scaled(pipeline: Pipeline, sampler, count: Count, theirs: bool, part: int = 10) -> tuple[float, float, float]:
+    """Seconds and FLOP of backbone and head at a published setting: medians of some calls, times how many there are.
+
+    Chains of `part` evaluations, theirs over all places, ours over the places hidden in every fourth round.
+    """
+    prior, n, s = pipeline.prior, sampler.steps, sampler.evaluations
+    places, bits = prior.grid[0] * prior.grid[1], prior.spec.bits
+    digits, known = torch.zeros(1, places, bits, dtype=torch.uint8), torch.zeros(1, places, dtype=torch.bool)
+    given, null = (prior.embed(label, 1) for label in (torch.tensor([0]), None))
+    both = torch.cat([given, null])
+    contexts = prior.context(digits.repeat(2, 1, 1), known.repeat(2, 1), both)
+
+    def backbone():
+        if theirs:
+            prior.context(digits, known, given), prior.context(digits, known, null)
+        else:
+            prior.context(digits.repeat(2, 1, 1), known.repeat(2, 1), both)
+
+    def chain(m):
+        if theirs:
+            published.chain(prior, contexts[0], contexts[1], sampler.guidance_scale, part, lambda: torch.rand(places, bits))
+        else:
+            prior.head.chain(contexts[:, :m], sampler.guidance_scale, part, lambda: torch.rand(m, bits))
+
+    hidden = [places] if theirs else [hidden_after(i, n, places) for i in range(0, n, 4)]
+    count.backbone = count.head = 0.0
+    backbone()
+    for m in hidden:
+        chain(m)
+    flop = n * count.backbone, n * s * count.head / (part * len(hidden))
+    calls = [median_time(backbone, 5), *(median_time(lambda: chain(m), 5) for m in hidden)]  # noqa: B023
+    decode = median_time(lambda: pipeline.decode(Codes(digits.view(1, *prior.grid, bits), prior.radix), "pt"), 1)
+    return n * calls[0] + n * s * statistics.mean(calls[1:]) / part + decode, *flop
+
+
+def draw(pipeline: Pipeline, sampler) -> float:
     """Seconds for one image."""
     pipeline.sampler = sampler
     start = time.perf_counter()
-    if decode:
-        pipeline(0, 0, output_type="pt")
-    else:
-        list(pipeline.stream(0, 0))
+    pipeline(0, 0, output_type="pt")
     return time.perf_counter() - start
 
 
