@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bitmosaic.samplers.entropy_ordered import Asked, binary_entropy
-from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
+from bitmosaic.samplers.masked import Asked, binary_entropy
+from bitmosaic.samplers.shortlist import Shortlist, ShortlistSpec
 
 
 @dataclass(frozen=True)
-class EntropyBudgetSpec(MarginalsFirstSpec):
+class EntropyBudgetSpec(ShortlistSpec):
     """Settings of sampling with an entropy budget; `steps` is the most rounds there are, in the last of which all is revealed."""
 
     budget: float = 20.0  # bits that the places of a round may hold together, the most uncertain of them left out
@@ -31,7 +31,7 @@ class EntropyBudgetSpec(MarginalsFirstSpec):
         return EntropyBudget(self)
 
 
-class EntropyBudget(MarginalsFirst):
+class EntropyBudget(Shortlist):
     """For i = 1..n: backbone, marginals; the surest places whose entropies fit the budget, at least one; the rest as before."""
 
     spec: EntropyBudgetSpec

@@ -1,0 +1,160 @@
+"""What samplers of masked priors have in common: rounds, guidance, one generator an image, the head asked about hidden places only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.samplers.base import MaskedPriorLike, Sampler, SamplerSpec, Step, hidden_after
+from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
+
+
+@dataclass(frozen=True)
+class MaskedSamplerSpec(SamplerSpec, abstract=True):
+    """What all samplers here can be told."""
+
+    steps: int = 20  # n, rounds
+    evaluations: int = 100  # S, of the head for one place; transitions need no more than one a bit
+    guidance_scale: float = 2.5  # 1: none, 0: the null class
+    temperature: float = 0.17  # of the Gumbel noise on the confidence
+    sample_last: bool = True  # draw the bits at the end of a chain; False: round them
+    procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
+    guidance_schedule: GuidanceSchedule = "constant"  # over the rounds
+    guidance_power: float = 2.0  # of power-cosine: the higher, the later guidance rises
+    unguided: float = 0.0  # share of the rounds, from the first on, without guidance
+
+    def __post_init__(self):
+        if self.steps < 1 or self.evaluations < 1:
+            raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
+        if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
+            raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
+        if self.procedure not in ("chain", "posterior", "transitions") or self.guidance_schedule not in ("constant", "power-cosine"):
+            raise ValueError(
+                f"procedure {self.procedure!r} must be 'chain', 'posterior' or 'transitions', "
+                f"guidance_schedule {self.guidance_schedule!r} 'constant' or 'power-cosine'"
+            )
+        if not 0 < self.guidance_power < 1e3 or not 0 <= self.unguided <= 1:
+            raise ValueError(f"guidance_power {self.guidance_power} must be positive, unguided {self.unguided} in [0, 1]")
+
+
+@dataclass
+class Asked:
+    """Hidden places that the head is asked about: of image j the first counts[j] columns; the others only fill the batch."""
+
+    places: Tensor  # (b, m) indices of places
+    counts: list[int]
+    contexts: Tensor  # (branches, b, m, D) what the backbone says of each
+    scale: float  # of guidance
+    generators: list[torch.Generator]
+    gumbel: Tensor | None = None  # (b, m) noise on the confidence of each
+
+    def first(self, counts: list[int]) -> Tensor:
+        """(b, m) True at the first counts[j] columns of image j."""
+        columns = torch.arange(self.places.shape[1], device=self.places.device)
+        return columns < torch.tensor(counts, device=self.places.device)[:, None]
+
+    def uniform(self, count: int, bits: int) -> Tensor:
+        """Uniforms (count, b, m, bits), each image's own columns from its own generator on its device."""
+        drawn = torch.full((count, *self.places.shape, bits), 0.5, device=self.places.device)
+        for j, (rng, own) in enumerate(zip(self.generators, self.counts, strict=True)):
+            if own:
+                drawn[:, j, :own] = torch.rand(count, own, bits, generator=rng, device=rng.device)
+        return drawn
+
+    def at(self, columns: Tensor, counts: list[int]) -> Asked:
+        """Those at `columns` (b, c), of which counts[j] are image j's own."""
+        wide = columns[..., None].expand(len(self.contexts), *columns.shape, self.contexts.shape[-1])
+        contexts, gumbel = self.contexts.gather(2, wide), self.gumbel.gather(1, columns)
+        return Asked(self.places.gather(1, columns), counts, contexts, self.scale, self.generators, gumbel)
+
+
+class MaskedSampler(Sampler):
+    """For i = 1..n: ask the backbone, have the head draw, reveal the most confident; what is final says where it differs."""
+
+    def __init__(self, spec: MaskedSamplerSpec):
+        self.spec = spec
+
+    @torch.no_grad()
+    def __call__(
+        self, prior: MaskedPriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+    ) -> Iterator[Step]:
+        prior.check(codes, known)
+        spec, shape = self.spec, known.shape
+        if len(generators) != len(known):
+            raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
+        known = known.flatten(1)
+        digits = codes.flat() * known[..., None]  # (b, N, K)
+        conditions = Branches(prior, labels, len(known))
+        at_start = hidden = (~known).sum(1).tolist()  # the only wait for the device (E6)
+        for i in range(1, spec.steps + 1):
+            left = self._plan(i, hidden, at_start)
+            entropy = torch.zeros(known.shape, device=known.device)
+            if left != hidden:
+                scale = scale_of_round(spec.guidance_schedule, spec.guidance_scale, spec.guidance_power, spec.unguided, i / spec.steps)
+                asked = self._ask(prior, digits, known, conditions(scale), scale, hidden, left, generators)
+                digits, known, entropy, hidden = self._reveal(prior, digits, known, asked, hidden, left)
+            yield Step(i, spec.steps, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
+
+    def _plan(self, i: int, hidden: list[int], at_start: list[int]) -> list[int]:
+        """Places of each image that stay hidden after round i, of the `hidden` before it."""
+        return [min(h, hidden_after(i, self.spec.steps, start)) for h, start in zip(hidden, at_start, strict=True)]
+
+    def _ask(self, prior, digits: Tensor, known: Tensor, vectors: Tensor, scale: float, hidden: list[int], left: list[int], generators):
+        """What the backbone says of the hidden places, of images that reveal some in this round."""
+        b, most = len(known), max(hidden)
+        places = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]  # (b, m) hidden places first (E1)
+        n = len(vectors) // b  # branches, both in one call (E3)
+        contexts = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), vectors)  # (n * b, N, D)
+        contexts = contexts.gather(1, places.repeat(n, 1)[..., None].expand(-1, -1, contexts.shape[-1])).view(n, b, most, -1)
+        asked = Asked(places, [h if k < h else 0 for h, k in zip(hidden, left, strict=True)], contexts, scale, generators)
+        asked.gumbel = -(-asked.uniform(1, 1)[0, ..., 0].clamp(1e-20, 1 - 1e-7).log()).log()
+        return asked
+
+    def _reveal(self, prior, digits: Tensor, known: Tensor, asked: Asked, hidden: list[int], left: list[int]):
+        """One round: image j goes from hidden[j] to left[j] hidden places. New digits (b, N, K), known (b, N), entropy (b, N), hidden."""
+        drawn, p = self._draw(prior, asked, digits.shape[-1])
+        entropy = self._spread(known, asked, binary_entropy(p).mean(-1))
+        reveal = [h - k for h, k in zip(hidden, left, strict=True)]
+        return *self._keep(digits, known, asked, drawn, self._confidence(p, asked), reveal), entropy, left
+
+    def _draw(self, prior, asked: Asked, bits: int) -> tuple[Tensor, Tensor]:
+        """Bits (b, m, K) that the head draws, and the P(bit = 1) that they were drawn with."""
+        spec = self.spec
+        draws = iter(asked.uniform(prior.head.draws(spec.procedure, spec.evaluations), bits).flatten(1, 2))
+        drawn, p = prior.head.draw(
+            spec.procedure, asked.contexts.flatten(1, 2), asked.scale, spec.evaluations, lambda: next(draws), spec.sample_last
+        )
+        return drawn.view(*asked.places.shape, bits), p.view(*asked.places.shape, bits)
+
+    def _confidence(self, p: Tensor, asked: Asked) -> Tensor:
+        """(b, m): how sure the head is of a place, and noise; finite, so that it stands above what is not asked."""
+        return ((2 * p - 1).abs().mean(-1) + self.spec.temperature * asked.gumbel).clamp(-1e38, 1e38)
+
+    def _order(self, confidence: Tensor, asked: Asked) -> Tensor:
+        """Columns (b, m) by falling confidence, an image's own first."""
+        return confidence.masked_fill(~asked.first(asked.counts), -math.inf).argsort(dim=1, descending=True, stable=True)
+
+    def _keep(self, digits: Tensor, known: Tensor, asked: Asked, drawn: Tensor, confidence: Tensor, reveal: list[int]):
+        """New digits (b, N, K) and known (b, N): image j reveals its reveal[j] most confident places."""
+        chosen = torch.zeros_like(asked.places, dtype=torch.bool).scatter(1, self._order(confidence, asked), asked.first(reveal))
+        rows = torch.arange(len(known), device=known.device)[:, None]
+        new_digits, new_known = digits.clone(), known.clone()
+        new_digits[rows, asked.places] = torch.where(chosen[..., None], drawn.to(digits.dtype), digits[rows, asked.places])
+        new_known[rows, asked.places] = known[rows, asked.places] | chosen
+        return new_digits, new_known
+
+    def _spread(self, known: Tensor, asked: Asked, values: Tensor) -> Tensor:
+        """`values` (b, m) at the places asked, zero elsewhere, (b, N)."""
+        values = torch.where(asked.first(asked.counts), values, 0.0)
+        return torch.zeros(known.shape, device=known.device).scatter(1, asked.places, values)
+
+
+def binary_entropy(p: Tensor) -> Tensor:
+    """Entropy in bits of Bernoulli(p), 0 at p = 0 and p = 1."""
+    return -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)) / math.log(2)

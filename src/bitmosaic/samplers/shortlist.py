@@ -1,0 +1,63 @@
+"""What samplers have in common that look at marginals first and let a shortlist of places walk the chain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitmosaic.samplers.masked import Asked, MaskedSampler, MaskedSamplerSpec, binary_entropy
+
+
+@dataclass(frozen=True)
+class ShortlistSpec(MaskedSamplerSpec, abstract=True):
+    """What samplers with a shortlist can be told."""
+
+    shortlist: float = 2.0  # r, places that walk a chain for each that is revealed
+    marginal_draws: int = 1  # of noise that the marginals are averaged over
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.shortlist < math.inf or self.marginal_draws < 1:
+            raise ValueError(f"shortlist {self.shortlist} and marginal_draws {self.marginal_draws} must be at least 1")
+
+
+class Shortlist(MaskedSampler):
+    """Marginals of hidden places, the chain at the surest r times as many as are wanted; the surest of these are revealed."""
+
+    spec: ShortlistSpec
+
+    def _reveal(self, prior, digits: Tensor, known: Tensor, asked: Asked, hidden: list[int], left: list[int]):
+        reveal = [h - k for h, k in zip(hidden, left, strict=True)]
+        listed = self._listed(asked, reveal)
+        if listed == asked.counts:  # all walk the chain
+            return super()._reveal(prior, digits, known, asked, hidden, left)
+        unsure = [own if few < own else 0 for own, few in zip(asked.counts, listed, strict=True)]
+        p = self._marginals(prior, asked, digits.shape[-1], unsure)
+        return *self._from_shortlist(prior, digits, known, asked, p, unsure, reveal), left
+
+    def _listed(self, asked: Asked, reveal: list[int]) -> list[int]:
+        """Places of each image that walk the chain, where reveal[j] are wanted."""
+        return [math.ceil(min(own, self.spec.shortlist * r)) for own, r in zip(asked.counts, reveal, strict=True)]
+
+    def _from_shortlist(self, prior, digits: Tensor, known: Tensor, asked: Asked, p: Tensor, unsure: list[int], reveal: list[int]):
+        """New digits, known and entropy: of the places that marginals p (b, m, K) make surest, those whose chains end surest.
+
+        Image j has no marginals where unsure[j] is 0: all its places walk the chain, in the order in which they would alone.
+        """
+        has = torch.tensor([n > 0 for n in unsure], device=p.device)[:, None]
+        listed = self._listed(asked, reveal)
+        short = asked.at(self._order(torch.where(has, self._confidence(p, asked), 0.0), asked)[:, : max(listed)], listed)
+        drawn, ends = self._draw(prior, short, digits.shape[-1])
+        at_ends, at_start = (self._spread(known, a, binary_entropy(x).mean(-1)) for a, x in ((short, ends), (asked, p)))
+        digits, known = self._keep(digits, known, short, drawn, self._confidence(ends, short), reveal)
+        return digits, known, torch.where(has, at_start, at_ends)
+
+    def _marginals(self, prior, asked: Asked, bits: int, counts: list[int]) -> Tensor:
+        """P(bit = 1) by itself, (b, m, K); image j draws noise for counts[j] of its places."""
+        noise = Asked(asked.places, counts, asked.contexts, asked.scale, asked.generators).uniform(self.spec.marginal_draws, bits)
+        contexts = asked.contexts.flatten(1, 2)
+        p = [prior.head.marginals(contexts, asked.scale, u) for u in noise.flatten(1, 2)]
+        return torch.stack(p).mean(0).view(*asked.places.shape, bits)
