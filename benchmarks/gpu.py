@@ -1,4 +1,4 @@
-"""One GPU: is it right, how many images a second, what share of what it could do, in how much memory. Ends within eight minutes.
+"""One GPU: is it right, how many images a second, what share of what it could do, in how much memory. Made to end within eight minutes.
 
     python benchmarks/gpu.py                         # on a machine with CUDA
     python benchmarks/gpu.py --device cpu --tiny     # the same path at tiny sizes, which is how it is tested
@@ -8,18 +8,20 @@ values) at batch 1, 8 and 64 in bf16, blocks and head compiled; then a training 
 """
 
 import argparse
+import copy
 import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import flop
 import torch
 
 from bitmosaic.codes import Codes
 from bitmosaic.folders import write_json
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
-from bitmosaic.priors.masked import MaskedPrior, MaskedPriorSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.bigr import published_prior_spec
 from bitmosaic.samplers import EntropyOrderedSpec, MarginalsFirstSpec
 from bitmosaic.train.loop import State, play
@@ -77,26 +79,10 @@ def correctness(device: str) -> dict[str, float]:
     wanted = ask(prior, torch.float32, "cpu")
     found = {}
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
-        context, p = ask(spec_copy(prior, spec), dtype, device)
+        context, p = ask(copy.deepcopy(prior), dtype, device)
         found[f"context, {name}"] = float((context - wanted[0]).norm() / wanted[0].norm())
         found[f"marginals, {name}"] = float((p - wanted[1]).abs().max())
     return found
-
-
-def spec_copy(prior: MaskedPrior, spec: MaskedPriorSpec) -> MaskedPrior:
-    """Another prior with the same weights."""
-    again = spec.build().eval()
-    again.load_state_dict(prior.state_dict())
-    return again
-
-
-def flop(spec: MaskedPriorSpec, branches: int, head_rows: int, rounds: int) -> float:
-    """Of the matrix products of one image: backbone `rounds` times, head at `head_rows` places and evaluations, all `branches` of both."""
-    n, width = spec.grid[0] * spec.grid[1] + 1, spec.width
-    inner = -(-int(8 * width / 3) // 256) * 256
-    backbone = spec.depth * (2 * n * (4 * width**2 + 3 * width * inner) + 4 * n * n * width)
-    head = 2 * (2 * spec.head.width * spec.bits + spec.head.depth * 5 * spec.head.width**2 + 2 * spec.head.width**2)
-    return branches * (rounds * backbone + head_rows * head)
 
 
 @torch.inference_mode()
@@ -114,8 +100,12 @@ def sampling(spec: MaskedPriorSpec, device: str, batches: list[int], compiled: b
             sampler = replace(sampler, steps=3, evaluations=sampler.evaluations // 10) if spec is TINY else sampler
             if time.monotonic() > until:
                 return rows
-            head_rows = []
-            hook = prior.head.net.register_forward_pre_hook(lambda net, given: head_rows.append(given[0].shape[1]))  # noqa: B023
+            asked, plain = [], prior.head._guided
+
+            def counted(x, *others):
+                asked.append(len(x))  # noqa: B023
+                return plain(x, *others)  # noqa: B023
+
             codes = Codes(torch.zeros(batch, *spec.grid, spec.bits, dtype=torch.uint8, device=device), prior.radix)
             known = torch.zeros(batch, *spec.grid, dtype=torch.bool, device=device)
             labels = torch.zeros(batch, dtype=torch.long, device=device)
@@ -127,11 +117,11 @@ def sampling(spec: MaskedPriorSpec, device: str, batches: list[int], compiled: b
 
             if device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
+            prior.head._guided = counted  # around the compiled network: a hook on it would have it compiled again
             draw()
-            count = sum(head_rows) / batch  # of the first call
-            hook.remove()
+            prior.head._guided = plain
             taken = seconds(draw, device, repeats)
-            work = batch * flop(spec, 2, int(count), sampler.steps)
+            work = 2 * (batch * sampler.steps * flop.of_backbone(spec) + sum(asked) * flop.of_head(spec))  # two branches
             memory = torch.cuda.max_memory_allocated() / 2**30 if device != "cpu" else float("nan")
             rows.append({"sampler": name, "batch": batch, "images_per_second": batch / taken, "share": work / taken / rate, "gib": memory})
     return rows
@@ -156,6 +146,7 @@ def training(spec: MaskedPriorSpec, device: str, batch: int, compiled: bool) -> 
 
 
 def main(arguments=None) -> dict:
+    """Measures what the command line asks for, prints it, and returns what is written as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to test the path")

@@ -53,11 +53,11 @@ def round_(prior: MaskedPrior, digits: Tensor, known: Tensor, label: Tensor, spe
 
 
 @torch.no_grad()
-def sample(prior: MaskedPrior, label: int, spec, seed: int, rounds: int | None = None) -> Tensor:
-    """Digits (N, K) of one image; `rounds` fewer than the spec's leave places hidden, for timing."""
+def sample(prior: MaskedPrior, label: int, spec, seed: int) -> Tensor:
+    """Digits (N, K) of one image."""
     rng, places = torch.Generator().manual_seed(seed), math.prod(prior.grid)
     digits, known = torch.zeros(1, places, prior.spec.bits, dtype=torch.uint8), torch.zeros(1, places, dtype=torch.bool)
-    for i in range(1, (rounds or spec.steps) + 1):
+    for i in range(1, spec.steps + 1):
         p, drawn = round_(prior, digits, known, torch.tensor([label]), spec, rng)
         gumbel = -(-torch.rand(places, generator=rng).clamp(1e-20, 1 - 1e-7).log()).log()
         confidence = ((2 * p - 1).abs().mean(-1) + spec.temperature * gumbel).masked_fill(known[0], -math.inf)

@@ -20,6 +20,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import flop
 import published
 import torch
 
@@ -84,19 +85,14 @@ class Count:
 
     def __init__(self, prior: MaskedPrior):
         self.spec, self.backbone, self.head = prior.spec, 0.0, 0.0
-        inner = prior.blocks[0].feed_forward.w1
-        self.inner = getattr(inner, "out_features", None) or inner.weight.shape[1]
         prior.blocks[0].register_forward_pre_hook(self._of_backbone)
         prior.head.net.register_forward_pre_hook(self._of_head)
 
     def _of_backbone(self, block, given):
-        b, n, width = given[0].shape
-        self.backbone += b * self.spec.depth * (2 * n * (4 * width**2 + 3 * width * self.inner) + 4 * n * n * width)
+        self.backbone += len(given[0]) * flop.of_backbone(self.spec)
 
     def _of_head(self, net, given):
-        wide, bits = self.spec.head.width, self.spec.bits
-        each = 2 * (2 * wide * bits + self.spec.head.depth * 5 * wide**2 + 2 * wide**2)
-        self.head += given[0].shape[:-1].numel() * each
+        self.head += given[0].shape[:-1].numel() * flop.of_head(self.spec)
 
 
 @torch.inference_mode()
@@ -146,10 +142,10 @@ def scaled(pipeline: Pipeline, sampler, count: Count, theirs: bool, part: int = 
     backbone()
     for m in hidden:
         chain(m)
-    flop = n * count.backbone, n * s * count.head / (part * len(hidden))
+    work = n * count.backbone, n * s * count.head / (part * len(hidden))
     calls = [median_time(backbone, 5), *(median_time(lambda: chain(m), 5) for m in hidden)]  # noqa: B023
     decode = median_time(lambda: pipeline.decode(Codes(digits.view(1, *prior.grid, bits), prior.radix), "pt"), 1)
-    return n * calls[0] + n * s * statistics.mean(calls[1:]) / part + decode, *flop
+    return n * calls[0] + n * s * statistics.mean(calls[1:]) / part + decode, *work
 
 
 def draw(pipeline: Pipeline, sampler) -> float:

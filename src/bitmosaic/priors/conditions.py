@@ -66,6 +66,7 @@ class ClassCondition(Condition):
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, labels: Tensor | None, batch: int) -> Tensor:
+        """Vectors (b, D) as `Condition.forward` has them; ValueError for labels of another shape, or outside the classes on a CPU."""
         if labels is None:
             return self.table.weight[-1].expand(batch, -1)
         weights = labels.is_floating_point()

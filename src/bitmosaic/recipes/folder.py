@@ -128,7 +128,7 @@ def _steps(minutes: float | None, images: int, side: int, reasons: list[str]) ->
         why = "as asked for"
     tokenizer, prior = max(20, int(0.55 * 60 * minutes / step)), max(20, int(0.45 * 60 * minutes / prior_step))
     reasons.append(f"{tokenizer} tokenizer steps and {prior} prior steps: about {minutes:.0f} minutes on two CPU cores "
-                   f"that multiply bf16, three to four times that on others; {why}")
+                   f"that multiply bf16, about three times that on others; {why}")
     return tokenizer, prior
 
 
