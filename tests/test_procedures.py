@@ -200,6 +200,24 @@ def test_a_shortlist_of_all_is_the_published_law():
     assert not torch.equal(walk(MarginalsFirstSpec, prior, codes, known, labels, shortlist=1.0)[-1].codes.digits, wanted)
 
 
+@pytest.mark.parametrize(("kind", "given"), [(MarginalsFirstSpec, {}), (EntropyBudgetSpec, {"budget": 20.0})])
+@torch.no_grad()
+def test_a_shortlist_of_one_reveals_the_places_whose_marginals_are_surest(kind, given):
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    codes, labels = codes[0], labels[:1]
+    plain, seen = prior.head.marginals, []
+
+    def marginals(*args):
+        seen.append(plain(*args))
+        return seen[-1]
+
+    prior.head.marginals = marginals
+    steps = walk(kind, prior, codes, torch.zeros(1, *codes.grid, dtype=torch.bool), labels, shortlist=1.0, temperature=0.0, **given)
+    revealed, sure = steps[0].known.flatten(), (2 * seen[0] - 1).abs().mean(-1)
+    assert 1 <= revealed.sum() < codes.places
+    assert sure[revealed].min() >= sure[~revealed].max()
+
+
 def rows_asked(prior, kind, codes, known, labels, **given):
     """Places that the head was asked about, times evaluations, in all rounds; branches count once."""
     asked = []
