@@ -41,10 +41,10 @@ def fashion(data: str = "", seed: int = 0) -> Run:
         ),
         tokenizer_losses=TokenizerLosses(
             squared_weight=4.0, perceptual_weight=0.1, discriminator=PatchGANSpec(channels=1, width=32, layers=3),
-            adversarial_start=2800, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4, diffaugment=False,
+            adversarial_start=2000, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=4600, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
+            steps=3200, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500,
         ),
         code_draws=4,
@@ -53,7 +53,7 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             head=BernoulliDiffusionSpec(width=192, depth=3),
         ),
         prior_training=Training(
-            steps=12000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
+            steps=9000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
             ema_decay=0.999, precision="auto", seed=seed, pictures_every=2000,
         ),
         sampler=MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0),
