@@ -4,12 +4,16 @@ import importlib.util
 import json
 import math
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bitmosaic.images import ArrayImages, fashion_sample
+from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -46,32 +50,84 @@ def test_gpu_without_one_says_so(benchmark, capsys):
     assert stop.value.code == 2 and "no CUDA device is here" in capsys.readouterr().err
 
 
-def test_the_map_draws_goes_on_and_marks_its_front(benchmark, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small_map(benchmark, tmp_path, monkeypatch):
+    """benchmarks/quality_speed.py with few points, samples and images; called with further arguments it returns what it wrote."""
     quality_speed = benchmark("quality_speed")
     sample = fashion_sample()
     small = ArrayImages(sample.pixels[:200], sample.labels[:200], sample.class_names)
-    monkeypatch.setattr(quality_speed, "BATCH", 10)
-    monkeypatch.setattr(quality_speed, "fashion_sample", lambda: small)
-    monkeypatch.setattr(quality_speed, "fashion_mnist", lambda: small)
+    law, point = EntropyOrderedSpec(3, 4, 1.5), quality_speed.Point
     few = [
-        quality_speed.Point("published", quality_speed.EntropyOrderedSpec(2, 2, 1.5), seeds=2, samples=20),
-        quality_speed.Point("shortlist", quality_speed.MarginalsFirstSpec(2, 1, 1.5), samples=20, family="shortlist"),
-        quality_speed.Point("never drawn", quality_speed.MarginalsFirstSpec(3, 1, 1.5), samples=20, family="shortlist"),
+        point(quality_speed.LAW, law, seeds=3, samples=40),
+        point("the same, sooner", replace(law, evaluations=1), samples=20),
+        point("never drawn", MarginalsFirstSpec(3, 1, 1.5), "shortlist", samples=20),
     ]
-    monkeypatch.setattr(quality_speed, "points", lambda rounds, evaluations: few)
-    line = ["quality_speed.py", "--work", str(tmp_path / "work"), "--out", str(tmp_path), "--only", "published", "shortlist"]
-    line += ["--rounds-of-timing", "1"]
-    monkeypatch.setattr(sys, "argv", line)
-    quality_speed.main()
-    told = json.loads((tmp_path / "quality_speed.json").read_text())
-    assert [p["name"] for p in told["points"]] == ["published", "shortlist"] and told["left_out"] == ["never drawn"]
-    assert len(told["points"][0]["frechet_of_runs"]) == 2 and any(p["front"] for p in told["points"])
-    assert (tmp_path / "quality_speed.png").stat().st_size > 10_000 and "(floor)" in (tmp_path / "quality_speed.md").read_text()
+    for name, value in {
+        "BATCH": 10, "COMPARED": 20, "fashion_sample": lambda: small, "fashion_mnist": lambda: small,
+        "points": lambda rounds, evaluations: few,
+        "of_seeds": lambda name, sampler, family: [point(name, sampler, family, 3, 40), point(name + ", stronger", sampler, family, 3, 40)],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(quality_speed, name, value)
+
+    def run(*arguments):
+        line = ["quality_speed.py", "--work", str(tmp_path / "work"), "--out", str(tmp_path), "--workers", "1", "--rounds-of-timing", "1"]
+        monkeypatch.setattr(sys, "argv", [*line, *arguments])
+        quality_speed.main()
+        return json.loads((tmp_path / "quality_speed.json").read_text())
+
+    return quality_speed, run
+
+
+def test_the_map_draws_goes_on_and_chooses(small_map, tmp_path, monkeypatch):
+    quality_speed, run = small_map
+    monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: len(law) == 3)  # any distance, once the law has all its seeds
+    told = run("--only", "sooner")
+    assert [p["name"] for p in told["points"]] == [quality_speed.LAW, "the same, sooner", "the same, sooner, stronger"]
+    assert told["chosen"] == "the same, sooner" and told["points"][1]["samples"] == [40, 40, 40] and not told["left_out"]
+    assert any(p["front"] for p in told["points"]) and len(told["points"][0]["frechet_of_runs"]) == 3
+    assert (tmp_path / "quality_speed.png").stat().st_size > 10_000
+    page = (tmp_path / "quality_speed.md").read_text()
+    assert "(floor)" in page and "sooner** ← default" in page or "sooner ← default" in page
     drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.pt")}
-    quality_speed.main()  # nothing is drawn again
-    assert drawn == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.pt")}
-    again = json.loads((tmp_path / "quality_speed.json").read_text())
+    again = run("--only", "sooner")
+    assert drawn == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.pt")}, "something was drawn again"
     assert [p["frechet"] for p in again["points"]] == [p["frechet"] for p in told["points"]]
+
+
+def test_the_map_keeps_the_law_where_nothing_is_as_good(small_map, monkeypatch):
+    quality_speed, run = small_map
+    monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: False)
+    assert run("--only", "sooner")["chosen"] == quality_speed.LAW
+
+
+def test_the_map_says_what_time_did_not_allow(small_map):
+    quality_speed, run = small_map
+    with pytest.raises(SystemExit, match="more --minutes"):
+        run("--minutes", "0")
+
+
+def test_good_enough_is_three_percent_or_the_spread_of_seeds(benchmark):
+    good_enough = benchmark("quality_speed").good_enough
+    assert good_enough(1.03, [1.0, 1.0]) and not good_enough(1.04, [1.0, 1.0])
+    assert good_enough(1.2, [0.8, 1.2]) and not good_enough(1.21, [0.8, 1.2])
+
+
+def test_points_of_the_map_have_names_of_their_own(benchmark):
+    found = benchmark("quality_points").points(10, 25)
+    assert len({p.name for p in found}) == len({json.dumps(p.sampler.to_json()) for p in found}) == len(found)
+    assert {type(p.sampler) for p in found} == {EntropyOrderedSpec, MarginalsFirstSpec, EntropyBudgetSpec}
+    assert all(p.samples >= 2000 for p in found) and [p.seeds for p in found[:3]] == [3, 3, 1]
+
+
+def test_a_process_of_the_map_draws_what_it_is_told(benchmark, tmp_path):
+    quality_speed = benchmark("quality_speed")
+    job = quality_speed.Job(quality_speed.Point("quick", EntropyOrderedSpec(1, 1, 1.0)), 0, 0)
+    options = SimpleNamespace(pipeline="fashion", precision="float32", workers=2)
+    point = replace(job.point, samples=quality_speed.BATCH)
+    quality_speed.draw_all([point], options, tmp_path, time.time() + 600)
+    kept = torch.load(job.path(tmp_path))
+    assert kept["features"].shape[0] == quality_speed.BATCH and kept["right"].dtype == torch.bool
+    assert not quality_speed.jobs([point], tmp_path)
 
 
 def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_contracts import CONDITIONS, prior_and_codes, walk
+from test_contracts import CONDITIONS, half_known, prior_and_codes, walk
 from torch import nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.priors.heads import BernoulliDiffusionSpec, without_evidence
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec
+from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, masked
 from bitmosaic.samplers.guidance import scale_of_round
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -232,7 +232,7 @@ def test_each_saving_asks_the_head_less():
     prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
     codes, labels = codes[0], labels[:1]
     known = torch.zeros(1, *codes.grid, dtype=torch.bool)
-    places, settings = codes.places, {"steps": 8, "evaluations": 6}
+    places, settings = codes.places, {"steps": 8, "evaluations": 6, "temperature": 0.0}  # no noise that would rule places out
     hidden = [math.floor(math.cos(math.pi / 2 * i / 8) * places) for i in range(8)]  # before each round
     assert rows_asked(prior, EntropyOrderedSpec, codes, known, labels, **settings) == 6 * sum(hidden)
     marginals = sum(hidden[:-1])  # the last round reveals all that is left and needs no order
@@ -241,6 +241,29 @@ def test_each_saving_asks_the_head_less():
     assert marginals + 6 * places < twice <= marginals + 2 * 6 * places
     fewer = rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=1.0, procedure="transitions", steps=8, evaluations=2)
     assert fewer == marginals + 2 * places
+
+
+@pytest.mark.parametrize("sureness", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("kind", [EntropyOrderedSpec, MarginalsFirstSpec])
+@torch.no_grad()
+def test_chains_that_noise_rules_out_do_not_walk_and_nothing_changes(kind, sureness, monkeypatch):
+    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
+    prior.head.net.out.bias -= sureness  # of logits that say which bits are still flipped: chains end surer
+    known = half_known(codes)
+    settings = {"steps": 6, "evaluations": 4, "temperature": 0.17}
+    steps, asked = {}, {}
+    for slack in (math.inf, 0.1, 0.0):
+        monkeypatch.setattr(masked, "SLACK", slack)
+        steps[slack] = walk(kind, prior, codes, known, labels, **settings)
+        asked[slack] = rows_asked(prior, kind, codes, known, labels, **settings)
+    for slack in (0.1, 0.0):
+        for a, b in zip(steps[math.inf], steps[slack], strict=True):
+            assert torch.equal(a.known, b.known) and torch.equal(a.codes.digits, b.codes.digits)
+        assert asked[slack] <= asked[math.inf]
+    if sureness == 4.0 and kind is EntropyOrderedSpec:
+        assert asked[0.1] < 0.6 * asked[math.inf]
+        asked_of = [(step.entropy > 0) | known for step in steps[0.1]]
+        assert not all(bool(a.all()) for a in asked_of[:-1]), "entropy is told of places whose chains did not walk"
 
 
 @torch.no_grad()
@@ -275,7 +298,7 @@ def test_rounds_without_guidance_run_one_branch():
     prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
     known, seen = torch.zeros(len(codes), *codes.grid, dtype=torch.bool), []
     prior.head.net.register_forward_pre_hook(lambda net, args: seen.append(len(args[0])))
-    walk(EntropyOrderedSpec, prior, codes, known, labels, steps=4, evaluations=1, unguided=0.5)
+    walk(EntropyOrderedSpec, prior, codes, known, labels, steps=4, evaluations=1, unguided=0.5, temperature=0.0)
     assert seen == [1, 1, 2, 2]
 
 

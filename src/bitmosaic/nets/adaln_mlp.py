@@ -35,7 +35,8 @@ class ModulatedBlock(nn.Module):
     def forward(self, x: Tensor, active: Tensor) -> Tensor:
         """x (..., H); active = SiLU(c) (..., H)."""
         shift, scale, gate = self.modulation(active).chunk(3, -1)
-        return x + gate * self.outer(F.silu(self.inner(_layer_norm(x) * (1 + scale) + shift)))
+        h = torch.addcmul(shift, _layer_norm(x), 1 + scale)
+        return torch.addcmul(x, gate, self.outer(F.silu(self.inner(h))))
 
 
 class AdaLNMLP(nn.Module):
@@ -59,4 +60,4 @@ class AdaLNMLP(nn.Module):
         for block in self.blocks:
             h = block(h, active)
         shift, scale = self.modulation(active).chunk(2, -1)
-        return self.out(_layer_norm(h) * (1 + scale) + shift)
+        return self.out(torch.addcmul(shift, _layer_norm(h), 1 + scale))

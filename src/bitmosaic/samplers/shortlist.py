@@ -50,10 +50,9 @@ class Shortlist(MaskedSampler):
         has = torch.tensor([n > 0 for n in unsure], device=p.device)[:, None]
         listed = self._listed(asked, reveal)
         short = asked.at(self._order(torch.where(has, self._confidence(p, asked), 0.0), asked)[:, : max(listed)], listed)
-        drawn, ends = self._draw(prior, short, digits.shape[-1])
-        at_ends, at_start = (self._spread(known, a, binary_entropy(x).mean(-1)) for a, x in ((short, ends), (asked, p)))
-        digits, known = self._keep(digits, known, short, drawn, self._confidence(ends, short), reveal)
-        return digits, known, torch.where(has, at_start, at_ends)
+        digits, new, at_ends = self._reveal_surest(prior, digits, known, short, reveal)
+        at_start = self._spread(known, asked, binary_entropy(p).mean(-1), asked.first(asked.counts))
+        return digits, new, torch.where(has, at_start, at_ends)
 
     def _marginals(self, prior, asked: Asked, bits: int, counts: list[int]) -> Tensor:
         """P(bit = 1) by itself, (b, m, K); image j draws noise for counts[j] of its places."""

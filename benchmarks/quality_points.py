@@ -1,0 +1,66 @@
+"""What the map of speed and quality measures: the published law, sweeps of its settings, and every other way of sampling."""
+
+from dataclasses import dataclass, replace
+
+from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
+
+LAW, LAW_STRONGER = "published law", "published law, guidance 2.5"  # the points that are drawn with three seeds of 5,000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way of sampling."""
+
+    name: str
+    sampler: SamplerSpec
+    family: str = "published law"
+    seeds: int = 1  # runs with seeds of their own
+    samples: int = 2000  # of each run
+
+
+def of_seeds(name: str, sampler: SamplerSpec, family: str, stronger: float = 2.5) -> list[Point]:
+    """A point at its own guidance and at a stronger one, with three seeds of 5,000."""
+    return [Point(name, sampler, family, 3, 5000),
+            Point(f"{name}, guidance {stronger:g}", replace(sampler, guidance_scale=stronger), family, 3, 5000)]  # fmt: skip
+
+
+def points(rounds: int, evaluations: int) -> list[Point]:
+    """All of them, the most important first; `rounds` and `evaluations` are the published law's n and S."""
+    law = EntropyOrderedSpec(steps=rounds, evaluations=evaluations, guidance_scale=1.5, temperature=0.17)
+    base = {name: getattr(law, name) for name in ("steps", "evaluations", "guidance_scale", "temperature")}
+    short = MarginalsFirstSpec(**{**base, "evaluations": 10}, shortlist=2.0)
+    found = of_seeds(LAW, law, LAW)
+
+    def add(family: str, sampler: SamplerSpec, **changes) -> None:
+        told = [_WORDS.get(value) or f"{_LETTERS[key]} {value:g}" for key, value in changes.items()]
+        found.append(Point(", ".join([family, *told]), replace(sampler, **changes), family))
+
+    for s in (5, 10, 50):
+        add(LAW, law, evaluations=s)
+    for n in (5, 7, 14, 20):
+        add(LAW, law, steps=n)
+    for n in (5, 7):
+        add(LAW, law, steps=n, evaluations=10)
+    for temperature in (0.02, 0.3):
+        add(LAW, law, temperature=temperature, evaluations=10)
+    for s in (10, evaluations):
+        add("exact jumps", replace(law, procedure="posterior"), evaluations=s)
+        add("transitions (A2)", replace(law, procedure="transitions"), evaluations=s)
+    add("marginals first (A1)", replace(short, shortlist=1.0), evaluations=10)
+    for s in (5, 10):
+        add("shortlist (A1b)", short, shortlist=2.0, evaluations=s)
+    add("shortlist (A1b)", short, shortlist=3.0, evaluations=10)
+    add("shortlist (A1b)", short, shortlist=2.0, steps=7, evaluations=10)
+    add("shortlist (A1b)", short, shortlist=2.0, procedure="posterior", evaluations=10)
+    add("shortlist (A1b)", short, shortlist=2.0, procedure="transitions", evaluations=10)
+    for bits in (10.0, 30.0):
+        add("entropy budget (A4)", EntropyBudgetSpec(**{**base, "steps": 20, "evaluations": 10}, shortlist=2.0), budget=bits)
+    add("rising guidance (A6)", replace(law, guidance_schedule="power-cosine", guidance_scale=2.5), evaluations=10)
+    add("late guidance (A6)", law, unguided=0.25, evaluations=10)
+    return found
+
+
+_LETTERS = {
+    "steps": "n", "evaluations": "S", "shortlist": "r", "temperature": "temperature", "unguided": "unguided share", "budget": "bits",
+}  # fmt: skip
+_WORDS = {"posterior": "exact jumps", "transitions": "transitions"}
