@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
 
-LAW, LAW_STRONGER = "published law", "published law, guidance 2.5"  # the points that are drawn with three seeds of 5,000
+LAW = "published law"
+SAMPLES, MORE = 2000, 5000  # of every point; of each of three seeds of the law and of what is chosen
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,7 @@ class Point:
     sampler: SamplerSpec
     family: str = "published law"
     seeds: int = 1  # runs with seeds of their own
-    samples: int = 2000  # of each run
-
-
-def of_seeds(name: str, sampler: SamplerSpec, family: str, stronger: float = 2.5) -> list[Point]:
-    """A point at its own guidance and at a stronger one, with three seeds of 5,000."""
-    return [Point(name, sampler, family, 3, 5000),
-            Point(f"{name}, guidance {stronger:g}", replace(sampler, guidance_scale=stronger), family, 3, 5000)]  # fmt: skip
+    samples: int = SAMPLES  # of each run
 
 
 def points(rounds: int, evaluations: int) -> list[Point]:
@@ -29,9 +24,12 @@ def points(rounds: int, evaluations: int) -> list[Point]:
     law = EntropyOrderedSpec(steps=rounds, evaluations=evaluations, guidance_scale=1.5, temperature=0.17)
     base = {name: getattr(law, name) for name in ("steps", "evaluations", "guidance_scale", "temperature")}
     short = MarginalsFirstSpec(**{**base, "evaluations": 10}, shortlist=2.0)
-    found = of_seeds(LAW, law, LAW)
+    stronger = replace(law, guidance_scale=2.5)
+    found = [Point(LAW, law, LAW, 3, MORE), Point(f"{LAW}, guidance 2.5", stronger, LAW, 3, MORE)]
 
     def add(family: str, sampler: SamplerSpec, **changes) -> None:
+        if any(p.sampler == replace(sampler, **changes) for p in found):
+            return
         told = [_WORDS.get(value) or f"{_LETTERS[key]} {value:g}" for key, value in changes.items()]
         found.append(Point(", ".join([family, *told]), replace(sampler, **changes), family))
 
@@ -53,6 +51,8 @@ def points(rounds: int, evaluations: int) -> list[Point]:
     add("shortlist (A1b)", short, shortlist=2.0, steps=7, evaluations=10)
     add("shortlist (A1b)", short, shortlist=2.0, procedure="posterior", evaluations=10)
     add("shortlist (A1b)", short, shortlist=2.0, procedure="transitions", evaluations=10)
+    looks = MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0)
+    found.append(Point("for looks: r 2, n 20, S 50, guidance 2.25, temperature 0.02", looks, "shortlist (A1b)"))
     for bits in (10.0, 30.0):
         add("entropy budget (A4)", EntropyBudgetSpec(**{**base, "steps": 20, "evaluations": 10}, shortlist=2.0), budget=bits)
     add("rising guidance (A6)", replace(law, guidance_schedule="power-cosine", guidance_scale=2.5), evaluations=10)

@@ -21,11 +21,11 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from quality_points import LAW, Point, of_seeds, points
+from quality_points import LAW, MORE, SAMPLES, Point, points
 from quality_report import mark_front, plot, table
 
 from bitmosaic import Pipeline
@@ -41,7 +41,6 @@ from bitmosaic.spec import Spec
 
 JUDGE = Path(__file__).resolve().parent / "judge.safetensors"
 BATCH = 200  # samples kept together, twenty of each class
-COMPARED = 2000  # samples of a point that are compared with those of another
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,10 @@ class Job:
 
 def jobs(chosen: list[Point], missing_in: Path) -> list[Job]:
     """What is to be drawn: what every point has first, then the rest."""
-    first = [Job(p, 0, start) for p in chosen for start in range(0, min(COMPARED, p.samples), BATCH)]
+    first = [Job(p, 0, start) for p in chosen for start in range(0, min(SAMPLES, p.samples), BATCH)]
     rest = [Job(p, seed, start) for p in chosen for seed in range(p.seeds) for start in range(0, p.samples, BATCH)]
-    return [job for job in dict.fromkeys(first + rest) if not job.path(missing_in).exists()]
+    by_path = {job.path(missing_in): job for job in first + rest}  # two points may be alike
+    return [job for path, job in by_path.items() if not path.exists()]
 
 
 def load(name: str, precision: str) -> Pipeline:
@@ -92,7 +92,7 @@ def draw(pipeline: Pipeline, judge, job: Job, folder: Path) -> None:
         right = judge(images.float() / 255).argmax(1) == torch.tensor(conditions)
     path = job.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
+    beside = path.with_suffix(f".{os.getpid()}")
     torch.save({"features": features(judge, images), "right": right}, beside)
     beside.rename(path)
 
@@ -107,13 +107,19 @@ def draw_all(chosen: list[Point], options, folder: Path, until: float) -> None:
     print(f"{len(todo)} batches of {BATCH} samples, {options.workers} at once", flush=True)
     if options.workers == 1:
         return work_on({**order, "jobs": asked})
-    workers = []
-    for i in range(options.workers):
-        workers.append(subprocess.Popen([sys.executable, __file__, "--work-on-input"], stdin=subprocess.PIPE, text=True))
-        workers[-1].stdin.write(json.dumps({**order, "jobs": asked[i :: options.workers]}))
-        workers[-1].stdin.close()
-    if any([worker.wait() for worker in workers]):
-        raise SystemExit("a process that draws has failed; what it said stands above")
+    orders, workers = [], []
+    try:
+        for i in range(options.workers):
+            orders.append(folder / f"order-{i}.json")
+            write_json(orders[-1], {**order, "jobs": asked[i :: options.workers]})
+            workers.append(subprocess.Popen([sys.executable, __file__, "--work-on", orders[-1]]))
+        if any([worker.wait() for worker in workers]):
+            raise SystemExit("a process that draws has failed; what it said stands above")
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for path in orders:
+            path.unlink(missing_ok=True)
 
 
 def work_on(order: dict) -> None:
@@ -134,8 +140,8 @@ class Reference:
     def __init__(self, judge):
         test, train = fashion_sample(), fashion_mnist()
         self.statistics = feature_statistics(judge, (b.images for b in in_order(test, 250)))
-        self.real = features(judge, test.pixels[:COMPARED])
-        parts = {str(n): [train.pixels[i * n : (i + 1) * n] for i in range(3)] for n in (COMPARED, 5000)}
+        self.real = features(judge, test.pixels[:SAMPLES])
+        parts = {str(n): [train.pixels[i * n : (i + 1) * n] for i in range(3)] for n in (SAMPLES, MORE)}
         self.floors = {n: statistics.mean(self.distance(features(judge, part)) for part in three) for n, three in parts.items()}
 
     def distance(self, found: torch.Tensor) -> float:
@@ -143,23 +149,30 @@ class Reference:
         return frechet_distance(Statistics(found.double().mean(0), found.double().T.cov(), len(found)), self.statistics)
 
     def figures(self, point: Point, folder: Path) -> dict | None:
-        """Quality of a point from the runs that are whole; None where its first COMPARED samples are not."""
-        runs = []
-        for seed in range(point.seeds):
-            paths = [Job(point, seed, start).path(folder) for start in range(0, point.samples, BATCH)]
-            kept = [torch.load(path) for path in paths if path.exists()]
-            if len(kept) == len(paths) or (seed == 0 and len(kept) * BATCH >= COMPARED):
-                runs.append({key: torch.cat([k[key] for k in kept]) for key in ("features", "right")})
-        if not runs:
+        """Quality of a point by all its runs, or where not all are drawn by its first SAMPLES; None where those are not."""
+        runs = [self._run(point, seed, point.samples, folder) for seed in range(point.seeds)]
+        if not all(runs):
+            runs = [self._run(point, 0, min(SAMPLES, point.samples), folder)]
+        if not all(runs):
             return None
         distances = [self.distance(run["features"]) for run in runs]
         precision, recall = precision_recall(runs[0]["features"][: len(self.real)], self.real[: len(runs[0]["features"])])
         return {
-            "frechet_2000": self.distance(runs[0]["features"][:COMPARED]),
-            "frechet_2000_of_runs": [self.distance(run["features"][:COMPARED]) for run in runs],
+            "frechet_2000": self.distance(runs[0]["features"][:SAMPLES]),
+            "frechet_2000_of_runs": [self.distance(run["features"][:SAMPLES]) for run in runs],
             "frechet": statistics.mean(distances), "frechet_of_runs": distances, "samples": [len(run["right"]) for run in runs],
             "precision": precision, "recall": recall, "agreement": statistics.mean(float(run["right"].float().mean()) for run in runs),
         }  # fmt: skip
+
+
+    @staticmethod
+    def _run(point: Point, seed: int, samples: int, folder: Path) -> dict | None:
+        """What the judge said of the first `samples` of a run; None where they are not all drawn."""
+        paths = [Job(point, seed, start).path(folder) for start in range(0, samples, BATCH)]
+        if not all(path.exists() for path in paths):
+            return None
+        kept = [torch.load(path) for path in paths]
+        return {key: torch.cat([k[key] for k in kept]) for key in ("features", "right")}
 
 
 def time_points(pipeline: Pipeline, chosen: list[Point], rounds: int, images: int = 20) -> dict[str, list[float]]:
@@ -198,22 +211,31 @@ def noise_agreement(pipeline: Pipeline, images: int = 200) -> dict[str, float]:
 def choose(
     rows: list[dict], found: list[Point], pipeline: Pipeline, reference: Reference, options, folder: Path, until: float
 ) -> tuple[str | None, list[dict]]:
-    """The fastest point that is good enough by 2,000 samples and by three times 5,000, with the rows that showed it."""
+    """The fastest point that is good enough by SAMPLES and by three times MORE, and rows in place of others or beside them.
+
+    None where the minutes do not suffice to say.
+    """
     law, by_name, extra = next(row for row in rows if row["name"] == LAW), {p.name: p for p in found}, []
+    if len(law["samples"]) < 3 or len(rows) < len(found):
+        return None, extra
     for row in sorted(rows, key=lambda row: row["seconds"]):
-        if row["seconds"] >= law["seconds"]:
+        if row["name"] == LAW:
             break
         if not good_enough(row["frechet_2000"], law["frechet_2000_of_runs"]):
             continue
-        both = of_seeds(row["name"], by_name[row["name"]].sampler, row["family"])
-        draw_all(both, options, folder, until)
-        quality = {p.name: reference.figures(p, folder) for p in both}
-        if any(q is None or len(q["samples"]) < p.seeds for p, q in zip(both, quality.values(), strict=True)):
-            print(f"{row['name']}: three times 5,000 not drawn in the minutes given", file=sys.stderr)
+        point = replace(by_name[row["name"]], seeds=3, samples=MORE)
+        draw_all([point], options, folder, until)
+        figures = reference.figures(point, folder)
+        if len(figures["samples"]) < 3:
             return None, extra
-        extra += to_rows(both, quality, time_points(pipeline, both, options.rounds_of_timing))
-        if good_enough(quality[row["name"]]["frechet"], law["frechet_of_runs"]):
-            return row["name"], extra
+        extra.append({**row, **figures})
+        if good_enough(figures["frechet"], law["frechet_of_runs"]):
+            stronger = replace(point, name=f"{point.name}, guidance 2.5", sampler=replace(point.sampler, guidance_scale=2.5))
+            draw_all([stronger], options, folder, until)
+            quality = {stronger.name: reference.figures(stronger, folder)}
+            if quality[stronger.name]:
+                extra += to_rows([stronger], quality, time_points(pipeline, [stronger], options.rounds_of_timing))
+            return point.name, extra
     return LAW, extra
 
 
@@ -230,23 +252,23 @@ def main() -> None:
     """Draws what is missing, times all points, chooses, and writes plot, table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pipeline", default="fashion")
-    parser.add_argument("--minutes", type=float, default=120.0, help="for drawing; what is missing after that is left out")
+    parser.add_argument("--minutes", type=float, default=120.0, help="for all; a tenth is kept for timing and figures")
     parser.add_argument("--rounds", type=int, default=10, help="n of the published law")
     parser.add_argument("--evaluations", type=int, default=25, help="S of the published law")
     parser.add_argument("--rounds-of-timing", type=int, default=3)
     parser.add_argument("--precision", choices=["float32", "bf16", "int8", "auto"], default="auto", help="of the prior")
     parser.add_argument("--only", nargs="*", default=[], help="points with one of these words in their names, beside the published law")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that draw")
     parser.add_argument("--work", type=Path, default=Path("runs/quality_speed"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--work-on-input", action="store_true", help=argparse.SUPPRESS)  # what the processes are started with
+    parser.add_argument("--work-on", type=Path, help=argparse.SUPPRESS)  # what a process that draws is to do
     options = parser.parse_args()
-    if options.work_on_input:
+    if options.work_on:
         torch.set_num_threads(1)
-        return work_on(json.load(sys.stdin))
+        return work_on(json.loads(options.work_on.read_text()))
     if options.precision == "auto":
         options.precision = "bf16" if has_bf16_products() else "int8" if has_int8_products() else "float32"
-    until = time.time() + 60 * options.minutes
+    until = time.time() + 0.9 * 60 * options.minutes
     judge = load_feature_net(JUDGE)
     files = [*sorted(find_pipeline(options.pipeline).glob("*/model.safetensors")), JUDGE]  # samples of other weights are other samples
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:12]
@@ -263,7 +285,7 @@ def measure(found: list[Point], judge, options, folder: Path, until: float) -> t
     quality = {p.name: reference.figures(p, folder) for p in found}
     drawn = [p for p in found if quality[p.name]]
     if not quality[LAW]:
-        raise SystemExit("the published law's samples are not drawn yet; give it more --minutes")
+        raise SystemExit("the published law's samples are not drawn yet; the same command goes on, or give it more --minutes")
     rows = to_rows(drawn, quality, time_points(pipeline, drawn, options.rounds_of_timing))
     chosen, extra = choose(rows, found, pipeline, reference, options, folder, until)
     rows = [row for row in rows if row["name"] not in {e["name"] for e in extra}] + extra

@@ -63,10 +63,9 @@ def small_map(benchmark, tmp_path, monkeypatch):
         point("never drawn", MarginalsFirstSpec(3, 1, 1.5), "shortlist", samples=20),
     ]
     for name, value in {
-        "BATCH": 10, "COMPARED": 20, "fashion_sample": lambda: small, "fashion_mnist": lambda: small,
+        "BATCH": 10, "SAMPLES": 20, "MORE": 40, "fashion_sample": lambda: small, "fashion_mnist": lambda: small,
         "points": lambda rounds, evaluations: few,
-        "of_seeds": lambda name, sampler, family: [point(name, sampler, family, 3, 40), point(name + ", stronger", sampler, family, 3, 40)],
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setattr(quality_speed, name, value)
 
     def run(*arguments):
@@ -80,9 +79,10 @@ def small_map(benchmark, tmp_path, monkeypatch):
 
 def test_the_map_draws_goes_on_and_chooses(small_map, tmp_path, monkeypatch):
     quality_speed, run = small_map
-    monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: len(law) == 3)  # any distance, once the law has all its seeds
+    monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: len(law) == 3)  # whatever the distance is
+    monkeypatch.setattr(quality_speed, "time_points", lambda pipeline, chosen, rounds: {p.name: [p.sampler.evaluations] for p in chosen})
     told = run("--only", "sooner")
-    assert [p["name"] for p in told["points"]] == [quality_speed.LAW, "the same, sooner", "the same, sooner, stronger"]
+    assert [p["name"] for p in told["points"]] == [quality_speed.LAW, "the same, sooner", "the same, sooner, guidance 2.5"]
     assert told["chosen"] == "the same, sooner" and told["points"][1]["samples"] == [40, 40, 40] and not told["left_out"]
     assert any(p["front"] for p in told["points"]) and len(told["points"][0]["frechet_of_runs"]) == 3
     assert (tmp_path / "quality_speed.png").stat().st_size > 10_000
@@ -97,6 +97,7 @@ def test_the_map_draws_goes_on_and_chooses(small_map, tmp_path, monkeypatch):
 def test_the_map_keeps_the_law_where_nothing_is_as_good(small_map, monkeypatch):
     quality_speed, run = small_map
     monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: False)
+    monkeypatch.setattr(quality_speed, "time_points", lambda pipeline, chosen, rounds: {p.name: [p.sampler.evaluations] for p in chosen})
     assert run("--only", "sooner")["chosen"] == quality_speed.LAW
 
 
@@ -113,7 +114,9 @@ def test_good_enough_is_three_percent_or_the_spread_of_seeds(benchmark):
 
 
 def test_points_of_the_map_have_names_of_their_own(benchmark):
-    found = benchmark("quality_points").points(10, 25)
+    of = benchmark("quality_points").points
+    found = of(10, 25)
+    assert len({p.name for p in of(10, 10)}) == len(of(10, 10)) < len(found)
     assert len({p.name for p in found}) == len({json.dumps(p.sampler.to_json()) for p in found}) == len(found)
     assert {type(p.sampler) for p in found} == {EntropyOrderedSpec, MarginalsFirstSpec, EntropyBudgetSpec}
     assert all(p.samples >= 2000 for p in found) and [p.seeds for p in found[:3]] == [3, 3, 1]

@@ -154,7 +154,8 @@ def test_list(capsys):
 
 def test_train_then_use(here, capsys):
     assert main([*TRAIN, "--dry-run"]) == 0
-    assert '"steps": 2' in capsys.readouterr().out and not (here / "run").exists()
+    out = capsys.readouterr().out
+    assert '"steps": 2' in out and "as asked for: prior_training.steps was" in out and not (here / "run").exists()
     assert main(TRAIN) == 0
     out = capsys.readouterr().out
     assert "chosen: 6 images, 2 classes" in out and "bitmosaic sample run/pipeline" in out and "curves-prior.png" in out

@@ -210,6 +210,14 @@ def test_heads_are_asked_for_where_the_width_is_not_a_published_one(files, tmp_p
         convert(*files, tmp_path / "p")
 
 
+def test_timesteps_of_the_head_are_what_is_said(files, tmp_path):
+    assert Pipeline.from_pretrained(convert(*files, tmp_path / "a", heads=HEADS)).prior.spec.head.steps == 256
+    assert main(["convert", *map(str, files), "--out", str(tmp_path / "b"), "--heads", str(HEADS), "--timesteps", "64"]) == 0
+    assert Pipeline.from_pretrained(tmp_path / "b").prior.spec.head.steps == 64
+    with pytest.raises(ValueError, match="steps 0 must be at least 1"):
+        convert(*files, tmp_path / "c", heads=HEADS, timesteps=0)
+
+
 def test_nothing_of_the_users_is_lost(files, tmp_path, monkeypatch):
     folder = convert(*files, tmp_path / "p", heads=HEADS)
     for path in files:

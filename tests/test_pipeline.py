@@ -180,6 +180,21 @@ def test_images_in_every_form(pipeline):
         pipeline.decode(Codes(torch.zeros(1, 7, 7, 3, dtype=torch.uint8), (2, 2, 2)))
 
 
+def test_many_images_are_encoded_and_understood_in_parts(pipeline, monkeypatch):
+    images = list(fashion_sample().pixels[:70])
+    whole, vectors = pipeline.encode(images), pipeline.features(images, condition=list(range(10)) * 7)
+    monkeypatch.setattr(Pipeline, "_at_once", 32)
+    assert torch.equal(pipeline.encode(images).digits, whole.digits) and vectors.shape == (70, 32)
+    alone = pipeline.features(images[69], condition=9)
+    torch.testing.assert_close(alone[0], vectors[69], rtol=0, atol=1e-5)
+
+
+def test_a_folder_that_is_no_pipeline_does_not_hide_one_that_ships(tmp_path, monkeypatch):
+    (tmp_path / "fashion").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Pipeline.from_pretrained("fashion").class_names == FASHION_CLASSES
+
+
 def test_features(pipeline):
     images = [fashion_sample().image(i) for i in range(4)]
     assert pipeline.features(images).shape == (4, 32)

@@ -93,6 +93,22 @@ def test_folder_chooses_and_says_why(tmp_path):
     assert run.tokenizer_losses.discriminator is None and run.features is None
 
 
+def test_each_choice_has_its_reason(tmp_path):
+    data = pictures(tmp_path, 6)
+    text = " ".join(folder(data).reasons)
+    for word in ("8 x 8 places of 4 x 4 pixels", "2 sub-folders", "mirrored", "4 blocks of 192", "minutes"):
+        assert word in text, word
+    assert "no flips" in " ".join(folder(data, flip=False).reasons)
+    assert "no sub-folders" in " ".join(folder(str(tmp_path / "a")).reasons)
+
+
+def test_with_a_gpu_larger_sides_are_chosen(tmp_path, monkeypatch):
+    data = pictures(tmp_path, 3, 300, "L", ())
+    assert folder(data).images.size == (64, 64)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert folder(data).images.size == (256, 256)
+
+
 @pytest.mark.parametrize(("side", "chosen"), [(10, 32), (63, 32), (64, 64), (900, 64)])
 def test_folder_size_follows_the_images(tmp_path, side, chosen):
     assert folder(pictures(tmp_path, 3, side, "L", ())).images.size == (chosen, chosen)

@@ -9,10 +9,10 @@ import torch
 
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
-from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net
+from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.pipeline import Pipeline
-from bitmosaic.priors.conditions import ClassConditionSpec
+from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
@@ -118,14 +118,39 @@ def test_broken_image_is_told_once(folder, tmp_path, capsys):
 
 def test_without_classes(folder, tmp_path):
     run = tiny_run(folder / "bag")
-    from bitmosaic.priors.conditions import NoConditionSpec
-
     run = replace(run, features=None, tokenizer_losses=TokenizerLosses(), prior=replace(run.prior, condition=NoConditionSpec()))
     pipeline = train(run, tmp_path / "out", silent)
     assert pipeline.class_names == ()
     assert len(pipeline(seeds=[3, 4])) == 2
     with pytest.raises(ValueError, match="without classes"):
         pipeline("bag")
+
+
+def test_a_prior_may_leave_the_classes_of_a_folder_aside(folder, tmp_path):
+    run = tiny_run(folder)
+    run = replace(run, prior=replace(run.prior, condition=NoConditionSpec()))
+    pipeline = train(run, tmp_path / "out", silent, "cpu")
+    assert pipeline.class_names == () and pipeline(None, 0, output_type="pt").isfinite().all()
+
+
+def test_a_feature_network_that_does_not_fit_is_told_before_anything_is_written(folder, tmp_path):
+    grey = tmp_path / "grey.safetensors"
+    save_feature_net(ConvClassifierSpec(1, 2, (4,)).build(), grey)
+    for path, why in ((grey, "fails on images of .3, 16, 16."), (tmp_path / "none.safetensors", "is not a file")):
+        run = replace(tiny_run(folder), features=FileFeatures(str(path)))
+        with pytest.raises(ValueError, match=why):
+            train(run, tmp_path / "out", silent, "cpu")
+        assert not (tmp_path / "out").exists()
+
+
+def test_averaged_weights_have_learned_even_where_the_run_is_shorter_than_their_interval(folder, tmp_path):
+    run = tiny_run(folder)
+    few = replace(run.tokenizer_training, ema_every=10**6)
+    train(replace(run, tokenizer_training=few), tmp_path / "out", silent, "cpu")
+    torch.manual_seed(few.seed)
+    fresh = run.tokenizer.build().state_dict()
+    made = Pipeline.from_pretrained(tmp_path / "out" / "pipeline").tokenizer.state_dict()
+    assert any(not torch.equal(made[name], fresh[name]) for name in fresh)
 
 
 def test_a_damaged_checkpoint_is_named(folder, tmp_path):

@@ -61,14 +61,14 @@ class Converted:
 
 def convert(
     tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] = "flips",
-    settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+    timesteps: int = 256, settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
 
     heads: of the prior; None: width / 64 where the width is a published one, else it must be named. target: what the head's logits are
-    of; published are flips. settings: fields of the pipeline's sampler that shall differ from the published setting of a prior of that
-    width. dtype: of the weights on disk; None: as they come, bit for bit, in which case files are memory-mapped and never loaded whole. The
-    image side is that of the prior's grid.
+    of; published are flips. timesteps: T of the head's diffusion; published are 256. settings: fields of the pipeline's sampler that shall
+    differ from the published setting of a prior of that width. dtype: of the weights on disk; None: as they come, bit for bit, in which
+    case files are memory-mapped and never loaded whole. The image side is that of the prior's grid.
 
     Raises ValueError that names the file and the tensors at fault; `out` is then as it was.
     """
@@ -80,7 +80,7 @@ def convert(
     state = read_checkpoint(prior)
     if any(k.startswith("ae.") for k in state):
         raise ValueError(f"{prior}: this is a tokenizer; the prior's file comes second")
-    codes = _named(prior, published_prior, state, heads, target)
+    codes = _named(prior, published_prior, state, heads, target, timesteps)
     state = read_checkpoint(tokenizer)
     if "tok_embeddings.weight" in state:
         raise ValueError(f"{tokenizer}: this is a prior; the tokenizer's file comes first")
@@ -226,7 +226,9 @@ def _tokenizer_spec(ae: dict[str, Tensor], image_size: int | None) -> BinaryAuto
     )  # fmt: skip
 
 
-def published_prior(state: dict[str, Tensor], heads: int | None = None, target: Literal["flips", "x_0"] = "flips") -> Converted:
+def published_prior(
+    state: dict[str, Tensor], heads: int | None = None, target: Literal["flips", "x_0"] = "flips", timesteps: int = 256
+) -> Converted:
     """The generator; `heads` None: width / 64 as published. Raises ValueError with the names of tensors at fault."""
     state = {k: v for k, v in state.items() if not k.startswith(COPIES)}
     _check_kind(state)
@@ -240,7 +242,7 @@ def published_prior(state: dict[str, Tensor], heads: int | None = None, target: 
         if side * side != places:
             raise ValueError(f"diffusion_pos_embed_learned: {places} places are not a square grid")
         depth, blocks = 1 + _highest(state, r"layers\.(\d+)\."), 1 + _highest(state, r"denoise_mlp\.blocks\.(\d+)\.")
-        head = BernoulliDiffusionSpec(_shape(state, "denoise_mlp.x_embedder.weight", 2)[0], blocks, 256, target)
+        head = BernoulliDiffusionSpec(_shape(state, "denoise_mlp.x_embedder.weight", 2)[0], blocks, timesteps, target)
         classes = ClassConditionSpec(_shape(state, "cls_embedding.embedding_table.weight", 2)[0] - 1)
         spec = MaskedPriorSpec((side, side), bits, depth, heads if heads is not None else width // 64, width, classes, head)
         with torch.device("meta"):

@@ -140,9 +140,10 @@ class Pipeline:
 
         Other sizes than the tokenizer's are cropped at the centre and scaled.
         """
-        x = self._images(images)
+        x, dtype = self._images(images), next(self.tokenizer.parameters()).dtype
         with torch.no_grad():
-            return self.tokenizer.encode(x.to(self.device, next(self.tokenizer.parameters()).dtype))
+            parts = [self.tokenizer.encode(part.to(self.device, dtype)) for part in x.split(self._at_once)]
+        return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
 
     def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
         """Images of codes."""
@@ -153,9 +154,12 @@ class Pipeline:
         codes = self.encode(images)
         labels = self._labels([condition] * len(codes) if _is_single(condition) else list(condition))
         layer = len(self.prior.blocks) // 2 if layer is None else layer
+        found = []
         with torch.no_grad():
-            found = self.prior.features(codes, labels, layer).float()
-        return found.mean(1) if pool else found
+            for i in range(0, len(codes), 64):
+                part = self.prior.features(codes[i : i + 64], None if labels is None else labels[i : i + 64], layer).float()
+                found.append(part.mean(1) if pool else part)
+        return torch.cat(found)
 
     def _generate(self, conditions: list, seeds: list[int], settings: dict[str, Any]) -> Iterator[Step]:
         grid, k = self.prior.grid, len(self.prior.radix)
@@ -190,9 +194,14 @@ class Pipeline:
         both = {f.name for f in fields(SAMPLERS[name])} & {f.name for f in fields(self.sampler)}
         return SAMPLERS[name](**{field: getattr(self.sampler, field) for field in both})
 
+    @property
+    def _at_once(self) -> int:
+        """Images that the tokenizer is given at once, so that memory stays."""
+        return max(1, 64 * 64 * 64 // math.prod(self.tokenizer.image_size))
+
     def _pixels(self, codes: Codes) -> Tensor:
         with torch.no_grad():
-            n = max(1, 64 * 64 * 64 // math.prod(self.tokenizer.image_size))  # at once, so that memory stays
+            n = self._at_once
             return torch.cat([self.tokenizer.decode(codes[i : i + n].to(self.device)).float() for i in range(0, len(codes), n)])
 
     def _images(self, images: Any) -> Tensor:
@@ -254,11 +263,10 @@ def find_pipeline(path: str | Path) -> Path:
     folder = Path(path)
     if (folder / "config.json").is_file():
         return folder
+    if str(path) in zoo_names():
+        return Path(str(resources.files("bitmosaic") / "zoo" / str(path)))
     if folder.exists():
         raise ValueError(f"{folder} holds no config.json, so it is no pipeline")
-    shipped = Path(str(resources.files("bitmosaic") / "zoo" / str(path)))
-    if str(path) in zoo_names():
-        return shipped
     raise ValueError(f"no pipeline {path}: not a folder, and the zoo has {', '.join(zoo_names()) or 'none'}")
 
 

@@ -19,7 +19,7 @@ PublishedFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_beh
 def convert(
     tokenizer: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")],
     prior: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")], *,
-    out: Path = Path("pipeline"), heads: Published = None, target: Literal["flips", "x_0"] = "flips",
+    out: Path = Path("pipeline"), heads: Published = None, target: Literal["flips", "x_0"] = "flips", timesteps: int = 256,
     steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None, temperature: PublishedFloat = None,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
@@ -36,6 +36,7 @@ def convert(
         out: folder to write; an older pipeline there is replaced, any other folder is not.
         heads: of the prior's attention, which tensors do not tell; published are its width / 64.
         target: what the prior's head predicts; published are flips.
+        timesteps: T of the head's diffusion, which tensors do not tell either.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
         guidance_scale: 1 is none.
@@ -49,7 +50,9 @@ def convert(
     given = {"steps": steps, "evaluations": evaluations, "guidance_scale": guidance_scale, "temperature": temperature}
     given = {name: value for name, value in given.items() if value is not None}
     names = read_names(class_names) if class_names else ()
-    out = convert_files(tokenizer, prior, out, heads=heads, target=target, settings=given, class_names=names, dtype=TYPES[dtype])
+    out = convert_files(
+        tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, settings=given, class_names=names, dtype=TYPES[dtype]
+    )
     print(f"pipeline: {out}\nsample:   bitmosaic sample {out}")
     return out
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Images
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_into
@@ -44,7 +45,8 @@ def reconstruct(
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
     chosen = Files(images, size, channels) if images else shipped(count, size, channels)
     with written_into(out, ["reconstructions.png", "report.json"]) as folder:
-        report = reconstruction_report(pipe.tokenizer, chosen, batch_size=64)
+        with tqdm(total=len(chosen), desc="reconstruct", unit="image", dynamic_ncols=True) as bar:
+            report = reconstruction_report(pipe.tokenizer, chosen, batch_size=64, on_batch=bar.update)
         found = {"software": SOFTWARE, "pipeline": str(pipeline), **report.to_json(), "unreadable": chosen.unreadable}
         (folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
         picture = side_by_side(*pairs(pipe.tokenizer, chosen, PICTURED))

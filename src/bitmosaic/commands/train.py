@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -15,6 +16,7 @@ from bitmosaic.commands.list import first_line
 from bitmosaic.recipes import RECIPES
 from bitmosaic.train.dry_run import describe
 from bitmosaic.train.run import Run
+from bitmosaic.train.train import differences
 from bitmosaic.train.train import train as train_run
 
 FIELDS = """
@@ -66,7 +68,16 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
         show_help(choose, [a for a in rest if a not in ("-h", "--help")], prog)
     call, rest = split(choose, rest, prog)
     run, out, dry_run = call()
-    return functools.partial(train, override(run, rest, prog, flags(choose)), out, dry_run)
+    return functools.partial(train, with_reasons(run, override(run, rest, prog, flags(choose))), out, dry_run)
+
+
+def with_reasons(chosen: Run, run: Run) -> Run:
+    """`run` with the reasons of the recipe's choice, and what was asked for instead of it."""
+    asked = [f"as asked for: {name.removeprefix('run.')}" for name in differences(chosen.to_json(), run.to_json(), "run")]
+    start, steps = run.tokenizer_losses.adversarial_start, run.tokenizer_training.steps
+    if run.tokenizer_losses.discriminator is not None and start >= steps:
+        asked.append(f"no PatchGAN in play: it would begin at step {start} of {steps} (--tokenizer-losses.adversarial-start)")
+    return dataclasses.replace(run, reasons=(*run.reasons, *asked))
 
 
 def chooser(name: str) -> Callable[..., tuple[Run, Path, bool]]:

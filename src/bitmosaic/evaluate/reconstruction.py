@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,13 @@ class ReconstructionReport:
 
 
 def reconstruction_report(
-    tokenizer: Tokenizer, images: ImageSet, batch_size: int = 250, limit: int | None = None
-) -> ReconstructionReport:
+    tokenizer: Tokenizer, images: ImageSet, batch_size: int = 250, limit: int | None = None,
+    on_batch: Callable[[int], object] = lambda images: None,
+) -> ReconstructionReport:  # fmt: skip
     """Encodes and decodes the readable images of a set, on the tokenizer's device.
 
-    limit: use at most so many images, spread evenly over the set. ValueError if none can be read.
+    limit: use at most so many images, spread evenly over the set. on_batch: told the number of images after each batch. ValueError if
+    none can be read.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ValueError(f"batch_size, limit: got {batch_size}, {limit}; give whole numbers of at least 1")
@@ -93,6 +96,7 @@ def reconstruction_report(
     with measuring(tokenizer) as device:
         for indices in chosen.split(batch_size):
             pixels, readable = images.read(indices)
+            on_batch(len(indices))
             if not readable.any():
                 continue
             given = pixels[readable]

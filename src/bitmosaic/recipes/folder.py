@@ -8,6 +8,8 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import torch
+
 from bitmosaic.images.folder import look, scan
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
@@ -42,10 +44,14 @@ def folder(
     side = _size(size, sides, reasons)
     channels = _channels(channels, colour, reasons)
     multipliers = MULTIPLIERS[side]
-    places = side // 2 ** (len(multipliers) - 1)
+    factor = 2 ** (len(multipliers) - 1)
+    places = side // factor
+    reasons.append(f"{places} x {places} places of {factor} x {factor} pixels: few enough for a prior to see all of them at once")
     bits = _bits(bits, len(files), reasons)
     width, depth, rate = (192, 4, 1e-3) if len(files) < 5000 else (256, 6, 8e-4) if len(files) < 100_000 else (512, 12, 3e-4)
     reasons.append(f"prior: {depth} blocks of {width}, for {len(files)} images; more images bear more")
+    reasons.append(_classes(class_names))
+    reasons.append("mirrored images too, since most things have no handedness; --no-flip for letters and the like" if flip else "no flips")
     tokenizer_steps, prior_steps = _steps(minutes, len(files), side, reasons)
     features, losses = _losses(perceptual, files, class_names, channels, tokenizer_steps, side, reasons)
     if len(files) < 1000:
@@ -83,12 +89,18 @@ def _size(size: int | None, sides: list[int], reasons: list[str]) -> int:
         reasons.append(f"size {size}: as asked for")
         return size
     middle = statistics.median(sides)
-    chosen = max([s for s in SIDES[:2] if s <= middle], default=SIDES[0])
-    reasons.append(
-        f"size {chosen}: half of the images have a shorter side of {middle:g} pixels or more, and beyond 64 two CPU cores "
-        "are slow; --size 128 or 256 where there is a GPU"
-    )
+    gpu = torch.cuda.is_available()
+    chosen = max([s for s in SIDES if s <= middle and (gpu or s <= 64)], default=SIDES[0])
+    slow = "" if gpu or middle < 128 else ", and beyond 64 CPU cores are slow; --size 128 or 256 if you have the time"
+    reasons.append(f"size {chosen}: half of the images have a shorter side of {middle:g} pixels or more{slow}")
     return chosen
+
+
+def _classes(names) -> str:
+    if not names:
+        return "no sub-folders, so the prior has no classes and no guidance"
+    few = "" if len(names) > 1 else "; with a single one there is nothing to guide towards"
+    return f"{len(names)} sub-folders with images are the classes that the prior is told, with guidance 2{few}"
 
 
 def _channels(channels: int | None, colour: bool, reasons: list[str]) -> int:
@@ -128,7 +140,7 @@ def _steps(minutes: float | None, images: int, side: int, reasons: list[str]) ->
         why = "as asked for"
     tokenizer, prior = max(20, int(0.55 * 60 * minutes / step)), max(20, int(0.45 * 60 * minutes / prior_step))
     reasons.append(f"{tokenizer} tokenizer steps and {prior} prior steps: about {minutes:.0f} minutes on two CPU cores "
-                   f"that multiply bf16, about three times that on others; {why}")
+                   f"that multiply bf16, about three times that on others, besides the feature network's; {why}")
     return tokenizer, prior
 
 

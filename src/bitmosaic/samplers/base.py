@@ -34,7 +34,7 @@ class Step:
     total: int
     codes: Codes  # digits at places not yet known are zero
     known: Tensor  # (batch, *grid) bool
-    entropy: Tensor  # (batch, *grid) mean bits of entropy a bit at the places asked in this step, zero elsewhere
+    entropy: Tensor  # (batch, *grid) mean bits of entropy a bit at the places whose bits were drawn in this step, zero elsewhere
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class MaskedSampler(Sampler):
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]  # (b, N, K)
         conditions = Branches(prior, labels, len(known))
-        at_start = hidden = (~known).sum(1).tolist()  # the only wait for the device (E6)
+        at_start = hidden = (~known).sum(1).tolist()  # E6: no wait for the device but this, and two a round for E9
         for i in range(1, spec.steps + 1):
             left = self._plan(i, hidden, at_start)
             entropy = torch.zeros(known.shape, device=known.device)
@@ -136,7 +136,7 @@ class MaskedSampler(Sampler):
         walked = own & (bound >= _at_rank(bound.masked_fill(~own, -math.inf), reveal) - SLACK)
         drawn, p = self._walk(prior, asked, noise, walked)
         sure = self._confidence(p, asked).masked_fill(~walked, -math.inf)
-        missed = own & ~walked & (bound > _at_rank(sure, reveal) - 1e-6)  # the mean of ones may be a rounding error above 1
+        missed = own & ~walked & (bound >= _at_rank(sure, reveal))
         if bool(missed.any()):
             more, p_more = self._walk(prior, asked, noise, missed)
             drawn, p, walked = drawn | more, torch.where(missed[..., None], p_more, p), walked | missed
@@ -149,9 +149,9 @@ class MaskedSampler(Sampler):
         spec, rows = self.spec, wanted.flatten().nonzero()[:, 0]
         drawn, p = torch.zeros(noise.shape[1:], dtype=torch.bool, device=noise.device), torch.zeros(noise.shape[1:], device=noise.device)
         if len(rows):
-            draws = iter(noise.flatten(1, 2)[:, rows])
+            draws = iter(noise.flatten(1, 2))
             contexts = asked.contexts.flatten(1, 2)[:, rows]
-            found = prior.head.draw(spec.procedure, contexts, asked.scale, spec.evaluations, lambda: next(draws), spec.sample_last)
+            found = prior.head.draw(spec.procedure, contexts, asked.scale, spec.evaluations, lambda: next(draws)[rows], spec.sample_last)
             drawn.flatten(0, 1)[rows], p.flatten(0, 1)[rows] = found
         return drawn, p
 

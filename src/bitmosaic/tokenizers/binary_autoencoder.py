@@ -37,8 +37,9 @@ class BinaryAutoencoderSpec(Spec):
         sizes = (*self.image_size, self.channels, self.bits, self.width, *self.multipliers, self.embedding, self.groups)
         if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
             raise ValueError("image_size, channels, bits, width, multipliers, embedding and groups must be positive")
-        if self.width % self.groups or self.embedding % self.groups:
-            raise ValueError(f"width {self.width} and embedding {self.embedding} are not multiples of {self.groups} groups")
+        if self.width % self.groups or (self.norm_first and self.embedding % self.groups):
+            normed = f"width {self.width}" + f" and embedding {self.embedding}" * self.norm_first
+            raise ValueError(f"{normed} must be multiples of {self.groups} groups")
         if any(side % self.factor for side in self.image_size):
             raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
 

@@ -116,7 +116,7 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
                 state.game.players[turn.player], state.optimizers[turn.player], turn.loss, training, step
             )
         state.step = step + 1
-        if state.step % training.ema_every == 0:
+        if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
             for name, module in state.game.players.items():
                 state.averages[name].update_parameters(module)
         yield Progress(state.step, metrics)

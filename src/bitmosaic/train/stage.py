@@ -44,7 +44,7 @@ def play_stage(
     state = State.start(game, training)
     if load_checkpoint(folder / "checkpoints", state):
         tqdm.write(f"{title}: goes on from step {state.step} of {training.steps}")
-    log = Log(folder / "metrics.jsonl", state.step, training)
+    log = Log(folder / "metrics.jsonl", state.step, training, device)
     told, saved = "", time.monotonic()
     with tqdm(total=training.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar:
         for progress in play(state, batches, training, device):
@@ -70,8 +70,8 @@ def play_stage(
 class Log:
     """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together."""
 
-    def __init__(self, path: Path, step: int, training: Training):
-        self.path, self.training = path, training
+    def __init__(self, path: Path, step: int, training: Training, device: str = "cpu"):
+        self.path, self.training, self.device = path, training, device
         kept = [line for line in _lines(path) if line["step"] <= step]
         beside = path.with_name(path.name + ".new")
         beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -94,7 +94,7 @@ class Log:
         means = {name: float(total) / self.count[name] for name, total in self.sums.items()}
         self.line = {
             "step": step, **means, "seconds": round(self.seconds, 2), "images_per_second": round(speed, 2),
-            "memory_gib": round(peak_memory(), 3),
+            "memory_gib": round(peak_memory(self.device), 3),
         }  # fmt: skip
         with self.path.open("a") as file:
             file.write(json.dumps(self.line) + "\n")
@@ -118,8 +118,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def peak_memory() -> float:
-    """The most memory this process has held, in GiB."""
+def peak_memory(device: str = "cpu") -> float:
+    """The most memory that this process has held on `device`, in GiB."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, de
     images = run.images.build()
     check_fits(run, images, out)
     if isinstance(run.features, FileFeatures):
-        load_feature_net(run.features.path)  # a wrong file is told before anything is written
+        check_features(run.features.path, images)  # a wrong file is told before anything is written
     claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
     features = _features(run, out, images, say, device)
@@ -70,6 +70,20 @@ def check_fits(run: Run, images: ImageSet, out: Path) -> None:
             raise ValueError(f"out: {out} lies inside the images in {data}, whose pictures it would become; give another folder")
 
 
+def check_features(path: str, images: ImageSet) -> None:
+    """ValueError unless the network in a file gives feature maps of such images."""
+    net, blank = load_feature_net(path), torch.zeros(1, images.channels, *images.size)
+    try:
+        with torch.inference_mode():
+            maps = net.maps(blank)
+        fits = all(isinstance(m, torch.Tensor) and m.ndim == 4 and len(m) == 1 for m in maps)
+    except Exception as error:
+        why = " ".join(f"{error}".split())[:200]
+        raise ValueError(f"feature net {path}: fails on images of {tuple(blank.shape[1:])} ({type(error).__name__}: {why})") from error
+    if not fits:
+        raise ValueError(f"feature net {path}: want a list of feature maps (b, c, h, w) of images (b, {images.channels}, h, w)")
+
+
 def claim(out: Path, run: Run, images: ImageSet) -> None:
     """Writes `out/run.json`, or checks that what is there is this run on these images."""
     wanted = {"run": run.to_json(), "images": images.fingerprint()}
@@ -83,18 +97,19 @@ def claim(out: Path, run: Run, images: ImageSet) -> None:
     found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} is no description of a run; give another folder")
-    different = list(_differences(found.get("run"), wanted["run"], "run"))
+    different = list(differences(found.get("run"), wanted["run"], "run"))
     if different:
         raise ValueError(f"{out} holds another run ({'; '.join(different[:4])}); give the same settings, or another folder")
     if found.get("images") != wanted["images"]:
         raise ValueError(f"the images have changed since the run in {out} began; put them back, or give another folder")
 
 
-def _differences(found, wanted, where: str):
+def differences(found, wanted, where: str) -> Iterator[str]:
+    """A line for each field of two descriptions that differs, reasons aside: "run.prior.depth was 4, now 8"."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(found.keys() | wanted.keys()):
             if key != "reasons":
-                yield from _differences(found.get(key), wanted.get(key), f"{where}.{key}")
+                yield from differences(found.get(key), wanted.get(key), f"{where}.{key}")
     elif found != wanted:
         yield f"{where} was {found!r}, now {wanted!r}"
 
@@ -133,7 +148,8 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
 
         state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
         tokenizer = averaged(state, "tokenizer")
-        report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=5000)
+        with tqdm(total=min(5000, len(images)), desc="report", unit="image", dynamic_ncols=True) as bar:
+            report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=5000, on_batch=bar.update)
         say(report.text())
         curves(out / "tokenizer" / "metrics.jsonl", out / "curves-tokenizer.png", f"{run.name}: tokenizer")
         write_json(out / "tokenizer" / "report.json", report.to_json())
@@ -165,7 +181,8 @@ def _prior(
             game.compile()
 
         def pipeline(state: State) -> Pipeline:
-            return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, images.class_names)
+            names = images.class_names if getattr(run.prior.condition, "classes", 0) else ()  # a prior may leave the classes aside
+            return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, names)
 
         batches = CodeBatches(store, training.batch_size, training.seed)
         state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 4), device=device)
