@@ -108,6 +108,7 @@ def draw_all(chosen: list[Point], options, folder: Path, until: float) -> None:
     if options.workers == 1:
         return work_on({**order, "jobs": asked})
     orders, workers = [], []
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         for i in range(options.workers):
             orders.append(folder / f"order-{i}.json")

@@ -45,7 +45,7 @@ def reconstruct(
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
     chosen = Files(images, size, channels) if images else shipped(count, size, channels)
     with written_into(out, ["reconstructions.png", "report.json"]) as folder:
-        with tqdm(total=len(chosen), desc="reconstruct", unit="image", dynamic_ncols=True) as bar:
+        with tqdm(total=len(chosen), desc="reconstruct", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
             report = reconstruction_report(pipe.tokenizer, chosen, batch_size=64, on_batch=bar.update)
         found = {"software": SOFTWARE, "pipeline": str(pipeline), **report.to_json(), "unreadable": chosen.unreadable}
         (folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
