@@ -1,6 +1,7 @@
 """The `fashion` recipe: BiGR (arXiv 2410.14672) on Fashion-MNIST (Xiao et al., arXiv 1708.07747), for two CPU cores and two hours.
 
-Two hours where the cores multiply bf16 (116 minutes on one of them, by its measured rates), three and a half by estimate where they do not.
+86 minutes from nothing to the pipeline on two cores of a Zen 4 that also did other work; about twice that, by estimate, where cores have
+no bf16 products.
 
 We differ from the published sizes in everything but the equations; docs/log.md says how these were chosen.
 """
