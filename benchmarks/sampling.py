@@ -5,7 +5,7 @@
     python benchmarks/sampling.py --part training        # steps of the `fashion` recipe
 
 Weights are random; nothing depends on their values but which chains E9 leaves out, and that depends on how sure chains end: 0.85 here
-(mean |2p - 1|), 0.93 on the shipped pipeline, where it leaves out more. Every row runs in a process of its own, `--repeats` times in turns
+(mean |2p - 1|), 0.94 on the shipped pipeline, where it leaves out more. Every row runs in a process of its own, `--repeats` times in turns
 with the others; times are medians. The published arithmetic, and E1 to E8, are timed over some backbone calls and short chains and scaled
 (marked so). Floor: the matrix products alone at the rate this machine reaches in that type, measured beside.
 Writes runs/sampling/sampling-L.json (or as --out says) and prints a table.

@@ -87,7 +87,7 @@ def test_the_map_draws_goes_on_and_chooses(small_map, tmp_path, monkeypatch):
     assert any(p["front"] for p in told["points"]) and len(told["points"][0]["frechet_of_runs"]) == 3
     assert (tmp_path / "quality_speed.png").stat().st_size > 10_000
     page = (tmp_path / "quality_speed.md").read_text()
-    assert "(floor)" in page and "sooner** ← default" in page or "sooner ← default" in page
+    assert "(floor)" in page and ("sooner** ← default" in page or "sooner ← default" in page)
     drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.pt")}
     again = run("--only", "sooner")
     assert drawn == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.pt")}, "something was drawn again"

@@ -12,6 +12,7 @@ from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.dry_run import describe, saved_bytes
 from bitmosaic.train.training import Training
 
@@ -91,6 +92,13 @@ def test_folder_chooses_and_says_why(tmp_path):
     for word in ("size 32", "colour", "bits 16", "12 images", "few"):
         assert word in text, word
     assert run.tokenizer_losses.discriminator is None and run.features is None
+
+
+def test_without_a_norm_on_the_codes_their_width_is_free():
+    made = BinaryAutoencoderSpec((8, 8), 1, 4, 8, (1, 1), 1, (), embedding=6, norm_first=False, groups=4).build()
+    assert made.decode(made.encode(torch.rand(2, 1, 8, 8))).shape == (2, 1, 8, 8)
+    with pytest.raises(ValueError, match="width 8 and embedding 6 must be multiples of 4 groups"):
+        BinaryAutoencoderSpec((8, 8), 1, 4, 8, (1, 1), 1, (), embedding=6, groups=4)
 
 
 def test_each_choice_has_its_reason(tmp_path):

@@ -14,7 +14,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.samplers.base import MaskedPriorLike, Sampler, SamplerSpec, Step, hidden_after
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
-SLACK = 0.1  # how far below certain chains are taken to end: on the shipped model 4 % of the rounds then walk a second time
+SLACK = 0.1  # how far below certain chains are taken to end: on the shipped model 2 % of the rounds then walk a second time
 
 
 @dataclass(frozen=True)
