@@ -5,11 +5,12 @@ from .batches import Batch, Batches, epoch_order, in_order
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
 from .folder import Folder, scan
 from .idx import read_idx
+from .masks import crop_mask, places_of, read_mask, spread
 from .read import UnreadableImage, centre_crop, flatten, read_image
 from .write import animation, grid, save, sheet, to_pil, to_uint8
 
 __all__ = [
     "FASHION_CLASSES", "ArrayImages", "Batch", "Batches", "Folder", "ImageSet", "UnreadableImage", "animation",
-    "centre_crop", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "in_order", "read_idx",
-    "read_image", "save", "scan", "sheet", "to_pil", "to_uint8",
+    "centre_crop", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "in_order", "places_of", "read_idx",
+    "read_image", "read_mask", "save", "scan", "sheet", "spread", "to_pil", "to_uint8",
 ]

@@ -74,12 +74,18 @@ def centre_crop(image: Image.Image, size: Size) -> Image.Image:
     image = flatten(image)
     while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = max(height / image.height, width / image.width)
-    full_height, full_width = max(height, round(scale * image.height)), max(width, round(scale * image.width))
-    top, left = (full_height - height) // 2, (full_width - width) // 2
-    per_y, per_x = image.height / full_height, image.width / full_width  # pixels before per pixel after
-    bottom, right = min((top + height) * per_y, image.height), min((left + width) * per_x, image.width)
-    return image.resize((width, height), Image.Resampling.BICUBIC, box=(left * per_x, top * per_y, right, bottom))
+    return image.resize((width, height), Image.Resampling.BICUBIC, box=cover(image.size, (height, width)))
+
+
+def cover(size: tuple[int, int], wanted: Size) -> tuple[float, float, float, float]:
+    """The centre of a picture of `size` (width, height) that has the shape of `wanted` (height, width): left, top, right, bottom."""
+    (full_width, full_height), (height, width) = size, as_size(wanted)
+    scale = max(height / full_height, width / full_width)
+    scaled_height, scaled_width = max(height, round(scale * full_height)), max(width, round(scale * full_width))
+    top, left = (scaled_height - height) // 2, (scaled_width - width) // 2
+    per_y, per_x = full_height / scaled_height, full_width / scaled_width  # pixels before per pixel after
+    bottom, right = min((top + height) * per_y, full_height), min((left + width) * per_x, full_width)
+    return left * per_x, top * per_y, right, bottom
 
 
 def flatten(image: Image.Image) -> Image.Image:

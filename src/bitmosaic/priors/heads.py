@@ -5,6 +5,7 @@ We differ in the closed-form jump between any two timesteps, and in embedding co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -186,6 +187,25 @@ class BernoulliDiffusion(nn.Module):
             drawn = torch.where(leaving, p, drawn)
             x = torch.where(leaving, (thresholds < p).to(torch.uint8), x)
         return x.bool(), drawn
+
+    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
+        """Log probability (m,), in nats, of bits (m, K) under conditions (1, m, D), one bit after another.
+
+        The bits come in a random order: the i-th of K at t = T (K - i) / K, where the share i / K of all bits holds, as it does after i
+        of them when the others are noise; its own noise is taken out as evidence. Each factor is a probability of the bit given
+        those before it, so the likelihoods of all 2^K codes sum to 1 whatever order and noise `uniform` gives, called twice, (m, K).
+        """
+        embedded, total = self.net.from_condition(conditions), torch.zeros(len(bits), device=bits.device)
+        order, x = uniform().argsort(1), (uniform() < 0.5).to(bits.dtype)
+        timesteps = [math.ceil(self.spec.steps * (self.bits - i) / self.bits) for i in range(self.bits)]
+        times = self.net.embed_time(torch.tensor(timesteps, device=bits.device) - 1)
+        for i, t in enumerate(timesteps):
+            column = order[:, i : i + 1]
+            p = without_evidence(self._guided(x, times[i], embedded, 1.0), x, 1 - t / self.spec.steps).gather(1, column)
+            bit = bits.gather(1, column)
+            total += torch.where(bit.bool(), p, 1 - p).clamp(min=1e-12).log()[:, 0]
+            x = x.scatter(1, column, bit)
+        return total
 
     def _guided(self, x: Tensor, time: Tensor, embedded: Tensor, guidance_scale: float) -> Tensor:
         """P(x_0 = 1) of bits x (m, K) at embedded times (H,) or (m, H) and conditions (branches, m, H)."""

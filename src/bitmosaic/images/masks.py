@@ -1,0 +1,87 @@
+"""Masks: which pixels are to be repainted, which places of a code grid that hides, and what may stand there meanwhile.
+
+White is repainted, as in diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from .read import cover, read_image
+
+
+def read_mask(mask, size: tuple[int, int], factor: int) -> Tensor:
+    """Which pixels of an image of `size` (height, width) are to be repainted, (height, width) bool.
+
+    mask: a picture of that size, white (128 of 255 and more) repainted: a path, bytes, a PIL image, or an array or tensor
+    (H, W), uint8, float in [0, 1] or bool; a box (left, top, right, bottom) in pixels, right and bottom not included; or
+    places [(row, column), ...] of the code grid, each factor x factor pixels.
+    ValueError for a picture of another size, a box or a place outside the image, and what is none of these.
+    """
+    height, width = size
+    if isinstance(mask, list | tuple):
+        return _from_numbers(mask, size, factor)
+    if isinstance(mask, np.ndarray | Tensor) and mask.ndim == 2 and mask.dtype in (np.bool_, torch.bool):
+        found = torch.as_tensor(mask).cpu().clone()
+    else:
+        found = read_image(mask, None, 1)[0] >= 128
+    if tuple(found.shape) != (height, width):
+        raise ValueError(f"mask: got {found.shape[1]} x {found.shape[0]} pixels for an image of {width} x {height}; give one of that size")
+    return found
+
+
+def _from_numbers(numbers: Sequence, size: tuple[int, int], factor: int) -> Tensor:
+    """The pixels of a box, or of places."""
+    height, width = size
+    found = torch.zeros(size, dtype=torch.bool)
+    if len(numbers) == 4 and all(isinstance(n, Integral) for n in numbers):
+        left, top, right, bottom = (int(n) for n in numbers)
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ValueError(f"mask: got the box {tuple(numbers)} for {width} x {height} pixels; want left < right and top < bottom inside")
+        found[top:bottom, left:right] = True
+        return found
+    for place in numbers:
+        if not isinstance(place, list | tuple) or len(place) != 2 or not all(isinstance(n, Integral) for n in place):
+            raise ValueError(f"mask: got {place!r}; give a picture, a box (left, top, right, bottom), or places [(row, column), ...]")
+        row, column = place
+        if not (0 <= row < height // factor and 0 <= column < width // factor):
+            raise ValueError(f"mask: got place {tuple(place)}; rows are 0 to {height // factor - 1}, columns 0 to {width // factor - 1}")
+        found[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor] = True
+    return found
+
+
+def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask (H, W) bool where `centre_crop` takes its image: a pixel is repainted if any part of what it shows is."""
+    picture = Image.fromarray(mask.numpy().astype(np.float32))  # floats, or a speck in a large picture would round to nothing
+    smaller = picture.resize((size[1], size[0]), Image.Resampling.BOX, box=cover(picture.size, size))
+    return torch.from_numpy(np.array(smaller)) > 0
+
+
+def places_of(mask: Tensor, factor: int) -> Tensor:
+    """Places (..., H / factor, W / factor) that hold a pixel of the mask (..., H, W)."""
+    return mask.unflatten(-1, (-1, factor)).unflatten(-3, (-1, factor)).any(-1).any(-2)
+
+
+def spread(values: Tensor, known: Tensor, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Known pixels grown over the others ring by ring, each the mean of its neighbours that are there: a smooth continuation.
+
+    values (n, C, H, W), known (H, W) bool; most: rings, None for as many as it takes. Returns values (n, C, H, W), where what stood
+    at pixels not known is gone (zero where no ring came), and rings (H, W): 0 for known pixels, the ring of others, 0 where none came.
+    """
+    there = known.to(values.dtype)[None, None]
+    values, rings, ring = values * there, torch.zeros(known.shape, dtype=torch.long), 0
+    while (most is None or ring < most) and 0 < there.sum() < there.numel():
+        ring += 1
+        near = 9 * F.avg_pool2d(there, 3, 1, 1)  # how many neighbours are there
+        new = (there == 0) & (near > 0.5)
+        values = torch.where(new, 9 * F.avg_pool2d(values, 3, 1, 1) / near.clamp(min=1), values)
+        rings[new[0, 0]] = ring
+        there = there + new
+    return values, rings
