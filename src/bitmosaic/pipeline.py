@@ -8,16 +8,16 @@ from dataclasses import fields
 from importlib import resources
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from bitmosaic import editing
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import read_image, to_pil, to_uint8
+from bitmosaic.images import Output, check_output, read_image, to_output
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import MaskedPrior
 from bitmosaic.samplers import SAMPLERS, SamplerSpec, Step
@@ -25,7 +25,6 @@ from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
 Condition = None | int | str | dict[Any, float] | Sequence
-Output = Literal["pil", "np", "pt"]
 
 
 class Pipeline:
@@ -108,10 +107,7 @@ class Pipeline:
         list, "np" (n, H, W, C) uint8, "pt" (n, C, H, W) in [0, 1].
         """
         settings = _given(**{"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, **settings})
-        if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}; want at least 1")
+        check_output(output_type, batch_size)
         conditions, seeds = self._pairs(condition, seeds)
         images = []
         for start in range(0, len(seeds), batch_size):
@@ -120,7 +116,7 @@ class Pipeline:
                 if callback_on_step_end is not None:
                     callback_on_step_end(step)
             images.append(self._pixels(step.codes))
-        return _output(torch.cat(images), output_type)
+        return to_output(torch.cat(images), output_type)
 
     def stream(self, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Step]:
         """The steps of `__call__` for one batch; decode(step.codes) shows where it stands. Settings as there."""
@@ -133,21 +129,21 @@ class Pipeline:
         conditions, seeds = self._pairs([condition] * len(codes) if _is_single(condition) else condition, seeds)
         if len(conditions) != len(codes):
             raise ValueError(f"condition and seeds: got {len(conditions)} for {len(codes)} images")
-        return self._complete(codes, known, conditions, seeds, settings)
+        return self._complete(codes, known, conditions, self._generators(seeds), settings)
+
+    inpaint, outpaint, edit = editing.inpaint, editing.outpaint, editing.edit
+    interpolate, enrich = editing.interpolate, editing.enrich
 
     def encode(self, images: Any) -> Codes:
         """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W).
 
         Other sizes than the tokenizer's are cropped at the centre and scaled.
         """
-        x, dtype = self._images(images), next(self.tokenizer.parameters()).dtype
-        with torch.no_grad():
-            parts = [self.tokenizer.encode(part.to(self.device, dtype)) for part in x.split(self._at_once)]
-        return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
+        return self._codes(self._images(images))
 
     def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
         """Images of codes."""
-        return _output(self._pixels(codes), output_type)
+        return to_output(self._pixels(codes), output_type)
 
     def features(self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool = True) -> Tensor:
         """The prior's residual stream after block `layer` (None: the middle) of fully visible images: (n, D), or (n, N, D) unpooled."""
@@ -165,10 +161,13 @@ class Pipeline:
         grid, k = self.prior.grid, len(self.prior.radix)
         codes = Codes(torch.zeros(len(seeds), *grid, k, dtype=torch.uint8, device=self.device), self.prior.radix)
         known = torch.zeros(len(seeds), *grid, dtype=torch.bool, device=self.device)
-        return self._complete(codes, known, conditions, seeds, settings)
+        return self._complete(codes, known, conditions, self._generators(seeds), settings)
 
-    def _complete(self, codes: Codes, known: Tensor, conditions: list, seeds: list[int], settings: dict) -> Iterator[Step]:
-        generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+    def _generators(self, seeds: list[int]) -> list[torch.Generator]:
+        """One an image, where the weights are."""
+        return [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+
+    def _complete(self, codes: Codes, known: Tensor, conditions: list, generators: list, settings: dict) -> Iterator[Step]:
         sampler = self.settings(**settings).build()
         return sampler(self.prior, codes.to(self.device), known.to(self.device), self._labels(conditions), generators)
 
@@ -203,6 +202,13 @@ class Pipeline:
         with torch.no_grad():
             n = self._at_once
             return torch.cat([self.tokenizer.decode(codes[i : i + n].to(self.device)).float() for i in range(0, len(codes), n)])
+
+    def _codes(self, pixels: Tensor) -> Codes:
+        """Codes of pixels (n, C, H, W) in [0, 1] of the tokenizer's size."""
+        dtype = next(self.tokenizer.parameters()).dtype
+        with torch.no_grad():
+            parts = [self.tokenizer.encode(part.to(self.device, dtype)) for part in pixels.split(self._at_once)]
+        return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
 
     def _images(self, images: Any) -> Tensor:
         """(n, C, H, W) floats in [0, 1] of the tokenizer's size."""
@@ -318,13 +324,3 @@ def _listed(names: Sequence[str], most: int = 20) -> str:
 
 def _given(**settings) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if v is not None}
-
-
-def _output(images: Tensor, output_type: Output) -> list[Image.Image] | np.ndarray | Tensor:
-    if output_type == "pt":
-        return images.cpu()
-    if output_type == "np":
-        return to_uint8(images.cpu()).movedim(1, -1).numpy()
-    if output_type == "pil":
-        return [to_pil(image) for image in images.cpu()]
-    raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")

@@ -5,11 +5,15 @@ import uuid
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+Output = Literal["pil", "np", "pt"]  # what images come back as
 
 _PAPER, _INK, _MARGIN = (250, 250, 250), (40, 40, 40), 12
 
@@ -34,6 +38,24 @@ def to_pil(image: Tensor) -> Image.Image:
         raise ValueError(f"image: got shape {tuple(image.shape)}; give one image (C, H, W) with 1 or 3 channels")
     pixels = to_uint8(image.detach()).cpu()
     return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
+
+
+def check_output(output_type: str, batch_size: int = 1) -> None:
+    """ValueError unless there is such a form, and a batch of at least one image."""
+    if output_type not in get_args(Output):
+        raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}; want at least 1")
+
+
+def to_output(images: Tensor, output_type: Output) -> list[Image.Image] | np.ndarray | Tensor:
+    """Images (n, C, H, W) in [0, 1] as "pil" a list, "np" (n, H, W, C) uint8, or "pt" as they are, on the CPU. ValueError for another."""
+    check_output(output_type)
+    if output_type == "pt":
+        return images.cpu()
+    if output_type == "np":
+        return to_uint8(images.cpu()).movedim(1, -1).numpy()
+    return [to_pil(image) for image in images.cpu()]
 
 
 def grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2, background: int = 255) -> Image.Image:
