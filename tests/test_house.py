@@ -17,8 +17,10 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 
 def imports(path: Path):
-    """(room imported, line) of every import of ours in a file, those inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """(room imported, line) of every import of ours in a file, those inside functions too; not those that only type checkers run."""
+    tree = ast.parse(path.read_text())
+    checked = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for node in ast.walk(ast.Module([node for node in tree.body if node not in checked], [])):
         if isinstance(node, ast.ImportFrom) and node.level:
             package = ["bitmosaic", *path.relative_to(ROOT).parent.parts]
             package = package[: len(package) - node.level + 1]

@@ -352,3 +352,24 @@ def test_a_pipeline_keeps_any_sampler(spec, tmp_path):
     again = Pipeline.from_pretrained(tmp_path / "p")
     assert again.sampler == spec
     assert torch.equal(again("bag", 3, output_type="pt"), pipeline("bag", 3, output_type="pt"))
+
+
+@torch.no_grad()
+def test_likelihoods_of_a_perfect_head_are_of_a_law_near_its_own():
+    head, law = oracle()
+    codes, rng = torch.tensor(list(itertools.product((0, 1), repeat=3)), dtype=torch.uint8), torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(400):
+        noise = torch.rand(2, 1, 3, generator=rng).expand(-1, 8, -1)  # one order and noise for all codes
+        draws = iter(noise)
+        found.append(head.log_likelihood(codes, torch.zeros(1, 8, 4), lambda draws=draws: next(draws)))
+    found = torch.stack(found)
+    assert torch.allclose(found.exp().sum(1), torch.ones(400), atol=1e-4)
+    entropy, cost = float(-(law * law.log2()).sum()), float(-(law * found.mean(0)).sum()) / math.log(2)
+    apart = float(-(law[codes.sum(1) >= 0] * sum(marginal(law, codes, i) for i in range(3))).sum())
+    assert entropy <= cost < entropy + 0.5 * (apart - entropy)  # bits of a place hang together, and the estimate knows
+
+
+def marginal(law, codes, i):
+    one = float((law * codes[:, i]).sum())
+    return torch.where(codes[:, i].bool(), one, 1 - one).log2()
