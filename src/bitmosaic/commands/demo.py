@@ -19,10 +19,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.demo_page import Pictures, page
+from bitmosaic.commands.drawing import Drawing, at_precision, conditions, drawing_name
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
-from bitmosaic.commands.sample import Drawing, at_precision, class_sheet, conditions, draw, drawing_name
+from bitmosaic.commands.sample import class_sheet, draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, to_pil, to_uint8

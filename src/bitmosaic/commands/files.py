@@ -126,9 +126,10 @@ def _check_free(folder: Path, name: Path) -> None:
 def written_by_us(path: Path) -> bool:
     """Whether a file names bitmosaic as the software that wrote it."""
     try:
-        if path.suffix == ".png":
+        if path.suffix in (".png", ".gif"):
             with Image.open(path) as picture:
-                found = picture.info.get("Software")
+                found = picture.info.get("Software" if path.suffix == ".png" else "comment")
+            found = found.decode() if isinstance(found, bytes) else found
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 found = (file.metadata() or {}).get("software")

@@ -7,10 +7,10 @@ from .folder import Folder, scan
 from .idx import read_idx
 from .masks import crop_mask, places_of, read_mask, spread
 from .read import UnreadableImage, centre_crop, flatten, read_image
-from .write import Output, animation, check_output, grid, save, sheet, to_output, to_pil, to_uint8
+from .write import Output, animation, captioned, check_output, grid, save, sheet, to_output, to_pil, to_uint8
 
 __all__ = [
     "FASHION_CLASSES", "ArrayImages", "Batch", "Batches", "Folder", "ImageSet", "Output", "UnreadableImage", "animation",
-    "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "in_order",
-    "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread", "to_output", "to_pil", "to_uint8",
+    "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid",
+    "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread", "to_output", "to_pil", "to_uint8",
 ]

@@ -107,6 +107,28 @@ def sheet(images: Tensor, row_names: Sequence[str], scale: int = 1, title: str |
     return paper
 
 
+def captioned(images: Tensor, captions: Sequence[str], columns: int, scale: int = 1) -> Image.Image:
+    """Images (n, C, H, W) in so many columns on light paper, with a caption below each. Returns mode RGB.
+
+    ValueError if there are not as many captions as images.
+    """
+    if images.dim() != 4 or len(images) != len(captions) or columns < 1:
+        raise ValueError(f"captions: got {len(captions)} for images {tuple(images.shape)}; give images (n, C, H, W) and a caption for each")
+    font = ImageFont.load_default(size=max(11, min(15, images.shape[-1] * scale // 8)))
+    height, width = images.shape[-2] * scale, images.shape[-1] * scale
+    line = round(1.8 * font.size)
+    widest = max([width, *(round(font.getlength(text)) for text in captions)])
+    cell, row = widest + _MARGIN, height + line + _MARGIN // 2
+    rows = -(-len(images) // columns)
+    paper = Image.new("RGB", (_MARGIN + min(columns, len(images)) * cell, _MARGIN + rows * row), _PAPER)
+    draw = ImageDraw.Draw(paper)
+    for i, (image, text) in enumerate(zip(images, captions, strict=True)):
+        left, top = _MARGIN + i % columns * cell, _MARGIN + i // columns * row
+        paper.paste(grid(image[None], 1, scale), (left + (widest - width) // 2, top))
+        draw.text((left + widest // 2, top + height + line // 2), text, _INK, font, anchor="mm")
+    return paper
+
+
 def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
     """Writes an image in the format of its ending, whole or not at all; folders on the way are made.
 
@@ -127,11 +149,11 @@ def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
 
 
 def animation(
-    frames: Sequence[Image.Image], path: str | os.PathLike, seconds_per_frame: float = 0.1, hold_last: float = 1.5
-) -> None:
+    frames: Sequence[Image.Image], path: str | os.PathLike, seconds_per_frame: float = 0.1, hold_last: float = 1.5, comment: str = "",
+) -> None:  # fmt: skip
     """Writes frames of one size as a GIF or WebP that loops for ever, whole or not at all.
 
-    The last frame stays for hold_last seconds; a GIF counts in hundredths of a second.
+    The last frame stays for hold_last seconds; a GIF counts in hundredths of a second, and keeps the comment.
     ValueError for no frames, frames of different sizes, and other endings.
     """
     kind = {".gif": "GIF", ".webp": "WEBP"}.get(Path(path).suffix.lower())
@@ -143,7 +165,7 @@ def animation(
     if seconds_per_frame < 0.01 or hold_last < 0.01:
         raise ValueError(f"seconds_per_frame, hold_last: got {seconds_per_frame}, {hold_last}; give at least 0.01")
     durations = [round(1000 * seconds_per_frame)] * (len(frames) - 1) + [round(1000 * hold_last)]
-    options = {"quality": 90} if kind == "WEBP" else {}
+    options = {"quality": 90} if kind == "WEBP" else {"comment": comment.encode()} if comment else {}
     data = BytesIO()
     frames[0].save(data, kind, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0, **options)
     _replace(Path(path).expanduser(), data.getvalue())

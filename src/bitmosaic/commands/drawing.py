@@ -1,0 +1,99 @@
+"""What the commands that draw have in common: settings of the sampler, precision, classes as they are typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from bitmosaic.commands.arguments import OwnFloat, OwnNumber
+from bitmosaic.nets.precision import resolve
+from bitmosaic.pipeline import Condition, Pipeline
+
+Drawing = Literal["auto", "float32", "bf16", "int8"]
+OWN = "(default: the pipeline's own)"
+OwnSampler = Annotated[
+    Literal["entropy-ordered", "marginals-first", "entropy-budget"] | None,
+    tyro.conf.arg(metavar="{entropy-ordered,marginals-first,entropy-budget}", help_behavior_hint=OWN),
+]
+OwnProcedure = Annotated[
+    Literal["chain", "posterior", "transitions"] | None,
+    tyro.conf.arg(metavar="{chain,posterior,transitions}", help_behavior_hint=OWN),
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the sampler; those that are not given are the pipeline's own.
+
+    Args:
+        guidance_scale: how strictly an image keeps to its class; 1: no guidance, more: less varied.
+        steps: rounds in which an image is revealed; more is slower and mostly better.
+        evaluations: of the head in one round; more is slower and mostly better.
+        temperature: of the noise in the order in which places are revealed; more is more varied.
+        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or entropy-budget.
+        procedure: how the head draws bits: chain (published), posterior (the same with exact jumps) or transitions.
+        shortlist: for the last two samplers, places that walk the chain for each that is revealed; more is slower.
+        budget: for entropy-budget, bits of entropy that are revealed together; more is faster.
+    """
+
+    guidance_scale: OwnFloat = None
+    steps: OwnNumber = None
+    evaluations: OwnNumber = None
+    temperature: OwnFloat = None
+    sampler: OwnSampler = None
+    procedure: OwnProcedure = None
+    shortlist: OwnFloat = None
+    budget: OwnFloat = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are given, as `Pipeline` takes them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+OWN_SETTINGS = Settings()
+
+def drawing_name(precision: Drawing, device: str) -> str:
+    """What "auto" means here."""
+    return precision if precision == "int8" else resolve(precision, device)
+
+
+def at_precision(pipeline: Pipeline, precision: Drawing) -> Pipeline:
+    """The pipeline with its prior in that precision; the tokenizer stays in float32."""
+    if precision == "int8":
+        return pipeline.to(dtype=torch.int8)
+    pipeline.prior.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
+    return pipeline
+
+
+def conditions(pipeline: Pipeline, classes: Sequence[str] = ()) -> list[tuple[str, Condition]]:
+    """Labels and conditions of the classes named, or of all; a pipeline without classes has one, called "image"."""
+    if not classes:
+        return [(name, i) for i, name in enumerate(pipeline.class_names)] or [("image", None)]
+    return [condition(pipeline, text) for text in dict.fromkeys(classes)]
+
+
+def condition(pipeline: Pipeline, text: str) -> tuple[str, Condition]:
+    """Label and condition of a class, of "none", or of a blend such as bag:0.5+sandal:0.5."""
+    if text == "none" and text not in pipeline.class_names:
+        return text, None
+    if not pipeline.class_names:
+        raise ValueError(f"classes: got {text!r}, but this pipeline was trained without classes; leave --classes out")
+    if ":" not in text or text in pipeline.class_names:
+        number = pipeline.class_number(text)
+        return pipeline.class_names[number], number
+    blend = {}
+    for part in text.split("+"):
+        name, _, weight = part.rpartition(":")
+        try:
+            blend[pipeline.class_number(name)] = float(weight)
+        except ValueError as error:
+            what = f"classes: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
+            raise ValueError(what) from error
+    if not all(math.isfinite(w) and w >= 0 for w in blend.values()) or abs(sum(blend.values()) - 1) > 1e-3:
+        raise ValueError(f"classes: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
+    return text, blend

@@ -1,0 +1,50 @@
+"""`bitmosaic edit`: another class inside a mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings
+from bitmosaic.commands.edited import NOWHERE, Class, Picture, Task, Where, covered, given, paint
+from bitmosaic.editing import Fit, canvas
+
+
+def edit(
+    image: Picture, *, class_: Class, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, count: int = 4, seed: int = 0, feather: int = 0,
+    fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
+    out: Path = Path("edited"), device: str = "cpu", precision: Drawing = "float32",
+) -> list[Path]:  # fmt: skip
+    """Paints another class into what a mask covers, several times, and writes the answers as PNG files with one sheet.
+
+    White in a mask is repainted. All other pixels come back exactly as they were, in the pipeline's colours; what lay under the mask
+    has no influence. The answers are ranked: the fewer bits the model needs for what it painted, the likelier it holds it to be.
+
+    Args:
+        image: a picture, or a test image that ships, such as fashion:17.
+        class_: that shall stand inside the mask, by name or number; a blend as bag:0.5+sandal:0.5.
+        where: what is repainted: one of these three.
+        count: answers.
+        seed: of the first answer; the next ones have the next seeds.
+        feather: pixels inside the mask over which the seam is levelled; 0: none.
+        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it, tile works at
+            their own size, in windows of the pipeline's.
+        settings: of the sampler.
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+
+    Returns:
+        The files written: the answers, the likeliest first, and sheet.png.
+    """
+    mask = where.read()
+    more = {"mask": mask, "feather": feather, "fit": fit}
+
+    def ask(pipe, label, arguments):
+        pixels, repaint = canvas(pipe, given(image), mask, fit)
+        answers = pipe.edit(given(image), mask, label, feather=feather, fit=fit, **arguments)
+        return answers, [("given", pixels), ("repainted", covered(pixels, repaint))]
+
+    return paint(Task("edit", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)

@@ -1,0 +1,140 @@
+"""What the commands that edit a picture have in common: the picture, what is repainted, the answers as files and one sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from bitmosaic.commands.arguments import OwnBox
+from bitmosaic.commands.drawing import Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.files import SOFTWARE, file_name, written_into
+from bitmosaic.commands.pipelines import load
+from bitmosaic.editing import Answers
+from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
+from bitmosaic.pipeline import Condition, Pipeline
+
+Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
+Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
+COVER = 158 / 255  # grey of what is to be repainted, on the sheet
+COLUMNS = 8  # of the sheet
+PICTURED = 112  # pixels that a small picture is at least high there
+
+
+@dataclass(frozen=True)
+class Where:
+    """What is repainted: one of these three.
+
+    Args:
+        mask: a picture of the same size as the image, white where it is repainted.
+        box: left, top, right and bottom in pixels, right and bottom not included.
+        places: of the code grid, each as row,column, counted from 0.
+    """
+
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    box: OwnBox = None
+    places: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW,COLUMN ...", help_behavior_hint="")] = ()
+
+    def read(self) -> Any:
+        """A mask as `Pipeline.inpaint` takes it. ValueError unless one of the three is given, and places are pairs of numbers."""
+        if (self.mask is not None) + (self.box is not None) + bool(self.places) != 1:
+            raise ValueError("mask, box, places: give one of the three, such as --box 4 4 20 20")
+        if not self.places:
+            return str(self.mask) if self.box is None else self.box
+        try:
+            return [tuple(int(n) for n in place.split(",")) for place in self.places]
+        except ValueError:
+            raise ValueError(f"places: got {' '.join(self.places)}; give each as row,column, such as 2,3") from None
+
+
+NOWHERE = Where()
+
+
+def given(image: str) -> Any:
+    """A picture by its path, or a test image that ships as fashion:17. ValueError where there is none."""
+    name, _, number = image.partition(":")
+    if name != "fashion" or Path(image).exists():
+        return read_image(image, None, 3)
+    sample = fashion_sample()
+    if not number.isdecimal() or int(number) >= len(sample):
+        raise ValueError(f"image: got {image!r}; give a path, or a test image that ships from fashion:0 to fashion:{len(sample) - 1}")
+    return sample.pixels[int(number)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a command is about to do."""
+
+    name: str  # of the command
+    image: str
+    pipeline: str
+    count: int
+    seed: int
+    class_: str
+    settings: Settings
+    device: str
+    precision: Drawing
+    more: dict[str, Any]  # what else the answers depend on, for the PNG text
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise ValueError(f"count: got {self.count}; give a whole number of at least 1")
+
+    @contextmanager
+    def ready(self) -> Iterator[tuple[Pipeline, Condition, dict[str, Any]]]:
+        """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
+        pipe = at_precision(load(self.pipeline, self.device), self.precision)
+        _, label = condition(pipe, self.class_)
+        with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
+            yield pipe, label, {
+                "seeds": range(self.seed, self.seed + self.count), "output_type": "pt", "callback_on_step_end": lambda step: bar.update(),
+                **self.settings.given(),
+            }  # fmt: skip
+
+    def told(self, pipe: Pipeline) -> dict[str, str]:
+        """What a PNG says of how it was made."""
+        used = {**pipe.settings(**self.settings.given()).to_json(), "device": self.device, **self.more}
+        used["precision"] = drawing_name(self.precision, self.device)
+        return {
+            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline, "Class": self.class_,
+            "Settings": json.dumps(used, default=str),
+        }  # fmt: skip
+
+
+def write(task: Task, pipe: Pipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], out: Path) -> list[Path]:
+    """The answers, likeliest first, as PNG files and one sheet with what was there `before`; the files written."""
+    stem = file_name(Path(task.image).stem if Path(task.image).exists() else task.image)
+    names, about = [f"{stem}-{i + 1}.png" for i in range(len(answers.seeds))], task.told(pipe)
+    captions = [name for name, _ in before] + [f"{i + 1}: {bits:.0f} bits" for i, bits in enumerate(answers.bits)]
+    shown = torch.stack([image for _, image in before] + list(answers.images))
+    with written_into(out, [*names, "sheet.png"]) as folder:
+        for name, image, seed, bits in zip(names, answers.images, answers.seeds, answers.bits, strict=True):
+            save(to_pil(image), folder / name, **about, Seed=seed, Bits=round(bits, 1))
+        save(captioned(shown, captions, COLUMNS, max(1, PICTURED // shown.shape[-2])), folder / "sheet.png", **about, Seed=task.seed)
+    for name, seed, bits in zip(names, answers.seeds, answers.bits, strict=True):
+        print(f"{Path(out) / name}  seed {seed}, {bits:.0f} bits")
+    print(f"{Path(out) / 'sheet.png'}")
+    return [Path(out) / name for name in [*names, "sheet.png"]]
+
+
+def covered(pixels: Tensor, repaint: Tensor) -> Tensor:
+    """Pixels (C, H, W) with a grey cover where they are repainted."""
+    return torch.where(repaint, COVER, pixels)
+
+
+Ask = Callable[[Pipeline, Condition, dict[str, Any]], tuple[Answers, list[tuple[str, Tensor]]]]
+
+
+def paint(task: Task, ask: Ask, out: Path) -> list[Path]:
+    """Runs a command that gives answers and what was there before; the files written."""
+    with task.ready() as (pipe, label, arguments):
+        answers, before = ask(pipe, label, arguments)
+    return write(task, pipe, answers, before, out)

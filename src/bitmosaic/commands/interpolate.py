@@ -1,0 +1,67 @@
+"""`bitmosaic interpolate`: from class to class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from bitmosaic.commands.arguments import PipelineName
+from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.edited import PICTURED
+from bitmosaic.commands.files import SOFTWARE, written_into
+from bitmosaic.commands.pipelines import load
+from bitmosaic.images import animation, grid, save, sheet
+
+
+def interpolate(
+    pipeline: PipelineName = "fashion", *, classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...")],
+    frames: int = 9, count: int = 4, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    out: Path = Path("interpolation"), device: str = "cpu", precision: Drawing = "float32",
+) -> list[Path]:  # fmt: skip
+    """Draws the way from class to class: condition vectors are mixed, evenly along the way, and the noise stays.
+
+    Writes strip.png, a row for each seed, and strip.gif, in which all of them go the way and come back.
+
+    Args:
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        classes: two or more, by name or number; none for no class.
+        frames: images of a way, both ends counted.
+        count: ways, each with a seed of its own.
+        seed: of the first way; the next ones have the next seeds.
+        settings: of the sampler.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+
+    Returns:
+        The two files.
+    """
+    if count < 1:
+        raise ValueError(f"count: got {count}; give a whole number of at least 1")
+    pipe, own = at_precision(load(pipeline, device), precision), settings.given()
+    labels, conditions = zip(*[condition(pipe, text) for text in classes], strict=True) if classes else ((), ())
+    if any(isinstance(c, dict) for c in conditions):
+        raise ValueError("classes: the way mixes them by itself; give single classes, such as --classes bag sandal")
+    rows = []
+    with written_into(out, ["strip.png", "strip.gif"]) as folder:
+        with tqdm(desc="interpolate", unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
+            for i in range(count):
+                way = pipe.interpolate(
+                    conditions, seed + i, frames=frames, output_type="pt", callback_on_step_end=lambda step: bar.update(), **own
+                )
+                rows.append(way)
+        used = {**pipe.settings(**own).to_json(), "frames": frames, "device": device, "precision": drawing_name(precision, device)}
+        about = {"Software": SOFTWARE, "Command": "interpolate", "Pipeline": pipeline, "Settings": json.dumps(used)}
+        scale = max(1, PICTURED // rows[0].shape[-2])
+        title = " to ".join(labels)
+        strip = sheet(torch.stack(rows), [f"seed {seed + i}" for i in range(count)], scale, title)
+        save(strip, folder / "strip.png", **about, Classes=json.dumps(labels), Seed=seed)
+        there = [grid(torch.stack([row[i] for row in rows]), min(count, 8), scale, background=250) for i in range(frames)]
+        animation(there + there[-2::-1], folder / "strip.gif", seconds_per_frame=0.2, comment=SOFTWARE)
+    print(f"{Path(out) / 'strip.png'}\n{Path(out) / 'strip.gif'}")
+    return [Path(out) / "strip.png", Path(out) / "strip.gif"]
