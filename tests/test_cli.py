@@ -155,6 +155,16 @@ def test_interpolate_draws_a_strip_and_an_animation_and_replaces_its_own(here):
     assert run("interpolate tiny --classes bag sandal --frames 2 --count 1") == 2
 
 
+def test_reveal_and_bits(here, capsys):
+    assert run("reveal tiny --class bag --count 2") == 0
+    with Image.open(here / "reveal" / "order.gif") as film, Image.open(here / "reveal" / "entropy.png") as sheet:
+        assert film.n_frames == 4 and sheet.info["Class"] == "bag" and json.loads(sheet.info["Settings"])["steps"] == 3
+    assert run("bits data/bag/18.png --count 3 --pipeline tiny") == 0
+    assert {path.name for path in (here / "bits").iterdir()} == {"18.png", "meaning.png"}
+    for command in ("reveal tiny --class bag --count 1", "bits data/bag/18.png --count 2 --pipeline tiny"):
+        assert run(command) == 0  # replaces its own
+
+
 def test_sample_without_classes(here):
     assert run("sample plain --count 2") == 0
     assert {path.name for path in (here / "samples").iterdir()} == {"image-000.png", "image-001.png", "sheet.png"}
@@ -317,6 +327,10 @@ BAD = [
     ("outpaint fashion:3 --pipeline tiny --padding 0", "padding: got 0"),
     ("outpaint fashion:3 --pipeline tiny --padding 1 2", "padding: got (1, 2)"),
     ("enrich fashion:3 --pipeline tiny --shrink 0", "shrink: got 0"),
+    ("reveal tiny --count 0", "count: got 0"),
+    ("reveal tiny --class hat", "no class 'hat'"),
+    ("bits nothing.png --pipeline tiny", "there is no such file"),
+    ("bits fashion:1 --count 0 --pipeline tiny", "count: got 0"),
     ("interpolate tiny --classes bag", "got 1 and 9; give at least two"),
     ("interpolate tiny --classes bag bag:0.5+sandal:0.5", "give single classes"),
     ("interpolate tiny --classes bag sandal --frames 1", "got 2 and 1"),

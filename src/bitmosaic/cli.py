@@ -25,6 +25,8 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "edit": "Another class inside a mask.",
     "interpolate": "From class to class: a strip and an animation.",
     "enrich": "Fine detail of a coarse picture, drawn anew.",
+    "reveal": "How the model makes up its mind: entropy maps, the order of reveal, an animation.",
+    "bits": "What each bit of a code means, as pictures.",
     "encode": "Images to codes: one small file for any number of images.",
     "decode": "Codes back to images, as PNG files under their old names.",
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",

@@ -15,6 +15,7 @@ from bitmosaic.nets.precision import resolve
 from bitmosaic.pipeline import Condition, Pipeline
 
 Drawing = Literal["auto", "float32", "bf16", "int8"]
+Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
     Literal["entropy-ordered", "marginals-first", "entropy-budget"] | None,

@@ -23,7 +23,6 @@ from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
 from bitmosaic.pipeline import Condition, Pipeline
 
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
-Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 COVER = 158 / 255  # grey of what is to be repainted, on the sheet
 COLUMNS = 8  # of the sheet
 PICTURED = 112  # pixels that a small picture is at least high there

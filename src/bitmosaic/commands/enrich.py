@@ -7,8 +7,8 @@ from typing import Literal
 
 import tyro
 
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings
-from bitmosaic.commands.edited import Class, Picture, Task, given, paint
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.edited import Picture, Task, given, paint
 from bitmosaic.editing import coarse
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings
-from bitmosaic.commands.edited import NOWHERE, Class, Picture, Task, Where, covered, given, paint
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
 from bitmosaic.editing import Fit, canvas
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings
-from bitmosaic.commands.edited import COVER, Class, Picture, Task, given, paint
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.edited import COVER, Picture, Task, given, paint
 
 Padding = Annotated[tuple[int, ...], tyro.conf.arg(metavar="PIXELS ...")]
 

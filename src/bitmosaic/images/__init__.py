@@ -4,6 +4,7 @@ from .base import ArrayImages, ImageSet
 from .batches import Batch, Batches, epoch_order, in_order
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
 from .folder import Folder, scan
+from .heat import heat
 from .idx import read_idx
 from .masks import crop_mask, places_of, read_mask, spread
 from .read import UnreadableImage, centre_crop, flatten, read_image
@@ -11,6 +12,6 @@ from .write import Output, animation, captioned, check_output, grid, save, sheet
 
 __all__ = [
     "FASHION_CLASSES", "ArrayImages", "Batch", "Batches", "Folder", "ImageSet", "Output", "UnreadableImage", "animation",
-    "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid",
+    "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "heat",
     "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread", "to_output", "to_pil", "to_uint8",
 ]

@@ -48,3 +48,19 @@ def code_length(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor 
             length -= torch.zeros(known.shape, device=length.device).masked_scatter(asked, found).sum(1) / math.log(2)
         done = now
     return length
+
+
+@torch.no_grad()
+def marginal_entropy(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """How unsure the prior is of each hidden place given the known ones, (b, *grid): mean bits of entropy a bit; 0 where known.
+
+    Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`. labels as
+    for `prior.embed`. ValueError where codes or known do not fit the prior.
+    """
+    prior.check(codes, known)
+    hidden, found = ~known.flatten(1), torch.zeros(known.flatten(1).shape, device=known.device)
+    contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(labels, len(codes)))[hidden]
+    noise = torch.rand(*hidden.shape, len(codes.radix), generator=rng, device=rng.device).to(known.device)[hidden]
+    p = prior.head.marginals(contexts[None], 1.0, noise)
+    entropy = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)).mean(-1) / math.log(2)
+    return found.masked_scatter(hidden, entropy).view(known.shape)

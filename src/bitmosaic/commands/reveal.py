@@ -1,0 +1,100 @@
+"""`bitmosaic reveal`: how the model makes up its mind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from bitmosaic.commands.arguments import PipelineName
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.files import SOFTWARE, written_into
+from bitmosaic.commands.pipelines import load
+from bitmosaic.evaluate.insight import Seen, order_of
+from bitmosaic.evaluate.insight import reveal as moments
+from bitmosaic.images import animation, captioned, grid, heat, save, sheet
+
+FILES = ("entropy.png", "order.png", "order.gif")
+COLUMNS = 9  # moments on the sheet, at most
+PICTURED = 112  # pixels that a small picture is at least high
+BLANK = 158 / 255  # grey of a place that is not known yet
+
+
+def reveal(
+    pipeline: PipelineName = "fashion", *, class_: Class = "none", count: int = 4, seed: int = 0,
+    settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
+    precision: Drawing = "float32",
+) -> list[Path]:  # fmt: skip
+    """Shows how images are revealed, in which order, and how unsure the model is of each hidden place meanwhile.
+
+    Writes entropy.png, for each seed the image at some steps above the entropy of its hidden places (dark: sure, bright: 1 bit a bit,
+    knows nothing); order.png, the images, the step in which each place was revealed (dark: first), and the mean step over
+    all seeds; order.gif, the images and their entropy at every step.
+
+    Args:
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        class_: by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        count: images.
+        seed: of the first image; the next ones have the next seeds.
+        settings: of the sampler.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+
+    Returns:
+        The three files.
+    """
+    if not 1 <= count <= 64:
+        raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
+    pipe, own = at_precision(load(pipeline, device), precision), settings.given()
+    label, wanted = condition(pipe, class_)
+    used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
+    about = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, "Class": label, "Settings": json.dumps(used), "Seed": seed}
+    steps = moments(pipe, wanted, list(range(seed, seed + count)), **own)
+    seen = list(tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False))
+    with written_into(out, FILES) as folder:
+        save(moment_sheet(seen, [f"seed {seed + i}" for i in range(count)]), folder / "entropy.png", **about)
+        save(order_sheet(seen), folder / "order.png", **about)
+        frames = [grid(torch.cat([covered(moment), entropy(moment)]), count, scale_of(seen), background=250) for moment in seen]
+        animation(frames, folder / "order.gif", seconds_per_frame=0.3, hold_last=3.0, comment=SOFTWARE)
+    print("\n".join(str(Path(out) / name) for name in FILES))
+    return [Path(out) / name for name in FILES]
+
+
+def covered(moment: Seen) -> Tensor:
+    """(b, 3, H, W): the images, grey where they are not known yet."""
+    factors = [side // places for side, places in zip(moment.images.shape[2:], moment.known.shape[1:], strict=True)]
+    known = moment.known.repeat_interleave(factors[0], 1).repeat_interleave(factors[1], 2)[:, None]
+    return torch.where(known, moment.images, BLANK).expand(-1, 3, -1, -1)
+
+
+def entropy(moment: Seen) -> Tensor:
+    """(b, 3, H, W): the entropy of hidden places as colours, over the images."""
+    return torch.stack([heat(values, image) for values, image in zip(moment.entropy, moment.images, strict=True)])
+
+
+def moment_sheet(seen: list[Seen], names: list[str]):
+    """Two rows for each image: itself and its entropy at some moments, the first and the last among them."""
+    chosen = [round(i * (len(seen) - 1) / (COLUMNS - 1)) for i in range(COLUMNS)] if len(seen) > COLUMNS else range(len(seen))
+    images, maps = (torch.stack([draw(seen[i]) for i in chosen], 1) for draw in (covered, entropy))  # (b, moments, 3, H, W)
+    title, rows = "after step " + ", ".join(map(str, chosen)), [text for name in names for text in (name, "entropy")]
+    return sheet(torch.stack([images, maps], 1).flatten(0, 1), rows, scale_of(seen), title)
+
+
+def order_sheet(seen: list[Seen]):
+    """Each image above the step in which its places were revealed, and the mean of that over all."""
+    order = (order_of(seen).float() - 1) / max(1, len(seen) - 2)
+    last, mean = seen[-1].images, order.mean(0)
+    maps = torch.stack([heat(values, image, "viridis") for values, image in zip(order, last, strict=True)])
+    over_all = heat(mean, last.mean(0), "viridis")[None]
+    shown = torch.cat([last.expand(-1, 3, -1, -1), last.mean(0, keepdim=True).expand(-1, 3, -1, -1), maps, over_all])
+    captions = [f"image {i + 1}" for i in range(len(last))] + ["mean"] + ["its order"] * len(last) + ["mean order"]
+    return captioned(shown, captions, len(last) + 1, scale_of(seen))
+
+
+def scale_of(seen: list[Seen]) -> int:
+    return max(1, PICTURED // seen[0].images.shape[-2])
