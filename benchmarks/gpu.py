@@ -18,14 +18,13 @@ from pathlib import Path
 import flop
 import torch
 
-from bitmosaic import Pipeline
 from bitmosaic.codes import Codes
 from bitmosaic.folders import write_json
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.bigr import published_prior_spec
-from bitmosaic.samplers import EntropyOrderedSpec
+from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
 from bitmosaic.train.loop import State, play
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.training import Training
@@ -33,7 +32,7 @@ from bitmosaic.train.training import Training
 TINY = MaskedPriorSpec((4, 4), 12, 2, 2, 64, ClassConditionSpec(10), BernoulliDiffusionSpec(48, 2))
 SAMPLERS = {
     "published law, S 100": EntropyOrderedSpec(steps=20, evaluations=100, guidance_scale=2.5),
-    "the default": replace(Pipeline.from_pretrained("fashion").sampler, guidance_scale=2.5, temperature=0.17),
+    "the default": replace(DEFAULT, guidance_scale=2.5, temperature=0.17),
 }
 
 

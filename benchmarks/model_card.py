@@ -2,8 +2,9 @@
 
     python benchmarks/model_card.py --pipeline fashion --out docs
 
-Writes sheet.png (eight per class, nothing picked), nearest.png (each of those beside its nearest training image) and
-model_card.json, and prints the figures. The judge is a classifier that had no part in training (benchmarks/judge.py makes it).
+Writes sheet.png (eight per class at the settings for looks, nothing picked), sheet-default.png (the same at the pipeline's own
+settings), nearest.png (the former beside their nearest training images) and model_card.json, and prints the figures.
+The judge is a classifier that had no part in training (benchmarks/judge.py makes it).
 """
 
 import argparse
@@ -53,7 +54,9 @@ def main() -> None:
     pipeline, judge = Pipeline.from_pretrained(options.pipeline), load_feature_net(options.judge)
     test, train = fashion_sample(), fashion_mnist()
 
-    shown, _ = draw(pipeline, 8, 0)
+    usual_way, _ = draw(pipeline, 8, 0)
+    save(sheet(usual_way.unflatten(0, (-1, 8)), pipeline.class_names, scale=2), options.out / "sheet-default.png")
+    shown, _ = draw(pipeline, 8, 0, sampler="looks")
     save(sheet(shown.unflatten(0, (-1, 8)), pipeline.class_names, scale=2), options.out / "sheet.png")
     index, near = nearest(shown, train)
     pairs = torch.stack([shown, train.pixels[index].float() / 255], 1).flatten(0, 1)  # sample, neighbour, sample, ...
@@ -61,19 +64,16 @@ def main() -> None:
     save(sheet(pairs.unflatten(0, (-1, 16)), pipeline.class_names, scale=2, title=title), options.out / "nearest.png")
     _, usual = nearest(test.pixels[:: len(test) // 80].float() / 255, train)
 
-    many, seconds = draw(pipeline, options.per_class, 10_000)
+    ways = {"default": {}, "looks": {"sampler": "looks"}}
+    drawn = {name: draw(pipeline, options.per_class, 10_000, **settings) for name, settings in ways.items()}
     reference = feature_statistics(judge, (b.images for b in in_order(test, 250)))
-    real = ArrayImages(train.pixels[: len(many)])
+    real = ArrayImages(train.pixels[: options.per_class * len(pipeline.class_names)])
     report = reconstruction_report(pipeline.tokenizer, test)
     with torch.inference_mode():
         logits = torch.cat([judge(b.images.float() / 255) for b in in_order(test, 250)])
     figures = {
-        "samples": len(many),
-        "sampler": pipeline.sampler.to_json(),
-        "seconds_an_image": seconds,
-        "frechet": distances(judge, many, reference),
+        "samples": len(real),
         "frechet_floor": distances(judge, real.pixels.float() / 255, reference),
-        "class_agreement": agreement(judge, many, options.per_class),
         "judge_accuracy_on_test": float((logits.argmax(1) == test.labels).float().mean()),
         "nearest_training_image_l2": float(near.double().median()),
         "nearest_training_image_l2_of_test_images": float(usual.double().median()),
@@ -81,6 +81,11 @@ def main() -> None:
         "psnr": report.psnr, "ssim": report.ssim, "bits_per_image": report.bits_per_image, "dead_bits": list(report.bits.dead),
         "least_bit_entropy": min(report.bits.entropy), "threads": torch.get_num_threads(), "torch": torch.__version__,
     }  # fmt: skip
+    for name, (images, seconds) in drawn.items():
+        figures[name] = {
+            "sampler": pipeline.settings(**ways[name]).to_json(), "seconds_an_image": seconds,
+            "frechet": distances(judge, images, reference), "class_agreement": agreement(judge, images, options.per_class),
+        }  # fmt: skip
     write_json(options.out / "model_card.json", figures)
     for name, value in figures.items():
         print(f"{name:45}{value}")

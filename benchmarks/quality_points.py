@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
+from bitmosaic.samplers import PRESETS, EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
 
 LAW = "published law"
 SAMPLES, MORE = 2000, 5000  # of every point; of each of three seeds of the law and of what is chosen
@@ -51,8 +51,7 @@ def points(rounds: int, evaluations: int) -> list[Point]:
     add("shortlist (A1b)", short, shortlist=2.0, steps=7, evaluations=10)
     add("shortlist (A1b)", short, shortlist=2.0, procedure="posterior", evaluations=10)
     add("shortlist (A1b)", short, shortlist=2.0, procedure="transitions", evaluations=10)
-    looks = MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0)
-    found.append(Point("for looks: r 2, n 20, S 50, guidance 2.25, temperature 0.02", looks, "shortlist (A1b)"))
+    found.append(Point("for looks: r 2, n 20, S 50, guidance 2.25, temperature 0.02", PRESETS["looks"], "shortlist (A1b)"))
     for bits in (10.0, 30.0):
         add("entropy budget (A4)", EntropyBudgetSpec(**{**base, "steps": 20, "evaluations": 10}, shortlist=2.0), budget=bits)
     add("rising guidance (A6)", replace(law, guidance_schedule="power-cosine", guidance_scale=2.5), evaluations=10)

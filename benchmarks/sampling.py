@@ -33,7 +33,7 @@ from bitmosaic.nets.int8 import has_int8_products
 from bitmosaic.nets.precision import has_bf16_products
 from bitmosaic.priors.masked import MaskedPrior
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
-from bitmosaic.samplers import EntropyOrderedSpec
+from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
 from bitmosaic.samplers.base import hidden_after
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
@@ -43,7 +43,7 @@ def rows(size: str) -> dict[str, tuple[str, str, object]]:
     """name -> type of products, how (published, scaled or whole), sampler."""
     n, temperature = SIZES.get(size, SIZES["L"])[-2:]
     law = EntropyOrderedSpec(steps=n, evaluations=100, guidance_scale=2.5, temperature=temperature)
-    ours = replace(Pipeline.from_pretrained("fashion").sampler, guidance_scale=2.5, temperature=temperature)
+    ours = replace(DEFAULT, guidance_scale=2.5, temperature=temperature)
     found = {"published arithmetic, float32": ("float32", "published", law)}
     for name in ("float32", "bf16", "int8"):
         if (name == "bf16" and not has_bf16_products()) or (name == "int8" and not has_int8_products()):

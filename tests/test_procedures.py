@@ -1,8 +1,11 @@
 """Procedures of head and samplers: what draws the same law does, and what draws another does what it says."""
 
 import importlib.util
+import inspect
 import itertools
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from bitmosaic.codes import Codes
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.priors.heads import BernoulliDiffusionSpec, without_evidence
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, masked
+from bitmosaic.recipes.fashion import fashion
+from bitmosaic.samplers import DEFAULT, PRESETS, EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, masked
 from bitmosaic.samplers.guidance import scale_of_round
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -321,6 +325,7 @@ def test_a_pipeline_takes_another_sampler_by_name_or_spec_and_keeps_its_own_valu
     spec = pipeline.settings("entropy-budget", budget=7.0, num_inference_steps=4)
     assert spec == EntropyBudgetSpec(4, 2, 1.5, 0.02, procedure="posterior", budget=7.0)
     named = pipeline("bag", 3, sampler="marginals-first", shortlist=1.0, output_type="pt")
+    assert pipeline.settings("looks", steps=3) == replace(PRESETS["looks"], steps=3)
     given = pipeline("bag", 3, sampler=MarginalsFirstSpec(3, 2, 1.5, 0.02, procedure="posterior", shortlist=1.0), output_type="pt")
     assert torch.equal(named, given) and not torch.equal(named, pipeline("bag", 3, output_type="pt"))
     *_, step = pipeline.stream("bag", 3, sampler="entropy-budget", budget=1e9)
@@ -342,6 +347,21 @@ def test_what_a_pipeline_returns_may_be_written_to_and_learned_from():
     layer = nn.Linear(192, 2)
     layer(pipeline.features(pipeline.decode(codes), pool=False)).sum().backward()
     assert layer.weight.grad is not None and pipeline.decode(codes, "pt").add_(1).min() >= 1
+
+
+def test_the_default_is_what_the_map_chose():
+    """docs/quality_speed.json names the fastest point that is as good as the published law; pipeline, recipe and zoo use it."""
+    assert fashion().sampler == Pipeline.from_pretrained("fashion").sampler == DEFAULT
+    assert inspect.signature(Pipeline).parameters["sampler"].default == DEFAULT
+    path = BENCHMARKS.parent / "docs" / "quality_speed.json"
+    if not path.is_file():
+        pytest.skip("docs/ is not here, where the map stands")
+    told = json.loads(path.read_text())
+    points = {point["name"]: point for point in told["points"]}
+    law, chosen = points["published law"], points[told["chosen"]]
+    assert chosen["sampler"] == DEFAULT.to_json() and chosen["seconds"] < law["seconds"]
+    assert chosen["frechet"] <= max(1.03 * law["frechet"], *law["frechet_of_runs"])
+    assert len(chosen["samples"]) == len(law["samples"]) == 3 and min(*chosen["samples"], *law["samples"]) >= 5000
 
 
 @pytest.mark.parametrize("spec", [MarginalsFirstSpec(4, 3), EntropyBudgetSpec(4, 3, procedure="transitions")])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitmosaic import editing
 from bitmosaic.codes import Codes
@@ -20,7 +20,7 @@ from bitmosaic.folders import load_part, read_json, save_part, write_json, writt
 from bitmosaic.images import Output, check_output, read_image, to_output
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import MaskedPrior
-from bitmosaic.samplers import SAMPLERS, SamplerSpec, Step
+from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
@@ -33,7 +33,7 @@ class Pipeline:
     `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or a list of these, one an image.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prior: MaskedPrior, sampler: SamplerSpec, class_names: Sequence[str] = ()):
+    def __init__(self, tokenizer: Tokenizer, prior: MaskedPrior, sampler: SamplerSpec = DEFAULT, class_names: Sequence[str] = ()):
         classes = prior.condition.classes
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
@@ -145,17 +145,35 @@ class Pipeline:
         """Images of codes."""
         return to_output(self._pixels(codes), output_type)
 
-    def features(self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool = True) -> Tensor:
-        """The prior's residual stream after block `layer` (None: the middle) of fully visible images: (n, D), or (n, N, D) unpooled."""
-        codes = self.encode(images)
-        labels = self._labels([condition] * len(codes) if _is_single(condition) else list(condition))
+    def features(self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool | int = True) -> Tensor:
+        """The prior's residual stream after block `layer` (None: the middle) of fully visible images, for a classifier.
+
+        pool: True the mean over places, (n, D); False all of them, (n, N, D); a number g the means of g x g parts of the image,
+        (n, g g, D). ValueError for a layer that there is not, or more parts than places.
+        """
         layer = len(self.prior.blocks) // 2 if layer is None else layer
-        found = []
+        return self._features(self.encode(images), [layer], condition, pool)[0]
+
+    def forward_intermediates(
+        self, images: Any, indices: Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False
+    ) -> list[Tensor]:  # fmt: skip
+        """The streams after blocks `indices` (None: all), in one pass, each as `features` has it; the name is timm's."""
+        indices = range(len(self.prior.blocks)) if indices is None else list(indices)
+        return self._features(self.encode(images), list(indices), condition, pool)
+
+    def forward_features(self, images: Any, condition: Condition = None) -> Tensor:
+        """What the last block and the last norm make of fully visible images, (n, N, D); the name is timm's."""
+        last = self.forward_intermediates(images, [len(self.prior.blocks) - 1], condition)[0]
         with torch.no_grad():
-            for i in range(0, len(codes), 64):
-                part = self.prior.features(codes[i : i + 64], None if labels is None else labels[i : i + 64], layer).float()
-                found.append(part.mean(1) if pool else part)
-        return torch.cat(found)
+            return self.prior.norm(last.to(self.prior.norm.weight.dtype)).float()
+
+    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int) -> list[Tensor]:
+        conditions, _ = self._pairs(condition, list(range(len(codes))))
+        labels = self._labels(conditions)
+        with torch.no_grad():
+            batches = [slice(i, i + 64) for i in range(0, len(codes), 64)]
+            parts = [self.prior.intermediates(codes[some], None if labels is None else labels[some], layers) for some in batches]
+        return [torch.cat([pooled(part.float(), self.prior.grid, pool) for part in layer]) for layer in zip(*parts, strict=True)]
 
     def _generate(self, conditions: list, seeds: list[int], settings: dict[str, Any]) -> Iterator[Step]:
         grid, k = self.prior.grid, len(self.prior.radix)
@@ -174,7 +192,8 @@ class Pipeline:
     def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
         """The sampler's spec with some fields changed (num_inference_steps is diffusers' word for steps).
 
-        `sampler`: another one, by its spec, or by its name, which then keeps the pipeline's own values of fields that both have.
+        `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
+        "looks", settings that were chosen by eye.
         ValueError names a field that it does not have.
         """
         changes = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items()}
@@ -188,8 +207,10 @@ class Pipeline:
     def _other_sampler(self, name: str | None) -> SamplerSpec:
         if name is None:
             return self.sampler
+        if name in PRESETS:
+            return PRESETS[name]
         if name not in SAMPLERS:
-            raise ValueError(f"sampler: no sampler {name!r}; there are {', '.join(SAMPLERS)}")
+            raise ValueError(f"sampler: no sampler {name!r}; there are {', '.join([*SAMPLERS, *PRESETS])}")
         both = {f.name for f in fields(SAMPLERS[name])} & {f.name for f in fields(self.sampler)}
         return SAMPLERS[name](**{field: getattr(self.sampler, field) for field in both})
 
@@ -262,6 +283,18 @@ class Pipeline:
         if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < classes:
             return int(name)
         raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")
+
+
+def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int) -> Tensor:
+    """Features of places (n, N, D): their mean (n, D), all of them, or means of g x g parts (n, g g, D), as `Pipeline.features` says."""
+    if pool is True:
+        return x.mean(1)
+    if pool is False:
+        return x
+    if not 1 <= pool <= min(grid):
+        raise ValueError(f"pool: got {pool}; want True, False, or parts along a side from 1 to {min(grid)}")
+    planes = x.movedim(1, -1).unflatten(-1, grid)
+    return nn.functional.adaptive_avg_pool2d(planes, pool).flatten(2).movedim(1, -1)
 
 
 def find_pipeline(path: str | Path) -> Path:

@@ -6,7 +6,9 @@ We differ in running the head on hidden places only, and in a condition that may
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -84,30 +86,37 @@ class MaskedPrior(nn.Module):
         if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
             raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
 
-    def residual(self, digits: Tensor, known: Tensor, vectors: Tensor, depth: int, rng: torch.Generator | None = None) -> Tensor:
-        """The residual stream after `depth` blocks, (b, 1 + N, D); digits (b, N, K), known (b, N), vectors (b, D)."""
+    def streams(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), vectors (b, D)."""
         visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
         modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1)
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
-        for block in self.blocks[:depth]:
+        for block in self.blocks:
             x = block(x, modulation, table, rng)
-        return x
+            yield x
 
     def context(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """What the head is told of every place, (b, N, D). What stands at hidden places changes nothing."""
-        x = self.residual(digits, known, vectors, len(self.blocks), rng)
+        *_, x = self.streams(digits, known, vectors, rng)
         return self.norm(x)[:, 1:] + self.positions
 
     def features(self, codes: Codes, labels: Tensor | None, layer: int) -> Tensor:
-        """The residual stream after block `layer` (0 is the first) of the fully visible image, (b, N, D)."""
-        if not 0 <= layer < len(self.blocks):
-            raise ValueError(f"layer: got {layer}; this prior has layers 0 to {len(self.blocks) - 1}")
+        """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
+        return self.intermediates(codes, labels, [layer])[0]
+
+    def intermediates(self, codes: Codes, labels: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+        """What `features` gives for each of several layers, in one pass."""
+        wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
+        if wrong or not layers:
+            raise ValueError(f"layer: got {', '.join(map(str, wrong)) or 'none'}; this prior has layers 0 to {len(self.blocks) - 1}")
         self.check(codes)
         digits = codes.flat()
         known = torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device)
-        return self.residual(digits, known, self.embed(labels, len(digits)), layer + 1)[:, 1:]
+        streams = islice(self.streams(digits, known, self.embed(labels, len(digits))), max(layers) + 1)
+        found = {layer: x[:, 1:] for layer, x in enumerate(streams) if layer in layers}
+        return [found[layer] for layer in layers]
 
     def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """One mask ratio a batch, places uniform per image, the head's loss on hidden places; a scalar."""

@@ -14,7 +14,7 @@ from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.samplers.marginals_first import MarginalsFirstSpec
+from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
@@ -57,5 +57,5 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             steps=9000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
             ema_decay=0.999, precision="auto", seed=seed, pictures_every=2000,
         ),
-        sampler=MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0),
+        sampler=DEFAULT,
     )  # fmt: skip

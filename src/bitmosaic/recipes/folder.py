@@ -6,6 +6,7 @@ Every choice comes with its reason in `Run.reasons`, and every field of the Run 
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
@@ -77,7 +78,7 @@ def folder(
             steps=prior_steps, batch_size=32, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500, checkpoint_seconds=30,
         ),
-        sampler=EntropyOrderedSpec(steps=12, evaluations=20, guidance_scale=2.0 if class_names else 1.0, temperature=0.02),
+        sampler=DEFAULT if class_names else replace(DEFAULT, guidance_scale=1.0, unguided=0.0),
         reasons=tuple(reasons),
     )  # fmt: skip
 
