@@ -35,6 +35,7 @@ def plot(rows: list[dict], floors: dict[str, float], chosen: str | None, path: P
     """Quality against time, the Pareto front drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     figure = Figure((10, 6.4), dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -47,17 +48,13 @@ def plot(rows: list[dict], floors: dict[str, float], chosen: str | None, path: P
     front = sorted((row for row in rows if row["front"]), key=lambda row: row["seconds"])
     axis.plot([1000 * r["seconds"] for r in front], [r["frechet_2000"] for r in front], color="#404040", linewidth=1.2, zorder=2,
               label="Pareto front")  # fmt: skip
-    named = {LAW, chosen, *(row["name"] for row in front)}
-    for row in rows:
-        if row["name"] in named:
-            bold = {"fontweight": "bold"} if row["name"] in (LAW, chosen) else {}
-            text = row["name"] + " (default)" * (row["name"] == chosen)
-            axis.annotate(text, (1000 * row["seconds"], row["frechet_2000"]), textcoords="offset points", xytext=(7, 5), fontsize=8,
-                          color="#303030", **bold)  # fmt: skip
     axis.axhline(floor, color="#808080", linewidth=1, linestyle=":")
     axis.text(0.995, floor, "2,000 real training images", fontsize=8, color="#606060", ha="right", va="bottom",
               transform=axis.get_yaxis_transform())  # fmt: skip
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator([c * 10**e for e in range(5) for c in (1, 1.5, 2, 3, 4, 5, 7)]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_ylim(bottom=0)
     axis.set_xlabel("milliseconds an image")
     axis.set_ylabel("Frechet distance of 2,000 samples to the test images (lower is better)")
@@ -65,4 +62,36 @@ def plot(rows: list[dict], floors: dict[str, float], chosen: str | None, path: P
     axis.grid(color="#e4e4e4", linewidth=0.8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, frameon=False)
+    name_points(figure, axis, rows, {LAW, chosen, *(row["name"] for row in front)}, (LAW, chosen), chosen)
     figure.savefig(path)
+
+
+def name_points(figure, axis, rows: list[dict], named: set, bold: tuple, chosen: str | None) -> None:
+    """Writes the names of some points beside them, where they cover neither a point nor another name."""
+    figure.canvas.draw()
+    spots = {row["name"]: axis.transData.transform((1000 * row["seconds"], row["frechet_2000"])) for row in rows}
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots.values()]
+    for row in sorted((row for row in rows if row["name"] in named), key=lambda row: (row["name"] not in bold, row["seconds"])):
+        x, y = spots[row["name"]]
+        text = axis.annotate(
+            row["name"] + " (default)" * (row["name"] == chosen), (1000 * row["seconds"], row["frechet_2000"]), xytext=(0, 0),
+            textcoords="offset pixels", fontsize=8, color="#303030", fontweight="bold" if row["name"] in bold else "normal", va="center",
+            arrowprops={"arrowstyle": "-", "color": "#a0a0a0", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+        )  # fmt: skip
+        box = text.get_window_extent()
+        width, height = box.width, box.height
+        for dy in (0, 14, -14, 28, -28, 42, -42, 56, -56, 70, -70, 84, -84):
+            dx = next((dx for dx in (10, -10 - width) if _free(x + dx, y + dy, width, height, taken, axis.bbox)), None)
+            if dx is not None:
+                break
+        else:
+            dx, dy = 10, 0
+        text.set_position((dx, dy))
+        taken.append((x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2))
+
+
+def _free(left: float, middle: float, width: float, height: float, taken: list[tuple], within) -> bool:
+    """Whether a text there lies inside the axes and covers nothing."""
+    right, low, high = left + width, middle - height / 2, middle + height / 2
+    clear = all(left >= t[2] or t[0] >= right or low >= t[3] or t[1] >= high for t in taken)
+    return clear and within.x0 < left and right < within.x1 and within.y0 < low and high < within.y1
