@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main as bitmosaic
-from bitmosaic.editing import canvas
+from bitmosaic.editing import canvas, coarse
 from bitmosaic.evaluate.insight import reveal
 from bitmosaic.images import fashion_sample, grid, heat, save
 
@@ -57,9 +57,7 @@ def figure(path: Path) -> None:
     rows["edit"] = _painted(pipe, sample.pixels[0], (0, 0, 28, 16), "sandal", n - 2)
     rows["interpolate"] = pipe.interpolate(["sneaker", "ankle boot", "bag"], 3, frames=n, output_type="pt")
     enriched = pipe.enrich(sample.pixels[0], "ankle boot", range(n - 2), repeats=1, output_type="pt").images
-    given = sample.pixels[0].float() / 255
-    coarse = torch.nn.functional.avg_pool2d(given, 2).repeat_interleave(2, 1).repeat_interleave(2, 2)
-    rows["enrich"] = torch.stack([given, coarse, *enriched])
+    rows["enrich"] = torch.stack([*coarse(pipe, sample.pixels[0], 2), *enriched])
     seen = list(reveal(pipe, "ankle boot", [3]))
     chosen = [seen[round(i * (len(seen) - 1) / (n - 1))] for i in range(n)]
     rows["make up its mind"] = torch.stack([heat(moment.entropy[0], moment.images[0]) for moment in chosen])

@@ -326,6 +326,7 @@ def test_a_pipeline_takes_another_sampler_by_name_or_spec_and_keeps_its_own_valu
     assert spec == EntropyBudgetSpec(4, 2, 1.5, 0.02, procedure="posterior", budget=7.0)
     named = pipeline("bag", 3, sampler="marginals-first", shortlist=1.0, output_type="pt")
     assert pipeline.settings("looks", steps=3) == replace(PRESETS["looks"], steps=3)
+    assert pipeline.settings("fast", guidance_scale=2.5) == replace(DEFAULT, guidance_scale=2.5)
     given = pipeline("bag", 3, sampler=MarginalsFirstSpec(3, 2, 1.5, 0.02, procedure="posterior", shortlist=1.0), output_type="pt")
     assert torch.equal(named, given) and not torch.equal(named, pipeline("bag", 3, output_type="pt"))
     *_, step = pipeline.stream("bag", 3, sampler="entropy-budget", budget=1e9)

@@ -193,7 +193,7 @@ class Pipeline:
         """The sampler's spec with some fields changed (num_inference_steps is diffusers' word for steps).
 
         `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
-        "looks", settings that were chosen by eye.
+        whole settings by name: "fast", what a new pipeline does unless told otherwise, or "looks", chosen by eye.
         ValueError names a field that it does not have.
         """
         changes = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items()}
