@@ -29,7 +29,7 @@ COMMANDS = {  # what is run -> which of its files are kept, under which names
     "reveal --class 'ankle boot' --count 3": {
         "entropy.png": "reveal-entropy.png", "order.png": "reveal-order.png", "order.gif": "reveal.gif",
     },
-    "bits fashion:0": {"fashion-0.png": "bits.png", "meaning.png": "bits-meaning.png"},
+    "bits fashion:0": {"fashion-0-bits.png": "bits.png", "meaning.png": "bits-meaning.png"},
 }
 COLUMNS, SCALE = 8, 3  # of the figure
 

@@ -133,6 +133,12 @@ def test_inpaint_and_edit_keep_what_is_not_masked_and_say_how(here, capsys):
     made, given = pixels(here / "a" / "fashion-3-1.png"), fashion_sample().pixels[3, 0].numpy()
     assert np.array_equal(made[4:, :24], given[4:, :24]) and np.array_equal(made[:24, 4:], given[:24, 4:])
     assert run("inpaint data/bag --mask mask.png --pipeline tiny") == 2
+    Image.new("L", (900, 600), 90).save("large.png")
+    for way, size in (("--fit crop --box 300 200 500 300", (28, 28)), ("--fit tile --box 300 200 310 215", (900, 600))):
+        assert run(f"inpaint large.png {way} --count 1 --pipeline tiny --out large") == 0
+        assert pixels(here / "large" / "large-1.png").shape == size[::-1]
+    with Image.open(here / "large" / "sheet.png") as sheet:
+        assert sheet.width < 1700
 
 
 def test_outpaint_and_enrich(here):
@@ -160,7 +166,7 @@ def test_reveal_and_bits(here, capsys):
     with Image.open(here / "reveal" / "order.gif") as film, Image.open(here / "reveal" / "entropy.png") as sheet:
         assert film.n_frames == 4 and sheet.info["Class"] == "bag" and json.loads(sheet.info["Settings"])["steps"] == 3
     assert run("bits data/bag/18.png --count 3 --pipeline tiny") == 0
-    assert {path.name for path in (here / "bits").iterdir()} == {"18.png", "meaning.png"}
+    assert {path.name for path in (here / "bits").iterdir()} == {"18-bits.png", "meaning.png"}
     for command in ("reveal tiny --class bag --count 1", "bits data/bag/18.png --count 2 --pipeline tiny"):
         assert run(command) == 0  # replaces its own
 

@@ -9,13 +9,15 @@ from PIL import Image
 from test_contracts import random_codes, shaken
 from test_pipeline import make
 
-from bitmosaic import Codes
+from bitmosaic import Codes, Pipeline
 from bitmosaic.editing import Answers, _quarters, blend, windows
 from bitmosaic.images import crop_mask, fashion_sample, places_of, read_mask, spread, to_pil, to_uint8
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers import EntropyOrderedSpec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 
 SIZE = (28, 28)
 
@@ -52,6 +54,7 @@ def test_masks_of_every_kind_are_one_mask():
     picture = Image.fromarray((wanted.numpy() * 255).astype(np.uint8))
     places = [(row, column) for row in (2, 3, 4) for column in (1, 2)]
     kinds = (wanted, wanted.numpy(), picture, picture.convert("RGB"), picture.convert("1"), wanted.float(), wanted.byte() * 255)
+    kinds += (wanted[None], wanted.numpy()[..., None], wanted.numpy()[::-1].copy()[::-1], wanted.float()[None])
     for mask in (*kinds, (4, 8, 12, 20), [4, 8, 12, 20], places, [list(p) for p in places]):
         assert torch.equal(read_mask(mask, SIZE, 4), wanted)
     assert not read_mask([], SIZE, 4).any()
@@ -71,8 +74,13 @@ def test_masks_of_every_kind_are_one_mask():
         ([(0, 7)], "columns 0 to 6"),
         ([1, 2, 3], "give a picture, a box"),
         ([(1, 2.5)], "give a picture, a box"),
-        ("no-such-file.png", "there is no such file"),
-        (3, "give a path"),
+        ("no-such-file.png", "mask: cannot read no-such-file.png: there is no such file"),
+        (3, "mask: got a int; give a path"),
+        (None, "mask: got a NoneType"),
+        (Image.new("RGBA", SIZE), "it has transparency"),
+        (Image.new("LA", SIZE), "it has transparency"),
+        (np.zeros((28, 28, 4), dtype=np.uint8), "it has transparency"),
+        (torch.ones(28, 28, dtype=torch.uint8), "whole numbers of 0 and 1"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(mask, said):
@@ -95,7 +103,7 @@ def test_a_speck_survives_the_crop_that_its_image_takes(size):
     row, column = size[0] // 2 - 3, size[1] // 2 + 4
     picture[row, column], mask[row, column] = 255, True
     found = crop_mask(mask, SIZE)
-    assert found.shape == SIZE and 1 <= found.sum() <= 16
+    assert found.shape == SIZE and 1 <= found.sum() <= 18**2
     nothing = torch.zeros(size, dtype=torch.bool)
     assert not crop_mask(nothing, SIZE).any() and crop_mask(~nothing, SIZE).all()
     y, x = found.nonzero().float().mean(0)
@@ -172,7 +180,7 @@ def test_known_pixels_come_back_bitwise_and_known_codes_stay(pipeline, image, na
     if name == "nothing":
         assert answers.bits == (0.0, 0.0) and not steps
         return
-    known, first = ~places_of(mask, 4), steps[0].codes.digits
+    known, first = ~places_of(mask, 4), pipeline.encode(list(spread(image[None] / 255, ~mask)[0].expand(2, -1, -1, -1))).digits
     assert all(bool(step.known[:, known].all()) and torch.equal(step.codes.digits[:, known], first[:, known]) for step in steps)
     assert steps[-1].known.all()
 
@@ -195,6 +203,31 @@ def test_what_lies_under_the_mask_has_no_influence(pipeline, image):
     a, b = (pipeline.inpaint(x, mask, "bag", [1, 2], feather=2, output_type="pt") for x in (image, other))
     assert torch.equal(a.images, b.images) and a.bits == b.bits
     assert not torch.equal(pipeline.encode(image).digits, pipeline.encode(other).digits)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (14, 14), (29, 31), (326, 306), (480, 640), (300, 90)])
+def test_nor_where_the_image_is_cropped(pipeline, size):
+    rng = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (1, *size), generator=rng).byte()
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[size[0] // 3 : size[0] // 2, size[1] // 2 : size[1] // 2 + size[1] // 6] = True
+    other = torch.where(mask, 255 - image, image)
+    a, b = (pipeline.inpaint(x, mask, "bag", fit="crop", output_type="pt") for x in (image, other))
+    assert torch.equal(a.images, b.images) and a.bits == b.bits
+
+
+def test_a_hole_that_fits_is_painted_in_one_go(pipeline):
+    canvas = torch.zeros(1, 100, 100, dtype=torch.uint8)
+    for box in ((40, 40, 43, 43), (30, 30, 45, 45), (13, 2, 33, 22), (97, 0, 100, 3)):
+        found = list(windows(read_mask(box, (100, 100), 4), SIZE))
+        assert len(found) == 1
+        rows, columns = found[0]
+        assert rows.start <= box[1] and rows.stop >= box[3] and columns.start <= box[0] and columns.stop >= box[2]
+    far = read_mask((5, 5, 8, 8), (100, 100), 4) | read_mask((70, 40, 73, 43), (100, 100), 4)
+    assert {int(far[window].sum()) for window in windows(far, SIZE)} <= {0, 9}
+    steps = []
+    pipeline.inpaint(canvas, far, fit="tile", num_inference_steps=3, callback_on_step_end=steps.append)
+    assert len(steps) == 6
 
 
 def test_a_feather_stays_inside_and_levels_the_seam(pipeline, image):
@@ -255,10 +288,27 @@ def test_bad_arguments_say_what_would_do(pipeline, image):
     for wrong, said in (
         ({"fit": "squash"}, "fit: got 'squash'"), ({"feather": -1}, "feather: got -1"), ({"output_type": "jpg"}, "output_type: got 'jpg'"),
         ({"batch_size": 0}, "batch_size: got 0"), ({"seeds": -3}, "seeds: got -3"), ({"condition": "boat"}, "no class 'boat'"),
-        ({"warmth": 3}, "has no setting warmth"), ({"num_inference_steps": 0}, "steps 0"),
+        ({"warmth": 3}, "has no setting warmth"), ({"num_inference_steps": 0}, "steps 0"), ({"feather": "2"}, "feather: got '2'"),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=said):
-            pipeline.inpaint(image, hole(0, 0, 9, 9), **wrong)
+        for mask in (hole(0, 0, 9, 9), []):
+            with pytest.raises(ValueError, match=said):
+                pipeline.inpaint(image, mask, **wrong)
+    assert pipeline.inpaint(image, [], guidance_scale=None).bits == (0.0,)
+
+
+def test_colour_images_of_another_shape_are_edited_too():
+    torch.manual_seed(0)
+    tokenizer = BinaryAutoencoderSpec((16, 24), 3, 6, 8, (1, 1, 1), 1, (), 8, groups=4).build()
+    prior = MaskedPriorSpec((4, 6), 6, depth=1, heads=1, width=16, condition=ClassConditionSpec(3)).build()
+    pipe = Pipeline(tokenizer, shaken(prior), EntropyOrderedSpec(3, 2))
+    image = torch.randint(0, 256, (3, 16, 24), generator=torch.Generator().manual_seed(1)).byte()
+    mask = torch.zeros(16, 24, dtype=torch.bool)
+    mask[2:9, 5:20] = True
+    made = torch.from_numpy(pipe.inpaint(image, mask, 1, output_type="np").images[0]).movedim(-1, 0)
+    assert torch.equal(made[:, ~mask], image[:, ~mask]) and not torch.equal(made, image)
+    around = pipe.outpaint(image, (3, 5, 7, 0), 1, output_type="np").images[0]
+    assert around.shape == (21, 34, 3) and np.array_equal(around[5:, 3:27], image.movedim(0, -1).numpy())
+    assert pipe.enrich(image, repeats=1).images[0].size == (24, 16)
 
 
 # ---- the other jobs
@@ -279,7 +329,7 @@ def test_outpaint_keeps_the_image_and_paints_around_it(pipeline, image):
     large = pipeline.outpaint(to_pil(image), 17, seeds=2, output_type="np").images[0, ..., 0]
     assert large.shape == (62, 62) and np.array_equal(large[17:45, 17:45], image[0].numpy())
     assert all(part.std() > 0 for part in (large[:17], large[45:], large[:, :17], large[:, 45:]))
-    for wrong in (0, -1, (1, 2, 3), (0, 0, 0, 0), (1, 1, 1, 0.5)):
+    for wrong in (0, -1, 2.0, (1, 2, 3), (0, 0, 0, 0), (1, 1, 1, 0.5)):
         with pytest.raises(ValueError, match="padding: got"):
             pipeline.outpaint(image, wrong)
     with pytest.raises(ValueError, match="canvas is 18 x 22 pixels.*add more"):
@@ -299,6 +349,9 @@ def test_blends_sum_to_one():
     assert blend(["a", "b", "c"], 5) == [{"a": 1}, {"a": 0.5, "b": 0.5}, {"b": 1}, {"b": 0.5, "c": 0.5}, {"c": 1}]
     assert blend(["a", "b", "a"], 0, [[0.25, 0.5, 0.25]]) == [{"a": 0.5, "b": 0.5}]
     assert all(abs(sum(frame.values()) - 1) < 1e-9 for frame in blend(list("abcd"), 17))
+    for wrong in (({"bag": 1.0}, "coat"), (["bag"], "coat")):
+        with pytest.raises(ValueError, match="conditions: got .*give single classes"):
+            blend(wrong, 3)
     for wrong in ((["a"], 5), (["a", "b"], 1), (["a", "b"], 3, [[1]]), (["a", "b"], 3, [[2, -1]]), (["a", "b"], 3, [[0.4, 0.4]])):
         with pytest.raises(ValueError, match="conditions, frames: got|weights: got"):
             blend(*wrong)
@@ -323,7 +376,7 @@ def test_enriching_draws_every_place_anew_a_quarter_at_a_time(pipeline, image):
     assert torch.allclose(alone.images[0], answers.images[1], atol=1e-4)
     large = to_pil(image).resize((56, 56))
     assert pipeline.enrich(large, fit="crop", repeats=1, num_inference_steps=2).images[0].size == SIZE
-    for wrong in ({"shrink": 0}, {"shrink": 29}, {"repeats": 0}, {"fit": "tile"}):
+    for wrong in ({"shrink": 0}, {"shrink": 1.5}, {"repeats": 1.5}, {"shrink": 29}, {"repeats": 0}, {"fit": "tile"}):
         with pytest.raises(ValueError, match="shrink: got|repeats: got|fit: got 'tile'"):
             pipeline.enrich(image, **wrong)
 

@@ -74,7 +74,7 @@ def outpaint(
     ValueError for padding that adds nothing or takes away, and for a canvas smaller than the pipeline's images.
     """
     pixels = _pixels(pipeline, image)
-    sides = [padding] * 4 if isinstance(padding, Integral) else list(padding)
+    sides = [padding] * 4 if isinstance(padding, Integral) else list(padding) if isinstance(padding, list | tuple) else []
     if len(sides) != 4 or not all(isinstance(side, Integral) and side >= 0 for side in sides) or not any(sides):
         raise ValueError(f"padding: got {padding!r}; give pixels for all sides, or (left, top, right, bottom), not negative, not all 0")
     left, top, right, bottom = (int(side) for side in sides)
@@ -107,8 +107,8 @@ def enrich(
     shrink: the image is made so many times smaller and enlarged back before (1: it is taken as it is); repeats: of the four rounds.
     fit: as for `inpaint`, without windows. Bits are those of the whole image. ValueError for an image or settings that do not fit.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats: got {repeats}; give at least 1")
+    if not isinstance(repeats, Integral) or repeats < 1:
+        raise ValueError(f"repeats: got {repeats!r}; give a whole number of at least 1")
     _, pixels = coarse(pipeline, image, shrink, fit)
 
     def fresh(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
@@ -120,14 +120,14 @@ def enrich(
         nothing = torch.zeros(groups.shape, dtype=torch.bool, device=groups.device)
         return pipeline.decode(codes, "pt"), _bits(pipeline, codes, nothing, condition)
 
-    return _ranked(pipeline, fresh, seeds, batch_size, output_type)
+    return _ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
 
 
 def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
     """What `enrich` is given and what it begins with, (C, H, W) in [0, 1] both. ValueError as there."""
     height, width = pipeline.tokenizer.image_size
-    if not 1 <= shrink <= min(height, width):
-        raise ValueError(f"shrink: got {shrink}; give from 1 to {min(height, width)}")
+    if not isinstance(shrink, Integral) or not 1 <= shrink <= min(height, width):
+        raise ValueError(f"shrink: got {shrink!r}; give a whole number from 1 to {min(height, width)}")
     if fit not in ("exact", "crop"):
         raise ValueError(f"fit: got {fit!r}; want 'exact' or 'crop'")
     pixels, _ = _fitted(pipeline, image, fit)
@@ -139,7 +139,10 @@ def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "c
 def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] | None = None) -> list[dict]:
     """{condition: weight} of each frame: evenly along the way through the conditions, or by rows of weights."""
     conditions = list(conditions)
-    if len(conditions) < 2 or (weights is None and frames < 2):
+    wrong = next((c for c in conditions if not (c is None or isinstance(c, Integral | str))), None)
+    if wrong is not None:
+        raise ValueError(f"conditions: got {wrong!r}; give single classes, or None, the way mixes them by itself")
+    if len(conditions) < 2 or (weights is None and (not isinstance(frames, Integral) or frames < 2)):
         raise ValueError(f"conditions, frames: got {len(conditions)} and {frames}; give at least two of each")
     if weights is None:
         ends = len(conditions) - 1
@@ -160,14 +163,46 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
 def windows(repaint: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
     """Windows (rows, columns) of `size` that together cover what is to be repainted, (H, W) bool, from what is known outwards.
 
-    They lie half a window apart. First those that see known pixels, the more the earlier, then their neighbours, and so on.
+    One, if all fits into one of which a quarter is known. Else they lie half a window apart: first those that see known pixels, the more
+    the earlier, then their neighbours, and so on; without those of which a neighbour does it all.
     """
+    area, total = size[0] * size[1], int(repaint.sum())
+    one = _around(repaint, size)
+    if one is not None and 4 * total <= 3 * area:
+        yield one
+        return
     starts = [_starts(full, side) for full, side in zip(repaint.shape, size, strict=True)]
-    known = torch.tensor([[int((~repaint[r : r + size[0], c : c + size[1]]).sum()) for c in starts[1]] for r in starts[0]])
-    _, rings = spread(known[None, None].float(), known > 0)
-    order = sorted((int(rings[i, j]), -int(known[i, j]), i, j) for i in range(len(starts[0])) for j in range(len(starts[1])))
-    for _, _, i, j in order:
-        yield slice(starts[0][i], starts[0][i] + size[0]), slice(starts[1][j], starts[1][j] + size[1])
+    sums = F.pad(repaint.long().cumsum(0).cumsum(1), (1, 0, 1, 0))  # of all above and to the left
+
+    def hidden(top: int, left: int, bottom: int, right: int) -> int:
+        return int(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
+
+    def within(i: int, j: int, other: tuple[int, int]) -> bool:
+        """Whether all that a window hides lies in another one that hides more and still sees a quarter of known pixels."""
+        (r, c), (y, x) = (starts[0][i], starts[1][j]), (starts[0][other[0]], starts[1][other[1]])
+        shared = hidden(max(r, y), max(c, x), min(r, y) + size[0], min(c, x) + size[1])
+        return shared == count[i, j] < count[other] <= 3 * area // 4
+
+    rows, columns = (range(len(side)) for side in starts)
+    count = torch.tensor([[hidden(r, c, r + size[0], c + size[1]) for c in starts[1]] for r in starts[0]])
+    _, rings = spread(count[None, None].float(), count < area)
+    for _, _, i, j in sorted((int(rings[i, j]), int(count[i, j]), i, j) for i in rows for j in columns):
+        near = [(a, b) for a in (i - 1, i, i + 1) for b in (j - 1, j, j + 1) if a in rows and b in columns]
+        if not any(within(i, j, other) for other in near):
+            yield slice(starts[0][i], starts[0][i] + size[0]), slice(starts[1][j], starts[1][j] + size[1])
+
+
+def _around(repaint: Tensor, size: tuple[int, int]) -> tuple[slice, slice] | None:
+    """The window around all that is to be repainted, it in the middle as far as the edges allow; None where it does not fit."""
+    found = []
+    for axis, side in enumerate(size):
+        at = repaint.any(1 - axis).nonzero()[:, 0]
+        if not len(at) or at[-1] - at[0] >= side:
+            return None
+        start = (int(at[0]) + int(at[-1]) + 1 - side) // 2
+        start = min(max(0, start), repaint.shape[axis] - side)
+        found.append(slice(start, start + side))
+    return tuple(found)
 
 
 def _starts(full: int, side: int) -> list[int]:
@@ -215,8 +250,8 @@ def _answers(
     pipeline, pixels: Tensor, repaint: Tensor, condition, seeds, feather: int, output_type: Output, batch_size: int, callback, settings
 ) -> Answers:
     """Every seed's answer to pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
-    if feather < 0:
-        raise ValueError(f"feather: got {feather}; give pixels, 0 for none")
+    if not isinstance(feather, Integral) or feather < 0:
+        raise ValueError(f"feather: got {feather!r}; give whole pixels, 0 for none")
 
     def painted(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         canvas, left, bits = pixels.repeat(n, 1, 1, 1), repaint.clone(), torch.zeros(n)
@@ -229,7 +264,7 @@ def _answers(
                 left[rows, columns] = False
         return canvas, bits
 
-    return _ranked(pipeline, painted, seeds, batch_size, output_type)
+    return _ranked(pipeline, painted, condition, seeds, batch_size, output_type, settings)
 
 
 def _fill(pipeline, pixels: Tensor, repaint: Tensor, condition, generators, feather: int, callback, settings) -> tuple[Tensor, Tensor]:
@@ -266,10 +301,13 @@ def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:
     return blocks.unflatten(-1, (2, 2)).transpose(1, 2).flatten(2, 3).flatten(0, 1)[:rows, :columns]
 
 
-def _ranked(pipeline, make: Callable[[int, list[torch.Generator]], tuple[Tensor, Tensor]], seeds, batch_size: int, output_type) -> Answers:
+def _ranked(
+    pipeline, make: Callable[[int, list[torch.Generator]], tuple[Tensor, Tensor]], condition, seeds, batch_size: int, output_type, settings
+) -> Answers:
     """`make(n, generators)` for each batch of seeds, its images and their bits; the answers by rising bits."""
     _, seeds = pipeline._pairs(None, seeds)
     check_output(output_type, batch_size)
+    pipeline.settings(**settings), pipeline._labels([condition])  # what is wrong with them is said even where nothing is to be done
     parts = []
     for start in range(0, len(seeds), batch_size):
         generators = pipeline._generators(seeds[start : start + batch_size])

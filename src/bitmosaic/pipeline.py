@@ -155,11 +155,18 @@ class Pipeline:
         return self._features(self.encode(images), [layer], condition, pool)[0]
 
     def forward_intermediates(
-        self, images: Any, indices: Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False
+        self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False
     ) -> list[Tensor]:  # fmt: skip
-        """The streams after blocks `indices` (None: all), in one pass, each as `features` has it; the name is timm's."""
-        indices = range(len(self.prior.blocks)) if indices is None else list(indices)
-        return self._features(self.encode(images), list(indices), condition, pool)
+        """The streams after blocks `indices`, in one pass, each as `features` has it.
+
+        As in timm, None is all of them, a number the last so many, and -1 the last of all.
+        """
+        every = list(range(len(self.prior.blocks)))
+        if indices is None or isinstance(indices, Integral):
+            chosen = every if indices is None else every[max(0, len(every) - indices) :]
+        else:
+            chosen = [i + len(every) if i < 0 else i for i in indices]
+        return self._features(self.encode(images), chosen, condition, pool)
 
     def forward_features(self, images: Any, condition: Condition = None) -> Tensor:
         """What the last block and the last norm make of fully visible images, (n, N, D); the name is timm's."""
@@ -190,13 +197,13 @@ class Pipeline:
         return sampler(self.prior, codes.to(self.device), known.to(self.device), self._labels(conditions), generators)
 
     def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
-        """The sampler's spec with some fields changed (num_inference_steps is diffusers' word for steps).
+        """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).
 
         `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
         whole settings by name: "fast", what a new pipeline does unless told otherwise, or "looks", chosen by eye.
         ValueError names a field that it does not have.
         """
-        changes = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items()}
+        changes = {"steps" if name == "num_inference_steps" else name: value for name, value in _given(**changes).items()}
         spec = sampler if isinstance(sampler, SamplerSpec) else self._other_sampler(sampler)
         known = {f.name for f in fields(spec)}
         unknown = sorted(changes.keys() - known)

@@ -23,7 +23,7 @@ def bits(
 ) -> list[Path]:  # fmt: skip
     """Shows what each bit means: a picture with that bit turned round in every place, and what the bit does to the middle place.
 
-    Writes NAME.png, the picture, its reconstruction, and one picture for each bit; and meaning.png, for each bit of the
+    Writes NAME-bits.png, the picture, its reconstruction, and one picture for each bit; and meaning.png, for each bit of the
     middle place the mean difference between decoding it as 1 and as 0, over the first test images of Fashion-MNIST, which
     ship (red: 1 is brighter, blue: darker; each scaled to its own largest, which stands below it in grey levels of 255).
 
@@ -41,17 +41,18 @@ def bits(
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
     one = read_image(given(image), size, channels)[None].float() / 255
     many = shipped(count, size, channels).pixels.float() / 255
-    scale, turned, means = max(1, PICTURED // size[0]), [], []
-    for bit in tqdm(range(len(pipe.prior.radix)), "bits", unit="bit", disable=None, dynamic_ncols=True, leave=False):
-        turned.append(flipped(pipe, one, bit)[0])
-        means.append(meaning(pipe, many, bit).mean(0))
-    most = [float(m.abs().max()) for m in means]
-    maps = torch.stack([heat(0.5 + m / (2 * max(top, 1e-9)), None, "RdBu_r") for m, top in zip(means, most, strict=True)])
-    names = ["given", "decoded", *(f"bit {bit}" for bit in range(len(turned)))]
-    shown = torch.stack([one[0], pipe.decode(pipe.encode(one), "pt")[0], *turned])
-    about = {"Software": SOFTWARE, "Command": "bits", "Pipeline": pipeline}
-    files = [f"{file_name(Path(image).stem if Path(image).exists() else image)}.png", "meaning.png"]
+    stem = file_name(Path(image).stem if Path(image).exists() else image)
+    files = [f"{stem}-bits.png", "meaning.png"]
     with written_into(out, files) as folder:
+        scale, turned, means = max(1, PICTURED // size[0]), [], []
+        for bit in tqdm(range(len(pipe.prior.radix)), "bits", unit="bit", disable=None, dynamic_ncols=True, leave=False):
+            turned.append(flipped(pipe, one, bit)[0])
+            means.append(meaning(pipe, many, bit).mean(0))
+        most = [float(m.abs().max()) for m in means]
+        maps = torch.stack([heat(0.5 + m / (2 * max(top, 1e-9)), None, "RdBu_r") for m, top in zip(means, most, strict=True)])
+        names = ["given", "decoded", *(f"bit {bit}" for bit in range(len(turned)))]
+        shown = torch.stack([one[0], pipe.decode(pipe.encode(one), "pt")[0], *turned])
+        about = {"Software": SOFTWARE, "Command": "bits", "Pipeline": pipeline}
         save(captioned(shown, names, COLUMNS, scale), folder / files[0], **about, Image=image)
         captions = [f"bit {bit}: {255 * top:.0f}" for bit, top in enumerate(most)]
         save(captioned(maps, captions, COLUMNS, scale), folder / files[1], **about, Count=count)

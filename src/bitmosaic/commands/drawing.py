@@ -79,12 +79,12 @@ def conditions(pipeline: Pipeline, classes: Sequence[str] = ()) -> list[tuple[st
     return [condition(pipeline, text) for text in dict.fromkeys(classes)]
 
 
-def condition(pipeline: Pipeline, text: str) -> tuple[str, Condition]:
+def condition(pipeline: Pipeline, text: str, argument: str = "classes") -> tuple[str, Condition]:
     """Label and condition of a class, of "none", or of a blend such as bag:0.5+sandal:0.5."""
     if text == "none" and text not in pipeline.class_names:
         return text, None
     if not pipeline.class_names:
-        raise ValueError(f"classes: got {text!r}, but this pipeline was trained without classes; leave --classes out")
+        raise ValueError(f"{argument}: got {text!r}, but this pipeline was trained without classes; give none")
     if ":" not in text or text in pipeline.class_names:
         number = pipeline.class_number(text)
         return pipeline.class_names[number], number
@@ -94,8 +94,8 @@ def condition(pipeline: Pipeline, text: str) -> tuple[str, Condition]:
         try:
             blend[pipeline.class_number(name)] = float(weight)
         except ValueError as error:
-            what = f"classes: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
+            what = f"{argument}: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
             raise ValueError(what) from error
     if not all(math.isfinite(w) and w >= 0 for w in blend.values()) or abs(sum(blend.values()) - 1) > 1e-3:
-        raise ValueError(f"classes: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
+        raise ValueError(f"{argument}: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
     return text, blend

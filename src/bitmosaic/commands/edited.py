@@ -25,6 +25,7 @@ from bitmosaic.pipeline import Condition, Pipeline
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
 COVER = 158 / 255  # grey of what is to be repainted, on the sheet
 COLUMNS = 8  # of the sheet
+LARGE = 512  # pixels that a picture's longer side has there at most
 PICTURED = 112  # pixels that a small picture is at least high there
 
 
@@ -87,11 +88,16 @@ class Task:
         if self.count < 1:
             raise ValueError(f"count: got {self.count}; give a whole number of at least 1")
 
+    def files(self) -> list[str]:
+        """Names of the answers, the likeliest first, and of their sheet."""
+        stem = file_name(Path(self.image).stem if Path(self.image).exists() else self.image)
+        return [*(f"{stem}-{i + 1}.png" for i in range(self.count)), "sheet.png"]
+
     @contextmanager
     def ready(self) -> Iterator[tuple[Pipeline, Condition, dict[str, Any]]]:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
         pipe = at_precision(load(self.pipeline, self.device), self.precision)
-        _, label = condition(pipe, self.class_)
+        _, label = condition(pipe, self.class_, "class")
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
                 "seeds": range(self.seed, self.seed + self.count), "output_type": "pt", "callback_on_step_end": lambda step: bar.update(),
@@ -108,20 +114,16 @@ class Task:
         }  # fmt: skip
 
 
-def write(task: Task, pipe: Pipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], out: Path) -> list[Path]:
-    """The answers, likeliest first, as PNG files and one sheet with what was there `before`; the files written."""
-    stem = file_name(Path(task.image).stem if Path(task.image).exists() else task.image)
-    names, about = [f"{stem}-{i + 1}.png" for i in range(len(answers.seeds))], task.told(pipe)
+def write(task: Task, pipe: Pipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], folder: Path) -> None:
+    """The answers, likeliest first, as PNG files and one sheet with what was there `before`."""
     captions = [name for name, _ in before] + [f"{i + 1}: {bits:.0f} bits" for i, bits in enumerate(answers.bits)]
-    shown = torch.stack([image for _, image in before] + list(answers.images))
-    with written_into(out, [*names, "sheet.png"]) as folder:
-        for name, image, seed, bits in zip(names, answers.images, answers.seeds, answers.bits, strict=True):
-            save(to_pil(image), folder / name, **about, Seed=seed, Bits=round(bits, 1))
-        save(captioned(shown, captions, COLUMNS, max(1, PICTURED // shown.shape[-2])), folder / "sheet.png", **about, Seed=task.seed)
-    for name, seed, bits in zip(names, answers.seeds, answers.bits, strict=True):
-        print(f"{Path(out) / name}  seed {seed}, {bits:.0f} bits")
-    print(f"{Path(out) / 'sheet.png'}")
-    return [Path(out) / name for name in [*names, "sheet.png"]]
+    shown, about = torch.stack([image for _, image in before] + list(answers.images)), task.told(pipe)
+    for name, image, seed, bits in zip(task.files(), answers.images, answers.seeds, answers.bits, strict=False):
+        save(to_pil(image), folder / name, **about, Seed=seed, Bits=round(bits, 1))
+    if max(shown.shape[-2:]) > LARGE:
+        sides = [max(1, round(side * LARGE / max(shown.shape[-2:]))) for side in shown.shape[-2:]]
+        shown = torch.nn.functional.interpolate(shown, sides, mode="area")
+    save(captioned(shown, captions, COLUMNS, max(1, PICTURED // shown.shape[-2])), folder / "sheet.png", **about, Seed=task.seed)
 
 
 def covered(pixels: Tensor, repaint: Tensor) -> Tensor:
@@ -134,6 +136,12 @@ Ask = Callable[[Pipeline, Condition, dict[str, Any]], tuple[Answers, list[tuple[
 
 def paint(task: Task, ask: Ask, out: Path) -> list[Path]:
     """Runs a command that gives answers and what was there before; the files written."""
-    with task.ready() as (pipe, label, arguments):
-        answers, before = ask(pipe, label, arguments)
-    return write(task, pipe, answers, before, out)
+    with written_into(out, task.files()) as folder:
+        with task.ready() as (pipe, label, arguments):
+            answers, before = ask(pipe, label, arguments)
+        write(task, pipe, answers, before, folder)
+    paths = [Path(out) / name for name in task.files()]
+    for path, seed, bits in zip(paths, answers.seeds, answers.bits, strict=False):
+        print(f"{path}  seed {seed}, {bits:.0f} bits")
+    print(paths[-1])
+    return paths

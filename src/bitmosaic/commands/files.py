@@ -135,6 +135,6 @@ def written_by_us(path: Path) -> bool:
                 found = (file.metadata() or {}).get("software")
         else:
             found = json.loads(path.read_text(encoding="utf-8")).get("software")
-    except (OSError, ValueError, AttributeError, SafetensorError):
+    except (OSError, ValueError, AttributeError, SafetensorError, Image.DecompressionBombError):
         return False
     return isinstance(found, str) and found.startswith("bitmosaic ")

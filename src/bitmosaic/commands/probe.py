@@ -33,13 +33,14 @@ def probe(
     """Trains simple classifiers on the features of every layer, and beside them on pixels, bits and an untrained copy of the network.
 
     Writes probe.json (every accuracy, and all that it depends on), layers.png (accuracy by layer), labels.png (with 1, 10 and 100 labelled
-    images of each class) and map.png (test images in the plane, by PCA and by t-SNE, coloured by class). Needs scikit-learn:
+    images of each class, for the layer with the highest test accuracy and what stands beside it) and map.png (test images in
+    the plane, by PCA and by t-SNE, coloured by class). Needs scikit-learn:
     pip install 'bitmosaic[eval]'. Takes ten minutes on two CPU cores with the pipeline that ships.
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         data: folder with a folder of images for each class, of which a fifth is the test; none: Fashion-MNIST.
-        train: training images, at most; up to 10,000 logistic regression is solved exactly, above that by SGD.
+        train: training images, at most; up to 10,000 by logistic regression, above that by SGD.
         test: test images, at most.
         pool: 0: all places side by side; 1: their mean, as in the paper; g: the means of g x g parts of the image.
         seed: of the untrained network and of what is drawn.
@@ -70,8 +71,6 @@ def probe(
         save(by_labels(found, note), folder / "labels.png", Software=SOFTWARE)
         plane = map_of(vectors[found["best"]], sets[1].class_names, f"{found['best']} of {note}", seed, MAPPED)
         save(plane, folder / "map.png", Software=SOFTWARE)
-    for images in sets:
-        tell_unreadable(images)
     print(table(found))
     return {**about, **found}
 
@@ -89,9 +88,11 @@ def split(pipe: Pipeline, data: Path | None, train: int, test: int, seed: int) -
         raise ValueError(f"data: {data} has no classes; give a folder with a folder of images for each class")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     few = max(1, len(order) // 5)
-    if len(order) < 2:
-        raise ValueError(f"data: {data} has {len(order)} image; give at least two")
-    return taken(images, order[few:][:train]), taken(images, order[:few][:test])
+    if len(order) < 10:
+        raise ValueError(f"data: {data} has {len(order)} images; give at least ten")
+    sets = taken(images, order[few:][:train]), taken(images, order[:few][:test])
+    tell_unreadable(images)
+    return sets
 
 
 def taken(images: ImageSet, rows: torch.Tensor) -> ArrayImages:
@@ -108,7 +109,7 @@ def measure(vectors: dict[str, Vectors], seed: int) -> dict:
     beside = max((name for name in found if name.startswith("untrained")), key=lambda name: found[name]["linear"])
     smallest = int(torch.bincount(vectors["pixels"].train_labels).min())
     few = {name: {str(n): few_label_accuracy(vectors[name], n) for n in FEW if n <= smallest} for name in (best, beside, "bits", "pixels")}
-    return {"best": best, "best_untrained": beside, "accuracy": found, "few_labels": few}
+    return {"best": best, "best_by": "accuracy on the test images", "best_untrained": beside, "accuracy": found, "few_labels": few}
 
 
 def table(found: dict) -> str:

@@ -51,12 +51,12 @@ def reveal(
     if not 1 <= count <= 64:
         raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
     pipe, own = at_precision(load(pipeline, device), precision), settings.given()
-    label, wanted = condition(pipe, class_)
+    label, wanted = condition(pipe, class_, "class")
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
     about = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, "Class": label, "Settings": json.dumps(used), "Seed": seed}
     steps = moments(pipe, wanted, list(range(seed, seed + count)), **own)
-    seen = list(tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False))
     with written_into(out, FILES) as folder:
+        seen = list(tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False))
         save(moment_sheet(seen, [f"seed {seed + i}" for i in range(count)]), folder / "entropy.png", **about)
         save(order_sheet(seen), folder / "order.png", **about)
         frames = [grid(torch.cat([covered(moment), entropy(moment)]), count, scale_of(seen), background=250) for moment in seen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ class Seen:
     entropy: Tensor  # (b, *grid) in [0, 1], mean bits a bit of the places that are hidden, 0 elsewhere
 
 
-def reveal(pipeline: Pipeline, condition: Condition = None, seeds: int | list[int] = 0, **settings) -> Iterator[Seen]:
+def reveal(pipeline: Pipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
     """The moments of `pipeline.stream`, the one before the first step too. Arguments and errors as there."""
     for step in pipeline.stream(condition, seeds, **settings):
         if step.index == 1:

@@ -7,6 +7,8 @@ above that a linear layer trained by SGD; weighted nearest neighbours as in Wu e
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 from bitmosaic.images import ImageSet, in_order
 from bitmosaic.pipeline import Pipeline, pooled
 
-SMALL = 10_000  # images up to which logistic regression is solved exactly
-STRENGTH = 100.0  # C of logistic regression, for vectors of mean square length 1
+SMALL = 10_000  # images up to which logistic regression is fitted by L-BFGS
+STRENGTH = 10.0  # C of logistic regression, for vectors of mean square length 1
 EPOCHS, BATCH, RATE = 90, 1024, 20.0  # of SGD, for the same vectors; momentum 0.9, cosine decay, no weight decay
+MEMORY = 12 * 2**30  # bytes that the features of all layers may take
 NEIGHBOURS, SHARPNESS = 20, 0.07  # k, and the temperature of their weights
 
 
@@ -52,6 +55,11 @@ def representations(
     """
     if train.labels is None or test.labels is None or train.class_names != test.class_names:
         raise ValueError("images: probing needs classes, the same in training and test; give a folder of one folder for each class")
+    parts_a_side = {True: 1, False: None}.get(pool, pool)
+    numbers = pipeline.prior.spec.width * (math.prod(pipeline.prior.grid) if parts_a_side is None else parts_a_side**2)
+    size = 2 * 2 * len(pipeline.prior.blocks) * numbers * (len(train) + len(test))
+    if size > MEMORY:
+        raise ValueError(f"pool: the features would take {size / 2**30:.0f} GiB; take means (pool 1 or few parts) or fewer images")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # modules start from the global generator
         untrained = pipeline.prior.spec.build().to(pipeline.device).eval()
@@ -73,6 +81,9 @@ def representations(
             on_batch(len(pixels))
         parts.append({name: torch.cat(rows) for name, rows in found.items()})
         labels.append(torch.cat(seen))
+    wrong = [name for part in parts for name, rows in part.items() if not rows.isfinite().all()]
+    if wrong:
+        raise ValueError(f"features of {', '.join(sorted(set(wrong)))} are not finite in float16; this prior cannot be probed so")
     return {name: Vectors(parts[0][name], parts[1][name], *labels) for name in parts[0]}
 
 
@@ -90,15 +101,18 @@ def linear_accuracy(vectors: Vectors, rows: Tensor | None = None, seed: int = 0)
 
 def _regression(train: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
     try:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise ValueError("probing needs scikit-learn; install it with: pip install 'bitmosaic[eval]'") from error
-    model = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-3).fit(train.numpy(), labels.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations of L-BFGS are the protocol
+        model = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-3).fit(train.numpy(), labels.numpy())
     return lambda x: torch.from_numpy(model.predict(x.numpy()))
 
 
 def _sgd(train: Tensor, labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
-    rng, layer = torch.Generator().manual_seed(seed), nn.Linear(train.shape[1], int(labels.max()) + 1)
+    rng, layer = torch.Generator().manual_seed(seed), nn.utils.skip_init(nn.Linear, train.shape[1], int(labels.max()) + 1)
     nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
     optimizer = torch.optim.SGD(layer.parameters(), RATE, momentum=0.9)
     steps = EPOCHS * -(-len(train) // BATCH)

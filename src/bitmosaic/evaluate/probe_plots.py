@@ -55,7 +55,7 @@ def map_of(vectors: Vectors, class_names: Sequence[str], note: str, seed: int, m
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # pca_lowrank draws from the global generator
         _, _, axes = torch.pca_lowrank(centred, min(50, *centred.shape), center=False)
-    main = centred @ axes
+    main = torch.nn.functional.pad(centred @ axes, (0, 2))[:, : max(2, axes.shape[1])]  # two columns even of one image
     tsne = TSNE(perplexity=min(30.0, max(1.0, (len(test) - 1) / 3)), init="pca", random_state=seed)
     plane = torch.from_numpy(tsne.fit_transform(main.numpy())) if len(test) > 3 else main[:, :2]
     figure, (left, right) = _figure(2)

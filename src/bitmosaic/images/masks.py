@@ -5,8 +5,11 @@ White is repainted, as in diffusers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from io import BytesIO
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,21 +23,49 @@ from .read import cover, read_image
 def read_mask(mask, size: tuple[int, int], factor: int) -> Tensor:
     """Which pixels of an image of `size` (height, width) are to be repainted, (height, width) bool.
 
-    mask: a picture of that size, white (128 of 255 and more) repainted: a path, bytes, a PIL image, or an array or tensor
-    (H, W), uint8, float in [0, 1] or bool; a box (left, top, right, bottom) in pixels, right and bottom not included; or
-    places [(row, column), ...] of the code grid, each factor x factor pixels.
+    mask: a picture of that size without transparency, white (128 of 255 and more) repainted: a path, bytes, a PIL image, or an
+    array or tensor (H, W), (H, W, 1) or (1, H, W), uint8, float in [0, 1] or bool; a box (left, top, right,
+    bottom) in pixels, right and bottom not included; or places [(row, column), ...] of the code grid, each factor x factor pixels.
     ValueError for a picture of another size, a box or a place outside the image, and what is none of these.
     """
     height, width = size
     if isinstance(mask, list | tuple):
         return _from_numbers(mask, size, factor)
-    if isinstance(mask, np.ndarray | Tensor) and mask.ndim == 2 and mask.dtype in (np.bool_, torch.bool):
-        found = torch.as_tensor(mask).cpu().clone()
-    else:
-        found = read_image(mask, None, 1)[0] >= 128
+    try:
+        found = _from_picture(mask)
+    except ValueError as error:
+        raise ValueError(f"mask: {str(error).removeprefix('image: ')}") from error
     if tuple(found.shape) != (height, width):
         raise ValueError(f"mask: got {found.shape[1]} x {found.shape[0]} pixels for an image of {width} x {height}; give one of that size")
     return found
+
+
+def _from_picture(mask) -> Tensor:
+    """White pixels of anything `read_image` takes, or True ones of an array."""
+    if isinstance(mask, np.ndarray | Tensor):
+        array = np.ascontiguousarray(torch.as_tensor(mask).cpu().numpy() if isinstance(mask, Tensor) else mask)
+        array = array.reshape([n for n in array.shape if n != 1]) if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]) else array
+        if array.dtype == np.bool_ and array.ndim == 2:
+            return torch.from_numpy(array.copy())
+        if array.dtype == np.uint8 and array.max(initial=0) == 1:
+            raise ValueError("got whole numbers of 0 and 1; give 0 and 255, or booleans")
+        mask = array
+        transparent = array.ndim == 3 and array.shape[-1] in (2, 4)
+    else:
+        transparent = _is_transparent(mask)
+    if transparent:
+        raise ValueError("it has transparency, which does not say what is repainted; give one without, white where it is repainted")
+    return read_image(mask, None, 1)[0] >= 128
+
+
+def _is_transparent(picture) -> bool:
+    if isinstance(picture, Image.Image):
+        return picture.has_transparency_data
+    try:
+        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else Path(picture).expanduser()) as opened:
+            return opened.has_transparency_data
+    except Exception:  # read_image says what is wrong
+        return False
 
 
 def _from_numbers(numbers: Sequence, size: tuple[int, int], factor: int) -> Tensor:
@@ -58,10 +89,15 @@ def _from_numbers(numbers: Sequence, size: tuple[int, int], factor: int) -> Tens
 
 
 def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask (H, W) bool where `centre_crop` takes its image: a pixel is repainted if any part of what it shows is."""
+    """A mask (H, W) bool where `centre_crop` takes its image: a pixel is repainted if anything of what it shows is.
+
+    Bicubic scaling mixes two pixels on each side, before or after it, whichever are larger, and halving first may shift all by one.
+    """
     picture = Image.fromarray(mask.numpy().astype(np.float32))  # floats, or a speck in a large picture would round to nothing
     smaller = picture.resize((size[1], size[0]), Image.Resampling.BOX, box=cover(picture.size, size))
-    return torch.from_numpy(np.array(smaller)) > 0
+    reach = 1 + math.ceil(2 * max(1.0, size[0] / mask.shape[0], size[1] / mask.shape[1]))
+    touched = torch.from_numpy(np.array(smaller))[None, None]
+    return F.max_pool2d(touched, 2 * reach + 1, 1, reach)[0, 0] > 0
 
 
 def places_of(mask: Tensor, factor: int) -> Tensor:
