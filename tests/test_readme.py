@@ -15,6 +15,10 @@ SHORT = [  # what makes a training run short enough for a test
     "--sampler.evaluations", "2",
 ]  # fmt: skip
 
+DRAWING = ("sample", "inpaint", "outpaint", "edit", "interpolate", "enrich", "reveal")
+QUICK = {name: ["--steps", "3", "--evaluations", "2"] for name in DRAWING}  # likewise
+QUICK["bits"] = ["--count", "10"]
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
@@ -39,7 +43,7 @@ def here(tmp_path, monkeypatch):
 def test_commands_of_the_readme(here, capsys):
     assert len(commands()) >= 6
     for words in commands():
-        extra = SHORT if words[0] == "train" else []
+        extra = SHORT if words[0] == "train" else QUICK.get(words[0], [])
         assert main([*words, *extra]) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
     for made in ("samples/sheet.png", "runs/mine/pipeline/config.json", "reconstructions"):
         assert (here / made).exists(), made
