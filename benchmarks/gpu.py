@@ -20,8 +20,8 @@ import torch
 
 from bitmosaic.codes import Codes
 from bitmosaic.folders import write_json
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.bigr import published_prior_spec
 from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec

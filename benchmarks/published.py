@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from bitmosaic.priors.heads import chain_timesteps
+from bitmosaic.priors.bernoulli_diffusion import chain_timesteps
 from bitmosaic.priors.masked import MaskedPrior
 
 

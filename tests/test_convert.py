@@ -17,8 +17,8 @@ from safetensors import safe_open
 from bitmosaic import Codes, Pipeline
 from bitmosaic.cli import main
 from bitmosaic.convert import convert, published_prior, published_tokenizer, read_checkpoint
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -12,8 +12,8 @@ from test_pipeline import make
 from bitmosaic import Codes, Pipeline
 from bitmosaic.editing import Answers, _quarters, blend, windows
 from bitmosaic.images import crop_mask, fashion_sample, places_of, read_mask, spread, to_pil, to_uint8
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec

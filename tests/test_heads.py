@@ -8,7 +8,7 @@ import torch
 
 from bitmosaic.codes import Codes
 from bitmosaic.losses.bernoulli import weighted_bce
-from bitmosaic.priors.heads import BernoulliDiffusionSpec, chain_timesteps, jump_probability, keep_probability
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec, chain_timesteps, jump_probability, keep_probability
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 

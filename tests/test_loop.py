@@ -17,8 +17,8 @@ from bitmosaic.losses.patchgan import hinge_generator
 from bitmosaic.losses.reconstruction import l1, perceptual
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import NoConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from bitmosaic.codes import Codes
 from bitmosaic.convert import published_prior, published_tokenizer, read_checkpoint
-from bitmosaic.priors.heads import chain_timesteps, jump_probability, keep_probability
+from bitmosaic.priors.bernoulli_diffusion import chain_timesteps, jump_probability, keep_probability
 
 TOLERANCE = 1e-4
 

@@ -31,6 +31,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "decode": "Codes back to images, as PNG files under their old names.",
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
     "probe": "How much of the classes can be read off the features of every layer.",
+    "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
     "info": "What a pipeline is, or how far a training run has come.",
     "list": "What is here: pipelines that ship, recipes, data.",
     "convert": "The authors' published checkpoints as a pipeline.",

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from bitmosaic.folders import check_tensors, save_tensors, write_json, written_beside
 from bitmosaic.nets import conv
 from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.spec import Spec

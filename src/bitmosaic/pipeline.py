@@ -19,8 +19,8 @@ from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Output, check_output, read_image, to_output
 from bitmosaic.nets.int8 import Int8Linear, quantize
-from bitmosaic.priors import MaskedPrior
-from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, SamplerSpec, Step
+from bitmosaic.priors import Prior
+from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, RasterSpec, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
@@ -33,7 +33,7 @@ class Pipeline:
     `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or a list of these, one an image.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prior: MaskedPrior, sampler: SamplerSpec = DEFAULT, class_names: Sequence[str] = ()):
+    def __init__(self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = ()):
         classes = prior.condition.classes
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
@@ -41,7 +41,8 @@ class Pipeline:
         grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
         if grid != tuple(prior.grid):
             raise ValueError(f"tokenizer makes {grid} places of images of {tokenizer.image_size}, prior wants {tuple(prior.grid)}")
-        self.tokenizer, self.prior, self.sampler = tokenizer.eval(), prior.eval(), sampler
+        self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
+        self.sampler = sampler or (RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
 
     @staticmethod
@@ -59,7 +60,7 @@ class Pipeline:
         if not isinstance(sampler, SamplerSpec) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{folder / 'config.json'}: sampler must be a sampler's spec and class_names a list of strings")
         kept = None if dtype is torch.int8 else dtype
-        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", MaskedPrior, kept)
+        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", Prior, kept)
         return Pipeline(tokenizer, prior, sampler, names).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:

@@ -18,8 +18,8 @@ Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
-    Literal["entropy-ordered", "marginals-first", "entropy-budget", "fast", "looks"] | None,
-    tyro.conf.arg(metavar="{entropy-ordered,marginals-first,entropy-budget,fast,looks}", help_behavior_hint=OWN),
+    Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "fast", "looks"] | None,
+    tyro.conf.arg(metavar="{entropy-ordered,marginals-first,entropy-budget,raster,fast,looks}", help_behavior_hint=OWN),
 ]
 OwnProcedure = Annotated[
     Literal["chain", "posterior", "transitions"] | None,
@@ -36,8 +36,9 @@ class Settings:
         steps: rounds in which an image is revealed; more is slower and mostly better.
         evaluations: of the head in one round; more is slower and mostly better.
         temperature: of the noise in the order in which places are revealed; more is more varied.
-        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or entropy-budget; or whole
-            settings: fast, those of the shipped pipeline, or looks, chosen by eye, surer, plainer and slower.
+        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain), entropy-budget or
+            raster (one place after another, as autoregressive priors want it); or whole settings: fast, those of the shipped
+            pipeline, or looks, chosen by eye, surer, plainer and slower.
         procedure: how the head draws bits: chain (published), posterior (the same with exact jumps) or transitions.
         shortlist: for marginals-first and entropy-budget, places that walk the chain for each that is revealed; more is slower.
         budget: for entropy-budget, bits of entropy that are revealed together; more is faster.

@@ -6,8 +6,10 @@ it is "a Frechet distance", comparable with nothing but distances of that same n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,27 @@ class Statistics:
     mean: Tensor  # (d,) float64
     covariance: Tensor  # (d, d) float64, of divisor count - 1
     count: int  # images
+
+    @staticmethod
+    def of(features: Tensor) -> Statistics:
+        """Of features (n, d) that are at hand. ValueError for fewer than two."""
+        if features.ndim != 2 or len(features) < 2:
+            raise ValueError(f"features: got {tuple(features.shape)}; want (n, d) with at least 2 rows")
+        x = features.double()
+        return Statistics(x.mean(0), x.T.cov(), len(x))
+
+    @cached_property
+    def root(self) -> Tensor:
+        """R with R R' = covariance; eigenvalues that rounding made negative are 0."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * values.clamp(min=0).sqrt()
+
+    def checksum(self) -> str:
+        """SHA-256 of mean, covariance and count."""
+        digest = hashlib.sha256(str(self.count).encode())
+        for part in (self.mean, self.covariance):
+            digest.update(part.contiguous().numpy())
+        return digest.hexdigest()
 
 
 def feature_statistics(net: nn.Module, images: Iterable[Tensor]) -> Statistics:
@@ -57,7 +80,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"b: features of width {len(b.mean)} against {len(a.mean)} in a; take both from one network")
-    cross = torch.linalg.svdvals(_root(a.covariance).T @ _root(b.covariance)).sum()
+    cross = torch.linalg.svdvals(a.root.T @ b.root).sum()
     distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
     return max(0.0, float(distance))
 
@@ -73,9 +96,3 @@ def frechet_to_images(net: nn.Module, made: Tensor, reference: ImageSet, batch_s
         raise ValueError(f"made: got {tuple(made.shape)}; want (n, {', '.join(map(str, shape))})")
     ours = feature_statistics(net, to_uint8(made).split(batch_size))
     return frechet_distance(ours, feature_statistics(net, (batch.images for batch in in_order(reference, batch_size))))
-
-
-def _root(covariance: Tensor) -> Tensor:
-    """R with R R' = C; eigenvalues that rounding made negative are 0."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()

@@ -1,28 +1,52 @@
-"""Precision and recall of made images (Kynkäänniemi et al., arXiv 1904.06991): are they like real ones, and are real ones like them?
+"""Are made images like real ones, and are real ones like them? Precision and recall (Kynkäänniemi et al., arXiv 1904.06991), density
+and coverage (Naeem et al., arXiv 2002.09797).
 
-A set's manifold is the union of balls around its features, each reaching to its k-th nearest neighbour in the set. Both figures depend on
+A set's manifold is the union of balls around its features, each reaching to its k-th nearest neighbour in the set. All figures depend on
 network, k and the number of images; we compare sets of one size only.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 
-def precision_recall(made: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
-    """The share of made features (n, d) within the manifold of real ones (n, d), and of real ones within that of made ones.
+@dataclass(frozen=True)
+class Manifold:
+    """Four figures of two sets, see `manifold`."""
 
-    Raises ValueError unless both have one shape and more than k rows.
-    """
+    precision: float  # share of made images within the manifold of real ones
+    recall: float  # share of real images within that of made ones
+    density: float  # balls of real images that hold a made one, on average, over k: outliers among the real count little; may exceed 1
+    coverage: float  # share of real images whose ball holds a made one
+
+
+def manifold(made: Tensor, real: Tensor, k: int = 5) -> Manifold:
+    """The figures of made features (n, d) against real ones (n, d). ValueError unless both have one shape and more than k rows."""
     if made.ndim != 2 or made.shape != real.shape or not 1 <= k < len(made):
         raise ValueError(f"made {tuple(made.shape)} and real {tuple(real.shape)} must be (n, d) of one shape, k {k} in 1..n-1")
     made, real = made.double(), real.double()
-    return _share_within(made, real, k), _share_within(real, made, k)
+    of_real, of_made = _reach(real, k), _reach(made, k)
+    inside = torch.zeros(len(made), dtype=torch.int64)  # balls of real images around each made one
+    recalled, covered = torch.zeros(len(real), dtype=torch.bool), []
+    for part, reach in zip(real.split(1000), of_real.split(1000), strict=True):
+        distance = torch.cdist(part, made)
+        within = distance <= reach[:, None]
+        inside += within.sum(0)
+        covered.append(within.any(1))
+        recalled[1000 * (len(covered) - 1) :][: len(part)] = (distance <= of_made).any(1)
+    share = [float(x.double().mean()) for x in (inside > 0, recalled, inside.double() / k, torch.cat(covered))]
+    return Manifold(*share)
 
 
-def _share_within(points: Tensor, manifold: Tensor, k: int, at_once: int = 1000) -> float:
-    """Of `points`, the share that lies in a ball of `manifold`."""
-    reach = torch.cat([torch.cdist(part, manifold).kthvalue(k + 1, dim=1).values for part in manifold.split(at_once)])  # 0 is itself
-    inside = torch.cat([(torch.cdist(part, manifold) <= reach).any(1) for part in points.split(at_once)])
-    return float(inside.double().mean())
+def precision_recall(made: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
+    """The first two figures of `manifold`."""
+    found = manifold(made, real, k)
+    return found.precision, found.recall
+
+
+def _reach(points: Tensor, k: int) -> Tensor:
+    """The distance (n,) of each point's k-th nearest neighbour; the nearest is the point itself."""
+    return torch.cat([torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(1000)])

@@ -1,13 +1,14 @@
 """How well a tokenizer gives images back, and whether every bit of its codes is used.
 
-SSIM is Wang et al., IEEE TIP 13(4), 2004, by torchmetrics; its window of 11 shrinks where an image is smaller.
+SSIM is Wang et al., IEEE TIP 13(4), 2004, MS-SSIM Wang et al., Asilomar 2003, both by torchmetrics. We differ where images are small: the
+window of 11 shrinks to fit, and of the five scales only those count at which it fits, their weights brought to sum 1.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ class ReconstructionReport:
     count: int  # readable images
     psnr: float  # dB, mean over images; an exact one counts as one value being off by one
     ssim: float  # mean over images
+    ms_ssim: float  # mean over images; its scales are `scales(size)`
     l1: float  # mean absolute difference of values in [0, 1]
     bits_per_image: float  # size of the codes when each digit is coded uniformly
     bits: BitUse | None  # None where the codes are not binary
@@ -72,6 +74,7 @@ class ReconstructionReport:
             ("images", f"{self.count:,}"),
             ("PSNR", f"{self.psnr:.2f} dB"),
             ("SSIM", f"{self.ssim:.4f}"),
+            ("MS-SSIM", f"{self.ms_ssim:.4f}"),
             ("L1", f"{self.l1:.4f}"),
             ("code size", f"{self.bits_per_image:,.0f} bits an image"),
             ("bit use", self.bits.summary() if self.bits else "codes are not binary"),
@@ -92,29 +95,63 @@ def reconstruction_report(
         raise ValueError(f"batch_size, limit: got {batch_size}, {limit}; give whole numbers of at least 1")
     chosen = torch.arange(min(limit or len(images), len(images)))
     chosen = chosen * len(images) // max(1, len(chosen))
-    count, sums, ones, places = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(()), 0
-    with measuring(tokenizer) as device:
+    parts = []
+    with measuring(tokenizer):
         for indices in chosen.split(batch_size):
             pixels, readable = images.read(indices)
             on_batch(len(indices))
-            if not readable.any():
-                continue
-            given = pixels[readable]
-            codes = tokenizer.encode(given.to(device).float() / 255)
-            made = to_uint8(tokenizer.decode(codes)).cpu()
-            sums += torch.stack([m.double().sum() for m in _compare(given, made)])
-            ones = ones + codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
-            count, places = count + len(given), places + len(given) * codes.places
-    if count == 0:
+            if readable.any():
+                parts.append(compare(tokenizer, pixels[readable])[1])
+    if not parts:
         raise ValueError(f"images: none of {len(chosen)} can be read; {images.unreadable_summary(at_most=3)}")
-    psnr, ssim, l1 = (sums / count).tolist()
-    bits = BitUse(tuple((ones.double() / places).tolist())) if set(codes.radix) == {2} else None
-    return ReconstructionReport(count, psnr, ssim, l1, codes.bits_per_image, bits)
+    return report_of(tokenizer, parts)
 
 
-def _compare(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """PSNR, SSIM and L1 of each image, (n,) each, from uint8 (n, C, H, W)."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
+@dataclass(frozen=True)
+class Part:
+    """What a report keeps of some images."""
+
+    count: int  # images
+    sums: Tensor  # (4,) float64, over images: PSNR, SSIM, MS-SSIM, L1
+    ones: Tensor  # (k,) int64, over all places: sums of each digit
+    places: int
+    bits_per_image: float
+
+
+def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
+    """What a tokenizer, on its device, makes of images, uint8 (n, C, H, W), and how it compares."""
+    device = next(tokenizer.parameters(), torch.zeros(())).device
+    codes = tokenizer.encode(given.to(device).float() / 255)
+    made = to_uint8(tokenizer.decode(codes)).cpu()
+    sums = torch.stack([m.double().sum() for m in _compare(given, made)])
+    ones = codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
+    return made, Part(len(given), sums, ones, len(given) * codes.places, codes.bits_per_image)
+
+
+def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionReport:
+    """Several parts as one report."""
+    count, places = sum(p.count for p in parts), sum(p.places for p in parts)
+    psnr, ssim, ms_ssim, l1 = (torch.stack([p.sums for p in parts]).sum(0) / count).tolist()
+    ones = torch.stack([p.ones for p in parts]).sum(0).double()
+    bits = BitUse(tuple((ones / places).tolist())) if set(tokenizer.radix) == {2} else None
+    return ReconstructionReport(count, psnr, ssim, ms_ssim, l1, parts[0].bits_per_image, bits)
+
+
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first
+SIDES = (11, 22, 44, 99, 176)  # pixels of the shorter side from which on a scale counts; the fourth is torchmetrics' own bound
+
+
+def scales(size: tuple[int, int]) -> int:
+    """The scales of MS-SSIM at which images (H, W) still hold its window: 5 from 176 pixels on, at least 1."""
+    return max(1, sum(min(size) >= side for side in SIDES))
+
+
+def _compare(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """PSNR, SSIM, MS-SSIM and L1 of each image, (n,) each, from uint8 (n, C, H, W)."""
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        structural_similarity_index_measure,
+    )
 
     difference = given.double() - made.double()
     least = 1 / given[0].numel()  # the squared error of one value off by one
@@ -124,4 +161,8 @@ def _compare(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     pair = made.float() / 255, given.float() / 255
     window = {"sigma": sigma, "kernel_size": 2 * radius + 1}
     ssim = structural_similarity_index_measure(*pair, **window, reduction="none", data_range=1.0)
-    return psnr, ssim.reshape(len(given)), difference.abs().mean((1, 2, 3)) / 255
+    weights = SCALES[: scales(tuple(given.shape[2:]))]
+    weights = tuple(w / sum(weights) for w in weights)
+    more = {**window, "betas": weights, "normalize": "relu", "reduction": "none", "data_range": 1.0}
+    ms_ssim = ssim if len(weights) == 1 else multiscale_structural_similarity_index_measure(*pair, **more)
+    return psnr, ssim.reshape(len(given)), ms_ssim.reshape(len(given)), difference.abs().mean((1, 2, 3)) / 255

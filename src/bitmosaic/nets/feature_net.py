@@ -1,4 +1,4 @@
-"""Feature networks: a small residual classifier of our own, or any network in a local file.
+"""Feature networks: a small residual classifier of our own, Inception-v3, or any network in a local file.
 
 The classifier serves as perceptual distance (its maps), as space for Frechet distances (its embedding) and as judge of classes.
 """
@@ -6,6 +6,8 @@ The classifier serves as perceptual distance (its maps), as space for Frechet di
 from __future__ import annotations
 
 import json
+import runpy
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
 from bitmosaic.spec import Spec
 
@@ -77,42 +80,61 @@ class _Level(nn.Module):
         return F.relu(x + self.norm3(self.conv3(h)))
 
 
-class ExportedMaps(nn.Module):
-    """A network saved with torch.export: images (b, c, H, W) in [0, 1] -> one tensor or a list of tensors."""
+class Maps(nn.Module):
+    """Any network: images (b, c, H, W) in [0, 1] -> one tensor or a list of tensors."""
 
-    def __init__(self, program: torch.export.ExportedProgram):
+    def __init__(self, net: nn.Module):
         super().__init__()
-        self.program = program.module()
+        self.net = net
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """What the network returns, as a list."""
-        out = self.program(images)
+        out = self.net(images)
         return [out] if isinstance(out, Tensor) else list(out)
 
 
-def save_feature_net(net: ConvClassifier, path: Path) -> None:
-    """One .safetensors file with the weights, and the spec in its metadata; written beside and renamed."""
+def save_feature_net(net: ConvClassifier, path: Path, **about: str) -> None:
+    """One .safetensors file with the weights, and in its metadata the spec and what else is said of it; written beside and renamed."""
     from safetensors.torch import save_file
 
     beside = path.with_name(path.name + ".new")
-    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json())})
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
     beside.rename(path)
 
 
 def load_feature_net(path: str | Path) -> nn.Module:
-    """A frozen network with `maps(images)` from a local file.
+    """A frozen network from a local file, in evaluation mode; all but Inception have `maps(images)`.
 
-    `.safetensors` with a spec in its metadata (as `save_feature_net` writes), or `.pt2` (torch.export) whose forward takes images in
-    [0, 1] and returns feature maps. Raises ValueError for anything else.
+    `.safetensors` with a spec in its metadata (as `save_feature_net` writes); `.pt2` (torch.export) or `.pt` (TorchScript) whose forward
+    takes images in [0, 1] and returns feature maps or features; `.pth` with the published weights of Inception-v3; or
+    `FILE.py:NAME`, a torch module, or a function that makes one, in a file of your own, which is run. Raises ValueError for
+    anything else.
     """
-    path = Path(path)
+    file, _, name = str(path).partition(".py:")
+    path = Path(f"{file}.py") if name else Path(path)
     if not path.is_file():
         raise ValueError(f"feature net: {path} is not a file")
     try:
-        net = ExportedMaps(torch.export.load(path)) if path.suffix == ".pt2" else _load_safetensors(path)
+        if name:
+            net = _from_code(path, name)
+        elif path.suffix == ".pth":
+            net = _load_inception(path)
+        elif path.suffix == ".pt2":
+            net = Maps(torch.export.load(path).module())
+        else:
+            net = _from_script(path) if path.suffix == ".pt" else _load_safetensors(path)
     except Exception as error:
-        raise ValueError(f"feature net {path}: {error}; want a .safetensors file with a spec in its metadata, or a .pt2 file") from error
+        raise ValueError(
+            f"feature net {path}: {_short(error)}; want .safetensors with a spec in its metadata, .pt2, .pt (TorchScript), "
+            "Inception's .pth, or FILE.py:NAME"
+        ) from error
+    for module in net.modules():
+        module.training = False  # not eval(), which exported networks refuse
     return net.requires_grad_(False)
+
+
+def _short(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _load_safetensors(path: Path) -> nn.Module:
@@ -121,4 +143,26 @@ def _load_safetensors(path: Path) -> nn.Module:
     with safe_open(path, "pt") as file:
         net = Spec.from_json(json.loads((file.metadata() or {})["spec"]), "spec").build()
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
-    return net.eval()
+    return net
+
+
+def _load_inception(path: Path) -> nn.Module:
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        net = InceptionV3()
+    net.load_state_dict(weights, assign=True)
+    return net
+
+
+def _from_script(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export; files of this kind are many
+        return Maps(torch.jit.load(path, map_location="cpu"))
+
+
+def _from_code(path: Path, name: str) -> nn.Module:
+    found = runpy.run_path(str(path)).get(name)
+    net = found if isinstance(found, nn.Module) else found() if callable(found) else None
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"{name} is {type(found).__name__}, not a torch module nor a function that makes one")
+    return net if hasattr(net, "maps") or hasattr(net, "embed") else Maps(net)

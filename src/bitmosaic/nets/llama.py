@@ -1,9 +1,11 @@
-"""Bidirectional Llama block with adaptive modulation (BiGR, arXiv 2410.14672; Llama, 2302.13971; adaLN, DiT 2212.09748).
+"""Llama block with adaptive modulation (BiGR, arXiv 2410.14672; Llama, 2302.13971; adaLN, DiT 2212.09748).
 
-We differ in nothing; all places see all places, so attention has no mask.
+We differ in taking who sees whom as a function: all places see all (BiGR's, without a mask), those before, or a past that is kept.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.device.type == "cpu" and q.requires_grad:
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v)
+
+
+def attend_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """As `attend`, where a place sees itself and those before it."""
+    if q.device.type == "cpu" and q.requires_grad:
+        later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
+        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).masked_fill(later, float("-inf"))
+        return weights.softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+class Past:
+    """Attention of one new place to itself and all that came before, whose keys and values are kept."""
+
+    def __init__(self):
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.kept is not None:
+            k, v = torch.cat([self.kept[0], k], 2), torch.cat([self.kept[1], v], 2)
+        self.kept = k, v
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+Sees = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values (b, heads, n, d) -> (b, heads, n, d)
 
 
 class RMSNorm(nn.Module):
@@ -69,17 +96,17 @@ class SwiGLU(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all places with rotary positions, no biases."""
+    """Multi-head self-attention with rotary positions, no biases."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor, sees: Sees = attend) -> Tensor:
         b, n, width = x.shape
         qkv = self.qkv(x).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        h = attend(*rotate(qkv[:2], table), qkv[2])  # (b, heads, n, width / heads)
+        h = sees(*rotate(qkv[:2], table), qkv[2])  # (b, heads, n, width / heads)
         return self.out(h.transpose(1, 2).reshape(b, n, width))
 
 
@@ -93,10 +120,12 @@ class Block(nn.Module):
         self.attention_norm, self.attention = RMSNorm(width), Attention(width, heads)
         self.feed_forward_norm, self.feed_forward = RMSNorm(width), SwiGLU(width)
 
-    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None, sees: Sees = attend
+    ) -> Tensor:
         """x (b, n, D); modulation (b, 6, D) shared by all blocks; table of `rotary_table`; `rng` None: no dropout."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset)[:, :, None].unbind(1)  # (b, 1, D) each
-        h = self.attention(self.attention_norm.modulated(x, shift1, scale1), table)
+        h = self.attention(self.attention_norm.modulated(x, shift1, scale1), table, sees)
         x = torch.addcmul(x, gate1, dropout(h, self.p, rng))
         h = self.feed_forward(self.feed_forward_norm.modulated(x, shift2, scale2))
         return torch.addcmul(x, gate2, dropout(h, self.p, rng))

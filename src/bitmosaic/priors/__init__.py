@@ -1,7 +1,15 @@
 """Distributions over Codes given a condition; importing the room enters its specs in the table."""
 
+from bitmosaic.priors.autoregressive import AutoregressivePrior, AutoregressivePriorSpec
+from bitmosaic.priors.base import Prior
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
+from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
+from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.masked import MaskedPrior, MaskedPriorSpec
+from bitmosaic.priors.masked_bits import MaskedBitsSpec
 
-__all__ = ["BernoulliDiffusionSpec", "ClassConditionSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec"]
+__all__ = [
+    "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "CategoricalSpec", "ClassConditionSpec", "DirectBitsSpec",
+    "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
+]

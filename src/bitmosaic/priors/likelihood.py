@@ -16,11 +16,11 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 
 if TYPE_CHECKING:
-    from bitmosaic.priors.masked import MaskedPrior
+    from bitmosaic.priors.base import Prior
 
 
 @torch.no_grad()
-def code_length(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator, rounds: int = 8) -> Tensor:
+def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator, rounds: int = 8) -> Tensor:
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     labels as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
@@ -31,6 +31,8 @@ def code_length(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor 
     if rounds < 1:
         raise ValueError(f"rounds: got {rounds}; want at least 1")
     digits, known = codes.flat(), known.flatten(1)
+    if prior.raster:
+        return _in_raster_order(prior, digits, ~known, labels, rng)
     hidden = (~known).sum(1, keepdim=True)  # (b, 1)
     order = torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
     rank = order.expand(known.shape).masked_fill(known, math.inf).argsort(1).argsort(1)  # hidden places 0, 1, ...
@@ -50,14 +52,26 @@ def code_length(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor 
     return length
 
 
+def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """`code_length` of an autoregressive prior: each place given all before it, in one pass; exact."""
+    everything = torch.ones_like(hidden)
+    contexts = prior.context(digits, everything, prior.embed(labels, len(digits)))[hidden]
+    noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(digits.device)
+    draws = iter(noise[:, None].expand(-1, len(digits), -1, -1)[:, hidden])
+    found = prior.head.log_likelihood(digits[hidden], contexts[None], lambda: next(draws))
+    return torch.zeros(hidden.shape, device=digits.device).masked_scatter(hidden, -found).sum(1) / math.log(2)
+
+
 @torch.no_grad()
-def marginal_entropy(prior: MaskedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+def marginal_entropy(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
     """How unsure the prior is of each hidden place given the known ones, (b, *grid): mean bits of entropy a bit; 0 where known.
 
     Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`. labels as
-    for `prior.embed`. ValueError where codes or known do not fit the prior.
+    for `prior.embed`. ValueError where codes or known do not fit the prior, or where it takes places in raster order only.
     """
     prior.check(codes, known)
+    if prior.raster:
+        raise ValueError("prior: an autoregressive prior says nothing of places whose neighbours before them are hidden; take a masked one")
     hidden, found = ~known.flatten(1), torch.zeros(known.flatten(1).shape, device=known.device)
     contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(labels, len(codes)))[hidden]
     noise = torch.rand(*hidden.shape, len(codes.radix), generator=rng, device=rng.device).to(known.device)[hidden]

@@ -6,9 +6,8 @@ We differ in running the head on hidden places only, and in a condition that may
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,10 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
+from bitmosaic.priors.base import Prior, start
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, ConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
+from bitmosaic.priors.head import HeadSpec
 from bitmosaic.spec import Spec
 
 
@@ -31,7 +32,7 @@ class MaskedPriorSpec(Spec):
     heads: int = 2
     width: int = 16  # D; a head's width must be divisible by 4
     condition: ConditionSpec = ClassConditionSpec()
-    head: BernoulliDiffusionSpec = BernoulliDiffusionSpec()
+    head: HeadSpec = BernoulliDiffusionSpec()
     dropout: float = 0.0  # after attention and SwiGLU, in training
 
     def __post_init__(self):
@@ -56,8 +57,10 @@ def hidden_count(places: int, u: float) -> int:
     return min(places, max(1, int(mask_ratio(u) * places)))
 
 
-class MaskedPrior(nn.Module):
+class MaskedPrior(Prior):
     """p(codes of hidden places | codes of known places, condition)."""
+
+    raster = False
 
     def __init__(self, spec: MaskedPriorSpec):
         super().__init__()
@@ -71,20 +74,7 @@ class MaskedPrior(nn.Module):
         self.norm = RMSNorm(width)
         self.positions = nn.Parameter(torch.randn(places, width) * 0.02)  # added for the head
         self.head = spec.head.build(spec.bits, width)
-        self.apply(_start)
-
-    def embed(self, labels: Tensor | None, batch: int) -> Tensor:
-        """Condition vectors (b, D): labels (b,) integers, class weights (b, classes), or None for the null."""
-        return self.condition(labels, batch)
-
-    def check(self, codes: Codes, known: Tensor | None = None) -> None:
-        """ValueError where codes or known (b, *grid) do not fit this prior."""
-        if codes.grid != self.grid or codes.radix != self.radix:
-            raise ValueError(
-                f"codes: grid {codes.grid} with {len(codes.radix)} digits; this prior has {self.grid} with {len(self.radix)} bits"
-            )
-        if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
-            raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
+        self.apply(start)
 
     def streams(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
         """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), vectors (b, D)."""
@@ -98,25 +88,11 @@ class MaskedPrior(nn.Module):
             yield x
 
     def context(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """What the head is told of every place, (b, N, D). What stands at hidden places changes nothing."""
         *_, x = self.streams(digits, known, vectors, rng)
         return self.norm(x)[:, 1:] + self.positions
 
-    def features(self, codes: Codes, labels: Tensor | None, layer: int) -> Tensor:
-        """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
-        return self.intermediates(codes, labels, [layer])[0]
-
-    def intermediates(self, codes: Codes, labels: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """What `features` gives for each of several layers, in one pass."""
-        wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
-        if wrong or not layers:
-            raise ValueError(f"layer: got {', '.join(map(str, wrong)) or 'none'}; this prior has layers 0 to {len(self.blocks) - 1}")
-        self.check(codes)
-        digits = codes.flat()
-        known = torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device)
-        streams = islice(self.streams(digits, known, self.embed(labels, len(digits))), max(layers) + 1)
-        found = {layer: x[:, 1:] for layer, x in enumerate(streams) if layer in layers}
-        return [found[layer] for layer in layers]
+    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
+        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), vectors)
 
     def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """One mask ratio a batch, places uniform per image, the head's loss on hidden places; a scalar."""
@@ -130,11 +106,3 @@ class MaskedPrior(nn.Module):
         context = self.context(digits, known, vectors, rng)
         rows = torch.arange(b, device=digits.device)[:, None]
         return self.head.loss(digits[rows, order].flatten(0, 1), context[rows, order].flatten(0, 1), rng)
-
-
-def _start(module: nn.Module) -> None:
-    """Linear weights from N(0, 0.02), biases zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

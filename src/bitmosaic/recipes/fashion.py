@@ -11,8 +11,8 @@ from __future__ import annotations
 from bitmosaic.images.specs import FashionMNISTSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -15,8 +15,8 @@ from bitmosaic.images.folder import look, scan
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
-from bitmosaic.priors.heads import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -4,11 +4,13 @@ from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
 from bitmosaic.samplers.entropy_budget import EntropyBudget, EntropyBudgetSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
 from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
+from bitmosaic.samplers.raster import Raster, RasterSpec
 
 SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "entropy-ordered": EntropyOrderedSpec,
     "marginals-first": MarginalsFirstSpec,
     "entropy-budget": EntropyBudgetSpec,
+    "raster": RasterSpec,
 }
 
 # What a Pipeline does unless told otherwise: of all ways measured in docs/quality_speed.md the fastest that is as near to real images
@@ -30,6 +32,8 @@ __all__ = [
     "EntropyOrderedSpec",
     "MarginalsFirst",
     "MarginalsFirstSpec",
+    "Raster",
+    "RasterSpec",
     "Sampler",
     "SamplerSpec",
     "Step",

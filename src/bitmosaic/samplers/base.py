@@ -15,10 +15,11 @@ from bitmosaic.codes import Codes
 from bitmosaic.spec import Spec
 
 
-class MaskedPriorLike(Protocol):
+class PriorLike(Protocol):
     """What a sampler needs of a prior over binary codes: a context for every place, and a head that draws from it."""
 
-    head: nn.Module  # draws(...), draw(...) and marginals(...), as BernoulliDiffusion has them
+    raster: bool  # places must be revealed in raster order, and in_order(vectors) gives their contexts one by one
+    head: nn.Module  # draws(...), draw(...) and marginals(...), as `priors.head.Head` has them
     condition: nn.Module  # .classes, 0 without classes
 
     def embed(self, labels: Tensor | None, batch: int) -> Tensor: ...
@@ -50,7 +51,7 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, prior: MaskedPriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
         """Yields a Step after each round; the last has every place known.
 

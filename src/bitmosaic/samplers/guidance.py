@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitmosaic.samplers.base import MaskedPriorLike
+from bitmosaic.samplers.base import PriorLike
 
 GuidanceSchedule = Literal["constant", "power-cosine"]
 
@@ -28,7 +28,7 @@ def scale_of_round(schedule: GuidanceSchedule, scale: float, power: float, ungui
 class Branches:
     """The condition vectors that a round needs, embedded once for all rounds."""
 
-    def __init__(self, prior: MaskedPriorLike, labels: Tensor | None, batch: int):
+    def __init__(self, prior: PriorLike, labels: Tensor | None, batch: int):
         self.given = prior.embed(labels, batch)
         self.null = None if labels is None else prior.embed(None, batch)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.samplers.base import MaskedPriorLike, Sampler, SamplerSpec, Step, hidden_after
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, hidden_after
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
 SLACK = 0.1  # how far below certain chains are taken to end: on the shipped model 2 % of the rounds then walk a second time
@@ -84,9 +84,11 @@ class MaskedSampler(Sampler):
 
     @torch.no_grad()
     def __call__(
-        self, prior: MaskedPriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
         prior.check(codes, known)
+        if prior.raster:
+            raise ValueError("sampler: this prior reveals places in raster order only; use the sampler 'raster'")
         spec, shape = self.spec, known.shape
         if len(generators) != len(known):
             raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")

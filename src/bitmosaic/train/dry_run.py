@@ -55,7 +55,7 @@ def _ask(prior: nn.Module) -> torch.Tensor:
     digits = torch.empty(1, places, len(prior.radix), dtype=torch.uint8)
     known = torch.empty(1, places, dtype=torch.bool)
     context = prior.context(digits, known, prior.embed(None, 1))[0]
-    return prior.head.logits(digits[0], torch.empty(places, dtype=torch.long), context)
+    return prior.head.once(digits[0], context)
 
 
 def saved_bytes(module: nn.Module, forward, training: Training) -> int:

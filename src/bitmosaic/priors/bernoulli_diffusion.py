@@ -12,17 +12,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
-from bitmosaic.spec import Spec
-
-Procedure = Literal["chain", "posterior", "transitions"]  # how the bits of a place are drawn, see BernoulliDiffusion.draw
+from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
 
 
 @dataclass(frozen=True)
-class BernoulliDiffusionSpec(Spec):
+class BernoulliDiffusionSpec(HeadSpec):
     """Sizes and target of the head."""
 
     width: int = 16  # H
@@ -37,7 +35,6 @@ class BernoulliDiffusionSpec(Spec):
             raise ValueError(f"target: got {self.target!r}; want 'flips' or 'x_0'")
 
     def build(self, bits: int, condition: int) -> BernoulliDiffusion:
-        """The head for K = `bits` under conditions of width `condition`."""
         return BernoulliDiffusion(self, bits, condition)
 
 
@@ -81,7 +78,7 @@ def without_evidence(p_0: Tensor, x_t: Tensor, k_t: float) -> Tensor:
     return one / (one + zero)
 
 
-class BernoulliDiffusion(nn.Module):
+class BernoulliDiffusion(Head):
     """Draws the bits of places jointly, given what the backbone says of each."""
 
     def __init__(self, spec: BernoulliDiffusionSpec, bits: int, condition: int):
@@ -115,6 +112,9 @@ class BernoulliDiffusion(nn.Module):
         k = keep_probability(t, self.spec.steps)[:, None]
         x_t = (torch.rand(x_0.shape, generator=rng, device=x_0.device) < k * x_0 + (1 - k) / 2).to(x_0.dtype)
         return self.elementwise_loss(x_0, t, x_t, condition)[0].mean()
+
+    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
+        return self.logits(x_0, torch.zeros(len(x_0), dtype=torch.long, device=x_0.device), condition)
 
     def draws(self, procedure: Procedure, evaluations: int) -> int:
         """How many uniforms `draw` takes for each bit."""
@@ -210,7 +210,5 @@ class BernoulliDiffusion(nn.Module):
     def _guided(self, x: Tensor, time: Tensor, embedded: Tensor, guidance_scale: float) -> Tensor:
         """P(x_0 = 1) of bits x (m, K) at embedded times (H,) or (m, H) and conditions (branches, m, H)."""
         signs = (x * 2.0 - 1.0).to(embedded.dtype)
-        logits = self.net(signs.expand(len(embedded), *x.shape), time, embedded).float()  # both branches in one call (E3)
-        if len(embedded) == 2:
-            return self.p_0(logits[1] + guidance_scale * (logits[0] - logits[1]), x)
-        return self.p_0(logits[0], x)
+        logits = self.net(signs.expand(len(embedded), *x.shape), time, embedded)  # both branches in one call (E3)
+        return self.p_0(guided(logits, guidance_scale), x)

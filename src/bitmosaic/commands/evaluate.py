@@ -1,0 +1,139 @@
+"""`bitmosaic evaluate`: a pipeline against real images, in numbers that can be reproduced."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from bitmosaic.commands.arguments import Flag, PipelineName
+from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, drawing_name
+from bitmosaic.commands.files import SOFTWARE, tell_unreadable, written_into
+from bitmosaic.commands.pipelines import check_device, find, load
+from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
+from bitmosaic.evaluate import evaluation
+from bitmosaic.evaluate.evaluation_plot import evaluation_plot
+from bitmosaic.evaluate.parallel import processes
+from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
+from bitmosaic.folders import write_json
+from bitmosaic.images import save
+from bitmosaic.train.features import protocol, train_features
+
+FILES = ("evaluation.json", "evaluation.png")
+Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 5000, or as many as there are real ones)")]
+
+
+def evaluate(
+    pipeline: PipelineName = "fashion", *, against: Data = "fashion-mnist", beside: Data = "", net: str = "", count: Count = None,
+    seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, train_features: Flag = False,
+    out: Path = Path("evaluation"), device: str = "cpu", precision: Drawing = "float32", workers: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Measures a pipeline: how far its images are from real ones, how well its tokenizer gives images back, and the floor of each figure.
+
+    Writes evaluation.json, every figure with all that it depends on, and evaluation.png. The floor is what as many other real images get.
+    The same command gives the same digits on any number of threads and processes: torchrun --nproc-per-node 4 -m bitmosaic evaluate ...
+    Figures in another feature space than Inception's are comparable with that space alone, and none of them is a FID.
+
+    Args:
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        against: real images: a folder, with or without a folder for each class, fashion-mnist (the test images, which ship) or
+            fashion-mnist:train.
+        beside: other real images, for the floor, named likewise; none: half of the former.
+        net: feature network: fashion (ships), a .safetensors file that --train-features wrote, the published weights of Inception-v3
+            (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME in a file of your own, which is run.
+        count: images drawn, of the classes of the other real images.
+        seed: another one draws other images.
+        settings: of the sampler; those not given are the pipeline's own.
+        train_features: train a classifier of the images named by --against, of the pipeline's size, write it to the file named by
+            --net, and stop.
+        out: folder to write into; an evaluation that bitmosaic wrote there is replaced.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        workers: threads, one core each; 0: as many as there are cores. No figure depends on it.
+
+    Returns:
+        What stands in evaluation.json.
+    """
+    if train_features:
+        return trained(pipeline, against, net, seed, device)
+    if workers < 0 or seed < 0:
+        raise ValueError(f"workers, seed: got {workers}, {seed}; give whole numbers of at least 0")
+    with processes() as first:
+        device = own_device(device)
+        pipe = at_precision(load(pipeline, device), precision)
+        size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+        reference = real_images(against, size, channels)
+        others = real_images(beside, size, channels) if beside else None
+        real = evaluation.parted(reference, others, count)
+        space = FeatureSpace.load(network(net, against), device)
+        workers = 1 if torch.device(device).type != "cpu" else workers or len(os.sched_getaffinity(0))
+        with tqdm(total=evaluation.total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
+                  leave=False) as bar:  # fmt: skip
+            figures, pictures = evaluation.evaluate(pipe, real, space, seed, settings.given(), workers, bar.update)
+        if not first:
+            return {}
+        found = {
+            "software": SOFTWARE, "pipeline": str(pipeline), "pipeline_sha256": checksum(find(pipeline)), **figures, "net": space.about(),
+            "reference": {"data": against, "fingerprint": reference.fingerprint()},
+            "other_real": {"data": beside or f"{against}, the other half", "fingerprint": real.beside.fingerprint()},
+            "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
+            "quantisation": "8 bits, rounded",
+            "sampler": pipe.settings(**settings.given()).to_json(), "precision": drawing_name(precision, device),
+            "device": torch.device(device).type, "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": evaluation.NEIGHBOURS,
+            "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},
+        }  # fmt: skip
+        with written_into(out, FILES) as folder:
+            write_json(folder / "evaluation.json", found)
+            note = f"{pipeline} against {against}: {figures['counts']['samples']:,} images drawn, feature net {space.name}"
+            save(evaluation_plot(figures, pictures, note), folder / "evaluation.png", Software=SOFTWARE, Pipeline=pipeline)
+        for images in {id(s): s for s in (reference, real.beside)}.values():
+            tell_unreadable(images)
+        print(f"{evaluation.text(figures)}\nwritten: {out / 'evaluation.json'}, {out / 'evaluation.png'}")
+        return found
+
+
+def network(net: str, against: str) -> str:
+    """The feature network asked for, or the one that ships where the images are its own."""
+    if net:
+        return net
+    if against in FASHION:
+        return SHIPPED
+    raise ValueError(
+        "net: name a feature network for these images, such as published weights of Inception-v3, or make one: "
+        f"bitmosaic evaluate PIPELINE --train-features --against {against} --net features.safetensors"
+    )
+
+
+def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> dict[str, Any]:
+    """Trains a feature network on images of the pipeline's size, and writes it."""
+    if not net:
+        raise ValueError("net: name the file to write, such as --net features.safetensors")
+    if Path(net).exists():
+        raise ValueError(f"net: {net} is there, so it stays; name a new file")
+    tokenizer = load(pipeline, device).tokenizer
+    images, test = learned_and_held(real_images(against, tokenizer.image_size, tokenizer.channels), against)
+    right = train_features(images, test, protocol(images, seed), Path(net), device)
+    print(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}")
+    return {"net": net, "test_accuracy": right, "trained_on": len(images), "tested_on": len(test)}
+
+
+def own_device(device: str) -> str:
+    """The GPU of this process, where torchrun has started several and "cuda" is asked for."""
+    check_device(device)
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 over configuration and weights of both parts."""
+    digest = hashlib.sha256()
+    for file in ("config.json", "tokenizer/config.json", "tokenizer/model.safetensors", "prior/config.json", "prior/model.safetensors"):
+        with (folder / file).open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,28 @@
+"""The kernel distance of two sets of images: squared maximum mean discrepancy of features (Bińkowski et al., arXiv 1801.01401, section 4).
+
+We differ in taking all pairs of images once, where the paper averages over random subsets: the same expectation, less variance, no draws.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def kernel_distance(a: Tensor, b: Tensor, at_once: int = 1000) -> float:
+    """Unbiased MMD^2 of features (n, d) and (m, d) under k(x, y) = (x.y / d + 1)^3; near 0 for one law, and then as often below 0.
+
+    ValueError unless both have one width and at least two rows.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)} must be (n, d) and (m, d), of at least two rows each")
+    a, b = a.double(), b.double()
+    return _mean(a, a, at_once) + _mean(b, b, at_once) - 2 * _mean(a, b, at_once)
+
+
+def _mean(a: Tensor, b: Tensor, at_once: int) -> float:
+    """The mean of k over all pairs, without those of a row and itself."""
+    total = torch.stack([((part @ b.T) / a.shape[1] + 1).pow(3).sum() for part in a.split(at_once)]).sum()
+    if a is not b:
+        return float(total / (len(a) * len(b)))
+    return float((total - (a.square().sum(1) / a.shape[1] + 1).pow(3).sum()) / (len(a) * (len(a) - 1)))

@@ -1,0 +1,105 @@
+"""A feature space: a network with its checksum, and what evaluation reads of images in it.
+
+A Frechet distance is a FID only in the space of Inception-v3 with the published weights, on images enlarged as TensorFlow 1 did; in any
+other space it is called a Frechet distance, and is comparable with nothing but that space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.nets.feature_net import ConvClassifier, load_feature_net
+from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
+
+SPATIAL = 2048  # at most so many numbers of a map, as many as Inception's have roughly
+SHIPPED = "fashion"  # the classifier of Fashion-MNIST in the package
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network says of n images, float32 on the CPU."""
+
+    pooled: Tensor  # (n, d)
+    spatial: Tensor | None  # (n, s), None where the network gives no maps
+    logits: Tensor | None  # (n, classes), None where it has no head
+
+    @staticmethod
+    def join(parts: list[Features]) -> Features:
+        """Several of one network as one."""
+        columns = [[getattr(part, field.name) for part in parts] for field in fields(Features)]
+        return Features(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def __getitem__(self, some: slice) -> Features:
+        return Features(*(None if (x := getattr(self, field.name)) is None else x[some] for field in fields(Features)))
+
+
+class FeatureSpace:
+    """A frozen network, by file or the name of one that ships.
+
+    A network of one's own, from `load_feature_net`, may have: `embed(images)` -> (b, d), `maps(images)` -> maps (b, c, h, w) or features
+    (b, d), of which the last counts, and `logits(images)` -> (b, classes); images are floats in [0, 1], (b, C, H, W).
+    """
+
+    def __init__(self, net: nn.Module, name: str, checksum: str):
+        self.net, self.name, self.checksum = net, name, checksum
+        self.inception = isinstance(net, InceptionV3)
+        self.fid = self.inception and checksum.startswith(REFERENCE)
+
+    @staticmethod
+    def load(name: str | Path, device: str = "cpu") -> FeatureSpace:
+        """From a file as `load_feature_net` reads, or "fashion", the classifier that ships. ValueError for anything else."""
+        ships = str(name) == SHIPPED and not Path(SHIPPED).is_file()
+        path = Path(str(resources.files("bitmosaic") / "zoo" / "features" / f"{SHIPPED}.safetensors")) if ships else name
+        net = load_feature_net(path).to(device)
+        file = Path(str(path).partition(".py:")[0] + ".py" if ".py:" in str(path) else path)
+        return FeatureSpace(net, str(name) if ships else file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+
+    def measure(self, images: Tensor) -> Features:
+        """Features of uint8 images (b, C, H, W), in batches of any size. ValueError where the network does not take them."""
+        at = next(self.net.parameters(), next(self.net.buffers(), torch.zeros(())))
+        images = images.to(at.device)
+        try:
+            pooled, spatial, logits = self._inception(images) if self.inception else self._other(images.float() / 255)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise ValueError(f"feature net {self.name}: fails on images {tuple(images.shape[1:])} ({why})") from error
+        if pooled.ndim != 2 or len(pooled) != len(images) or not pooled.isfinite().all():
+            raise ValueError(f"feature net {self.name}: features {tuple(pooled.shape)} should be finite, ({len(images)}, d)")
+        return Features(*(None if x is None else x.float().cpu() for x in (pooled, spatial, logits)))
+
+    def _inception(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.net(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
+
+    def _other(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        maps = self.net.maps(images) if hasattr(self.net, "maps") else []
+        if isinstance(self.net, ConvClassifier):
+            pooled = maps[-1].mean((2, 3))
+            return pooled, _spatial(maps[:-1] or maps), self.net.out(pooled)
+        pooled = self.net.embed(images) if hasattr(self.net, "embed") else maps[-1]
+        pooled = pooled.mean((2, 3)) if pooled.ndim == 4 else pooled
+        return pooled, _spatial(maps), self.net.logits(images) if hasattr(self.net, "logits") else None
+
+    def about(self) -> dict[str, Any]:
+        """What a figure in this space depends on."""
+        preprocessing = f"repeated to 3 channels where grey, bilinear to {SIDE} as TensorFlow 1, (x - 128) / 128"
+        return {
+            "name": self.name, "sha256": self.checksum, "reference_inception": self.fid,
+            "preprocessing": preprocessing if self.inception else "x / 255, size unchanged",
+        }  # fmt: skip
+
+    def word(self, inception: str, other: str) -> str:
+        """How a figure is called: the first name is Inception's alone."""
+        return inception if self.fid else other
+
+
+def _spatial(maps: list[Tensor]) -> Tensor | None:
+    """The first channels of the last map that has places, at most SPATIAL numbers an image."""
+    placed = [m for m in maps if m.ndim == 4 and 1 < m.shape[2] * m.shape[3] <= SPATIAL]
+    return placed[-1][:, : SPATIAL // (placed[-1].shape[2] * placed[-1].shape[3])].flatten(1) if placed else None

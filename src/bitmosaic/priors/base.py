@@ -1,0 +1,78 @@
+"""What every prior is: a distribution over the codes of hidden places, given those of known ones and a condition."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.priors.conditions import Condition
+from bitmosaic.priors.head import Head
+from bitmosaic.spec import Spec
+
+
+class Prior(nn.Module, abc.ABC):
+    """A backbone that says what is known of each place, and a head that draws bits from that."""
+
+    spec: Spec
+    grid: tuple[int, int]
+    radix: tuple[int, ...]
+    raster: bool  # True: a place is told of those before it in raster order alone, so places must be revealed in that order
+    condition: Condition
+    blocks: nn.ModuleList
+    norm: nn.Module  # after the last block
+    head: Head
+
+    @abc.abstractmethod
+    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
+        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), vectors (b, D) of `embed`.
+
+        What stands at hidden places changes nothing.
+        """
+
+    @abc.abstractmethod
+    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+        """What is minimised, a scalar; labels (b,) or None, of which each is dropped with `class_dropout`."""
+
+    @abc.abstractmethod
+    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
+        """The residual stream of fully visible images after each block in turn, (b, 1 + N, D)."""
+
+    def embed(self, labels: Tensor | None, batch: int) -> Tensor:
+        """Condition vectors (b, D): labels (b,) integers, class weights (b, classes), or None for the null."""
+        return self.condition(labels, batch)
+
+    def check(self, codes: Codes, known: Tensor | None = None) -> None:
+        """ValueError where codes or known (b, *grid) do not fit this prior."""
+        if codes.grid != self.grid or codes.radix != self.radix:
+            raise ValueError(
+                f"codes: grid {codes.grid} with {len(codes.radix)} digits; this prior has {self.grid} with {len(self.radix)} bits"
+            )
+        if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
+            raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
+
+    def features(self, codes: Codes, labels: Tensor | None, layer: int) -> Tensor:
+        """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
+        return self.intermediates(codes, labels, [layer])[0]
+
+    def intermediates(self, codes: Codes, labels: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+        """What `features` gives for each of several layers, in one pass."""
+        wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
+        if wrong or not layers:
+            raise ValueError(f"layer: got {', '.join(map(str, wrong)) or 'none'}; this prior has layers 0 to {len(self.blocks) - 1}")
+        self.check(codes)
+        streams = islice(self.whole(codes.flat(), self.embed(labels, len(codes))), max(layers) + 1)
+        found = {layer: x[:, 1:] for layer, x in enumerate(streams) if layer in layers}
+        return [found[layer] for layer in layers]
+
+
+def start(module: nn.Module) -> None:
+    """Linear weights from N(0, 0.02), biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

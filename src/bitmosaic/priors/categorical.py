@@ -1,0 +1,75 @@
+"""Categorical: the K bits of a place are one index of 2^K, drawn by softmax; the head of S0 and S1 of BiGR (arXiv 2410.14672).
+
+We differ in drawing the index bit by bit, most significant first, down the tree of the indices that begin alike: the same law, and
+every head says in the same way how sure it was of each bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
+
+MOST = 16  # bits of an index; the last layer has 2^K rows
+
+
+@dataclass(frozen=True)
+class CategoricalSpec(HeadSpec):
+    """One linear layer; it has nothing to choose."""
+
+    def build(self, bits: int, condition: int) -> Categorical:
+        return Categorical(self, bits, condition)
+
+
+class Categorical(Head):
+    """P(index), one logit for each."""
+
+    def __init__(self, spec: CategoricalSpec, bits: int, condition: int):
+        super().__init__()
+        if bits > MOST:
+            raise ValueError(f"head: {bits} bits are {2**bits:,} indices; a categorical head takes at most {MOST} bits")
+        self.spec, self.bits, self.net = spec, bits, nn.Linear(condition, 2**bits)
+
+    def index(self, bits: Tensor) -> Tensor:
+        """Bits (..., K), most significant first -> indices (...)."""
+        return (bits.long() << torch.arange(self.bits - 1, -1, -1, device=bits.device)).sum(-1)
+
+    def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Cross-entropy in nats a place."""
+        return F.cross_entropy(self.net(condition).float(), self.index(x_0))
+
+    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
+        return self.net(condition)
+
+    def draws(self, procedure: Procedure, evaluations: int) -> int:
+        return 1
+
+    def draw(
+        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
+        sample_last: bool = True,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """As `Head.draw`; `sample_last` False takes the likelier half at each bit."""
+        mass, threshold = guided(self.net(conditions), guidance_scale).softmax(-1), uniform()
+        bits, p = [], []
+        for k in range(self.bits):
+            mass = mass.unflatten(-1, (2, -1))
+            half = mass.sum(-1)  # (m, 2)
+            one = half[:, 1] / half.sum(-1).clamp(min=1e-30)
+            bit = one > (threshold[:, k] if sample_last else 0.5)
+            mass = torch.where(bit[:, None], mass[:, 1], mass[:, 0])
+            mass = mass / mass.sum(-1, keepdim=True).clamp(min=1e-30)
+            bits.append(bit), p.append(one)
+        return torch.stack(bits, -1), torch.stack(p, -1)
+
+    def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
+        mass = guided(self.net(conditions), guidance_scale).softmax(-1)
+        ones = [mass.unflatten(-1, (2**k, 2, -1))[..., 1, :].sum((-2, -1)) for k in range(self.bits)]
+        return torch.stack(ones, -1).clamp(0, 1)
+
+    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
+        return guided(self.net(conditions), 1.0).log_softmax(-1).gather(-1, self.index(bits)[:, None])[:, 0]

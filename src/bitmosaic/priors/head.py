@@ -1,0 +1,72 @@
+"""What every head is: it draws the K bits of a place, given what the backbone says of it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.spec import Spec
+
+Procedure = Literal["chain", "posterior", "transitions"]  # how a diffusion head draws; others have one way only
+
+
+@dataclass(frozen=True)
+class HeadSpec(Spec, abstract=True):
+    """What all heads have in common: they are built for a number of bits and a width of what they are told."""
+
+    def build(self, bits: int, condition: int) -> Head:
+        """The head for K = `bits` under conditions of width `condition`."""
+        raise NotImplementedError
+
+
+class Head(nn.Module, abc.ABC):
+    """A distribution over the bits of places, each by itself.
+
+    Conditions are (branches, m, D): one branch, or class then null, whose logits are combined as l_null + scale (l_class - l_null). Draws
+    come from `uniform()`, which gives (m, K) in [0, 1) and is called at most `draws` times.
+    """
+
+    bits: int  # K
+    net: nn.Module  # where the work is
+
+    @abc.abstractmethod
+    def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """What is minimised, a scalar; bits x_0 (m, K) of places under conditions (m, D)."""
+
+    @abc.abstractmethod
+    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
+        """Logits of one evaluation of the network as in training, on any device, meta too; what it costs is what a plan wants to know."""
+
+    @abc.abstractmethod
+    def draws(self, procedure: Procedure, evaluations: int) -> int:
+        """How many uniforms `draw` takes for each bit."""
+
+    @abc.abstractmethod
+    def draw(
+        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
+        sample_last: bool = True,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Bits (m, K) bool, and the P(bit = 1) in float32 that each was drawn with, given those drawn before it.
+
+        `sample_last` False rounds where the last draw would be. A head that has one way to draw takes no notice of `procedure`, one that
+        needs no evaluations, or fewer, none of those it is granted.
+        """
+
+    @abc.abstractmethod
+    def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
+        """P(bit = 1) of every bit by itself, (m, K) float32, with noise from `uniform` (m, K) where the head needs any."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
+        """Log probability (m,), in nats, of bits (m, K) under conditions (1, m, D); those of all 2^K codes sum to 1."""
+
+
+def guided(logits: Tensor, guidance_scale: float) -> Tensor:
+    """Logits (branches, ...) of one branch, or class then null, as one, in float32."""
+    logits = logits.float()
+    return logits[0] if len(logits) == 1 else logits[1] + guidance_scale * (logits[0] - logits[1])

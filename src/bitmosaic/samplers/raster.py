@@ -1,0 +1,77 @@
+"""Raster order: one place after another, row by row; what autoregressive priors are sampled with, and one of the orders BiGR is compared in
+(arXiv 2410.14672).
+
+A masked prior is asked anew for each place, an autoregressive one keeps keys and values. Known places are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
+from bitmosaic.samplers.guidance import Branches
+from bitmosaic.samplers.masked import binary_entropy
+
+
+@dataclass(frozen=True)
+class RasterSpec(SamplerSpec):
+    """Settings; there are as many steps as places."""
+
+    evaluations: int = 100  # S, of the head for one place
+    guidance_scale: float = 2.5  # 1: none, 0: the null class
+    sample_last: bool = True  # draw the bits at the end of a chain; False: round them
+    procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
+
+    def __post_init__(self):
+        if self.evaluations < 1 or not abs(self.guidance_scale) <= 1e6:
+            raise ValueError(f"evaluations {self.evaluations} must be at least 1, guidance_scale {self.guidance_scale} within 1e6")
+        if self.procedure not in ("chain", "posterior", "transitions"):
+            raise ValueError(f"procedure: got {self.procedure!r}; want 'chain', 'posterior' or 'transitions'")
+
+    def build(self) -> Raster:
+        return Raster(self)
+
+
+class Raster(Sampler):
+    """For each place in raster order: its context, and the head's draw where it is hidden."""
+
+    def __init__(self, spec: RasterSpec):
+        self.spec = spec
+
+    @torch.no_grad()
+    def __call__(
+        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+    ) -> Iterator[Step]:
+        prior.check(codes, known)
+        spec, shape, b = self.spec, known.shape, len(known)
+        if len(generators) != b:
+            raise ValueError(f"generators: got {len(generators)} for {b} images; want one an image")
+        known = known.flatten(1)
+        digits = codes.flat() * known[..., None]
+        vectors = Branches(prior, labels, b)(spec.guidance_scale)
+        n, total = len(vectors) // b, known.shape[1]
+        context = prior.in_order(vectors) if prior.raster else None
+        hidden = (~known).any(0).tolist()  # in any image
+        for i in range(total):
+            entropy = torch.zeros(known.shape, device=known.device)
+            if context is not None:
+                told = context(digits[:, i - 1].repeat(n, 1) if i else None)
+            elif hidden[i]:
+                told = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), vectors)[:, i]
+            if hidden[i]:
+                rows = (~known[:, i]).nonzero()[:, 0]
+                found = self._draw(prior, told.view(n, b, -1)[:, rows], [generators[j] for j in rows.tolist()])
+                digits, known = digits.clone(), known.clone()
+                digits[rows, i], known[rows, i], entropy[rows, i] = found[0].to(digits.dtype), True, binary_entropy(found[1]).mean(-1)
+            yield Step(i + 1, total, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
+
+    def _draw(self, prior, contexts: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        spec, count, bits = self.spec, prior.head.draws(self.spec.procedure, self.spec.evaluations), len(prior.radix)
+        noise = iter(torch.stack([torch.rand(count, bits, generator=rng, device=rng.device) for rng in generators], 1))
+        return prior.head.draw(spec.procedure, contexts, spec.guidance_scale, spec.evaluations, lambda: next(noise), spec.sample_last)

@@ -1,0 +1,364 @@
+"""`bitmosaic evaluate`: figures that can be reproduced, each with its floor and all that it depends on."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import bitmosaic
+from bitmosaic import Pipeline
+from bitmosaic.cli import main
+from bitmosaic.commands.real import Some, learned_and_held, real_images
+from bitmosaic.evaluate import evaluation
+from bitmosaic.evaluate.classes import class_agreement, classifier_score
+from bitmosaic.evaluate.kernel import kernel_distance
+from bitmosaic.evaluate.manifold import manifold
+from bitmosaic.evaluate.parallel import in_chunks
+from bitmosaic.evaluate.reconstruction import scales
+from bitmosaic.evaluate.space import Features, FeatureSpace
+from bitmosaic.images import ArrayImages, fashion_sample
+from bitmosaic.nets import inception
+from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
+from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.samplers import EntropyOrderedSpec
+from bitmosaic.tokenizers import BinaryAutoencoderSpec
+from bitmosaic.train.features import accuracy, protocol, train_features
+
+
+def drawn(*shape, seed=0, shift=0.0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def pipeline(classes=10, channels=1):
+    torch.manual_seed(0)
+    condition = ClassConditionSpec(classes) if classes else NoConditionSpec()
+    prior = MaskedPriorSpec((7, 7), 8, condition=condition).build()
+    tokenizer = BinaryAutoencoderSpec((28, 28), channels, 8, 8, (1, 1, 1), 0, (), 8, groups=4).build()
+    names = fashion_sample().class_names if classes == 10 else ()
+    return Pipeline(tokenizer, prior, EntropyOrderedSpec(2, 2), names)
+
+
+def few(n, labels=True, start=0):
+    test = fashion_sample()
+    some = slice(start, start + n)
+    return ArrayImages(test.pixels[some], test.labels[some] if labels else None, test.class_names if labels else ())
+
+
+def net(tmp_path, classes=10, name="net.safetensors"):
+    torch.manual_seed(1)
+    made = ConvClassifierSpec(1, classes, (2, 2, 4)).build().eval()
+    save_feature_net(made, tmp_path / name)
+    return FeatureSpace.load(tmp_path / name)
+
+
+# Measures
+
+
+def test_the_kernel_distance_by_hand_and_its_expectation():
+    a, b = drawn(5, 3).double(), drawn(4, 3, seed=1).double()
+    k = lambda x, y: float((x @ y / 3 + 1) ** 3)  # noqa: E731
+    own = [[k(x, y) for j, y in enumerate(s) if j != i] for s in (a, b) for i, x in enumerate(s)]
+    by_hand = np.mean(own[:5]) + np.mean(own[5:]) - 2 * np.mean([[k(x, y) for y in b] for x in a])
+    assert kernel_distance(a, b, at_once=2) == pytest.approx(by_hand)
+    same = [kernel_distance(drawn(200, 8, seed=2 * i), drawn(200, 8, seed=2 * i + 1)) for i in range(20)]
+    assert min(same) < 0 < max(same) and abs(np.mean(same)) < 0.1 < kernel_distance(drawn(200, 8), drawn(200, 8, seed=1, shift=0.5))
+    with pytest.raises(ValueError, match="at least two rows"):
+        kernel_distance(a[:1], b)
+
+
+def test_density_and_coverage_agree_with_their_definition():
+    made, real, k = drawn(60, 4).double(), drawn(60, 4, seed=1, shift=0.3).double(), 3
+    reach = torch.cdist(real, real).sort(1).values[:, k]
+    inside = torch.cdist(made, real) <= reach  # made, ball of real
+    found = manifold(made, real, k)
+    assert found.density == pytest.approx(float(inside.sum()) / (k * 60)) and found.coverage == float(inside.any(0).double().mean())
+    assert found.precision == float(inside.any(1).double().mean())
+    reach = torch.cdist(made, made).sort(1).values[:, k]
+    assert found.recall == float((torch.cdist(real, made) <= reach).any(1).double().mean())
+
+
+def test_an_outlier_among_the_real_ones_feeds_precision_not_density():
+    real, made = drawn(100, 2), drawn(100, 2, seed=1) * 0.1 + 6
+    real[0] = 12.0  # its ball reaches all that was made
+    found = manifold(made, real)
+    assert found.precision == 1 and found.density < 0.25 and found.coverage <= 0.02
+
+
+def test_the_classifier_score_lies_between_one_and_the_number_of_classes():
+    sure = 50.0 * torch.eye(5).repeat(20, 1)
+    assert classifier_score(sure, 4) == pytest.approx(5) and classifier_score(torch.zeros(40, 5)) == pytest.approx(1)
+    assert classifier_score(sure[:1].expand(40, 5)) == pytest.approx(1)  # sure, but always of the same
+    p = drawn(30, 5).double().softmax(1)
+    by_hand = float((p * (p.log() - p.mean(0).log())).sum(1).mean().exp())
+    assert classifier_score(p.log(), 1) == pytest.approx(by_hand)
+    with pytest.raises(ValueError, match="parts 10"):
+        classifier_score(sure[:4])
+
+
+def test_class_agreement_counts():
+    assert class_agreement(torch.eye(4), torch.tensor([0, 1, 2, 0])) == 0.75
+
+
+@pytest.mark.parametrize("side, expected", [(8, 1), (28, 2), (64, 3), (128, 4), (176, 5), (256, 5)])
+def test_scales_of_ms_ssim(side, expected):
+    assert scales((side, side + 7)) == expected
+
+
+# Inception
+
+
+@pytest.fixture(scope="module")
+def inception_file(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(inception.InceptionV3().state_dict(), path)
+    return path
+
+
+def test_inception_has_the_published_tensors():
+    with torch.device("meta"):
+        weights = inception.InceptionV3().state_dict()
+    assert sum(w.numel() for name, w in weights.items() if "running" not in name and "num_batches" not in name) == 23_850_960
+    shapes = {
+        "Conv2d_1a_3x3.conv.weight": (32, 3, 3, 3), "Mixed_5b.branch5x5_2.conv.weight": (64, 48, 5, 5), "fc.bias": (1008,),
+        "Mixed_6b.branch7x7_2.conv.weight": (128, 128, 1, 7), "Mixed_7c.branch3x3dbl_3b.bn.running_var": (384,),
+    }  # fmt: skip
+    assert {name: tuple(weights[name].shape) for name in shapes} == shapes
+
+
+def test_images_are_enlarged_as_tensorflow_1_did():
+    x = torch.tensor([0.0, 6.0, 12.0]).expand(1, 1, 3, 3)
+    assert inception.enlarge(x, 6)[0, 0, 0].tolist() == [0, 3, 6, 9, 12, 12]  # pixel i lies at i / 2; torch's own would begin 0, 1.5
+    down = inception.enlarge(torch.arange(8.0).expand(1, 1, 8, 8), 4)[0, 0, 0]
+    assert down.tolist() == [0, 2, 4, 6]
+    same = torch.rand(1, 3, 299, 299)
+    assert torch.equal(inception.enlarge(same, 299), same)
+
+
+def test_only_the_published_weights_make_a_fid(inception_file):
+    space = FeatureSpace.load(inception_file)
+    assert space.inception and not space.fid and space.word("fid", "frechet_distance") == "frechet_distance"
+    assert FeatureSpace(space.net, "weights", inception.REFERENCE + "0" * 56).word("fid", "frechet_distance") == "fid"
+    grey = torch.randint(0, 256, (2, 1, 20, 20), dtype=torch.uint8)
+    found, colour = space.measure(grey), space.measure(grey.expand(-1, 3, -1, -1))
+    assert (found.pooled.shape, found.spatial.shape, found.logits.shape) == ((2, 2048), (2, 2023), (2, 1008))
+    assert torch.equal(found.pooled, colour.pooled)
+    with pytest.raises(ValueError, match="takes uint8"):
+        space.net(torch.rand(1, 3, 9, 9))
+
+
+# Feature spaces
+
+
+def test_a_classifier_of_ours_gives_all_three(tmp_path):
+    space, images = net(tmp_path), few(6).pixels
+    found = space.measure(images)
+    assert torch.equal(found.pooled, space.net.embed(images.float() / 255)) and found.logits.shape == (6, 10)
+    assert found.spatial.shape == (6, 2 * 14 * 14)  # the map before the last
+    assert space.checksum == hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest()
+    assert torch.equal(Features.join([space.measure(images[:2]), space.measure(images[2:])]).logits, found.logits)
+
+
+CODE = """
+import torch
+class Mean(torch.nn.Module):
+    def embed(self, images):
+        return images.mean((2, 3)).expand(-1, 2) * torch.tensor([1.0, 2.0])
+ready = Mean()
+def plain():
+    return torch.nn.Flatten()
+broken = 3
+"""
+
+
+def test_a_network_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    images = few(4).pixels
+    found = FeatureSpace.load(f"{tmp_path}/mine.py:ready").measure(images)
+    mean = images.float().mean((1, 2, 3)) / 255
+    assert torch.allclose(found.pooled, torch.stack([mean, 2 * mean], 1)) and found.spatial is None and found.logits is None
+    assert FeatureSpace.load(f"{tmp_path}/mine.py:plain").measure(images).pooled.shape == (4, 784)
+    for name in ("broken", "absent"):
+        with pytest.raises(ValueError, match=f"{name} is .*, not a torch module"):
+            FeatureSpace.load(f"{tmp_path}/mine.py:{name}")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_and_exported_networks(tmp_path):
+    torch.manual_seed(0)
+    own, images = nn.Sequential(nn.Conv2d(1, 6, 3, 2), nn.ReLU()).eval(), few(4).pixels
+    torch.jit.script(own).save(tmp_path / "net.pt")
+    batch = torch.export.Dim("batch", min=1, max=1000)
+    torch.export.save(torch.export.export(own, (torch.rand(2, 1, 28, 28),), dynamic_shapes=({0: batch},)), tmp_path / "net.pt2")
+    expected = own(images.float() / 255)
+    for name in ("net.pt", "net.pt2"):
+        found = FeatureSpace.load(tmp_path / name).measure(images)
+        assert torch.allclose(found.pooled, expected.mean((2, 3)), atol=1e-6) and found.spatial.shape == (4, 6 * 13 * 13)
+
+
+@pytest.mark.parametrize("name, content, complaint", [
+    ("net.pth", b"no pickle", "want .safetensors"), ("net.safetensors", b"x", "want .safetensors"), ("net.pt", b"x", "want .safetensors"),
+])  # fmt: skip
+def test_files_that_are_no_networks(tmp_path, name, content, complaint):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=complaint):
+        load_feature_net(tmp_path / name)
+
+
+def test_a_network_that_does_not_take_the_images_is_named(tmp_path):
+    space = net(tmp_path)
+    with pytest.raises(ValueError, match=r"net.safetensors: fails on images \(3, 28, 28\)"):
+        space.measure(torch.zeros(2, 3, 28, 28, dtype=torch.uint8))
+
+
+# The whole
+
+
+def test_parts_do_not_overlap_and_are_as_asked():
+    real = evaluation.parted(few(100), None, 30)
+    assert len(real.rows) == 50 and len(real.beside_rows) == 30 and not set(real.rows.tolist()) & set(real.beside_rows.tolist())
+    other = evaluation.parted(few(100), few(40, start=200), None)
+    assert len(other.rows) == 100 and len(other.beside_rows) == 40 and len(set(other.beside_rows.tolist())) == 40
+    for count in (11, 51):
+        with pytest.raises(ValueError, match=f"count: got {count}; there are 50 real images"):
+            evaluation.parted(few(100), None, count)
+
+
+def test_figures_do_not_depend_on_threads_and_name_what_is_asked(tmp_path):
+    pipe, real, space = pipeline(), evaluation.parted(few(130), None, 60), net(tmp_path)
+    one, pictures = evaluation.evaluate(pipe, real, space, workers=1)
+    assert evaluation.evaluate(pipe, real, space, workers=3)[0] == one
+    assert evaluation.evaluate(pipe, real, space, seed=1)[0]["samples"] != one["samples"]
+    samples = one["samples"]
+    assert set(samples) == {
+        "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage", "spatial_frechet_distance", "classifier_score",
+        "class_agreement",
+    }  # fmt: skip
+    assert samples["frechet_distance"]["value"] > 2 * samples["frechet_distance"]["floor"] > 0  # the pipeline is untrained
+    assert one["counts"] == {"samples": 60, "reference": 65, "other_real": 60} and one["seeds"] == [0, 59]
+    assert one["classes"] == evaluation.SAME and len(pictures["drawn"]) >= 12
+    assert one["reconstruction"]["bits_per_image"] == 392 and one["reconstruction"]["ms_ssim_scales"] == 2
+
+
+def test_real_images_in_place_of_made_ones_get_the_floor(tmp_path):
+    space, reference, floor = net(tmp_path), few(200), few(100, start=300)
+    features = [space.measure(images.pixels) for images in (floor, reference)]
+    found = evaluation.against(features[0], features[0], features[1], space)
+    assert all(pair["value"] == pair["floor"] for pair in found.values())
+
+
+def test_without_classes_and_with_other_classes(tmp_path):
+    real = evaluation.parted(few(100, labels=False), None, 30)
+    figures, _ = evaluation.evaluate(pipeline(0), real, net(tmp_path))
+    assert figures["classes"] == "none" and "class_agreement" not in figures["samples"]
+    figures, _ = evaluation.evaluate(pipeline(3), evaluation.parted(few(100), None, 30), net(tmp_path, 3))
+    assert figures["classes"] == "each as often" and "floor" not in figures["samples"]["class_agreement"]
+    figures, _ = evaluation.evaluate(pipeline(3), evaluation.parted(few(100), None, 30), net(tmp_path))
+    assert "class_agreement" not in figures["samples"]  # ten classes cannot judge three
+
+
+def test_what_does_not_fit_is_told(tmp_path):
+    colour = ArrayImages(few(100).pixels.expand(-1, 3, -1, -1).contiguous())
+    with pytest.raises(ValueError, match="do not fit a pipeline"):
+        evaluation.evaluate(pipeline(), evaluation.parted(colour, None, 30), net(tmp_path))
+    with pytest.raises(ValueError, match="no setting nonsense"):
+        evaluation.evaluate(pipeline(), evaluation.parted(few(100), None, 30), net(tmp_path), settings={"nonsense": 1})
+    with pytest.raises(ValueError, match="beside: images of"):
+        evaluation.parted(few(100), colour, 30)
+
+
+def test_chunks_come_back_in_order_from_any_number_of_threads():
+    done = []
+    found = in_chunks(23, 5, lambda chunk: list(range(chunk.start, chunk.stop)), 4, done.append)
+    assert sum(found, []) == list(range(23)) and sum(done) == 23
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    pipeline().save_pretrained(folder / "pipe")
+    for name, images in (("real", few(60)), ("plain", few(40, labels=False))):
+        for i, image in enumerate(images.pixels):
+            place = folder / name / (images.class_names[images.labels[i]] if images.labels is not None else "")
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(place / f"{i}.png")
+    net(folder)
+    return folder
+
+
+def test_the_same_command_gives_the_same_digits_and_on_two_processes(saved, tmp_path, capsys):
+    command = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", str(saved / "net.safetensors"), "--count", "20"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert main([*command, "--out", str(tmp_path / "b"), "--workers", "1"]) == 0
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(bitmosaic.__file__)), "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bitmosaic", *command]
+    done = subprocess.run([*run, "--out", str(tmp_path / "c")], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    texts = [(tmp_path / name / "evaluation.json").read_text() for name in "abc"]
+    assert texts[0] == texts[1] == texts[2]
+    found = json.loads(texts[0])
+    assert f"{found['samples']['frechet_distance']['value']:.4f}" in printed and "fid" not in texts[0].replace("fidelity", "")
+    for name in ("net", "reference", "other_real", "sampler", "seeds", "resize", "quantisation", "versions", "pipeline_sha256", "counts"):
+        assert found[name], name
+    assert len(found["net"]["sha256"]) == len(found["reference_statistics_sha256"]) == len(found["reference"]["fingerprint"]) == 64
+    with Image.open(tmp_path / "a" / "evaluation.png") as picture:
+        assert picture.size[0] > 800 and picture.info["Software"].startswith("bitmosaic")
+
+
+def test_what_is_wrong_with_the_command(saved, tmp_path, capsys):
+    pipe, real = str(saved / "pipe"), str(saved / "real")
+    for arguments, complaint in (
+        ([pipe, "--against", real], "net: name a feature network"),
+        ([pipe, "--against", str(tmp_path / "absent"), "--net", "fashion"], "there is no folder"),
+        ([pipe, "--against", real, "--net", str(saved / "net.safetensors"), "--count", "31"], "count: got 31"),
+        ([pipe, "--against", real, "--net", str(saved / "net.safetensors"), "--seed", "-1"], "seed"),
+        ([pipe, "--train-features", "--against", real], "name the file to write"),
+        ([pipe, "--train-features", "--against", real, "--net", str(saved / "net.safetensors")], "so it stays"),
+        ([pipe, "--train-features", "--against", str(saved / "plain"), "--net", str(tmp_path / "n.safetensors")], "learns classes"),
+        ([pipe, "--train-features", "--against", real, "--net", str(tmp_path / "n.bin")], "ends in .safetensors"),
+    ):
+        assert main(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2
+        assert complaint in capsys.readouterr().err
+        assert not (tmp_path / "out").exists() and not (tmp_path / "n.safetensors").exists()
+
+
+# Training a feature network
+
+
+def test_a_feature_network_learns_and_is_stored_with_what_it_learned_from(tmp_path):
+    images, path = few(2000), tmp_path / "net.safetensors"
+    right = train_features(images, few(500, start=5000), protocol(images, steps=60), path)
+    assert right > 0.5 and right == accuracy(load_feature_net(path), few(500, start=5000))
+    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+    assert FeatureSpace.load(path).measure(images.pixels[:3]).logits.shape == (3, 10)
+
+
+def test_a_training_of_other_images_is_not_taken_up(tmp_path):
+    images, path = few(200), tmp_path / "net.safetensors"
+    (tmp_path / "net.safetensors.training").mkdir()
+    (tmp_path / "net.safetensors.training" / "features.json").write_text('{"features": 1}')
+    with pytest.raises(ValueError, match="other images or settings"):
+        train_features(images, images, protocol(images, steps=2), path)
+
+
+def test_held_out_images_are_others(saved):
+    learned, held = learned_and_held(real_images(str(saved / "real"), (28, 28), 1), "real")
+    assert len(learned) == 54 and len(held) == 6 and not set(learned.rows.tolist()) & set(held.rows.tolist())
+    assert learned.fingerprint() != held.fingerprint() and isinstance(held, Some)
+    assert torch.equal(held.image(2), held.images.image(int(held.rows[2])))
+
+
+def test_the_network_that_ships_knows_fashion():
+    assert accuracy(FeatureSpace.load("fashion").net, fashion_sample()) >= 0.92
