@@ -29,7 +29,7 @@ COMMANDS = {  # what is run -> which of its files are kept, under which names
     "reveal --class 'ankle boot' --count 3": {
         "entropy.png": "reveal-entropy.png", "order.png": "reveal-order.png", "order.gif": "reveal.gif",
     },
-    "evaluate fashion --beside fashion-mnist:train --count 5000": {
+    "evaluate fashion": {
         "evaluation.png": "evaluation.png", "evaluation.json": "../evaluation.json",
     },
     "bits fashion:0": {"fashion-0-bits.png": "bits.png", "meaning.png": "bits-meaning.png"},

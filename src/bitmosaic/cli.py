@@ -32,6 +32,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
     "probe": "How much of the classes can be read off the features of every layer.",
     "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
+    "reproduce": "A paper's comparisons at our scale: trains, measures, writes its tables.",
     "info": "What a pipeline is, or how far a training run has come.",
     "list": "What is here: pipelines that ship, recipes, data.",
     "convert": "The authors' published checkpoints as a pipeline.",

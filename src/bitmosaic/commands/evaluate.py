@@ -93,6 +93,8 @@ def evaluate(
             write_json(folder / "evaluation.json", found)
             note = f"{pipeline} against {against}: {figures['counts']['samples']:,} images drawn, feature net {space.name}"
             save(evaluation_plot(figures, pictures, note), folder / "evaluation.png", Software=SOFTWARE, Pipeline=pipeline)
+        if found["net"]["trained_on"] in (found["reference"]["fingerprint"], found["other_real"]["fingerprint"]):
+            print("note: the feature net was trained on some of these real images, which makes floors look better than they are")
         for images in {id(s): s for s in (reference, real.beside)}.values():
             tell_unreadable(images)
         print(f"{evaluation.text(figures)}\nwritten: {out / 'evaluation.json'}, {out / 'evaluation.png'}")

@@ -141,7 +141,9 @@ def _load_safetensors(path: Path) -> nn.Module:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        net = Spec.from_json(json.loads((file.metadata() or {})["spec"]), "spec").build()
+        about = file.metadata() or {}
+        net = Spec.from_json(json.loads(about["spec"]), "spec").build()
+        net.trained_on = about.get("trained_on")  # the fingerprint of the images, as `train_features` stores it
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
     return net
 

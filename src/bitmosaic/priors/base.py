@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
-from bitmosaic.priors.conditions import Condition
-from bitmosaic.priors.head import Head
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
+from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
+from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class PriorSpec(Spec, abstract=True):
+    """What all priors have in common: sizes, a condition, a head."""
+
+    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    bits: int = 8  # K, bits of a place
+    depth: int = 2  # blocks
+    heads: int = 2
+    width: int = 16  # D; a head's width must be divisible by 4
+    condition: ConditionSpec = ClassConditionSpec()
+    head: HeadSpec = BernoulliDiffusionSpec()
+
+    def __post_init__(self):
+        if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
+            raise ValueError("grid, bits, depth, heads and width must be positive")
+        if self.width % (4 * self.heads):
+            raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
+
+    def build(self) -> Prior:
+        raise NotImplementedError
 
 
 class Prior(nn.Module, abc.ABC):
     """A backbone that says what is known of each place, and a head that draws bits from that."""
 
-    spec: Spec
+    spec: PriorSpec
     grid: tuple[int, int]
     radix: tuple[int, ...]
     raster: bool  # True: a place is told of those before it in raster order alone, so places must be revealed in that order

@@ -15,33 +15,19 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import Prior, start
-from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, ConditionSpec
-from bitmosaic.priors.head import HeadSpec
-from bitmosaic.spec import Spec
+from bitmosaic.priors.base import Prior, PriorSpec, start
 
 
 @dataclass(frozen=True)
-class MaskedPriorSpec(Spec):
+class MaskedPriorSpec(PriorSpec):
     """Sizes of a masked prior over binary codes."""
 
-    grid: tuple[int, int] = (4, 4)  # places, rows and columns
-    bits: int = 8  # K, bits of a place
-    depth: int = 2  # blocks
-    heads: int = 2
-    width: int = 16  # D; a head's width must be divisible by 4
-    condition: ConditionSpec = ClassConditionSpec()
-    head: HeadSpec = BernoulliDiffusionSpec()
     dropout: float = 0.0  # after attention and SwiGLU, in training
 
     def __post_init__(self):
-        if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
-            raise ValueError("grid, bits, depth, heads and width must be positive")
+        super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: got {self.dropout}; want a probability below 1")
-        if self.width % (4 * self.heads):
-            raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
 
     def build(self) -> MaskedPrior:
         return MaskedPrior(self)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
+from bitmosaic.priors.base import PriorSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.base import SamplerSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
@@ -42,7 +43,7 @@ class Run(Spec):
     tokenizer_losses: TokenizerLosses = TokenizerLosses()
     tokenizer_training: Training = Training()
     code_draws: int = 1  # codes kept of each image, drawn from the tokenizer's Bernoulli (mirrored ones in turn where flip is on)
-    prior: MaskedPriorSpec = MaskedPriorSpec(grid=(8, 8))
+    prior: PriorSpec = MaskedPriorSpec(grid=(8, 8))
     class_dropout: float = 0.1  # probability of the null class in training
     prior_training: Training = Training()
     sampler: SamplerSpec = EntropyOrderedSpec()  # the pipeline's default

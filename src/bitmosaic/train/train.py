@@ -43,10 +43,10 @@ def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, de
         check_features(run.features.path, images)  # a wrong file is told before anything is written
     claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
-    features = _features(run, out, images, say, device)
-    tokenizer = _tokenizer(run, out, images, features, say, device)
-    store = _codes(run, out, images, tokenizer, say)
-    return _prior(run, out, images, tokenizer, store, say, device)
+    features = features_stage(run, out, images, say, device)
+    tokenizer = tokenizer_stage(run, out, images, features, say, device)
+    store = codes_stage(run, out, images, tokenizer, say)
+    return prior_stage(run, out, images, tokenizer, store, say, device)
 
 
 def check_fits(run: Run, images: ImageSet, out: Path) -> None:
@@ -114,7 +114,7 @@ def differences(found, wanted, where: str) -> Iterator[str]:
         yield f"{where} was {found!r}, now {wanted!r}"
 
 
-def _features(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Module | None:
+def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Module | None:
     if run.features is None:
         return None
     if isinstance(run.features, FileFeatures):
@@ -132,7 +132,7 @@ def _features(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Mod
     return load_feature_net(path).to(device)
 
 
-def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str) -> BinaryAutoencoder:
+def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str) -> BinaryAutoencoder:
     folder = out / "tokenizer" / "final"
     if not folder.exists():
         training = run.tokenizer_training
@@ -158,7 +158,7 @@ def _tokenizer(run: Run, out: Path, images: ImageSet, features: nn.Module | None
     return load_part(folder, BinaryAutoencoder).to(device)
 
 
-def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
+def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
     folder = out / "codes"
     if not folder.exists():
         with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
@@ -169,7 +169,7 @@ def _codes(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, 
     return CodeStore(folder)
 
 
-def _prior(
+def prior_stage(
     run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str
 ) -> Pipeline:
     folder = out / "pipeline"

@@ -1,0 +1,143 @@
+"""The comparisons of BiGR (arXiv 2410.14672), at a size for two CPU cores and six hours: what is trained, and how each is sampled.
+
+Fashion-MNIST; one tokenizer for each K; priors of equal depth, width and steps that differ in one thing at a time. We differ from the paper
+in all sizes, in K = 12, since a categorical head must hold 2^K indices, in codes that enter every prior as bits, never as an index, and in
+a Frechet distance in the space of the classifier that ships, which is no FID.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from bitmosaic.priors.autoregressive import AutoregressivePriorSpec
+from bitmosaic.priors.base import PriorSpec
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
+from bitmosaic.priors.categorical import CategoricalSpec
+from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.priors.direct_bits import DirectBitsSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.priors.masked_bits import MaskedBitsSpec
+from bitmosaic.recipes.fashion import fashion
+from bitmosaic.samplers import EntropyOrderedSpec, RasterSpec, SamplerSpec
+from bitmosaic.train.run import Run, TrainedFeatures
+
+BITS = 12  # K of all but the comparison of K
+LAW = EntropyOrderedSpec(steps=10, evaluations=25, guidance_scale=1.5, temperature=0.17)  # published law, settings of docs/quality_speed.md
+IN_ORDER = RasterSpec(evaluations=25, guidance_scale=1.5)
+ANY = 1e30  # a temperature at which noise alone decides the order
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One prior, trained and asked in one or several ways."""
+
+    name: str
+    prior: PriorSpec
+    samplers: dict[str, SamplerSpec] = field(default_factory=lambda: {"law": LAW})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: which trial asked in which way, and what the paper has."""
+
+    text: str
+    trial: str
+    sampler: str = "law"
+    paper: dict[str, float] = field(default_factory=dict)  # FID, IS, time, probe
+
+
+@dataclass(frozen=True)
+class Table:
+    """One comparison. `ranked`: the figure whose order is the paper's claim."""
+
+    title: str
+    rows: tuple[Row, ...]
+    ranked: str = "frechet"
+    note: str = ""
+
+
+def tokenizer_run(bits: int, steps: int, feature_steps: int, data: str = "") -> Run:
+    """The `fashion` run with K bits a place and a shorter tokenizer; its prior is not used."""
+    run = fashion(data)
+    losses = replace(run.tokenizer_losses, adversarial_start=2 * steps // 3, discriminator_lead=min(100, steps // 6))
+    features = replace(run.features, training=replace(run.features.training, steps=feature_steps))
+    assert isinstance(features, TrainedFeatures)
+    return replace(
+        run, name=f"bigr-tables-{bits}", features=features, tokenizer=replace(run.tokenizer, bits=bits), tokenizer_losses=losses,
+        tokenizer_training=replace(run.tokenizer_training, steps=steps, pictures_every=10_000), code_draws=2,
+        prior=replace(run.prior, bits=bits),
+    )  # fmt: skip
+
+
+def prior_run(run: Run, trial: Trial, steps: int, seed: int) -> Run:
+    """That run with a trial's prior."""
+    training = replace(run.prior_training, steps=steps, warmup_steps=min(200, steps // 5), seed=seed, pictures_every=10_000)
+    return replace(run, prior=trial.prior, prior_training=training, sampler=trial.samplers.get("law", LAW))
+
+
+def trials() -> list[Trial]:
+    """All priors, those that most tables need first."""
+    sizes = {"grid": (7, 7), "depth": 4, "heads": 4, "width": 128, "condition": ClassConditionSpec(10)}
+    flips, x_0 = BernoulliDiffusionSpec(128, 3), BernoulliDiffusionSpec(128, 3, target="x_0")
+
+    def masked(head, bits: int = BITS, **changes) -> MaskedPriorSpec:
+        return MaskedPriorSpec(**{**sizes, "bits": bits, "head": head, **changes})
+
+    found = [
+        Trial("S3", masked(flips), {"law": LAW, **_ways()}),
+        Trial("S1", masked(CategoricalSpec())),
+        Trial("S2", AutoregressivePriorSpec(bits=BITS, head=flips, **sizes), {"law": IN_ORDER}),
+        Trial("S0", AutoregressivePriorSpec(bits=BITS, head=CategoricalSpec(), **sizes), {"law": IN_ORDER}),
+        Trial("direct", masked(DirectBitsSpec(128, 3))),
+        Trial("x_0", masked(x_0)),
+        Trial("masked-bits", masked(MaskedBitsSpec(128, 3))),
+        Trial("no-labels", masked(flips, condition=NoConditionSpec()), {}),
+    ]
+    return found + [Trial(f"K{bits}", masked(flips, bits)) for bits in (8, 16, 24)]
+
+
+def _ways() -> dict[str, SamplerSpec]:
+    """How else S3 is sampled."""
+    ways: dict[str, SamplerSpec] = {
+        "raster": IN_ORDER, "random": replace(LAW, temperature=ANY), "rounded": replace(LAW, sample_last=False),
+    }  # fmt: skip
+    ways |= {f"n {n}": replace(LAW, steps=n) for n in CURVES["n"] if n != LAW.steps}
+    ways |= {f"S {s}": replace(LAW, evaluations=s) for s in CURVES["S"] if s != LAW.evaluations}
+    ways |= {f"guidance {g:g}": replace(LAW, guidance_scale=g) for g in CURVES["guidance"] if g != LAW.guidance_scale}
+    return ways | {f"temperature {t:g}": replace(LAW, temperature=t) for t in CURVES["temperature"] if t != LAW.temperature}
+
+
+CURVES: dict[str, tuple] = {
+    "n": (3, 5, 10, 20, 40), "S": (3, 5, 10, 25, 100), "guidance": (1.0, 1.5, 2.5, 4.0), "temperature": (0.0, 0.08, 0.17, 0.5, 2.0),
+}  # fmt: skip
+AT = {"n": LAW.steps, "S": LAW.evaluations, "guidance": LAW.guidance_scale, "temperature": LAW.temperature}
+
+TABLES = (
+    Table("Tokenizer and objective", (
+        Row("S0: binary tokenizer, categorical, autoregressive", "S0", paper={"FID": 3.21, "IS": 239, "time": 1.09, "probe": 23.8}),
+        Row("S1: binary tokenizer, categorical, masked", "S1", paper={"FID": 3.85, "IS": 262, "time": 0.10, "probe": 61.1}),
+        Row("S2: binary tokenizer, binary, autoregressive", "S2", paper={"FID": 7.50, "IS": 164, "time": 1.04, "probe": 45.2}),
+        Row("**S3: BiGR, binary, masked**", "S3", paper={"FID": 3.17, "IS": 262, "time": 0.69, "probe": 64.3}),
+    )),
+    Table("The same, by the probe", (
+        Row("S0", "S0", paper={"probe": 23.8}), Row("S1", "S1", paper={"probe": 61.1}), Row("S2", "S2", paper={"probe": 45.2}),
+        Row("**S3**", "S3", paper={"probe": 64.3}),
+    ), "probe"),
+    Table("Head", (
+        Row("direct bits", "direct", paper={"FID": 5.84}), Row("diffusion towards x_0", "x_0", paper={"FID": 4.39}),
+        Row("**diffusion towards flips**", "S3", paper={"FID": 3.17}), Row("masked bits (BAR)", "masked-bits"),
+    )),
+    Table("Order of places", (
+        Row("raster", "S3", "raster", {"FID": 4.51}), Row("random", "S3", "random", {"FID": 7.12}),
+        Row("**by entropy**", "S3", paper={"FID": 3.17}),
+    ), note="In the paper raster takes 8.8 times as long as entropy order."),
+    Table("Last draw", (
+        Row("rounded", "S3", "rounded", {"FID": 3.19}), Row("**drawn**", "S3", paper={"FID": 3.17}),
+    )),
+    Table("Labels and the probe", (
+        Row("with labels", "S3", paper={"probe": 67.5}), Row("without", "no-labels", paper={"probe": 68.3}),
+    ), "probe"),
+    Table("Bits of a place", (
+        Row("K = 8", "K8"), Row("K = 12", "S3"), Row("K = 16", "K16"), Row("K = 24", "K24"),
+    )),
+)  # fmt: skip
