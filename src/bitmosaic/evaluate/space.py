@@ -91,7 +91,8 @@ class FeatureSpace:
         preprocessing = f"repeated to 3 channels where grey, bilinear to {SIDE} as TensorFlow 1, (x - 128) / 128"
         return {
             "name": self.name, "sha256": self.checksum, "reference_inception": self.fid,
-            "trained_on": getattr(self.net, "trained_on", None), "preprocessing": preprocessing if self.inception else "x / 255, size unchanged",
+            "trained_on": getattr(self.net, "trained_on", None),
+            "preprocessing": preprocessing if self.inception else "x / 255, size unchanged",
         }  # fmt: skip
 
     def word(self, inception: str, other: str) -> str:

@@ -43,9 +43,12 @@ def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str] = tuple(COLU
 def verdict(rows: Sequence[dict[str, Any]], ranked: str) -> str:
     """In words: which pairs of rows stand in the paper's order here, which the other way round, and which our seeds cannot tell apart."""
     theirs = COLUMNS[ranked][2]
-    known = [row for row in rows if theirs in row["paper"] and row.get(ranked)]
+    ranking = [row for row in rows if theirs in row["paper"]]
+    if len(ranking) < 2:
+        return "The paper has no figures to rank by."
+    known = [row for row in ranking if row.get(ranked)]
     if len(known) < 2:
-        return "The paper has no figures to rank by." if len(known) < len(rows) else "Not measured yet."
+        return "Not measured yet."
     same, other, unsure = [], [], []
     for a, b in combinations(known, 2):
         sign = -1 if ranked in HIGHER else 1
