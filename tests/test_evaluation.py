@@ -70,6 +70,7 @@ def test_the_kernel_distance_by_hand_and_its_expectation():
     assert kernel_distance(a, b, at_once=2) == pytest.approx(by_hand)
     same = [kernel_distance(drawn(200, 8, seed=2 * i), drawn(200, 8, seed=2 * i + 1)) for i in range(20)]
     assert min(same) < 0 < max(same) and abs(np.mean(same)) < 0.1 < kernel_distance(drawn(200, 8), drawn(200, 8, seed=1, shift=0.5))
+    assert kernel_distance(a, a) == pytest.approx(kernel_distance(a, a.clone()))
     with pytest.raises(ValueError, match="at least two rows"):
         kernel_distance(a[:1], b)
 
@@ -94,13 +95,19 @@ def test_an_outlier_among_the_real_ones_feeds_precision_not_density():
 
 def test_the_classifier_score_lies_between_one_and_the_number_of_classes():
     sure = 50.0 * torch.eye(5).repeat(20, 1)
-    assert classifier_score(sure, 4) == pytest.approx(5) and classifier_score(torch.zeros(40, 5)) == pytest.approx(1)
+    assert classifier_score(sure, 1) == pytest.approx(5) and classifier_score(torch.zeros(40, 5)) == pytest.approx(1)
     assert classifier_score(sure[:1].expand(40, 5)) == pytest.approx(1)  # sure, but always of the same
     p = drawn(30, 5).double().softmax(1)
     by_hand = float((p * (p.log() - p.mean(0).log())).sum(1).mean().exp())
     assert classifier_score(p.log(), 1) == pytest.approx(by_hand)
     with pytest.raises(ValueError, match="parts 10"):
         classifier_score(sure[:4])
+
+
+def test_the_classifier_score_does_not_hang_on_the_order_of_classes():
+    sure = 50.0 * torch.eye(10)
+    in_turn, sorted_ = sure.repeat(400, 1), sure.repeat_interleave(400, 0)
+    assert classifier_score(in_turn) > 9 and classifier_score(sorted_) > 9
 
 
 def test_class_agreement_counts():
@@ -173,6 +180,18 @@ class Mean(torch.nn.Module):
     def embed(self, images):
         return images.mean((2, 3)).expand(-1, 2) * torch.tensor([1.0, 2.0])
 ready = Mean()
+class Drawn(torch.nn.Module):
+    def __init__(self, value=None):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 1)
+        if value is not None:
+            torch.nn.init.constant_(self.layer.weight, value)
+    def embed(self, images):
+        return self.layer(images.flatten(1))
+other = lambda: Drawn(1.0)
+broken_head = Mean()
+broken_head.logits = lambda images: images.mean((2, 3)) / 0
+wide = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 9000))
 def plain():
     return torch.nn.Flatten()
 broken = 3
@@ -189,6 +208,27 @@ def test_a_network_of_ones_own(tmp_path):
     for name in ("broken", "absent"):
         with pytest.raises(ValueError, match=f"{name} is .*, not a torch module"):
             FeatureSpace.load(f"{tmp_path}/mine.py:{name}")
+
+
+def test_a_checksum_is_of_the_weights_too_and_drawn_ones_are_the_same_each_time(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    state = torch.get_rng_state()
+    found = [FeatureSpace.load(f"{tmp_path}/mine.py:{name}").checksum for name in ("Drawn", "Drawn", "other")]
+    assert found[0] == found[1] != found[2] and torch.equal(torch.get_rng_state(), state)
+
+
+def test_features_that_mean_nothing_are_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    with pytest.raises(ValueError, match="logits .* should be finite"):
+        FeatureSpace.load(f"{tmp_path}/mine.py:broken_head").measure(few(4).pixels)
+    with pytest.raises(ValueError, match="9000 wide"):
+        FeatureSpace.load(f"{tmp_path}/mine.py:wide").measure(few(4).pixels)
+
+
+def test_a_feature_of_one_number_has_a_distance(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    figures, _ = evaluation.evaluate(pipeline(), evaluation.parted(few(60), None, 20), FeatureSpace.load(f"{tmp_path}/mine.py:other"))
+    assert figures["samples"]["frechet_distance"]["value"] > figures["samples"]["frechet_distance"]["floor"] >= 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -265,6 +305,34 @@ def test_without_classes_and_with_other_classes(tmp_path):
     assert "class_agreement" not in figures["samples"]  # ten classes cannot judge three
 
 
+def test_classes_are_taken_by_name_whatever_their_order(tmp_path):
+    """A folder's classes are in the alphabet's order, a pipeline's in its own, a network's in that of what it learned."""
+    given, pipe = few(100), pipeline()
+    order = sorted(range(10), key=lambda i: given.class_names[i])
+    names = tuple(given.class_names[i] for i in order)
+    shuffled = ArrayImages(given.pixels, torch.tensor([order.index(int(label)) for label in given.labels]), names)
+    space = net(tmp_path)
+    save_feature_net(space.net, tmp_path / "named.safetensors", class_names=json.dumps(given.class_names))
+    moved = ConvClassifierSpec(1, 10, (2, 2, 4)).build().eval()
+    moved.load_state_dict({k: v[order] if k.startswith("out.") else v for k, v in space.net.state_dict().items()})
+    save_feature_net(moved, tmp_path / "moved.safetensors", class_names=json.dumps(names))
+    found = []
+    for images in (given, shuffled):
+        for name in ("named", "moved"):
+            part = evaluation.evaluate(pipe, evaluation.parted(images, None, 40), FeatureSpace.load(tmp_path / f"{name}.safetensors"))[0]
+            assert part["classes"] == evaluation.SAME
+            found.append(part["samples"]["class_agreement"])
+    assert found[0] == found[1] == found[2] == found[3] and "floor" in found[0]
+    save_feature_net(space.net, tmp_path / "strange.safetensors", class_names=json.dumps([f"thing {i}" for i in range(10)]))
+    part, _ = evaluation.evaluate(pipe, evaluation.parted(given, None, 40), FeatureSpace.load(tmp_path / "strange.safetensors"))
+    assert "class_agreement" not in part["samples"]
+
+
+def test_a_floor_of_the_same_images_is_refused():
+    with pytest.raises(ValueError, match="beside: the same images"):
+        evaluation.parted(few(100), few(100), 30)
+
+
 def test_what_does_not_fit_is_told(tmp_path):
     colour = ArrayImages(few(100).pixels.expand(-1, 3, -1, -1).contiguous())
     with pytest.raises(ValueError, match="do not fit a pipeline"):
@@ -315,6 +383,38 @@ def test_the_same_command_gives_the_same_digits_and_on_two_processes(saved, tmp_
     assert len(found["net"]["sha256"]) == len(found["reference_statistics_sha256"]) == len(found["reference"]["fingerprint"]) == 64
     with Image.open(tmp_path / "a" / "evaluation.png") as picture:
         assert picture.size[0] > 800 and picture.info["Software"].startswith("bitmosaic")
+
+
+def test_what_makes_figures_less_than_they_seem_is_noted(saved, tmp_path, capsys):
+    data = tmp_path / "data"
+    for i, image in enumerate(few(60).pixels):
+        (data / str(i % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(data / str(i % 3) / f"{i}.png")
+    made = str(tmp_path / "own.safetensors")
+    images = real_images(str(data), (28, 28), 1)
+    train_features(*learned_and_held(images, str(data)), protocol(images, steps=2), tmp_path / "own.safetensors", source=images)
+    for broken in list((data / "1").glob("*.png"))[:5]:
+        broken.write_bytes(b"no picture")
+    command = ["evaluate", str(saved / "pipe"), "--against", str(data), "--net", made, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert "are not the pipeline's by name" in told.out and found["unreadable"] == 5 and "skipped 5 unreadable" in told.err
+    assert found["counts"]["samples"] == 30 and found["counts"]["other_real"] + found["counts"]["reference"] == 55
+    assert not found["net"]["has_seen_these_images"]  # the data has changed since
+    learned = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", str(tmp_path / "seen.safetensors")]
+    real = real_images(str(saved / "real"), (28, 28), 1)
+    train_features(*learned_and_held(real, ""), protocol(real, steps=2), tmp_path / "seen.safetensors", source=real)
+    assert main([*learned, "--out", str(tmp_path / "seen")]) == 0
+    assert "trained on some of these real images" in capsys.readouterr().out
+    assert json.loads((tmp_path / "seen" / "evaluation.json").read_text())["net"]["has_seen_these_images"]
+
+
+def test_a_place_that_is_taken_is_told_before_anything_is_measured(saved, tmp_path, capsys):
+    (tmp_path / "evaluation.json").write_text("mine")
+    command = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", "fashion", "--count", "20"]
+    assert main([*command, "--out", str(tmp_path)]) == 2
+    assert "was not written by bitmosaic" in capsys.readouterr().err and (tmp_path / "evaluation.json").read_text() == "mine"
 
 
 def test_what_is_wrong_with_the_command(saved, tmp_path, capsys):

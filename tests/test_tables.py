@@ -8,7 +8,7 @@ import pytest
 from bitmosaic.cli import main
 from bitmosaic.commands import reproduce
 from bitmosaic.evaluate import tables
-from bitmosaic.images import fashion_mnist
+from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample
 from bitmosaic.recipes import bigr_tables
 from bitmosaic.recipes.bigr_tables import AT, CURVES, TABLES, prior_run, tokenizer_run, trials
 from bitmosaic.samplers import RasterSpec
@@ -84,6 +84,9 @@ def small(monkeypatch):
     ]
     monkeypatch.setattr(reproduce, "trials", lambda: few)
     monkeypatch.setattr(reproduce, "PROBED", (150, 150))
+    test = fashion_sample()
+    fewer = ArrayImages(test.pixels[:500], test.labels[:500], test.class_names)
+    monkeypatch.setattr(reproduce, "fashion_sample", lambda: fewer)
 
 
 def test_it_measures_goes_on_and_keeps_what_is_there(small, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +21,13 @@ from bitmosaic.commands.pipelines import check_device, find, load
 from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
-from bitmosaic.evaluate.parallel import processes
+from bitmosaic.evaluate.parallel import alone, everywhere, processes
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
 from bitmosaic.train.features import protocol, train_features
 
+LARGEST = 2**63 // evaluation.SEEDS - 1  # seed
 FILES = ("evaluation.json", "evaluation.png")
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 5000, or as many as there are real ones)")]
 
@@ -63,8 +65,8 @@ def evaluate(
     """
     if train_features:
         return trained(pipeline, against, net, seed, device)
-    if workers < 0 or seed < 0:
-        raise ValueError(f"workers, seed: got {workers}, {seed}; give whole numbers of at least 0")
+    if workers < 0 or not 0 <= seed < LARGEST:
+        raise ValueError(f"workers, seed: got {workers}, {seed}; give whole numbers of at least 0, and a seed below {LARGEST:,}")
     with processes() as first:
         device = own_device(device)
         pipe = at_precision(load(pipeline, device), precision)
@@ -74,31 +76,46 @@ def evaluate(
         real = evaluation.parted(reference, others, count)
         space = FeatureSpace.load(network(net, against), device)
         workers = 1 if torch.device(device).type != "cpu" else workers or len(os.sched_getaffinity(0))
-        with tqdm(total=evaluation.total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
-                  leave=False) as bar:  # fmt: skip
-            figures, pictures = evaluation.evaluate(pipe, real, space, seed, settings.given(), workers, bar.update)
-        if not first:
-            return {}
-        found = {
-            "software": SOFTWARE, "pipeline": str(pipeline), "pipeline_sha256": checksum(find(pipeline)), **figures, "net": space.about(),
-            "reference": {"data": against, "fingerprint": reference.fingerprint()},
-            "other_real": {"data": beside or f"{against}, the other half", "fingerprint": real.beside.fingerprint()},
-            "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
-            "quantisation": "8 bits, rounded",
-            "sampler": pipe.settings(**settings.given()).to_json(), "precision": drawing_name(precision, device),
-            "device": torch.device(device).type, "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": evaluation.NEIGHBOURS,
-            "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},
-        }  # fmt: skip
-        with written_into(out, FILES) as folder:
+        with written_into(out, FILES) if first else nullcontext() as folder:
+            with tqdm(total=evaluation.total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
+                      leave=False) as bar:  # fmt: skip
+                figures, pictures = evaluation.evaluate(pipe, real, space, seed, settings.given(), workers, bar.update)
+            sets = {id(s): s for s in (reference, real.beside)}.values()
+            skipped = {path: why for process in everywhere([s.unreadable for s in sets]) for part in process for path, why in part.items()}
+            if not first:
+                return {}
+            prints = reference.fingerprint(), real.beside.fingerprint()
+            found = {
+                "software": SOFTWARE, "pipeline": str(pipeline), "pipeline_sha256": checksum(find(pipeline)), **figures,
+                "net": {**space.about(), "has_seen_these_images": space.about()["trained_on"] in prints},
+                "reference": {"data": against, "fingerprint": prints[0]},
+                "other_real": {"data": beside or f"{against}, the other half", "fingerprint": prints[1]}, "unreadable": len(skipped),
+                "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
+                "quantisation": "8 bits, rounded",
+                "sampler": pipe.settings(**settings.given()).to_json(), "precision": drawing_name(precision, device),
+                "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else torch.device(device).type,
+                "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": evaluation.NEIGHBOURS,
+                "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},
+            }  # fmt: skip
             write_json(folder / "evaluation.json", found)
             note = f"{pipeline} against {against}: {figures['counts']['samples']:,} images drawn, feature net {space.name}"
             save(evaluation_plot(figures, pictures, note), folder / "evaluation.png", Software=SOFTWARE, Pipeline=pipeline)
-        if found["net"]["trained_on"] in (found["reference"]["fingerprint"], found["other_real"]["fingerprint"]):
-            print("note: the feature net was trained on some of these real images, which makes floors look better than they are")
-        for images in {id(s): s for s in (reference, real.beside)}.values():
+        for images in sets:
             tell_unreadable(images)
-        print(f"{evaluation.text(figures)}\nwritten: {out / 'evaluation.json'}, {out / 'evaluation.png'}")
+        print(evaluation.text(figures), *notes(found), f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}", sep="\n")
         return found
+
+
+def notes(found: dict[str, Any]) -> list[str]:
+    """What makes figures less than they seem."""
+    counts, said = found["counts"], []
+    if found["net"]["has_seen_these_images"]:
+        said.append("note: the feature net was trained on some of these real images; measure against others")
+    if counts["samples"] != counts["other_real"]:
+        said.append(f"note: the floor is of {counts['other_real']} readable images, the figure of {counts['samples']} drawn ones")
+    if found["classes"] == "each as often":
+        said.append("note: the real images' classes are not the pipeline's by name, so each was drawn as often, whatever theirs are")
+    return said
 
 
 def network(net: str, against: str) -> str:
@@ -115,13 +132,15 @@ def network(net: str, against: str) -> str:
 
 def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> dict[str, Any]:
     """Trains a feature network on images of the pipeline's size, and writes it."""
+    alone("train-features")
     if not net:
         raise ValueError("net: name the file to write, such as --net features.safetensors")
     if Path(net).exists():
         raise ValueError(f"net: {net} is there, so it stays; name a new file")
     tokenizer = load(pipeline, device).tokenizer
-    images, test = learned_and_held(real_images(against, tokenizer.image_size, tokenizer.channels), against)
-    right = train_features(images, test, protocol(images, seed), Path(net), device)
+    whole = real_images(against, tokenizer.image_size, tokenizer.channels)
+    images, test = learned_and_held(whole, against)
+    right = train_features(images, test, protocol(images, seed), Path(net), device, whole)
     print(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}")
     return {"net": net, "test_accuracy": right, "trained_on": len(images), "tested_on": len(test)}
 

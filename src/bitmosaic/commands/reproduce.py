@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from bitmosaic.evaluate.classes import class_agreement, classifier_score
 from bitmosaic.evaluate.evaluation import CHUNK, SEEDS
 from bitmosaic.evaluate.frechet import Statistics, frechet_distance
 from bitmosaic.evaluate.mode import measuring
-from bitmosaic.evaluate.parallel import in_chunks, processes
+from bitmosaic.evaluate.parallel import alone, in_chunks, processes
 from bitmosaic.evaluate.probe import Vectors, linear_accuracy
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.folders import read_json, write_json
@@ -83,6 +84,10 @@ def reproduce(
     """
     if min(asdict(budget).values()) < 1 or budget.samples < CHUNK:
         raise ValueError(f"budget: steps and seeds must be at least 1, samples at least {CHUNK}; got {asdict(budget)}")
+    alone("reproduce")
+    if find_spec("sklearn") is None:
+        raise ValueError("probing needs scikit-learn; install it with: pip install 'bitmosaic[eval]'")
+    train = fashion_mnist(data or None)
     (out / "results").mkdir(parents=True, exist_ok=True)
     settle(out / "budget.json", asdict(budget))
     found: dict[str, Any] = {}
@@ -90,7 +95,7 @@ def reproduce(
     for seed in range(budget.seeds):  # all priors once, then again: whatever stops this, every table has the same number of seeds
         for trial in trials():
             run, store, pipe = trained(trial, seed, out, data, budget)
-            judge = judge or Judge(budget.samples)
+            judge = judge or Judge(budget.samples, train)
             path = out / "results" / f"{trial.name}-{seed}.json"
             measured(trial, seed, run, store, pipe, judge, path)
             found = written(out, budget, judge.floor)
@@ -124,12 +129,12 @@ def trained(trial: Trial, seed: int, out: Path, data: str, budget: Budget) -> tu
 class Judge:
     """The feature space, the reference, and the floor of so many samples."""
 
-    def __init__(self, samples: int):
-        self.space, self.samples, self.test = FeatureSpace.load("fashion"), samples, fashion_sample()
+    def __init__(self, samples: int, train: ArrayImages):
+        self.space, self.samples, self.train, self.test = FeatureSpace.load("fashion"), samples, train, fashion_sample()
         with processes():
             self.reference = Statistics.of(self.features(self.test.pixels).pooled)
-            self.labels = fashion_mnist().labels[:samples]  # the classes asked for, as often as real ones have them
-            self.floor = frechet_distance(Statistics.of(self.features(fashion_mnist().pixels[:samples]).pooled), self.reference)
+            self.labels = train.labels[:samples]  # the classes asked for, as often as real ones have them
+            self.floor = frechet_distance(Statistics.of(self.features(train.pixels[:samples]).pooled), self.reference)
 
     def features(self, pixels: torch.Tensor) -> Features:
         """Of uint8 images."""
@@ -180,7 +185,7 @@ def probed(pipe: Pipeline, judge: Judge) -> float:
         rows = [pipe.features(part.float() / 255, pool=False).flatten(1).half() for part in images.pixels[:count].split(250)]
         return torch.cat(rows), images.labels[:count]
 
-    (train, train_labels), (test, test_labels) = vectors(fashion_mnist(), PROBED[0]), vectors(judge.test, PROBED[1])
+    (train, train_labels), (test, test_labels) = vectors(judge.train, PROBED[0]), vectors(judge.test, PROBED[1])
     return linear_accuracy(Vectors(train, test, train_labels, test_labels))
 
 

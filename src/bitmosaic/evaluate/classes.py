@@ -15,11 +15,12 @@ def classifier_score(logits: Tensor, parts: int = 10) -> float:
     """exp of the mean KL of p(class | image) from p(class), averaged over parts of the images (Salimans et al., arXiv 1606.03498).
 
     Section 4 there. logits (n, classes). Called Inception Score only where they are Inception's. It lies between 1 and the number of
-    classes and depends on n / parts. Images are dealt out in turn, so that parts are alike.
+    classes and depends on n / parts. Images are dealt out in a fixed random order, since classes may come in turn.
     """
     if logits.ndim != 2 or not 1 <= parts <= len(logits):
         raise ValueError(f"logits {tuple(logits.shape)} must be (n, classes), parts {parts} in 1..n")
-    log_p = logits.double().log_softmax(1)
+    order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(0))
+    log_p = logits.double().log_softmax(1)[order]
     scores = []
     for part in (log_p[i::parts] for i in range(parts)):
         marginal = part.logsumexp(0) - torch.tensor(float(len(part)), dtype=torch.float64).log()

@@ -11,7 +11,7 @@ Images are measured as they would be saved, in 8 bits. Other real images and mad
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,12 +45,6 @@ class Real:
     beside: ImageSet
     beside_rows: Tensor  # (n,) other real images, as many as are made
 
-    @property
-    def asked(self) -> Tensor | None:
-        """The classes (n,) of the other real images, which the pipeline is asked for too."""
-        return None if self.beside.labels is None else self.beside.labels[self.beside_rows]
-
-
 def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> Real:
     """Real images for `count` made ones (None: 5,000, or as many as there are), always the same.
 
@@ -63,6 +57,8 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
     else:
         if (tuple(beside.size), beside.channels) != (tuple(reference.size), reference.channels):
             raise ValueError(f"beside: images of {beside.size}, but those they stand beside are of {reference.size}")
+        if beside.fingerprint() == reference.fingerprint():
+            raise ValueError("beside: the same images as the reference, which would make a floor of nothing; name others, or none")
         rows = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
         others = torch.randperm(len(beside), generator=torch.Generator().manual_seed(1))
     count = min(5000, len(others)) if count is None else count
@@ -124,11 +120,12 @@ def evaluate(
     (reference, restored), (floor, restored_floor) = ([Features.join([p[i] for p in some]) for i in (0, 1)] for some in (parts, others))
     made = Features.join([part[0] for part in samples])
     report = report_of(pipeline.tokenizer, [part[2] for part in parts])
-    labels = real.beside.labels[torch.cat([part[2] for part in others])] if asked is not None and how == SAME else None
+    labels = named(real.beside, torch.cat([part[2] for part in others]), pipeline.class_names)
     center = Statistics.of(reference.pooled)
+    columns = None if made.logits is None else judged(space, pipeline, made.logits.shape[1])
     figures = {
         "samples": against(made, floor, reference, space)
-        | (agreement(made, asked, floor, labels) if asked is not None and agrees(space, pipeline, made) else {}),
+        | (agreement(made, asked, floor, labels, columns) if asked is not None and columns is not None else {}),
         "reconstruction": {
             space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against what becomes of themselves
                 "value": _frechet(restored.pooled, center), "floor": 0.0},
@@ -140,6 +137,7 @@ def evaluate(
         "seeds": [seed * SEEDS, seed * SEEDS + count - 1],
         "classes": how,
         "reference_statistics_sha256": center.checksum(),
+        "reference_spatial_statistics_sha256": None if reference.spatial is None else Statistics.of(reference.spatial).checksum(),
     }  # fmt: skip
     pictures = {
         "reference": reference.pooled, "samples": made.pooled, "real": torch.cat([part[3] for part in parts]),
@@ -170,24 +168,42 @@ def against(made: Features, floor: Features, reference: Features, space: Feature
     return found
 
 
-def agreement(made: Features, asked: Tensor, floor: Features, labels: Tensor | None) -> dict[str, dict[str, float]]:
-    """The share of made images of the class asked for, and of real ones of their own where their classes are the same."""
-    real = {} if labels is None else {"floor": class_agreement(floor.logits, labels)}
-    return {"class_agreement": {"value": class_agreement(made.logits, asked), **real}}
+def agreement(made: Features, asked: Tensor, floor: Features, labels: Tensor | None, columns: Tensor) -> dict[str, dict[str, float]]:
+    """The share of made images of the class asked for, and of real ones of their own where their classes are the same.
+
+    columns: of the network's logits, for each class of the pipeline.
+    """
+    real = {} if labels is None else {"floor": class_agreement(floor.logits[:, columns], labels)}
+    return {"class_agreement": {"value": class_agreement(made.logits[:, columns], asked), **real}}
 
 
 def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
     """The class of each image to be made, and in words where they come from."""
     if not pipeline.prior.condition.classes:
         return None, "none"
-    if real.asked is not None and real.beside.class_names == pipeline.class_names:
-        return real.asked, SAME
+    labels = named(real.beside, real.beside_rows, pipeline.class_names)
+    if labels is not None:
+        return labels, SAME
     return torch.arange(len(real.beside_rows)) % pipeline.prior.condition.classes, "each as often"
 
 
-def agrees(space: FeatureSpace, pipeline: Pipeline, made: Features) -> bool:
-    """Whether the network's classes are taken to be the pipeline's: it has as many, and is not Inception."""
-    return made.logits is not None and not space.inception and made.logits.shape[1] == pipeline.prior.condition.classes
+def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
+    """The classes of some images in the order of `class_names`; None where theirs are others."""
+    if images.labels is None or len(set(class_names)) < len(class_names) or set(images.class_names) != set(class_names):
+        return None
+    return torch.tensor([class_names.index(name) for name in images.class_names])[images.labels[rows]]
+
+
+def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | None:
+    """For each class of the pipeline the network's logit of it; None where it knows others.
+
+    By name where the network's file names its classes; else the same order is assumed where there are as many, but for Inception.
+    """
+    ours = pipeline.class_names
+    if space.class_names is not None:
+        fits = len(space.class_names) == classes and set(space.class_names) == set(ours) and len(set(ours)) == len(ours)
+        return torch.tensor([space.class_names.index(name) for name in ours]) if fits else None
+    return torch.arange(classes) if classes == pipeline.prior.condition.classes and not space.inception else None
 
 
 def title(name: str) -> str:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.images import ImageSet, in_order, to_uint8
 
+WIDEST = 8192  # numbers of a feature; a covariance of more takes over half a GiB and minutes
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -31,8 +33,10 @@ class Statistics:
         """Of features (n, d) that are at hand. ValueError for fewer than two."""
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(f"features: got {tuple(features.shape)}; want (n, d) with at least 2 rows")
+        if features.shape[1] > WIDEST:
+            raise ValueError(f"features: {features.shape[1]} wide; a covariance is taken of {WIDEST} at most")
         x = features.double()
-        return Statistics(x.mean(0), x.T.cov(), len(x))
+        return Statistics(x.mean(0), x.T.cov().reshape(x.shape[1], x.shape[1]), len(x))
 
     @cached_property
     def root(self) -> Tensor:

@@ -17,12 +17,12 @@ def kernel_distance(a: Tensor, b: Tensor, at_once: int = 1000) -> float:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)} must be (n, d) and (m, d), of at least two rows each")
     a, b = a.double(), b.double()
-    return _mean(a, a, at_once) + _mean(b, b, at_once) - 2 * _mean(a, b, at_once)
+    return _mean(a, a, at_once, own=True) + _mean(b, b, at_once, own=True) - 2 * _mean(a, b, at_once, own=False)
 
 
-def _mean(a: Tensor, b: Tensor, at_once: int) -> float:
-    """The mean of k over all pairs, without those of a row and itself."""
+def _mean(a: Tensor, b: Tensor, at_once: int, own: bool) -> float:
+    """The mean of k over all pairs; of one set's `own`, without those of a row and itself."""
     total = torch.stack([((part @ b.T) / a.shape[1] + 1).pow(3).sum() for part in a.split(at_once)]).sum()
-    if a is not b:
+    if not own:
         return float(total / (len(a) * len(b)))
     return float((total - (a.square().sum(1) / a.shape[1] + 1).pow(3).sum()) / (len(a) * (len(a) - 1)))

@@ -41,6 +41,21 @@ def in_chunks(count: int, size: int, work: Callable[[slice], T], workers: int = 
     return [gathered[i % world][i // world] for i in range(len(chunks))] if gathered else []
 
 
+def everywhere(value: T) -> list[T]:
+    """What each process says, the same list in all of them."""
+    if not dist.is_initialized():
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def alone(what: str) -> None:
+    """ValueError where torchrun has started several processes: `what` is for one."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(f"{what} runs in one process; start it without torchrun")
+
+
 @contextmanager
 def processes() -> Iterator[bool]:
     """Joins the processes that torchrun has started, if it has; yields whether this is the first, which measures and writes."""

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitmosaic.evaluate.frechet import WIDEST
+from bitmosaic.evaluate.parallel import everywhere
 from bitmosaic.nets.feature_net import ConvClassifier, load_feature_net
 from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
 
@@ -49,6 +51,7 @@ class FeatureSpace:
 
     def __init__(self, net: nn.Module, name: str, checksum: str):
         self.net, self.name, self.checksum = net, name, checksum
+        self.class_names: tuple[str, ...] | None = getattr(net, "class_names", None)  # where the file says them
         self.inception = isinstance(net, InceptionV3)
         self.fid = self.inception and checksum.startswith(REFERENCE)
 
@@ -57,9 +60,15 @@ class FeatureSpace:
         """From a file as `load_feature_net` reads, or "fashion", the classifier that ships. ValueError for anything else."""
         ships = str(name) == SHIPPED and not Path(SHIPPED).is_file()
         path = Path(str(resources.files("bitmosaic") / "zoo" / "features" / f"{SHIPPED}.safetensors")) if ships else name
-        net = load_feature_net(path).to(device)
-        file = Path(str(path).partition(".py:")[0] + ".py" if ".py:" in str(path) else path)
-        return FeatureSpace(net, str(name) if ships else file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+        net, code = load_feature_net(path), ".py:" in str(path)
+        file = Path(str(path).partition(".py:")[0] + ".py" if code else path)
+        digest = hashlib.sha256(file.read_bytes())
+        for tensor in net.state_dict().values() if code else ():  # code does not say what its weights are
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        space = FeatureSpace(net.to(device), str(name) if ships else file.name, digest.hexdigest())
+        if len(set(everywhere(space.checksum))) > 1:
+            raise ValueError(f"feature net {space.name}: other weights in each process; let the file read its weights, or seed them")
+        return space
 
     def measure(self, images: Tensor) -> Features:
         """Features of uint8 images (b, C, H, W), in batches of any size. ValueError where the network does not take them."""
@@ -70,8 +79,11 @@ class FeatureSpace:
         except (RuntimeError, TypeError, AttributeError) as error:
             why = " ".join(str(error).split())[:200]
             raise ValueError(f"feature net {self.name}: fails on images {tuple(images.shape[1:])} ({why})") from error
-        if pooled.ndim != 2 or len(pooled) != len(images) or not pooled.isfinite().all():
-            raise ValueError(f"feature net {self.name}: features {tuple(pooled.shape)} should be finite, ({len(images)}, d)")
+        for what, x in (("features", pooled), ("spatial features", spatial), ("logits", logits)):
+            if x is not None and (x.ndim != 2 or len(x) != len(images) or not x.isfinite().all()):
+                raise ValueError(f"feature net {self.name}: {what} {tuple(x.shape)} should be finite, ({len(images)}, d)")
+        if pooled.shape[1] > WIDEST:
+            raise ValueError(f"feature net {self.name}: features {pooled.shape[1]} wide; give a network with {WIDEST} at most")
         return Features(*(None if x is None else x.float().cpu() for x in (pooled, spatial, logits)))
 
     def _inception(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +103,7 @@ class FeatureSpace:
         preprocessing = f"repeated to 3 channels where grey, bilinear to {SIDE} as TensorFlow 1, (x - 128) / 128"
         return {
             "name": self.name, "sha256": self.checksum, "reference_inception": self.fid,
-            "trained_on": getattr(self.net, "trained_on", None),
+            "trained_on": getattr(self.net, "trained_on", None), "class_names": self.class_names,
             "preprocessing": preprocessing if self.inception else "x / 255, size unchanged",
         }  # fmt: skip
 

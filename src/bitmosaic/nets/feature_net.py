@@ -144,6 +144,7 @@ def _load_safetensors(path: Path) -> nn.Module:
         about = file.metadata() or {}
         net = Spec.from_json(json.loads(about["spec"]), "spec").build()
         net.trained_on = about.get("trained_on")  # the fingerprint of the images, as `train_features` stores it
+        net.class_names = tuple(json.loads(about["class_names"])) if "class_names" in about else None
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
     return net
 
@@ -163,8 +164,10 @@ def _from_script(path: Path) -> nn.Module:
 
 
 def _from_code(path: Path, name: str) -> nn.Module:
-    found = runpy.run_path(str(path)).get(name)
-    net = found if isinstance(found, nn.Module) else found() if callable(found) else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # whoever draws weights gets the same ones each time
+        found = runpy.run_path(str(path)).get(name)
+        net = found if isinstance(found, nn.Module) else found() if callable(found) else None
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name} is {type(found).__name__}, not a torch module nor a function that makes one")
     return net if hasattr(net, "maps") or hasattr(net, "embed") else Maps(net)

@@ -24,7 +24,8 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     labels as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
-    images of one batch, or of batches with equal generators, can be compared. More rounds are slower and give shorter codes.
+    images of one batch, or of batches with equal generators, can be compared. An autoregressive prior's include known places after the
+    first hidden one, since its own order is the only one it has. More rounds are slower and give shorter codes.
     ValueError where codes or known do not fit the prior, or for less than one round.
     """
     prior.check(codes, known)
@@ -53,8 +54,11 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None
 
 
 def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
-    """`code_length` of an autoregressive prior: each place given all before it, in one pass; exact."""
-    everything = torch.ones_like(hidden)
+    """`code_length` of an autoregressive prior: of all places from the first hidden one on, each given all before it, in one pass.
+
+    Exact. Known places after a hidden one count too, which is what ranks answers rightly: p(hidden | known) is proportional to it.
+    """
+    everything, hidden = torch.ones_like(hidden), hidden.cummax(1).values
     contexts = prior.context(digits, everything, prior.embed(labels, len(digits)))[hidden]
     noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(digits.device)
     draws = iter(noise[:, None].expand(-1, len(digits), -1, -1)[:, hidden])

@@ -40,10 +40,13 @@ def protocol(images: ImageSet, seed: int = 0, steps: int | None = None) -> Train
     return TrainedFeatures(net, training)
 
 
-def train_features(images: ImageSet, test: ImageSet, how: TrainedFeatures, path: Path, device: str = "cpu") -> float:
+def train_features(
+    images: ImageSet, test: ImageSet, how: TrainedFeatures, path: Path, device: str = "cpu", source: ImageSet | None = None
+) -> float:
     """Trains the net on images, writes it to `path` (.safetensors), and returns its accuracy on others, in [0, 1].
 
-    Resumes from the folder PATH.training, which goes when the file is there. ValueError where that belongs to other images or settings.
+    source: the set that both were taken from, by which an evaluation finds out that the net has seen its images. Resumes from the folder
+    PATH.training, which goes when the file is there. ValueError where that belongs to other images or settings.
     """
     if path.suffix != ".safetensors":
         raise ValueError(f"net: got {path}; the network is written to a file that ends in .safetensors")
@@ -58,7 +61,7 @@ def train_features(images: ImageSet, test: ImageSet, how: TrainedFeatures, path:
     state = play_stage(work, "features", ClassifierGame(how.net.build()), batches, how.training, None, images, device)
     net = averaged(state, "classifier")
     right = accuracy(net, test)
-    about = {"trained_on": images.fingerprint(), "class_names": json.dumps(images.class_names), "test_accuracy": f"{right:.4f}"}
+    about = {"trained_on": (source or images).fingerprint(), "class_names": json.dumps(images.class_names), "test_accuracy": f"{right:.4f}"}
     save_feature_net(net.cpu(), path, **about, software="bitmosaic feature net")
     shutil.rmtree(work)
     return right
