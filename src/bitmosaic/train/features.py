@@ -52,7 +52,7 @@ def train_features(
         raise ValueError(f"net: got {path}; the network is written to a file that ends in .safetensors")
     work = path.with_name(f"{path.name}.training")
     wanted = {"features": how.to_json(), "images": images.fingerprint()}
-    if work.exists() and read_json(work / "features.json") != wanted:
+    if (work / "features.json").exists() and read_json(work / "features.json") != wanted:
         raise ValueError(f"net: {work} holds a training with other images or settings; remove it, or name another file")
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "features.json", wanted)

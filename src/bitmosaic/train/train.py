@@ -115,6 +115,7 @@ def differences(found, wanted, where: str) -> Iterator[str]:
 
 
 def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Module | None:
+    """The run's feature network: trained now, from its file, or None where it has none."""
     if run.features is None:
         return None
     if isinstance(run.features, FileFeatures):
@@ -133,6 +134,7 @@ def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> n
 
 
 def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str) -> BinaryAutoencoder:
+    """The run's tokenizer, trained now unless it is there."""
     folder = out / "tokenizer" / "final"
     if not folder.exists():
         training = run.tokenizer_training
@@ -159,6 +161,7 @@ def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module |
 
 
 def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
+    """The codes of all images, computed now unless they are there."""
     folder = out / "codes"
     if not folder.exists():
         with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
@@ -172,6 +175,7 @@ def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoenco
 def prior_stage(
     run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str
 ) -> Pipeline:
+    """The run's pipeline; its prior is trained now, on the codes, unless it is there."""
     folder = out / "pipeline"
     if not folder.exists():
         training = run.prior_training
