@@ -56,7 +56,7 @@ class Budget:
     images: int = 60_000
     feature_steps: int = 600
     tokenizer_steps: int = 1000
-    prior_steps: int = 2500
+    prior_steps: int = 2000
     samples: int = 1000
     seeds: int = 3
 
