@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from bitmosaic.images import Batches, fashion_mnist, fashion_sample, in_order
+from bitmosaic.images import Batches, fashion_mnist, fashion_sample
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.train.classifier_game import ClassifierGame
+from bitmosaic.train.features import accuracy
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.training import Training
 
@@ -33,17 +34,10 @@ def train(out: Path, work: Path) -> None:
     save_feature_net(averaged(state, "classifier"), out)
 
 
-@torch.inference_mode()
-def accuracy(net) -> float:
-    """On the 10,000 test images."""
-    right = [(net(b.images.float() / 255).argmax(1) == b.labels).float().mean() for b in in_order(fashion_sample(), 250)]
-    return float(torch.stack(right).mean())
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PATH)
     parser.add_argument("--work", type=Path, default=Path("runs/judge"), help="folder for checkpoints")
     options = parser.parse_args()
     train(options.out, options.work)
-    print(f"{options.out}: {100 * accuracy(load_feature_net(options.out)):.2f} % of the test images")
+    print(f"{options.out}: {100 * accuracy(load_feature_net(options.out), fashion_sample()):.2f} % of the test images")
