@@ -71,6 +71,18 @@ def test_a_table_shows_what_there_is():
     ]  # fmt: skip
 
 
+def reciprocal(x: int) -> float:
+    return 1 / x
+
+
+def test_several_processes_do_what_one_does():
+    one = list(reproduce.each(reciprocal, [1, 2, 4], 1))
+    assert sorted(reproduce.each(reciprocal, [1, 2, 4], 2)) == sorted(one) == [0.25, 0.5, 1.0]
+    for jobs in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            list(reproduce.each(reciprocal, [1, 0, 2], jobs))
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Two priors, one asked in two ways."""
@@ -90,7 +102,7 @@ def small(monkeypatch):
 
 
 def test_it_measures_goes_on_and_keeps_what_is_there(small, tmp_path, capsys):
-    budget = ["--images", "130", "--feature-steps", "1", "--tokenizer-steps", "2", "--prior-steps", "2", "--samples", "50", "--seeds"]
+    budget = ["--images", "130", "--feature-steps", "1", "--tokenizer-steps", "2", "--prior-steps", "2", "--samples", "50", "--jobs", "1", "--seeds"]
     command = ["reproduce", "bigr-tables", "--out", str(tmp_path / "out")]
     assert main([*command, *budget, "1"]) == 0, capsys.readouterr().err
     first = json.loads((tmp_path / "out" / "results" / "S3-0.json").read_text())
@@ -102,7 +114,7 @@ def test_it_measures_goes_on_and_keeps_what_is_there(small, tmp_path, capsys):
     assert main([*command, *budget, "1"]) == 0
     again = json.loads((tmp_path / "out" / "results" / "S3-0.json").read_text())
     assert again["samplings"]["law"] == first["samplings"]["law"] and "raster" in again["samplings"]
-    assert main([*command, *budget[:-2], "60", "--seeds", "1"]) == 2  # other samples are not mixed with these
+    assert main([*command, *budget, "1", "--samples", "60"]) == 2  # other samples are not mixed with these
     assert "was begun with" in capsys.readouterr().err
     assert main(["reproduce", "bigr-tables", "--samples", "10", "--out", str(tmp_path / "other")]) == 2
     assert "samples at least 50" in capsys.readouterr().err and not (tmp_path / "other").exists()
