@@ -102,8 +102,8 @@ def small(monkeypatch):
 
 
 def test_it_measures_goes_on_and_keeps_what_is_there(small, tmp_path, capsys):
-    budget = ["--images", "130", "--feature-steps", "1", "--tokenizer-steps", "2", "--prior-steps", "2", "--samples", "50", "--jobs", "1", "--seeds"]
-    command = ["reproduce", "bigr-tables", "--out", str(tmp_path / "out")]
+    budget = ["--images", "130", "--feature-steps", "1", "--tokenizer-steps", "2", "--prior-steps", "2", "--samples", "50", "--seeds"]
+    command = ["reproduce", "bigr-tables", "--jobs", "1", "--out", str(tmp_path / "out")]
     assert main([*command, *budget, "1"]) == 0, capsys.readouterr().err
     first = json.loads((tmp_path / "out" / "results" / "S3-0.json").read_text())
     assert set(first["samplings"]) == {"law", "raster"} and 0 < first["probe"] < 1

@@ -1,6 +1,7 @@
 """BiGR's prior: a bidirectional Llama over codes fills in hidden places (Hao et al., arXiv 2410.14672, section 3.2).
 
-We differ in running the head on hidden places only, and in a condition that may have no classes at all.
+We differ in running the head on hidden places only, in a mask ratio for each image where BiGR has one for each batch (docs/log.md), and in
+a condition that may have no classes at all.
 """
 
 from __future__ import annotations
@@ -33,14 +34,9 @@ class MaskedPriorSpec(PriorSpec):
         return MaskedPrior(self)
 
 
-def mask_ratio(u: float) -> float:
-    """The share of hidden places, cos(pi/2 u), u in [0, 1)."""
-    return math.cos(math.pi / 2 * u)
-
-
-def hidden_count(places: int, u: float) -> int:
-    """Places hidden at mask ratio `mask_ratio(u)`, at least one."""
-    return min(places, max(1, int(mask_ratio(u) * places)))
+def hidden_counts(places: int, u: Tensor) -> Tensor:
+    """Places hidden at mask ratios cos(pi/2 u), u in [0, 1), at least one: integers of u's shape."""
+    return ((math.pi / 2 * u.double()).cos() * places).long().clamp(1, places)
 
 
 class MaskedPrior(Prior):
@@ -81,14 +77,15 @@ class MaskedPrior(Prior):
         return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), vectors)
 
     def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
-        """One mask ratio a batch, places uniform per image, the head's loss on hidden places; a scalar."""
+        """The head's mean loss on hidden places, a scalar: for each image a mask ratio, and places uniform.
+
+        The ratios of a batch are spread evenly (stratified u), so the number of hidden places hardly changes from step to step.
+        """
         self.check(codes)
         digits, places = codes.flat(), codes.places
-        b = len(digits)
-        m = hidden_count(places, int(torch.randint(places, (), generator=rng, device=rng.device)) / places)
-        order = torch.rand(b, places, generator=rng, device=digits.device).argsort(1)[:, :m]  # the hidden places
-        known = torch.ones(b, places, dtype=torch.bool, device=digits.device).scatter_(1, order, False)
-        vectors = self.embed(self.condition.drop(labels, class_dropout, rng), b)
-        context = self.context(digits, known, vectors, rng)
-        rows = torch.arange(b, device=digits.device)[:, None]
-        return self.head.loss(digits[rows, order].flatten(0, 1), context[rows, order].flatten(0, 1), rng)
+        b, device = len(digits), digits.device
+        u = (torch.rand((), generator=rng, device=device) + torch.arange(b, device=device) / b) % 1
+        ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
+        known = ranks >= hidden_counts(places, u)[:, None]
+        context = self.context(digits, known, self.embed(self.condition.drop(labels, class_dropout, rng), b), rng)
+        return self.head.loss(digits[~known], context[~known], rng)

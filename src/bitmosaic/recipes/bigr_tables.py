@@ -73,7 +73,8 @@ def prior_run(run: Run, trial: Trial, steps: int, seed: int) -> Run:
     """That run with a trial's prior."""
     average = max(0.5, min(0.999, 1 - 20 / steps))  # 0.999 over 2,000 steps would keep 13 % of the start
     training = replace(
-        run.prior_training, steps=steps, warmup_steps=min(200, steps // 5), ema_decay=average, seed=seed, pictures_every=10_000
+        run.prior_training, steps=steps, learning_rate=2e-3, warmup_steps=min(200, steps // 5), ema_decay=average, seed=seed,
+        pictures_every=10_000,
     )
     return replace(run, prior=trial.prior, prior_training=training, sampler=trial.samplers.get("law", LAW))
 
