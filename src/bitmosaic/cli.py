@@ -29,6 +29,8 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "bits": "What each bit of a code means, as pictures.",
     "encode": "Images to codes: one small file for any number of images.",
     "decode": "Codes back to images, as PNG files under their old names.",
+    "compress": "Images to bytes: one small file each, by the model's own probabilities.",
+    "decompress": "Files of compress back to images, also when part of them is lost.",
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
     "probe": "How much of the classes can be read off the features of every layer.",
     "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
@@ -43,6 +45,7 @@ EXAMPLES = (
     "bitmosaic demo",
     "bitmosaic sample fashion --classes bag 'ankle boot' --count 4",
     "bitmosaic inpaint fashion:1 --box 0 14 28 28 --class pullover",
+    "bitmosaic compress photos -o small --packets 8",
     "bitmosaic train folder --data photos --out runs/photos",
 )
 

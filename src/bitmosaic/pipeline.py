@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bitmosaic import editing
+from bitmosaic import compression, editing
+from bitmosaic.codec import StaticCoder
 from bitmosaic.codes import Codes
-from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
+from bitmosaic.folders import check_tensors, load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Output, check_output, read_image, to_output
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import Prior
@@ -33,7 +36,11 @@ class Pipeline:
     `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or a list of these, one an image.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = ()):
+    def __init__(
+        self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = (),
+        static: StaticCoder | None = None,
+    ):  # fmt: skip
+        """static: how often each bit is 1, for `compress`."""
         classes = prior.condition.classes
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
@@ -44,6 +51,7 @@ class Pipeline:
         self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
         self.sampler = sampler or (RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
+        self.static = static
 
     @staticmethod
     def from_pretrained(path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Pipeline:
@@ -61,7 +69,8 @@ class Pipeline:
             raise ValueError(f"{folder / 'config.json'}: sampler must be a sampler's spec and class_names a list of strings")
         kept = None if dtype is torch.int8 else dtype
         tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", Prior, kept)
-        return Pipeline(tokenizer, prior, sampler, names).to(device, dtype)
+        static = load_static(folder / "codec.safetensors") if (folder / "codec.safetensors").exists() else None
+        return Pipeline(tokenizer, prior, sampler, names, static).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
@@ -73,6 +82,8 @@ class Pipeline:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
             write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler))
+            if self.static is not None:
+                save_file({"levels": self.static.levels}, folder / "codec.safetensors")
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> Pipeline:
         """Moves the weights.
@@ -134,6 +145,7 @@ class Pipeline:
 
     inpaint, outpaint, edit = editing.inpaint, editing.outpaint, editing.edit
     interpolate, enrich = editing.interpolate, editing.enrich
+    compress, decompress = compression.compress, compression.decompress
 
     def encode(self, images: Any) -> Codes:
         """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W).
@@ -305,6 +317,16 @@ def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int) -> Tensor:
     return nn.functional.adaptive_avg_pool2d(planes, pool).flatten(2).movedim(1, -1)
 
 
+def load_static(path: Path) -> StaticCoder:
+    """The frequencies in a file; ValueError names what does not fit."""
+    try:
+        with safe_open(path, "pt") as file:
+            check_tensors(path, {"levels": ()}, {key: () for key in file.keys()})
+            return StaticCoder(file.get_tensor("levels"))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
+
+
 def find_pipeline(path: str | Path) -> Path:
     """The folder of a pipeline: a path, or the name of one in the zoo."""
     folder = Path(path)
@@ -333,7 +355,7 @@ def check_replaceable(path: Path) -> None:
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_pipeline(path))):
         raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
     if path.is_dir():
-        other = sorted({p.name for p in path.iterdir()} - {"config.json", "tokenizer", "prior", "README.md"})
+        other = sorted({p.name for p in path.iterdir()} - {"config.json", "tokenizer", "prior", "README.md", "codec.safetensors"})
         if other:
             raise ValueError(f"path: {path} holds {other[0]} beside a pipeline, which would be lost; give a new or empty folder")
         if path.resolve() == Path.cwd():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
-from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def without_evidence(p_0: Tensor, x_t: Tensor, k_t: float) -> Tensor:
 
 class BernoulliDiffusion(Head):
     """Draws the bits of places jointly, given what the backbone says of each."""
+
+    noisy = True
 
     def __init__(self, spec: BernoulliDiffusionSpec, bits: int, condition: int):
         super().__init__()
@@ -188,27 +190,29 @@ class BernoulliDiffusion(Head):
             x = torch.where(leaving, (thresholds < p).to(torch.uint8), x)
         return x.bool(), drawn
 
-    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
-        """Log probability (m,), in nats, of bits (m, K) under conditions (1, m, D), one bit after another.
+    def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
+        """As `Head.bit_by_bit`, in a random order.
 
-        The bits come in a random order: the i-th of K at t = T (K - i) / K, where the share i / K of all bits holds, as it does after i
-        of them when the others are noise; its own noise is taken out as evidence. Each factor is a probability of the bit given
-        those before it, so the likelihoods of all 2^K codes sum to 1 whatever order and noise `uniform` gives, called twice, (m, K).
+        The i-th of K bits is asked for at t = T (K - i) / K, where the share i / K of all bits holds, as it does after i of them when the
+        others are noise; its own noise is taken out as evidence. So these are probabilities of the bit given those before it, and the
+        likelihoods of all 2^K codes sum to 1 whatever order and noise `uniform` gives.
         """
-        embedded, total = self.net.from_condition(conditions), torch.zeros(len(bits), device=bits.device)
-        order, x = uniform().argsort(1), (uniform() < 0.5).to(bits.dtype)
+        embedded = self.net.from_condition(conditions)
+        order, x = uniform().argsort(1), (uniform() < 0.5).to(torch.uint8)
         timesteps = [math.ceil(self.spec.steps * (self.bits - i) / self.bits) for i in range(self.bits)]
-        times = self.net.embed_time(torch.tensor(timesteps, device=bits.device) - 1)
+        times = self.net.embed_time(torch.tensor(timesteps, device=conditions.device) - 1)
         for i, t in enumerate(timesteps):
-            column = order[:, i : i + 1]
-            p = without_evidence(self._guided(x, times[i], embedded, 1.0), x, 1 - t / self.spec.steps).gather(1, column)
-            bit = bits.gather(1, column)
-            total += torch.where(bit.bool(), p, 1 - p).clamp(min=1e-12).log()[:, 0]
-            x = x.scatter(1, column, bit)
-        return total
+            column, k_t = order[:, i : i + 1], 1 - t / self.spec.steps
+            sign = 1 - 2 * x.gather(1, column).float()  # -1 where the noise of that bit is 1
+            logits = self._logits(x, times[i], embedded, 1.0).gather(1, column) * (1.0 if self.spec.target == "x_0" else sign)
+            bit = yield column, logits + sign * (math.log1p(k_t) - math.log1p(-k_t))
+            x = x.scatter(1, column, bit.to(x.dtype))
 
     def _guided(self, x: Tensor, time: Tensor, embedded: Tensor, guidance_scale: float) -> Tensor:
         """P(x_0 = 1) of bits x (m, K) at embedded times (H,) or (m, H) and conditions (branches, m, H)."""
+        return self.p_0(self._logits(x, time, embedded, guidance_scale), x)
+
+    def _logits(self, x: Tensor, time: Tensor, embedded: Tensor, guidance_scale: float) -> Tensor:
+        """Logits (m, K) of the target, in float32."""
         signs = (x * 2.0 - 1.0).to(embedded.dtype)
-        logits = self.net(signs.expand(len(embedded), *x.shape), time, embedded)  # both branches in one call (E3)
-        return self.p_0(guided(logits, guidance_scale), x)
+        return guided(self.net(signs.expand(len(embedded), *x.shape), time, embedded), guidance_scale)  # both branches in one call (E3)

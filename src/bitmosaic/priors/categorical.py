@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
 
 MOST = 16  # bits of an index; the last layer has 2^K rows
 
@@ -71,5 +71,11 @@ class Categorical(Head):
         ones = [mass.unflatten(-1, (2**k, 2, -1))[..., 1, :].sum((-2, -1)) for k in range(self.bits)]
         return torch.stack(ones, -1).clamp(0, 1)
 
-    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
-        return guided(self.net(conditions), 1.0).log_softmax(-1).gather(-1, self.index(bits)[:, None])[:, 0]
+    def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
+        """As `Head.bit_by_bit`, most significant first."""
+        left = guided(self.net(conditions), 1.0)  # logits of the indices that begin as those bits
+        for k in range(self.bits):
+            left = left.unflatten(-1, (2, -1))
+            half = left.logsumexp(-1)  # (m, 2)
+            bit = yield torch.full((len(half), 1), k, device=half.device), half[:, 1:] - half[:, :1]
+            left = torch.where(bit.bool(), left[:, 1], left[:, 0])

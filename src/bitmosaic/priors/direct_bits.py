@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitmosaic.nets.adaln_mlp import ModulatedBlock
-from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,6 @@ class DirectBits(Head):
     def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
         return torch.sigmoid(guided(self.net(conditions), guidance_scale))
 
-    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
-        return -F.binary_cross_entropy_with_logits(guided(self.net(conditions), 1.0), bits.float(), reduction="none").sum(-1)
+    def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
+        logits = guided(self.net(conditions), 1.0)
+        yield torch.arange(self.bits, device=logits.device).expand(logits.shape), logits

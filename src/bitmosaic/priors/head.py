@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitmosaic.spec import Spec
 
+BitByBit = Generator[tuple[Tensor, Tensor], Tensor, None]  # yields columns and logits, is sent bits
 Procedure = Literal["chain", "posterior", "transitions"]  # how a diffusion head draws; others have one way only
 
 
@@ -33,6 +35,7 @@ class Head(nn.Module, abc.ABC):
 
     bits: int  # K
     net: nn.Module  # where the work is
+    noisy = False  # what `bit_by_bit` says hangs on noise beside the order of the bits
 
     @abc.abstractmethod
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
@@ -62,8 +65,24 @@ class Head(nn.Module, abc.ABC):
         """P(bit = 1) of every bit by itself, (m, K) float32, with noise from `uniform` (m, K) where the head needs any."""
 
     @abc.abstractmethod
+    def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
+        """The K bits of places one after another, or several at once, each once, under conditions (1, m, D), by the chain rule.
+
+        Yields columns (m, c) and the logits (m, c), float32, that the bits there are 1, given all bits before; is sent those bits (m, c).
+        `uniform()` gives (m, K) in [0, 1), for the order of the bits and for noise, and is called at most twice.
+        """
+
     def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
         """Log probability (m,), in nats, of bits (m, K) under conditions (1, m, D); those of all 2^K codes sum to 1."""
+        asked, total = self.bit_by_bit(conditions, uniform), torch.zeros(len(bits), device=bits.device)
+        columns, logits = next(asked)
+        while True:
+            there = bits.gather(1, columns)
+            total -= F.binary_cross_entropy_with_logits(logits, there.float(), reduction="none").sum(-1)
+            try:
+                columns, logits = asked.send(there)
+            except StopIteration:
+                return total
 
 
 def guided(logits: Tensor, guidance_scale: float) -> Tensor:

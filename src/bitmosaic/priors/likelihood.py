@@ -1,7 +1,7 @@
 """How many bits a prior needs for the codes of some places, given the others: a code length, so fewer bits mean likelier codes.
 
 Hidden places are revealed in a random order, in rounds; the places of a round are coded apart, under what is known by then, and the
-bits of a place one by one (`BernoulliDiffusion.log_likelihood`). All factors are normalised, so this is the exact code length under
+bits of a place one by one (`BernoulliDiffusion.bit_by_bit`). All factors are normalised, so this is the exact code length under
 that order, and its mean over orders an upper bound of the prior's own -log2 p (any-order autoregression, Uria et al., arXiv 1310.1757).
 """
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
-from bitmosaic.priors.head import Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,13 @@ class MaskedBits(Head):
         nothing = torch.zeros(uniform.shape, dtype=torch.bool, device=uniform.device)
         return torch.sigmoid(guided(self.logits(nothing.to(torch.uint8), nothing, conditions), guidance_scale))
 
-    def log_likelihood(self, bits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
-        """As `Head.log_likelihood`, one bit after another in a random order."""
-        ranks, total = _ranks(uniform()), torch.zeros(len(bits), device=bits.device)
-        for i in range(self.bits):
-            logits = guided(self.logits(bits, ranks < i, conditions), 1.0)
-            found = -F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none")
-            total += (found * (ranks == i)).sum(-1)
-        return total
+    def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
+        """As `Head.bit_by_bit`, in a random order."""
+        order = uniform().argsort(-1)
+        x, known = torch.zeros(order.shape, dtype=torch.uint8, device=order.device), torch.zeros_like(order, dtype=torch.bool)
+        for column in order.split(1, dim=1):
+            bit = yield column, guided(self.logits(x, known, conditions), 1.0).gather(1, column)
+            x, known = x.scatter(1, column, bit.to(x.dtype)), known.scatter(1, column, True)
 
 
 def _ranks(noise: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ class CodeStore:
     def __len__(self) -> int:
         return len(self.packed)
 
+    def all(self, at_once: int = 1000) -> Iterator[Codes]:
+        """The first draw of every image, in order."""
+        for start in range(0, len(self), at_once):
+            yield Codes.unpack(np.ascontiguousarray(self.packed[start : start + at_once, 0]), self.grid, self.radix)
+
     def read(self, images: Tensor, draws: Tensor) -> CodeBatch:
         """Draw `draws[i]` of image `images[i]`."""
         packed = np.ascontiguousarray(self.packed[images.numpy(), draws.numpy()])

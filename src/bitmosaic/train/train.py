@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from bitmosaic.codec import StaticCoder
 from bitmosaic.evaluate.curves import curves
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -191,7 +192,9 @@ def prior_stage(
         batches = CodeBatches(store, training.batch_size, training.seed)
         state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 4), device=device)
         curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
-        pipeline(state).save_pretrained(folder)
+        made = pipeline(state)
+        made.static = StaticCoder.fit(store.all())
+        made.save_pretrained(folder)
         say(f"pipeline: {folder}")
     return Pipeline.from_pretrained(folder)
 

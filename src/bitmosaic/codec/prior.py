@@ -1,0 +1,94 @@
+"""Prior: the model's own probabilities. Places are revealed in a fixed order, in groups, and the bits of a place one by one, each coded
+under all that is known by then (any-order autoregression, Uria et al., arXiv 1310.1757; bits by `Head.bit_by_bit`).
+
+A diffusion head's probability of a bit hangs on the noise that stands for the bits to come; the mean over a few draws of it is a shorter
+code: 534 bits an image of the shipped model with four, where one makes 628.
+
+Networks of floats do not agree to the last bit between machines, numbers of threads or batch sizes. `coding` rounds what they say and
+writes down the few bits whose rounding could go either way. Order and noise come from SHAKE-256, which never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Generator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitmosaic.codec.base import STEP, Ask, Coder, fingerprint, packet_of, spread
+from bitmosaic.priors.base import Prior
+
+ROUNDS = 12  # groups of places, if packets do not make more
+DRAWS = 4  # of noise, whose probabilities are averaged, where a head takes noise; docs/codec.md says what more of either would bring
+
+
+class PriorCoder(Coder):
+    """P(bit = 1) given all bits before it."""
+
+    name, number, sequential = "prior", 2, True
+
+    def __init__(self, prior: Prior):
+        """ValueError where the prior is not in float32 on a CPU: encoder and decoder would not agree."""
+        weights = {(p.device.type, p.dtype) for p in prior.parameters()}
+        if weights != {("cpu", torch.float32)} or any("Int8" in type(m).__name__ for m in prior.modules()):
+            kinds = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in weights))
+            raise ValueError(f"prior: got {kinds}; coding needs the pipeline as it was loaded, in torch.float32 on a CPU")
+        self.prior = prior.eval()
+
+    def fingerprint(self) -> bytes:
+        return fingerprint(self.prior)
+
+    @torch.no_grad()
+    def asks(self, batch: int, grid: tuple[int, ...], bits: int, packets: int) -> Generator[Ask, Tensor, None]:
+        prior = self.prior
+        if tuple(prior.grid) != tuple(grid) or len(prior.radix) != bits:
+            raise ValueError(f"prior coder: the prior has {prior.grid} places of {len(prior.radix)} bits, these codes {grid} of {bits}")
+        places = math.prod(grid)
+        draws = DRAWS if prior.head.noisy else 1
+        noise = _noise(1 + draws, places, bits)
+        digits, known = torch.zeros(batch, places, bits, dtype=torch.uint8), torch.zeros(batch, places, dtype=torch.bool)
+        vectors = prior.embed(None, batch)
+        step = prior.in_order(vectors) if prior.raster else None
+        for packet, group in _groups(grid, packets, prior.raster):
+            if step is None:
+                told = prior.context(digits, known, vectors)[:, group]  # (b, g, D)
+            else:
+                told = step(digits[:, int(group) - 1] if int(group) else None)[:, None]
+            each = noise[:, None, group].expand(-1, batch, -1, -1).flatten(1, 2)  # (1 + draws, b g, K), the same for every image
+            uniforms = iter([each[0].repeat(draws, 1), each[1:].flatten(0, 1)])  # one order, draws of noise
+            asked = prior.head.bit_by_bit(told.flatten(0, 1).repeat(draws, 1)[None], lambda uniforms=uniforms: next(uniforms))
+            columns, logits = next(asked)
+            while True:
+                shape = (draws, batch, len(group), -1)
+                columns = columns.reshape(shape)[0]
+                mean = logits.double().reshape(shape).sigmoid().mean(0)
+                found = yield Ask(packet, group, columns, STEP * mean.logit())
+                digits[:, group] = digits[:, group].scatter(2, columns, found)
+                try:
+                    columns, logits = asked.send(found.flatten(0, 1).repeat(draws, 1))
+                except StopIteration:
+                    break
+            known[:, group] = True
+
+
+def _groups(grid: tuple[int, ...], packets: int, raster: bool) -> Generator[tuple[int, Tensor], None, None]:
+    """(packet, places) of each group: few places while little is known, as in sampling; one place each in raster order."""
+    places = math.prod(grid)
+    order, of = (np.arange(places) if raster else spread(grid)), packet_of(places, packets)
+    if raster:
+        round_of = np.arange(places)
+    else:
+        ends = np.array([places - math.floor(math.cos(math.pi / 2 * i / ROUNDS) * places + 1e-9) for i in range(1, ROUNDS + 1)])
+        round_of = np.searchsorted(ends, np.arange(places), side="right")
+    for packet, number in dict.fromkeys(zip(of.tolist(), round_of.tolist(), strict=True)):
+        yield packet, torch.from_numpy(order[(of == packet) & (round_of == number)])
+
+
+def _noise(count: int, places: int, bits: int) -> Tensor:
+    """(count, N, K) in [0, 1), whole 2^-24ths: for the order of the bits of each place, and for noise."""
+    raw = hashlib.shake_256(b"bitmosaic prior coder 1").digest(3 * count * places * bits)
+    whole = np.frombuffer(raw, np.uint8).reshape(count, places, bits, 3).astype(np.int64) @ np.array([1, 2**8, 2**16])
+    return torch.from_numpy(whole / 2**24).float()
