@@ -55,13 +55,16 @@ def check_binary(codes: Codes) -> None:
 
 
 def spread(grid: tuple[int, ...]) -> np.ndarray:
-    """All places, each as far as can be from those before it, the first in the middle: indices in raster order.
+    """All places, each as far as can be from those before it and from the rim, which says least, the first in the middle: indices in
+    raster order.
 
     Distances are whole numbers and ties go to the first place, so the order is the same on any machine.
     """
     places = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, len(grid)).astype(np.int64)
     order = [int((np.abs(2 * places - (np.array(grid) - 1)).sum(1)).argmin())]
-    nearest = ((places - places[order[0]]) ** 2).sum(1)
+    rim = 1 + np.minimum(places, np.array(grid) - 1 - places).min(1)  # steps to beyond it
+    nearest = np.minimum(((places - places[order[0]]) ** 2).sum(1), (2 * rim) ** 2)
+    nearest[order] = 0
     for _ in range(len(places) - 1):
         order.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, ((places - places[order[-1]]) ** 2).sum(1))

@@ -123,7 +123,7 @@ def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
     device = next(tokenizer.parameters(), torch.zeros(())).device
     codes = tokenizer.encode(given.to(device).float() / 255)
     made = to_uint8(tokenizer.decode(codes)).cpu()
-    sums = torch.stack([m.double().sum() for m in _compare(given, made)])
+    sums = torch.stack([m.double().sum() for m in likeness(given, made)])
     ones = codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
     return made, Part(len(given), sums, ones, len(given) * codes.places, codes.bits_per_image)
 
@@ -146,7 +146,7 @@ def scales(size: tuple[int, int]) -> int:
     return max(1, sum(min(size) >= side for side in SIDES))
 
 
-def _compare(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def likeness(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """PSNR, SSIM, MS-SSIM and L1 of each image, (n,) each, from uint8 (n, C, H, W)."""
     from torchmetrics.functional.image import (
         multiscale_structural_similarity_index_measure,
