@@ -133,6 +133,8 @@ def written_by_us(path: Path) -> bool:
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 found = (file.metadata() or {}).get("software")
+        elif path.suffix == ".html":
+            return 'content="bitmosaic ' in path.read_text(encoding="utf-8")[:1000]
         elif path.suffix == ".bmc":
             return path.read_bytes()[:3] == b"bmc"
         else:
