@@ -1,4 +1,4 @@
-"""The comparisons of BiGR (arXiv 2410.14672), at a size for two CPU cores and two hours: what is trained, and how each is sampled.
+"""The comparisons of BiGR (arXiv 2410.14672), at a size for two CPU cores and three hours: what is trained, and how each is sampled.
 
 Fashion-MNIST; one tokenizer for each K; priors of equal depth, width and steps that differ in one thing at a time. We differ from the paper
 in all sizes, in K = 12, since a categorical head must hold 2^K indices, in codes that enter every prior as bits, never as an index, and in
