@@ -171,7 +171,8 @@ def test_an_image_is_restored():
     assert np.array_equal(restored[1], whole)
     error = np.abs(restored[0].astype(float) - whole).mean()
     assert 0 < error < np.abs(whole.astype(float) - whole.mean()).mean()
-    assert np.array_equal(restored[0], pipe.decompress(cut, restore=True, seeds=0, output_type="np"))
+    alone = pipe.decompress(cut, restore=True, seeds=0, output_type="np")
+    assert np.abs(restored[0].astype(int) - alone).max() <= 1  # the same codes; a decoder may round otherwise in another batch
 
 
 def test_every_flipped_bit_is_told():

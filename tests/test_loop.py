@@ -315,7 +315,7 @@ def test_the_average_is_an_exponential_one_of_every_nth_step(make):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_tiny_prior_learns_one_batch_by_heart_and_draws_it(precision):
     """One image a class: the loss goes to nothing, and the sampler gives each class its image from any seed."""
-    training = Training(steps=220, learning_rate=5e-3, precision=precision)
+    training = Training(steps=320, learning_rate=5e-3, precision=precision)
     spec = MaskedPriorSpec(grid=(2, 2), bits=4, depth=1, width=64, head=BernoulliDiffusionSpec(width=64, steps=16))
     state, batches = fresh(lambda: prior_game(spec), training)
     one, prior = batches(0).codes[:3], state.game.players["prior"]
