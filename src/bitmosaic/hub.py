@@ -6,7 +6,7 @@ import torch
 
 from bitmosaic.pipeline import Pipeline
 
-FILES = ["config.json", "*/config.json", "*/model.safetensors", "README.md"]
+FILES = ["config.json", "*/config.json", "*/model.safetensors", "codec.safetensors", "README.md"]
 
 
 def from_pretrained(
