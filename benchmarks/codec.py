@@ -203,6 +203,7 @@ def rate_plot(found: dict[str, list[dict]], path: Path) -> None:
 
 
 def main() -> None:
+    """Reads the arguments, does what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("coders", "rate", "loss", "strip"), help="only this one")
     parser.add_argument("--pipeline", default="fashion")

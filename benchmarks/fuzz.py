@@ -207,6 +207,7 @@ def run(kind: str, count: int, seed: int, keep: Path | None = None) -> dict[str,
 
 
 def main() -> int:
+    """Reads the arguments, does what they say; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, help="only this one")
     parser.add_argument("--count", type=int, default=10_000)

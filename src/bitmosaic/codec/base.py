@@ -82,7 +82,7 @@ def probabilities() -> np.ndarray:
     return np.clip(np.rint(2**16 / (1 + np.exp(-levels / STEP))), 1, 2**16 - 1) / 2**16
 
 
-def everything(order: np.ndarray, of: np.ndarray, packet: int) -> Tensor:
+def in_packet(order: np.ndarray, of: np.ndarray, packet: int) -> Tensor:
     """The places of one packet."""
     return torch.from_numpy(order[of == packet])
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 import torch
 from torch import Tensor
 
-from bitmosaic.codec.base import LIMIT, STEP, Ask, Coder, check_binary, everything, packet_of, spread
+from bitmosaic.codec.base import LIMIT, STEP, Ask, Coder, check_binary, in_packet, packet_of, spread
 from bitmosaic.codes import Codes
 
 
@@ -44,6 +44,6 @@ class StaticCoder(Coder):
             raise ValueError(f"static coder: fitted to {tuple(self.levels.shape)} places and bits; these codes have {(len(order), bits)}")
         of = packet_of(len(order), packets)
         for packet in range(packets):
-            places = everything(order, of, packet)
+            places = in_packet(order, of, packet)
             levels = self.levels[places].double().expand(batch, len(places), bits)
             yield Ask(packet, places, torch.arange(bits).expand(levels.shape), levels)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from bitmosaic.codec.base import Ask, Coder, everything, packet_of, spread
+from bitmosaic.codec.base import Ask, Coder, in_packet, packet_of, spread
 
 
 class UniformCoder(Coder):
@@ -22,6 +22,6 @@ class UniformCoder(Coder):
         order = spread(grid)
         of = packet_of(len(order), packets)
         for packet in range(packets):
-            places = everything(order, of, packet)
+            places = in_packet(order, of, packet)
             columns = torch.arange(bits).expand(batch, len(places), bits)
             yield Ask(packet, places, columns, torch.zeros(columns.shape, dtype=torch.float64))
