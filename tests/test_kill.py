@@ -1,5 +1,9 @@
-"""A training run killed with -9 at any moment ends, by the same command again, bitwise where it would have ended."""
+"""A training run killed with -9 at any moment ends, by the same command again, bitwise where it would have ended.
 
+Weights, optimizers and averages by the last checkpoints, and metrics, wall times aside.
+"""
+
+import json
 import signal
 import subprocess
 import sys
@@ -10,8 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from bitmosaic.images import fashion_sample, to_pil
+from bitmosaic.train.checkpoint import checkpoints, damage
 
-MOMENTS = ["run.json", "tokenizer/checkpoints", "tokenizer/final", "codes.new", "codes", "prior/checkpoints"]
+MOMENTS = [
+    "run.json", "tokenizer/checkpoints", "tokenizer/checkpoints/.step-00000004.new", "tokenizer/final", "codes.new", "codes",
+    "prior/checkpoints", "prior/checkpoints/.step-00000004.new",
+]  # fmt: skip
+CLOCK = ("seconds", "images_per_second", "memory_gib")
 
 
 def command(tmp_path, out):
@@ -33,6 +42,18 @@ def data(tmp_path_factory):
     return folder
 
 
+def learned(out):
+    """What the last checkpoints hold, by their checksums, and the metrics."""
+    found = []
+    for part in ("tokenizer", "prior"):
+        last = checkpoints(out / part / "checkpoints")[-1]
+        assert not damage(last)
+        rows = [json.loads(line) for line in (out / part / "metrics.jsonl").read_text().splitlines()]
+        state = json.loads((last / "checksums.json").read_text())["__0_0.distcp"]
+        found.append((last.name, state, [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("delay", [0.0, 0.3])
@@ -46,6 +67,7 @@ def test_killed_and_started_again(data, moment, delay):
     process.wait()
     again = subprocess.run(command(data, out), capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
+    assert learned(data / "whole") == learned(out)
     for part in ("tokenizer", "prior"):
         one, other = (load_file(run / "pipeline" / part / "model.safetensors") for run in (data / "whole", out))
         assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())

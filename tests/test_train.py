@@ -153,19 +153,6 @@ def test_averaged_weights_have_learned_even_where_the_run_is_shorter_than_their_
     assert any(not torch.equal(made[name], fresh[name]) for name in fresh)
 
 
-def test_a_damaged_checkpoint_is_named(folder, tmp_path):
-    run = tiny_run(folder)
-    train(run, tmp_path / "out", silent)
-    shutil.rmtree(tmp_path / "out" / "pipeline")
-    newest = checkpoints(tmp_path / "out" / "prior" / "checkpoints")[-1]
-    for file in newest.glob("*.distcp"):
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
-    with pytest.raises(ValueError, match=rf"{newest.name} cannot be read .* remove that folder"):
-        train(run, tmp_path / "out", silent)
-    shutil.rmtree(newest)
-    train(run, tmp_path / "out", silent)
-
-
 def test_images_must_fit_the_run(folder, tmp_path):
     run = tiny_run(folder)
     wrong = [

@@ -1,14 +1,18 @@
 """A stage: one game played to its end in one folder, with a progress bar, metrics, pictures, checkpoints; it resumes by itself.
 
     folder/metrics.jsonl   one line every `log_every` steps
+    folder/events.jsonl    a line for each start, resume, stop, step left out, and change in what images cannot be read
     folder/pictures/       a grid every `pictures_every` steps
     folder/checkpoints/    the newest `keep`
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +20,16 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from bitmosaic.codes import Codes
 from bitmosaic.images import ImageSet, save
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
-from bitmosaic.train.loop import State, play
+from bitmosaic.train.loop import NotFinite, Progress, State, play
 from bitmosaic.train.training import Training
 
 
@@ -34,7 +40,8 @@ def play_stage(
     """Plays `game` on `batches(step)` on `device` to the end of `training` and returns its state.
 
     Where `folder` holds a checkpoint the game goes on from there; lines of metrics after it are dropped and made again.
-    `images` is asked once an epoch which files it could not read.
+    `images` is asked once an epoch which files it could not read. SIGTERM saves and ends with SystemExit. ValueError where losses stay
+    not finite: the batch is kept as `folder`/not-finite-N.safetensors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for player in game.players.values():
@@ -42,47 +49,105 @@ def play_stage(
         if torch.device(device).type == "cpu" and resolve(training.precision) == "float32":
             player.to(memory_format=torch.channels_last)  # float32 convolutions train 1.4 times as fast (docs/log.md), bf16 ones do not
     state = State.start(game, training)
-    if load_checkpoint(folder / "checkpoints", state):
+    notes = load_checkpoint(folder / "checkpoints", state, tqdm.write)
+    if notes is not None:
         tqdm.write(f"{title}: goes on from step {state.step} of {training.steps}")
-    log = Log(folder / "metrics.jsonl", state.step, training, device)
+    log = Log(folder, state.step, training, device, notes or {})
+    if state.step < training.steps:
+        log.event("started" if notes is None else "resumed")
+
+    def save_state() -> float:
+        save_checkpoint(folder / "checkpoints", state, training.keep, log.notes())
+        return time.monotonic()
+
     told, saved = "", time.monotonic()
-    with tqdm(total=training.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar:
-        for progress in play(state, batches, training, device):
-            bar.update()
-            if not log.add(progress.step, progress.metrics):
-                continue
-            bar.set_postfix_str(log.text())
-            last = progress.step == training.steps
-            if pictures is not None and (last or progress.step // training.pictures_every > log.pictured):
-                log.pictured = progress.step // training.pictures_every
-                save(pictures(state), folder / "pictures" / f"step-{progress.step:06d}.png")
-            if last or time.monotonic() - saved > training.checkpoint_seconds:
-                save_checkpoint(folder / "checkpoints", state, training.keep)
-                saved = time.monotonic()
-            if images is not None and (last or batches.epoch(progress.step) // 1 > log.epoch):
-                log.epoch = batches.epoch(progress.step) // 1
-                if images.unreadable_summary() != told:
-                    told = images.unreadable_summary()
-                    tqdm.write(f"{title}: {told}")
+    with tqdm(total=training.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar, Termination() as termination:
+        try:
+            for progress in play(state, batches, training, device):
+                bar.update()
+                last, whole = progress.step == training.steps, log.add(progress)
+                if termination.asked and not last:
+                    if not progress.skips:
+                        save_state()
+                    log.event("stopped")
+                    tqdm.write(f"{title}: told to end; the same command again goes on from step {state.step}")
+                    raise SystemExit(128 + signal.SIGTERM)
+                if not whole:
+                    continue
+                bar.set_postfix_str(log.text())
+                if pictures is not None and (last or progress.step // training.pictures_every > log.pictured):
+                    log.pictured = progress.step // training.pictures_every
+                    save(pictures(state), folder / "pictures" / f"step-{progress.step:06d}.png")
+                if last or (time.monotonic() - saved > training.checkpoint_seconds and not progress.skips):
+                    saved = save_state()
+                if images is not None and (last or batches.epoch(progress.step) // 1 > log.epoch):
+                    log.epoch = batches.epoch(progress.step) // 1
+                    if images.unreadable_summary() != told:
+                        told = images.unreadable_summary()
+                        log.event("unreadable", images=len(images.unreadable), told=told)
+                        tqdm.write(f"{title}: {told}")
+        except NotFinite as error:
+            kept = folder / f"not-finite-{error.step:08d}.safetensors"
+            save_file(_tensors(error.batch), kept)
+            log.event("not finite", batch=kept.name)
+            raise ValueError(f"{title}: {error}; the last batch is kept in {kept}") from error
     return state
 
 
-class Log:
-    """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together."""
+class Termination:
+    """Whether SIGTERM has come; inside the block it is only noted. In the main thread: elsewhere Python takes no signals."""
 
-    def __init__(self, path: Path, step: int, training: Training, device: str = "cpu"):
-        self.path, self.training, self.device = path, training, device
-        kept = [line for line in _lines(path) if line["step"] <= step]
-        beside = path.with_name(path.name + ".new")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        beside.rename(path)
+    def __init__(self):
+        self.asked, self.held, self.here = False, None, threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Termination:
+        if self.here:
+            self.held = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self.here:
+            signal.signal(signal.SIGTERM, self.held)
+
+    def _note(self, number, frame) -> None:
+        self.asked = True
+
+
+class Log:
+    """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together.
+
+    events.jsonl: what happened, at which step. `notes` go into a checkpoint, so that it may be written between two lines.
+    """
+
+    def __init__(self, folder: Path, step: int, training: Training, device: str = "cpu", notes: dict[str, Any] | None = None):
+        self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
+        self.step, notes = step, notes or {}
+        kept = _rewritten(self.path, lambda line: line["step"] <= step)
+        _rewritten(self.events, lambda line: line["step"] <= step or line["event"] != "skipped")
         self.seconds = kept[-1]["seconds"] if kept else 0.0
-        self.since, self.sums, self.count, self.line = time.monotonic(), {}, {}, {}
+        self.since = time.monotonic() - notes.get("seconds", 0.0)
+        self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
         self.pictured, self.epoch = step // training.pictures_every, 0
 
-    def add(self, step: int, metrics: dict[str, Any]) -> bool:
+    def notes(self) -> dict[str, Any]:
+        """What `__init__` needs to go on from here."""
+        return {
+            "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
+            "seconds": time.monotonic() - self.since if self.count else 0.0,
+        }  # fmt: skip
+
+    def event(self, what: str, **more) -> None:
+        """Writes one down, at the last step counted."""
+        with self.events.open("a") as file:
+            file.write(json.dumps({"step": self.step, "event": what, "time": round(time.time()), **more}) + "\n")
+
+    def add(self, progress: Progress) -> bool:
         """Counts one step; True where a line was written."""
-        for name, value in metrics.items():
+        self.step = step = progress.step
+        for skip in progress.skips:
+            self.event("skipped", player=skip.player, loss=str(skip.loss), gradient=str(skip.gradient))
+            tqdm.write(f"step {step}: the {skip.player}'s move is left out: loss {skip.loss:g}, gradient {skip.gradient:g}")
+        for name, value in {**progress.metrics, **({"skipped": 1.0} if progress.skips else {})}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.count[name] = self.count.get(name, 0) + 1
         if step % self.training.log_every and step != self.training.steps:
@@ -92,6 +157,8 @@ class Log:
         speed = steps * self.training.batch_size / max(now - self.since, 1e-9)
         self.seconds, self.since = self.seconds + now - self.since, now
         means = {name: float(total) / self.count[name] for name, total in self.sums.items()}
+        if "skipped" in means:
+            means["skipped"] = self.count["skipped"]  # steps
         self.line = {
             "step": step, **means, "seconds": round(self.seconds, 2), "images_per_second": round(speed, 2),
             "memory_gib": round(peak_memory(self.device), 3),
@@ -105,6 +172,22 @@ class Log:
         """The newest line, for the progress bar."""
         loss = self.line.get("loss", float("nan"))
         return f"loss {loss:.4f}, {self.line['images_per_second']:.0f} images/s, {self.line['memory_gib']:.1f} GiB"
+
+
+def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The lines of a file that are to be kept, and the file with them alone."""
+    kept = [line for line in _lines(path) if keep(line)]
+    beside = path.with_name(path.name + ".new")
+    beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    beside.rename(path)
+    return kept
+
+
+def _tensors(batch: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a batch, by the names of its fields."""
+    found = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    found = {name: value.digits if isinstance(value, Codes) else value for name, value in found.items()}
+    return {name: value.contiguous() for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
