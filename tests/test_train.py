@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bitmosaic.cli import main
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
@@ -178,3 +179,24 @@ def test_compiled_training_reaches_a_pipeline(folder, tmp_path):
     compiled = replace(run.prior_training, compile=True)
     pipeline = train(replace(run, prior_training=compiled, tokenizer_training=compiled), tmp_path / "out", silent)
     assert len(pipeline("bag", [1, 2])) == 2
+
+
+def test_a_run_as_a_page(folder, tmp_path, capsys):
+    run = tiny_run(folder)
+    train(run, tmp_path / "one", silent)
+    shutil.copytree(tmp_path / "one", tmp_path / "two & more")
+    described = json.loads((tmp_path / "two & more" / "run.json").read_text())
+    described["run"]["prior_training"]["learning_rate"] = 0.25
+    (tmp_path / "two & more" / "run.json").write_text(json.dumps(described))
+    shutil.rmtree(tmp_path / "two & more" / "pipeline")
+    with (tmp_path / "two & more" / "prior" / "events.jsonl").open("a") as file:
+        file.write('{"step": 5, "event": "skipped", "loss": "<nan>"}\n[]\n{"step"')
+    runs = [str(tmp_path / "one"), str(tmp_path / "two & more")]
+    assert main(["report", *runs, "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "two &amp; more" in page and "prior_training.learning_rate" in page and "0.001, now 0.25" in page
+    assert page.count('src="data:image/png') >= 3 + 2 * 4 and "http" not in page
+    assert "1 started, 1 skipped" in page and "loss &lt;nan&gt;" in page and "at step 6 of 6" in page and "prior done" in page
+    assert main(["report", *runs, "--out", str(tmp_path / "page")]) == 0, "it may be made again"
+    assert main(["report", str(folder)]) == 2 and main(["report"]) == 2
+    assert "holds no run.json" in capsys.readouterr().err

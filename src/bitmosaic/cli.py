@@ -39,6 +39,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
     "reproduce": "A paper's comparisons at our scale: trains, measures, writes its tables.",
     "info": "What a pipeline is, or how far a training run has come.",
+    "report": "Training runs as one page: curves, pictures over time, use of bits, events.",
     "list": "What is here: pipelines that ship, recipes, data.",
     "convert": "The authors' published checkpoints as a pipeline.",
     "train": "Trains a tokenizer and a prior by a recipe; the same command again goes on where it was.",

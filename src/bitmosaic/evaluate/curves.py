@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from bitmosaic.images import save
 
 _ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
-_STRONG, _PALE, _INK, _FAINT = "#1f5fa8", "#a9c8ea", "#2b2b2b", "#e6e6e6"
+_INK, _FAINT = "#2b2b2b", "#e6e6e6"
+COLOURS = (("#1f5fa8", "#a9c8ea"), ("#b4522d", "#eecdbf"), ("#2f8f6b", "#bfe0d2"), ("#8b4fa8", "#dcc9e5"), ("#7a6a1b", "#ddd6b0"))
+
+Series = tuple[np.ndarray, np.ndarray]  # steps and values
 
 
 def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str = "") -> None:
@@ -24,11 +29,24 @@ def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str 
     ValueError if the file is no such list or holds no metric.
     """
     rows = read_metrics(Path(metrics_jsonl).expanduser())
-    panels = {name: _series(rows, name) for row in rows for name in row if not _aside(name)}
-    panels = {name: series for name, series in panels.items() if len(series[0])}
+    panels = _panels({"": rows}, [name for row in rows for name in row if not _aside(name)])
     if not panels:
         raise ValueError(f"metrics_jsonl: {metrics_jsonl} has no finite metric; wait for the first line")
-    save(_draw(panels, rows, title), out)
+    save(_draw(panels, "\n".join(part for part in (title, _caption(rows)) if part)), out)
+
+
+def compared(runs: dict[str, list[dict[str, float]]]) -> Image.Image | None:
+    """Every metric of some runs, by their names, with their throughput and memory, one panel for each; None where there is none."""
+    names = dict.fromkeys(name for rows in runs.values() for row in rows for name in row if name not in ("step", "seconds"))
+    panels = _panels(runs, sorted(names, key=_aside))
+    return _draw(panels, "") if panels else None
+
+
+def _panels(runs: dict[str, list[dict[str, float]]], names: Iterable[str]) -> dict[str, dict[str, Series]]:
+    """For each metric the series of each run that has one."""
+    found = {name: {run: _series(rows, name) for run, rows in runs.items()} for name in names}
+    found = {name: {run: series for run, series in lines.items() if len(series[0])} for name, lines in found.items()}
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -72,33 +90,32 @@ def _aside(name: str) -> bool:
     return name in _ASIDE or name.startswith("memory")
 
 
-def _series(rows: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(rows: list[dict[str, float]], name: str) -> Series:
     """Steps and values of one metric, NaN where not finite; both empty if none is finite."""
     pairs = np.array([(row["step"], row[name]) for row in rows if name in row], dtype=float).reshape(-1, 2)
     finite = np.isfinite(pairs[:, 1])
     return (pairs[:, 0], np.where(finite, pairs[:, 1], np.nan)) if finite.any() else (pairs[:0, 0], pairs[:0, 1])
 
 
-def _draw(panels: dict[str, tuple[np.ndarray, np.ndarray]], rows: list[dict[str, float]], title: str):
-    """The picture as a PIL image."""
+def _draw(panels: dict[str, dict[str, Series]], heading: str) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     columns = min(len(panels), 3)
     lines = -(-len(panels) // columns)
     figure = Figure((0.6 + 4.0 * columns, 0.9 + 2.6 * lines), dpi=120, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, sharex=True, squeeze=False).flatten()
-    for axis, (name, (steps, values)) in zip(axes, panels.items(), strict=False):
-        _panel(axis, name, steps, values)
+    runs = list(dict.fromkeys(run for lines in panels.values() for run in lines))
+    for axis, (name, lines) in zip(axes, panels.items(), strict=False):
+        _panel(axis, name, {run: (series, COLOURS[runs.index(run) % len(COLOURS)]) for run, series in lines.items()})
     for i, axis in enumerate(axes):
         axis.set_visible(i < len(panels))
         if i + columns >= len(panels):  # nothing stands below
             axis.set_xlabel("step", color=_INK, fontsize=9)
             axis.tick_params(labelbottom=True)
-    heading = "\n".join(part for part in (title, _caption(rows)) if part)
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=_INK, parse_math=False)
+    if heading:
+        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=_INK, parse_math=False)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -109,16 +126,19 @@ def _caption(rows: list[dict[str, float]]) -> str:
     return f"{rows[-1]['step']:,} steps" + (f", {np.median(rates):,.0f} images per second" if rates else "")
 
 
-def _panel(axis, name: str, steps: np.ndarray, values: np.ndarray) -> None:
-    """One metric, with its smoothed last value beside its name."""
-    finite = values[np.isfinite(values)]
+def _panel(axis, name: str, lines: dict[str, tuple[Series, tuple[str, str]]]) -> None:
+    """One metric of each run in its colours, with the smoothed last values beside its name."""
+    finite = np.concatenate([values[np.isfinite(values)] for (_, values), _ in lines.values()])
     wide = finite.min() > 0 and finite.max() > 30 * finite.min()
-    smoothed = np.exp(smooth(np.log(values))) if wide else smooth(values)  # of logarithms where these are drawn
-    axis.plot(steps, values, color=_PALE, linewidth=0.8)
-    axis.plot(steps, smoothed, color=_STRONG, linewidth=1.8, marker="o" if len(steps) < 3 else None, markersize=4)
+    lasts = []
+    for (steps, values), (strong, pale) in lines.values():
+        smoothed = np.exp(smooth(np.log(values))) if wide else smooth(values)  # of logarithms where these are drawn
+        axis.plot(steps, values, color=pale, linewidth=0.8)
+        axis.plot(steps, smoothed, color=strong, linewidth=1.8, marker="o" if len(steps) < 3 else None, markersize=4)
+        lasts.append(f"{smoothed[np.isfinite(smoothed)][-1]:.3g}")
     _ticks(axis, wide)
     axis.set_title(name.replace("_", " "), loc="left", fontsize=10, color=_INK)
-    axis.set_title(f"{smoothed[np.isfinite(smoothed)][-1]:.3g}", loc="right", fontsize=10, color=_STRONG)
+    axis.set_title(" / ".join(lasts[:3]), loc="right", fontsize=10, color=COLOURS[0][0] if len(lasts) == 1 else _INK)
     axis.grid(color=_FAINT, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,226 @@
+"""`bitmosaic report`: training runs as one page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from bitmosaic.commands.files import SOFTWARE, written_into
+from bitmosaic.commands.info import about_run
+from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
+from bitmosaic.folders import read_json
+from bitmosaic.train.train import differences
+
+Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
+STAGES = ("features", "tokenizer", "prior")
+SHOWN, EVENTS = 4, 40  # pictures over time, and events, of each stage and run
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run's folder says."""
+
+    name: str
+    folder: Path
+    run: dict[str, Any]  # run.json
+    about: dict[str, Any]  # as `bitmosaic info` has it
+
+    def rows(self, stage: str) -> list[dict[str, float]]:
+        """Of metrics.jsonl."""
+        path = self.folder / stage / "metrics.jsonl"
+        return read_metrics(path) if path.exists() else []
+
+    def events(self, stage: str) -> list[dict[str, Any]]:
+        """Of events.jsonl; a line that cannot be read is left out."""
+        path, found = self.folder / stage / "events.jsonl", []
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+            try:
+                found.append({"event": "", "step": 0, **json.loads(line)})
+            except (ValueError, TypeError, RecursionError):
+                continue
+        return found
+
+    def pictures(self, stage: str) -> list[Path]:
+        """Some, spread over the run, the newest among them."""
+        every = sorted((self.folder / stage / "pictures").glob("step-*.png"))
+        chosen = sorted({round(i * (len(every) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}) if every else []
+        return [every[i] for i in chosen]
+
+
+def report(runs: Runs, *, out: Path = Path("report")) -> Path:
+    """Training runs as one page: curves over one another, pictures over time, use of bits, throughput, memory, events.
+
+    The page is one file that can be moved or sent by itself. Works while a run goes on.
+
+    Args:
+        runs: folders of training runs, as 'bitmosaic train' writes them.
+        out: folder to write report.html into; one that bitmosaic wrote before is replaced.
+
+    Returns:
+        The page.
+    """
+    if not runs:
+        raise ValueError("runs: got none; give the folder of at least one training run, such as runs/fashion")
+    folders = [Path(run).expanduser() for run in runs]
+    for folder in folders:
+        if not (folder / "run.json").is_file():
+            raise ValueError(f"runs: {folder} holds no run.json; give a folder that 'bitmosaic train' wrote")
+    told = [Told(name, folder, read_json(folder / "run.json"), about_run(folder)) for name, folder in named(folders).items()]
+    with written_into(out, ["report.html"]) as place:
+        (place / "report.html").write_text(page(told), encoding="utf-8")
+    print(out / "report.html")
+    return out / "report.html"
+
+
+def named(folders: list[Path]) -> dict[str, Path]:
+    """Folders by the last part of their paths, or by the whole path where two end alike."""
+    short = {folder.resolve().name: folder for folder in folders}
+    return short if len(short) == len(folders) else {str(folder): folder for folder in folders}
+
+
+def page(told: list[Told]) -> str:
+    """The HTML text."""
+    title = " and ".join(run.name for run in told) if len(told) < 3 else f"{len(told)} runs"
+    parts = [settings(told), *(stage_section(told, stage) for stage in STAGES)]
+    return PAGE.substitute(software=SOFTWARE, title=escape(title), legend=legend(told), parts="\n".join(part for part in parts if part))
+
+
+def legend(told: list[Told]) -> str:
+    """Each run's colour and how far it has come."""
+    lines = []
+    for i, run in enumerate(told):
+        stages = [f"{name} {state(at)}" for name, at in run.about["stages"].items()]
+        lines.append(f'<li><i style="background:{COLOURS[i % len(COLOURS)][0]}"></i><b>{escape(run.name)}</b> {"; ".join(stages)}</li>')
+    return "\n".join(lines)
+
+
+def state(at: dict[str, Any]) -> str:
+    """How far a stage has come, in words."""
+    if at["done"]:
+        return "done"
+    if not at.get("step"):
+        return "not begun"
+    return f"at step {at['step']:,} of {at['steps']:,}, about {at['seconds_left'] / 60:.0f} min left"
+
+
+def settings(told: list[Told]) -> str:
+    """What the runs are, and where they differ from the first."""
+    rows = []
+    for run in told:
+        described = run.run["run"]
+        prior, tokenizer = described["prior"], described["tokenizer"]
+        places = "x".join(map(str, prior["grid"]))
+        sizes = f"{'x'.join(map(str, tokenizer['image_size']))} pixels, {places} places of {prior.get('bits', '?')} bits"
+        rows.append((run.name, described["name"], sizes, f"{prior['type'].removesuffix('Spec')} {prior['depth']} x {prior['width']}"))
+    text = table(("run", "recipe", "images", "prior"), rows)
+    others = [[run.name, *difference.removeprefix("run.").split(" was ", 1)] for run in told[1:]
+              for difference in differences(told[0].run.get("run"), run.run.get("run"), "run")]  # fmt: skip
+    if others:
+        text += f"<h3>Where they differ from {escape(told[0].name)}</h3>{table(('run', 'setting', 'was, now'), others)}"
+    return f"<section><h2>Runs</h2>{text}</section>"
+
+
+def stage_section(told: list[Told], stage: str) -> str:
+    """Curves, pictures, use of bits and events of one stage of all runs; empty where none has begun it."""
+    rows = {run.name: run.rows(stage) for run in told}
+    drawn = compared(rows)
+    if drawn is None:
+        return ""
+    speeds = [(name, *summary(some)) for name, some in rows.items() if some]
+    text = f"<h2>{stage.capitalize()}</h2>{figure(drawn, f'Curves of the {stage}')}"
+    text += table(("run", "steps", "time", "images a second, median", "memory, most"), speeds)
+    for run in told:
+        pictures = run.pictures(stage)
+        if pictures:
+            text += f"<h3>{'Reconstructions' if stage == 'tokenizer' else 'Samples'} of {escape(run.name)} over time</h3><div class=row>"
+            text += "".join(figure(path, f"step {int(path.stem.split('-')[1]):,}") for path in pictures) + "</div>"
+    if stage == "tokenizer":
+        text += "".join(bits(run) for run in told)
+    text += happened(told, stage)
+    return f"<section>{text}</section>"
+
+
+def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
+    """Steps, time, throughput and memory of a stage."""
+    last, speeds = rows[-1], [row["images_per_second"] for row in rows if "images_per_second" in row]
+    memory = max((row.get("memory_gib", 0.0) for row in rows), default=0.0)
+    return f"{last['step']:,}", f"{last.get('seconds', 0) / 60:.1f} min", f"{np.median(speeds or [0]):,.0f}", f"{memory:.2f} GiB"
+
+
+def bits(run: Told) -> str:
+    """How each bit is used, and how well images are kept."""
+    found = run.about["reconstruction"]
+    if not found:
+        return ""
+    entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
+    bars = "".join(f'<i style="height:{max(2, 100 * e):.0f}%" title="bit {k}: {e:.3f}"></i>' for k, e in enumerate(entropies))
+    words = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images; "
+    words += f"least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
+    words = escape(words)
+    return f'<h3>Use of bits, {escape(run.name)}</h3><div class="bars" role="img" aria-label="{words}">{bars}</div><p>{words}</p>'
+
+
+def happened(told: list[Told], stage: str) -> str:
+    """The events of a stage, the last of them whole."""
+    rows, counts = [], []
+    for run in told:
+        events = run.events(stage)
+        kinds = dict.fromkeys(event["event"] for event in events)
+        counts.append(f"{run.name}: " + (", ".join(f"{sum(e['event'] == k for e in events)} {k}" for k in kinds) or "nothing"))
+        for event in events[-EVENTS:]:
+            more = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("event", "step", "time"))
+            rows.append((run.name, f"{event['step']:,}" if isinstance(event["step"], int) else "", event["event"], more))
+    listed = f"<details><summary>{escape('; '.join(counts))}</summary>{table(('run', 'step', 'event', ''), rows)}</details>"
+    return f"<h3>Events</h3>{listed if rows else '<p>None are written down.</p>'}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Cells are text."""
+    cells = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class=wide><table><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>{cells}</table></div>"
+
+
+def figure(picture: Image.Image | Path, caption: str) -> str:
+    """A picture, inside the page."""
+    if isinstance(picture, Path):
+        data = picture.read_bytes()
+    else:
+        stream = BytesIO()
+        picture.save(stream, "PNG", optimize=True)
+        data = stream.getvalue()
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+PAGE = Template("""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="$software"><title>$title</title>
+<style>
+:root{color-scheme:light dark;--ink:#23262b;--soft:#667;--paper:#fff;--line:#e3e5ea;--strong:#1f5fa8}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8ec;--soft:#a4a9b3;--paper:#16181c;--line:#30343b;--strong:#7db2ee}}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:72rem;margin:0 auto;padding:1.5rem 1rem 4rem}
+h1{margin:0 0 .5rem;font-size:1.9rem}h2{margin:2.5rem 0 .5rem;border-top:1px solid var(--line);padding-top:1.5rem}
+h3{margin:1.5rem 0 .4rem;font-size:1.05rem}ul{list-style:none;padding:0;margin:0}p,figcaption{color:var(--soft)}
+li i{display:inline-block;width:.8em;height:.8em;border-radius:50%;margin-right:.5em}
+figure{margin:.5rem 0}img{max-width:100%;border-radius:6px;background:#fff}figcaption{font-size:.85rem}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem}.row img{width:100%;image-rendering:pixelated}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}
+td,th{text-align:left;padding:.25rem 1.2rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+.bars{display:flex;align-items:end;gap:2px;height:6rem;max-width:40rem;border-bottom:1px solid var(--line)}
+.bars i{flex:1;background:var(--strong);border-radius:2px 2px 0 0}summary{cursor:pointer;color:var(--soft)}
+</style>
+<h1>$title</h1><ul>$legend</ul>
+$parts
+</html>
+""")
