@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ def train(run: Run, out: str | Path | None = None, dry_run: bool = False) -> Pat
     for reason in run.reasons:
         print(f"chosen: {reason}")
     train_run(run, out)
+    if int(os.environ.get("RANK", "0")):  # one of torchrun's others
+        return out / "pipeline"
     curves = ", ".join(str(path) for path in sorted(out.glob("curves-*.png")))
     pictures = ", ".join(str(path) for path in sorted(out.glob("*/pictures")))
     print(f"pipeline: {out / 'pipeline'}\ncurves:   {curves}\npictures: {pictures}")

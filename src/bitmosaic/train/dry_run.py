@@ -18,8 +18,8 @@ def describe(run: Run) -> str:
     rows = [("part", "parameters", "weights, gradients, Adam, EMA", "activations of a batch", "together")]
     for name, module, shared, saved, training in _parts(run):
         state = 20 * (_count(module) + shared)  # five float32 copies
-        activations = saved * training.batch_size
-        batch = f"{_size(activations)} ({training.batch_size})"
+        activations = saved * training.part_size
+        batch = f"{_size(activations)} ({training.part_size})"
         rows.append((name, f"{_count(module):,}", _size(state), batch, _size(state + activations)))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     table = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

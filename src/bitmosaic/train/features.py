@@ -57,7 +57,7 @@ def train_features(
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "features.json", wanted)
     torch.manual_seed(how.training.seed)  # weights only
-    batches = Batches(images, how.training.batch_size, how.training.seed)
+    batches = Batches(images, how.training.part_size, how.training.seed)
     state = play_stage(work, "features", ClassifierGame(how.net.build()), batches, how.training, None, images, device)
     net = averaged(state, "classifier")
     right = accuracy(net, test)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +24,16 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bitmosaic.nets.precision import autocast
-from bitmosaic.train.game import Game
+from bitmosaic.train.game import Game, Turn
+from bitmosaic.train.processes import Reducer, share, summed
 from bitmosaic.train.training import Training
 
 PATIENCE = 20  # steps in a row with a move left out that end a run
 
 
-def step_generator(seed: int, step: int, device="cpu") -> torch.Generator:
-    """The generator of one step's draws, a function of seed and step alone."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+def step_generator(seed: int, step: int, device="cpu", part: int = 0) -> torch.Generator:
+    """The generator of the draws of one part of a step's batch, a function of seed, step and part alone."""
+    digest = hashlib.sha256((f"{seed}/{step}/{part}" if part else f"{seed}/{step}").encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
@@ -121,53 +123,112 @@ class NotFinite(ValueError):
 
 
 def play(state: State, batches: Callable[[int], Any], training: Training, device="cpu") -> Iterator[Progress]:
-    """Plays from `state.step` to `training.steps`, yielding after each step; `state` changes in place. May raise NotFinite."""
-    for module in state.game.players.values():
+    """Plays from `state.step` to `training.steps`, yielding after each step; `state` changes in place. May raise NotFinite.
+
+    Part i of step s is `batches(s * parts + i)`, of a batch size of `training.part_size`; processes share the parts.
+    """
+    players = state.game.players
+    for module in players.values():
         module.train()
-    arithmetic, row = autocast(training.precision, device), 0
+    arithmetic, mine, row = autocast(training.precision, device), share(training.parts), 0
+    reducers = {name: Reducer(module, training.parts) for name, module in players.items()}
     for step in range(state.step, training.steps):
-        rng = step_generator(training.seed, step, device)
-        buffers = {name: [b.clone() for b in module.buffers()] for name, module in state.game.players.items()}
+        buffers = Buffers(players, training.parts, mine)
         metrics: dict[str, Tensor] = {}
         skips: list[Skip] = []
-        batch = batches(step)
-        turns = state.game.play(batch, step, rng)
+        given = [batches(step * training.parts + i) for i in mine]
+        rngs = [step_generator(training.seed, step, device, i) for i in mine]
+        plays = [state.game.play(batch, step, rng) for batch, rng in zip(given, rngs, strict=True)]
         while True:
-            with arithmetic:
-                turn = next(turns, None)
-            if turn is None:
+            turns = []
+            for i, one in enumerate(plays):
+                with buffers.of(i), arithmetic:
+                    turn = next(one, None)
+                if turn is None:
+                    break
+                if not turns:
+                    state.optimizers[turn.player].zero_grad(set_to_none=True)
+                reducers[turn.player].backward(turn.loss, i == len(plays) - 1)
+                turns.append(Turn(turn.player, turn.loss.detach(), turn.metrics))
+            if not turns:
                 break
-            norm, moved = _move(state.game.players[turn.player], state.optimizers[turn.player], turn.loss, training, step)
+            player, turn = turns[0].player, _joined(turns, training.parts)
+            norm, moved = _move(players[player], state.optimizers[player], turn.loss, buffers, training, step)
             if moved:
                 metrics.update(turn.metrics)
-                metrics[f"{turn.player}_gradient"] = norm
+                metrics[f"{player}_gradient"] = norm
             else:
-                skips.append(Skip(turn.player, float(turn.loss.detach()), float(norm)))
-        if skips:  # what came through a network may have spoilt its running means
-            for name, module in state.game.players.items():
-                for buffer, held in zip(module.buffers(), buffers[name], strict=True):
-                    buffer.copy_(held)
+                skips.append(Skip(player, float(turn.loss), float(norm)))
+        buffers.settle(spoilt=bool(skips))
         row = row + 1 if skips else 0
         if row == PATIENCE:
-            raise NotFinite(step, tuple(skips), batch)
+            raise NotFinite(step, tuple(skips), given[-1])
         state.step = step + 1
         if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
-            for name, module in state.game.players.items():
+            for name, module in players.items():
                 state.averages[name].update_parameters(module)
         yield Progress(state.step, metrics, tuple(skips))
 
 
-def _move(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, training: Training, step: int) -> tuple[Tensor, bool]:
+def _joined(turns: list[Turn], parts: int) -> Turn:
+    """The same turn of all parts, on all processes: losses and metrics are means."""
+    if parts == 1:
+        return turns[0]
+    names = list(turns[0].metrics)
+    rows = [torch.stack([turn.loss.float(), *(turn.metrics[name].float() for name in names)]) for turn in turns]
+    loss, *metrics = (summed(torch.stack(rows).sum(0)) / parts).unbind()
+    return Turn(turns[0].player, loss, dict(zip(names, metrics, strict=True)))
+
+
+class Buffers:
+    """What forward passes change besides weights, such as running means: each part begins a step from the same, and their mean is kept."""
+
+    def __init__(self, players: dict[str, nn.Module], parts: int, mine: range):
+        self.buffers = [buffer for module in players.values() for buffer in module.buffers()]
+        self.parts, self.before = parts, [b.clone() for b in self.buffers]
+        self.after = [self.before] * len(mine)  # of each part
+
+    @contextmanager
+    def of(self, i: int) -> Iterator[None]:
+        """The buffers of a part, and what the block makes of them."""
+        if self.parts == 1 or not self.buffers:
+            yield
+            return
+        self._put(self.after[i])
+        yield
+        self.after[i] = [b.clone() for b in self.buffers]
+
+    def finite(self) -> bool:
+        """Whether all are, on this process."""
+        held = [self.buffers] if self.parts == 1 else self.after
+        return all(bool(b.isfinite().all()) for part in held for b in part)
+
+    def settle(self, spoilt: bool) -> None:
+        """Ends a step: what was before it where a move was left out, else the mean over parts."""
+        if spoilt:
+            self._put(self.before)
+        elif self.parts > 1:
+            for buffer, *each in zip(self.buffers, *self.after, strict=True):
+                total = summed(torch.stack(each).sum(0))
+                buffer.copy_(total / self.parts if buffer.is_floating_point() else total // self.parts)
+
+    def _put(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self.buffers, values, strict=True):
+            buffer.copy_(value)
+
+
+def _move(
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, buffers: Buffers, training: Training, step: int
+) -> tuple[Tensor, bool]:
     """One optimizer step of one player: the gradient norm before clipping, and whether the step was made.
 
     It is not where the loss, the gradient, or a buffer that the forward pass has changed is not finite.
     """
     for group in optimizer.param_groups:
         group["lr"] = training.rate(step) * group["rate"]
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))
-    finite = all(bool(x.isfinite().all()) for x in (norm, loss.detach(), *module.buffers()))
+    bad = torch.tensor(float(not (norm.isfinite() and loss.isfinite() and buffers.finite())))
+    finite = not summed(bad.to(loss.device))
     if finite:
         optimizer.step()
     return norm, finite

@@ -30,6 +30,7 @@ from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.loop import NotFinite, Progress, State, play
+from bitmosaic.train.processes import agreed, first, in_turn, size
 from bitmosaic.train.training import Training
 
 
@@ -49,46 +50,52 @@ def play_stage(
         if torch.device(device).type == "cpu" and resolve(training.precision) == "float32":
             player.to(memory_format=torch.channels_last)  # float32 convolutions train 1.4 times as fast (docs/log.md), bf16 ones do not
     state = State.start(game, training)
-    notes = load_checkpoint(folder / "checkpoints", state, tqdm.write)
+    say = tqdm.write if first() else str
+    with in_turn():  # the first puts aside what is damaged
+        notes = load_checkpoint(folder / "checkpoints", state, say)
     if notes is not None:
-        tqdm.write(f"{title}: goes on from step {state.step} of {training.steps}")
+        say(f"{title}: goes on from step {state.step} of {training.steps}")
     log = Log(folder, state.step, training, device, notes or {})
     if state.step < training.steps:
-        log.event("started" if notes is None else "resumed")
+        log.event("started" if notes is None else "resumed", processes=size())
 
     def save_state() -> float:
-        save_checkpoint(folder / "checkpoints", state, training.keep, log.notes())
+        if first():
+            save_checkpoint(folder / "checkpoints", state, training.keep, log.notes())
         return time.monotonic()
 
     told, saved = "", time.monotonic()
-    with tqdm(total=training.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar, Termination() as termination:
+    shown = {"total": training.steps, "initial": state.step, "desc": title, "unit": "step", "dynamic_ncols": True, "disable": not first()}
+    with tqdm(**shown) as bar, Termination() as termination:
         try:
             for progress in play(state, batches, training, device):
                 bar.update()
                 last, whole = progress.step == training.steps, log.add(progress)
-                if termination.asked and not last:
+                if not last and agreed(termination.asked, device):
                     if not progress.skips:
                         save_state()
                     log.event("stopped")
-                    tqdm.write(f"{title}: told to end; the same command again goes on from step {state.step}")
+                    say(f"{title}: told to end; the same command again goes on from step {state.step}")
                     raise SystemExit(128 + signal.SIGTERM)
                 if not whole:
                     continue
                 bar.set_postfix_str(log.text())
-                if pictures is not None and (last or progress.step // training.pictures_every > log.pictured):
+                if pictures is not None and first() and (last or progress.step // training.pictures_every > log.pictured):
                     log.pictured = progress.step // training.pictures_every
                     save(pictures(state), folder / "pictures" / f"step-{progress.step:06d}.png")
                 if last or (time.monotonic() - saved > training.checkpoint_seconds and not progress.skips):
                     saved = save_state()
-                if images is not None and (last or batches.epoch(progress.step) // 1 > log.epoch):
-                    log.epoch = batches.epoch(progress.step) // 1
+                epoch = batches.epoch(progress.step * training.parts) // 1 if images is not None else 0
+                if images is not None and (last or epoch > log.epoch):
+                    log.epoch = epoch
                     if images.unreadable_summary() != told:
                         told = images.unreadable_summary()
                         log.event("unreadable", images=len(images.unreadable), told=told)
-                        tqdm.write(f"{title}: {told}")
+                        say(f"{title}: {told}")
         except NotFinite as error:
             kept = folder / f"not-finite-{error.step:08d}.safetensors"
-            save_file(_tensors(error.batch), kept)
+            if first():
+                save_file(_tensors(error.batch), kept)
             log.event("not finite", batch=kept.name)
             raise ValueError(f"{title}: {error}; the last batch is kept in {kept}") from error
     return state
@@ -116,14 +123,16 @@ class Termination:
 class Log:
     """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together.
 
-    events.jsonl: what happened, at which step. `notes` go into a checkpoint, so that it may be written between two lines.
+    events.jsonl: what happened, at which step. The first process writes, the others only count. `notes` go into a checkpoint, so that
+    it may be written between two lines.
     """
 
     def __init__(self, folder: Path, step: int, training: Training, device: str = "cpu", notes: dict[str, Any] | None = None):
         self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
-        self.step, notes = step, notes or {}
-        kept = _rewritten(self.path, lambda line: line["step"] <= step)
-        _rewritten(self.events, lambda line: line["step"] <= step or line["event"] != "skipped")
+        self.step, notes, kept = step, notes or {}, []
+        if first():
+            kept = _rewritten(self.path, lambda line: line["step"] <= step)
+            _rewritten(self.events, lambda line: line["step"] <= step or line["event"] != "skipped")
         self.seconds = kept[-1]["seconds"] if kept else 0.0
         self.since = time.monotonic() - notes.get("seconds", 0.0)
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
@@ -138,6 +147,8 @@ class Log:
 
     def event(self, what: str, **more) -> None:
         """Writes one down, at the last step counted."""
+        if not first():
+            return
         with self.events.open("a") as file:
             file.write(json.dumps({"step": self.step, "event": what, "time": round(time.time()), **more}) + "\n")
 
@@ -146,7 +157,8 @@ class Log:
         self.step = step = progress.step
         for skip in progress.skips:
             self.event("skipped", player=skip.player, loss=str(skip.loss), gradient=str(skip.gradient))
-            tqdm.write(f"step {step}: the {skip.player}'s move is left out: loss {skip.loss:g}, gradient {skip.gradient:g}")
+            if first():
+                tqdm.write(f"step {step}: the {skip.player}'s move is left out: loss {skip.loss:g}, gradient {skip.gradient:g}")
         for name, value in {**progress.metrics, **({"skipped": 1.0} if progress.skips else {})}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.count[name] = self.count.get(name, 0) + 1
@@ -163,8 +175,9 @@ class Log:
             "step": step, **means, "seconds": round(self.seconds, 2), "images_per_second": round(speed, 2),
             "memory_gib": round(peak_memory(self.device), 3),
         }  # fmt: skip
-        with self.path.open("a") as file:
-            file.write(json.dumps(self.line) + "\n")
+        if first():
+            with self.path.open("a") as file:
+                file.write(json.dumps(self.line) + "\n")
         self.sums, self.count = {}, {}
         return True
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -26,28 +28,58 @@ from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.code_store import CodeBatches, CodeStore, images_at_once, write_codes
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
+from bitmosaic.train.processes import first, in_turn, joined, own_device, size, wait
 from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame
+from bitmosaic.train.training import Training
 
 
 def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, device: str | None = None) -> Pipeline:
     """Trains `run` in the folder `out` and returns its pipeline. The same call again goes on where it was.
 
-    `device` None: the first GPU where there is one, else the CPU. ValueError where `out` holds another run, or where its images
-    have changed.
+    `device` None: the first GPU where there is one, else the CPU. Where torchrun has started several processes they share the work, each
+    with a GPU of its own. ValueError where `out` holds another run, or where its images have changed.
     """
-    out, device = Path(out), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    out, device = Path(out), device or own_device()
+    with joined(device):
+        return _train(run, out, say if first() else str, device)
+
+
+def _train(run: Run, out: Path, say: Callable[[str], object], device: str) -> Pipeline:
     images = run.images.build()
     check_fits(run, images, out)
     if isinstance(run.features, FileFeatures):
         check_features(run.features.path, images)  # a wrong file is told before anything is written
-    claim(out, run, images)
+    with in_turn():
+        run = cut(run, out)
+        claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
     features = features_stage(run, out, images, say, device)
     tokenizer = tokenizer_stage(run, out, images, features, say, device)
     store = codes_stage(run, out, images, tokenizer, say)
     return prior_stage(run, out, images, tokenizer, store, say, device)
+
+
+def cut(run: Run, out: Path) -> Run:
+    """The run with batches cut into parts that the processes can share: as it began in `out`, or as many as there are processes."""
+    found = read_json(out / "run.json") if (out / "run.json").is_file() else {}
+    held = found.get("run") if isinstance(found, dict) else None
+    held = held if isinstance(held, dict) else {}
+
+    def parted(training: Training, before: Any) -> Training:
+        began = before.get("parts") if isinstance(before, dict) else None
+        if training.parts > 1:  # as asked for
+            return training
+        return dataclasses.replace(training, parts=began if isinstance(began, int) and began > 0 and began % size() == 0 else size())
+
+    names = ("tokenizer_training", "prior_training")
+    changed: dict[str, Any] = {name: parted(getattr(run, name), held.get(name)) for name in names}
+    if isinstance(run.features, TrainedFeatures):
+        before = held.get("features")
+        training = parted(run.features.training, before.get("training") if isinstance(before, dict) else None)
+        changed["features"] = dataclasses.replace(run.features, training=training)
+    return dataclasses.replace(run, **changed)
 
 
 def check_fits(run: Run, images: ImageSet, out: Path) -> None:
@@ -126,11 +158,13 @@ def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> n
         training = run.features.training
         torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
         game = ClassifierGame(run.features.net.build())
-        batches = Batches(images, training.batch_size, training.seed, run.flip)
+        batches = Batches(images, training.part_size, training.seed, run.flip)
         state = play_stage(out / "features", "features", game, batches, training, None, images, device)
-        curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
-        save_feature_net(averaged(state, "classifier"), path)
-        say(f"features: {path}")
+        if first():
+            curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
+            save_feature_net(averaged(state, "classifier"), path)
+            say(f"features: {path}")
+        wait()
     return load_feature_net(path).to(device)
 
 
@@ -143,33 +177,40 @@ def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module |
         game = TokenizerGame(run.tokenizer.build(), run.tokenizer_losses, features)
         if training.compile:
             game.compile()
-        batches = Batches(images, training.batch_size, training.seed, run.flip)
+        batches = Batches(images, training.part_size, training.seed, run.flip)
         shown = _some(images, 32).to(device)
 
         def pictures(state: State) -> Image.Image:
             return reconstructions(averaged(state, "tokenizer"), shown)
 
         state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
-        tokenizer = averaged(state, "tokenizer")
-        with tqdm(total=min(5000, len(images)), desc="report", unit="image", dynamic_ncols=True) as bar:
-            report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=5000, on_batch=bar.update)
-        say(report.text())
-        curves(out / "tokenizer" / "metrics.jsonl", out / "curves-tokenizer.png", f"{run.name}: tokenizer")
-        write_json(out / "tokenizer" / "report.json", report.to_json())
-        with written_beside(folder) as beside:
-            save_part(tokenizer, run.tokenizer, beside)
+        if first():
+            keep_tokenizer(run, out, averaged(state, "tokenizer"), images, say)
+        wait()
     return load_part(folder, BinaryAutoencoder).to(device)
+
+
+def keep_tokenizer(run: Run, out: Path, tokenizer: BinaryAutoencoder, images: ImageSet, say) -> None:
+    """Measures and writes a tokenizer that has been trained."""
+    with tqdm(total=min(5000, len(images)), desc="report", unit="image", dynamic_ncols=True) as bar:
+        report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=5000, on_batch=bar.update)
+    say(report.text())
+    curves(out / "tokenizer" / "metrics.jsonl", out / "curves-tokenizer.png", f"{run.name}: tokenizer")
+    write_json(out / "tokenizer" / "report.json", report.to_json())
+    with written_beside(out / "tokenizer" / "final") as beside:
+        save_part(tokenizer, run.tokenizer, beside)
 
 
 def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
     """The codes of all images, computed now unless they are there."""
     folder = out / "codes"
-    if not folder.exists():
+    if first() and not folder.exists():
         with tqdm(total=len(images), desc="codes", unit="image", dynamic_ncols=True) as bar:
             for done in write_codes(tokenizer, images, folder, run.code_draws, run.flip, run.prior_training.seed):
                 bar.update(done - bar.n)
         if images.unreadable:
             say(f"codes: {images.unreadable_summary()}")
+    wait()
     return CodeStore(folder)
 
 
@@ -189,13 +230,15 @@ def prior_stage(
             names = images.class_names if getattr(run.prior.condition, "classes", 0) else ()  # a prior may leave the classes aside
             return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, names)
 
-        batches = CodeBatches(store, training.batch_size, training.seed)
+        batches = CodeBatches(store, training.part_size, training.seed)
         state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 4), device=device)
-        curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
-        made = pipeline(state)
-        made.static = StaticCoder.fit(store.all())
-        made.save_pretrained(folder)
-        say(f"pipeline: {folder}")
+        if first():
+            curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
+            made = pipeline(state)
+            made.static = StaticCoder.fit(store.all())
+            made.save_pretrained(folder)
+            say(f"pipeline: {folder}")
+        wait()
     return Pipeline.from_pretrained(folder)
 
 

@@ -16,6 +16,7 @@ class Training(Spec):
 
     steps: int = 10  # optimizer steps of each player
     batch_size: int = 4  # images a step
+    parts: int = 1  # that a step's batch is cut into, each with its own draws: one after another, or shared by processes
     learning_rate: float = 1e-3  # after warm-up
     warmup_steps: int = 0  # linear, for every parameter group
     decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after warm-up; cosine ends at 1 % of it
@@ -33,13 +34,20 @@ class Training(Spec):
     keep: int = 2  # checkpoints that stay on disk
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "ema_every", "log_every", "pictures_every", "keep"):
+        for name in ("steps", "batch_size", "parts", "ema_every", "log_every", "pictures_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}; must be at least 1")
+        if self.batch_size % self.parts:
+            raise ValueError(f"parts: got {self.parts}; a batch of {self.batch_size} cannot be cut into as many equal parts")
         if not all(0 <= b < 1 for b in self.betas) or not self.weight_decay >= 0:
             raise ValueError(f"betas {self.betas} must be in [0, 1), weight_decay {self.weight_decay} not negative")
         if not 0 < self.learning_rate < math.inf or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or not self.clip_norm >= 0:
             raise ValueError("learning_rate must be positive, ema_decay in [0, 1), warmup_steps and clip_norm not negative")
+
+    @property
+    def part_size(self) -> int:
+        """Images of a part."""
+        return self.batch_size // self.parts
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`, a function of the step alone so that a resumed run needs no scheduler state."""
