@@ -75,10 +75,11 @@ def test_parts_must_fit_the_batch():
 # ---- processes
 
 
-def command(folder, out, parts, processes=1, more=()):
+def command(folder, out, parts, processes=1, more=(), sharded=False):
     short = {"steps": 6, "batch-size": 4, "parts": parts, "log-every": 2, "checkpoint-seconds": 0}
     words = [f"--{part}-training.{name}={value}" for part in ("tokenizer", "prior") for name, value in short.items()]
     words += ["--size=32", "--bits=4", "--tokenizer.width=8", "--tokenizer.embedding=8", "--sampler.steps=2", "--sampler.evaluations=2"]
+    words += ["--prior-training.sharded"] * sharded
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *more] if processes > 1 else []
     return [sys.executable, *launch, "-m", "bitmosaic", "train", "folder", "--data", str(folder), "--out", str(out), *words]
 
@@ -116,36 +117,57 @@ def same_road(one, other):
             assert x["loss"] == pytest.approx(y["loss"], rel=CLOSE)
 
 
+@pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_several_processes_walk_the_road_of_one(data, alone, tmp_path, processes):
-    done = run(command(data, tmp_path / "run", 4, processes))
+def test_several_processes_walk_the_road_of_one(data, alone, tmp_path, processes, sharded):
+    done = run(command(data, tmp_path / "run", 4, processes, sharded=sharded))
     assert done.returncode == 0, done.stderr
     same_road(alone, tmp_path / "run")
     event = json.loads((tmp_path / "run" / "prior" / "events.jsonl").read_text().splitlines()[0])
     assert event["event"] == "started" and event["processes"] == processes
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path):
-    """Begun by two, one of which dies and takes the job with it; torchrun starts both again; then four go on."""
-    dying = "import os, sys, bitmosaic.train.loop as loop\nfrom bitmosaic.cli import main\nmove, count = loop._move, [0]\n" + (
-        "def once(*a):\n"
-        "    count[0] += 1\n"
-        "    if count[0] == 5 and os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
-        "        os._exit(7)\n"
-        "    return move(*a)\n"
-        "loop._move = once\nsys.exit(main(sys.argv[1:]))\n"
-    )
-    (tmp_path / "dying.py").write_text(dying)
-    words = command(data, tmp_path / "run", 4, 2, ["--max-restarts=1"])
+DYING = """
+import os, sys, bitmosaic.train.loop as loop
+from bitmosaic.cli import main
+move, count = loop._move, [0]
+def once(*a):
+    count[0] += 1
+    if count[0] == %d and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os._exit(7)
+    return move(*a)
+loop._move = once
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def dies(words, path, move):
+    """The command with a second process that dies at its so many-th move."""
+    path.write_text(DYING % move)
     at = words.index("bitmosaic") - 1
-    words[at : at + 2] = [str(tmp_path / "dying.py")]
-    done = run(words)
+    return [*words[:at], str(path), *words[at + 2 :]]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_job_again_when_a_process_dies(data, alone, tmp_path):
+    done = run(dies(command(data, tmp_path / "run", 4, 2, ["--max-restarts=1"]), tmp_path / "dying.py", 5))
     assert done.returncode == 0, done.stderr
-    assert "exitcode: 7" in done.stderr or "exitcode  : 7" in done.stderr or "(exitcode: 7)" in done.stderr
+    assert "exitcode: 7" in done.stderr
     same_road(alone, tmp_path / "run")
     kinds = [json.loads(line)["event"] for line in (tmp_path / "run" / "tokenizer" / "events.jsonl").read_text().splitlines()]
     assert kinds == ["started", "resumed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("later", [1, 4])
+def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path, sharded, later):
+    done = run(dies(command(data, tmp_path / "run", 4, 2, sharded=sharded), tmp_path / "dying.py", 6 + 5))  # in the prior
+    assert done.returncode and "exitcode: 7" in done.stderr.replace("  ", " ").replace(" :", ":")
+    assert not (tmp_path / "run" / "pipeline").exists() and (tmp_path / "run" / "prior" / "checkpoints" / "step-00000004").is_dir()
+    done = run(command(data, tmp_path / "run", 4, later, sharded=sharded))
+    assert done.returncode == 0, done.stderr
+    same_road(alone, tmp_path / "run")
 
 
 def test_a_number_of_processes_that_cannot_share_is_told(data, tmp_path):

@@ -27,6 +27,7 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.planner import ReadItem
 
 from bitmosaic.train.loop import State
+from bitmosaic.train.processes import first, in_turn, wait
 
 CHECKSUMS, NOTES = "checksums.json", "notes.json"
 _MODULE = "torch.distributed.checkpoint"
@@ -41,24 +42,31 @@ _DESCRIBING = {  # the globals that .metadata may name
 def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any] | None = None) -> Path:
     """`folder/step-N`, all of `state`, and `notes` as JSON; older ones beyond the newest `keep` are removed.
 
-    OSError where it cannot be written; those that were there stay.
+    By the first process, unless the state is sharded: then all must call. OSError where it cannot be written; those that were there stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final, beside = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.new"
-    shutil.rmtree(beside, ignore_errors=True)
+    final, beside, together = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.new", state.sharded
+    if not together and not first():
+        return final
+    if first():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+    if together:
+        wait()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that there is one process only
         try:
-            dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=True)
-            (beside / NOTES).write_text(json.dumps(notes or {}))
-            (beside / CHECKSUMS).write_text(json.dumps(_checksums(beside), indent=1))
+            dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=not together)
+            if first():
+                (beside / NOTES).write_text(json.dumps(notes or {}))
+                (beside / CHECKSUMS).write_text(json.dumps(_checksums(beside), indent=1))
         except (OSError, CheckpointException) as error:  # torch's own is no Exception
             shutil.rmtree(beside, ignore_errors=True)
             raise OSError(f"checkpoint {final} cannot be written ({_first(error)}); the one before it stays") from error
-    shutil.rmtree(final, ignore_errors=True)
-    beside.rename(final)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    if first():
+        shutil.rmtree(final, ignore_errors=True)
+        beside.rename(final)
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
     return final
 
 
@@ -69,26 +77,31 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path, state: State, say: Callable[[str], object] = print) -> dict[str, Any] | None:
-    """Brings `state` to the newest whole checkpoint in `folder` and returns its notes; None where there is none at all.
+    """Brings `state` to the newest whole checkpoint in `folder` and returns its notes; None where there is none at all. All processes call.
 
     Damaged ones are told and put aside as step-N.damaged, since a run from an earlier one ends the same. ValueError where all are damaged,
-    or where a whole one holds something else than this state.
+    or where a whole one holds something else than this state. It may have been written by another number of processes.
     """
+    with in_turn():  # the first clears up, the others find it done
+        path = newest(folder, say)
+    return None if path is None else _read(path, state)
+
+
+def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
+    """The newest whole checkpoint; what is half written goes, what is damaged is put aside."""
     for beside in folder.glob(".step-*.new") if folder.is_dir() else ():
         shutil.rmtree(beside)  # a run was killed while writing it
     damaged: dict[Path, str] = {}
     for path in reversed(checkpoints(folder)):
         why = damage(path)
-        if why:
-            damaged[path] = why
-            continue
-        notes = _read(path, state)
-        for other, reason in damaged.items():
-            aside = other.with_name(other.name + ".damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            other.rename(aside)
-            say(f"checkpoint {other} is damaged ({reason}); it is put aside, and {path.name} is used")
-        return notes
+        if not why:
+            for other, reason in damaged.items():
+                aside = other.with_name(other.name + ".damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                other.rename(aside)
+                say(f"checkpoint {other} is damaged ({reason}); it is put aside, and {path.name} is used")
+            return path
+        damaged[path] = why
     if damaged:
         told = "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
         raise ValueError(f"no checkpoint in {folder} can be read ({told}); put back what is missing, or remove {folder} to begin anew")
@@ -125,7 +138,7 @@ def _read(path: Path, state: State) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.load(parts, storage_reader=_Reader(path), planner=_Planner(), no_dist=True)
+            dcp.load(parts, storage_reader=_Reader(path), planner=_Planner(), no_dist=not state.sharded)
         state.load_state_dict(parts)
         notes = json.loads((path / NOTES).read_text())
         if not isinstance(notes, dict):

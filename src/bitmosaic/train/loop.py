@@ -21,11 +21,12 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bitmosaic.nets.precision import autocast
 from bitmosaic.train.game import Game, Turn
-from bitmosaic.train.processes import Reducer, share, summed
+from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, summed
 from bitmosaic.train.training import Training
 
 PATIENCE = 20  # steps in a row with a move left out that end a run
@@ -47,8 +48,15 @@ class State:
     step: int = 0
 
     @staticmethod
-    def start(game: Game, training: Training) -> State:
-        """Fresh optimizers and averages."""
+    def start(game: Game, training: Training, device: str = "cpu") -> State:
+        """Fresh optimizers and averages; sharded over processes where `training` says so and there are several."""
+        average = get_ema_multi_avg_fn(training.ema_decay)
+        averages = {name: AveragedModel(m, multi_avg_fn=average, use_buffers=True) for name, m in game.players.items()}
+        if training.sharded and size() > 1:
+            for name, module in game.players.items():
+                shard(module, training.precision, device)
+                shard(averages[name].module, training.precision, device)
+                averages[name].n_averaged = torch.zeros((), dtype=torch.long, device=device)  # from the meta device
         optimizers = {}
         for name in game.players:
             groups = [
@@ -57,11 +65,14 @@ class State:
                 if g["params"]
             ]
             optimizers[name] = _empty_moments(torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas))
-        average = get_ema_multi_avg_fn(training.ema_decay)
-        averages = {name: AveragedModel(m, multi_avg_fn=average, use_buffers=True) for name, m in game.players.items()}
         for a in averages.values():
             a.requires_grad_(False)
         return State(game, optimizers, averages)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether every process holds a part only, so that all must take part in reading and writing."""
+        return any(is_sharded(module) for module in self.game.players.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionary of tensors, in the layout of torch.distributed.checkpoint."""
@@ -227,6 +238,7 @@ def _move(
     for group in optimizer.param_groups:
         group["lr"] = training.rate(step) * group["rate"]
     norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     bad = torch.tensor(float(not (norm.isfinite() and loss.isfinite() and buffers.finite())))
     finite = not summed(bad.to(loss.device))
     if finite:

@@ -2,7 +2,7 @@
 
 A step's batch is cut into `Training.parts`, each with draws of its own. One process takes them one after another, several take some each,
 so the sum that moves the weights hangs on the number of parts alone, not on the number of processes. Gradients are joined by torch's
-DistributedDataParallel while the backward pass goes on.
+DistributedDataParallel while the backward pass goes on, or where weights are sharded by FSDP2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
+
+from bitmosaic.nets.precision import Precision, resolve
 
 PATIENCE = timedelta(hours=6)  # of those that wait while one alone works, such as on a report
 
@@ -97,16 +101,53 @@ class _Loss(nn.Module):
         return loss
 
 
+def shard(module: nn.Module, precision: Precision, device: str) -> None:
+    """Shares a prior's weights out over the processes, in place, block by block; they are those of the first process.
+
+    Others may hold theirs on the meta device. The loss may still be asked for by `module.loss`.
+    """
+    whole = module.state_dict() if first() else {}
+    module.to("meta")
+    bf16 = resolve(precision, device) == "bf16"
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    for block in module.blocks:
+        fully_shard(block, mp_policy=policy)
+    fully_shard(module, mp_policy=policy)
+    register_fsdp_forward_method(module, "loss")
+    module.to_empty(device=device)
+    set_model_state_dict(module, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `shard` has been there."""
+    return isinstance(module, FSDPModule)
+
+
+def gathered(module: nn.Module) -> nn.Module | None:
+    """A sharded module whole again, on the CPU of the first process, from its spec; None elsewhere. All must call."""
+    whole = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if not first():
+        return None
+    with torch.random.fork_rng(devices=[]):
+        made = module.spec.build()
+    made.load_state_dict(whole)
+    return made
+
+
 class Reducer:
     """Backward passes whose gradients end up the mean over the losses of all parts, on every process."""
 
     def __init__(self, player: nn.Module, parts: int):
-        self.scale = size() / parts
-        self.joint = DistributedDataParallel(_Loss(player), broadcast_buffers=False) if dist.is_initialized() else None
+        self.scale, self.sharded, joint = size() / parts, player if is_sharded(player) else None, None
+        if dist.is_initialized() and self.sharded is None:
+            joint = DistributedDataParallel(_Loss(player), broadcast_buffers=False)
+        self.joint = joint
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Adds to the gradients of the player; `last` of this process's parts joins them with the others'."""
         quiet = self.joint is not None and not last
+        if self.sharded is not None:
+            self.sharded.set_requires_gradient_sync(last)
         with self.joint.no_sync() if quiet else nullcontext():
             if self.scale != 1:
                 loss = loss * self.scale

@@ -30,29 +30,31 @@ from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.loop import NotFinite, Progress, State, play
-from bitmosaic.train.processes import agreed, first, in_turn, size
+from bitmosaic.train.processes import agreed, first, gathered, is_sharded, size
 from bitmosaic.train.training import Training
 
 
 def play_stage(
-    folder: Path, title: str, game: Game, batches: Any, training: Training, pictures: Callable[[State], Image.Image] | None = None,
+    folder: Path, title: str, game: Game, batches: Any, training: Training,
+    pictures: Callable[[dict[str, nn.Module]], Image.Image] | None = None,
     images: ImageSet | None = None, device: str = "cpu",
 ) -> State:  # fmt: skip
     """Plays `game` on `batches(step)` on `device` to the end of `training` and returns its state.
 
-    Where `folder` holds a checkpoint the game goes on from there; lines of metrics after it are dropped and made again.
-    `images` is asked once an epoch which files it could not read. SIGTERM saves and ends with SystemExit. ValueError where losses stay
-    not finite: the batch is kept as `folder`/not-finite-N.safetensors.
+    pictures: drawn from the averaged players, by name. Where `folder` holds a checkpoint the game goes on from there; lines of metrics
+    after it are dropped and made again. `images` is asked once an epoch which files it could not read. SIGTERM saves and ends with
+    SystemExit. ValueError where losses stay not finite: the batch is kept as `folder`/not-finite-N.safetensors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for player in game.players.values():
+        if training.sharded and size() > 1:
+            continue  # is put there in shards
         player.to(device)
         if torch.device(device).type == "cpu" and resolve(training.precision) == "float32":
             player.to(memory_format=torch.channels_last)  # float32 convolutions train 1.4 times as fast (docs/log.md), bf16 ones do not
-    state = State.start(game, training)
+    state = State.start(game, training, device)
     say = tqdm.write if first() else str
-    with in_turn():  # the first puts aside what is damaged
-        notes = load_checkpoint(folder / "checkpoints", state, say)
+    notes = load_checkpoint(folder / "checkpoints", state, say)
     if notes is not None:
         say(f"{title}: goes on from step {state.step} of {training.steps}")
     log = Log(folder, state.step, training, device, notes or {})
@@ -60,8 +62,7 @@ def play_stage(
         log.event("started" if notes is None else "resumed", processes=size())
 
     def save_state() -> float:
-        if first():
-            save_checkpoint(folder / "checkpoints", state, training.keep, log.notes())
+        save_checkpoint(folder / "checkpoints", state, training.keep, log.notes())
         return time.monotonic()
 
     told, saved = "", time.monotonic()
@@ -80,10 +81,13 @@ def play_stage(
                 if not whole:
                     continue
                 bar.set_postfix_str(log.text())
-                if pictures is not None and first() and (last or progress.step // training.pictures_every > log.pictured):
+                if pictures is not None and (last or progress.step // training.pictures_every > log.pictured):
                     log.pictured = progress.step // training.pictures_every
-                    save(pictures(state), folder / "pictures" / f"step-{progress.step:06d}.png")
-                if last or (time.monotonic() - saved > training.checkpoint_seconds and not progress.skips):
+                    averages = {name: averaged(state, name) for name in state.averages}
+                    if first():
+                        save(pictures(averages), folder / "pictures" / f"step-{progress.step:06d}.png")
+                due = agreed(first() and time.monotonic() - saved > training.checkpoint_seconds, device)
+                if last or (due and not progress.skips):
                     saved = save_state()
                 epoch = batches.epoch(progress.step * training.parts) // 1 if images is not None else 0
                 if images is not None and (last or epoch > log.epoch):
@@ -222,5 +226,8 @@ def peak_memory(device: str = "cpu") -> float:
 
 
 def averaged(state: State, player: str) -> nn.Module:
-    """The averaged weights of a player, ready for use."""
-    return state.averages[player].module.eval()
+    """The averaged weights of a player, ready for use. Of a sharded state all processes must ask, and the first alone gets them whole."""
+    module = state.averages[player].module
+    if is_sharded(module):
+        module = gathered(module) or module
+    return module.eval()

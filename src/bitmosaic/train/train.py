@@ -26,7 +26,6 @@ from bitmosaic.pipeline import Pipeline
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.code_store import CodeBatches, CodeStore, images_at_once, write_codes
-from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.processes import first, in_turn, joined, own_device, size, wait
 from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
@@ -180,8 +179,8 @@ def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module |
         batches = Batches(images, training.part_size, training.seed, run.flip)
         shown = _some(images, 32).to(device)
 
-        def pictures(state: State) -> Image.Image:
-            return reconstructions(averaged(state, "tokenizer"), shown)
+        def pictures(averages: dict[str, nn.Module]) -> Image.Image:
+            return reconstructions(averages["tokenizer"], shown)
 
         state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
         if first():
@@ -222,19 +221,24 @@ def prior_stage(
     if not folder.exists():
         training = run.prior_training
         torch.manual_seed(training.seed)
-        game = PriorGame(run.prior.build(), run.class_dropout)
+        with torch.device("cpu" if first() or not training.sharded else "meta"):
+            game = PriorGame(run.prior.build(), run.class_dropout)
         if training.compile:
             game.compile()
 
-        def pipeline(state: State) -> Pipeline:
+        def pipeline(prior: nn.Module) -> Pipeline:
             names = images.class_names if getattr(run.prior.condition, "classes", 0) else ()  # a prior may leave the classes aside
-            return Pipeline(tokenizer, averaged(state, "prior"), run.sampler, names)
+            return Pipeline(tokenizer, prior.to(device), run.sampler, names)
+
+        def pictures(averages: dict[str, nn.Module]) -> Image.Image:
+            return class_sheet(pipeline(averages["prior"]), 4)
 
         batches = CodeBatches(store, training.part_size, training.seed)
-        state = play_stage(out / "prior", "prior", game, batches, training, lambda s: class_sheet(pipeline(s), 4), device=device)
+        state = play_stage(out / "prior", "prior", game, batches, training, pictures, device=device)
+        prior = averaged(state, "prior")
         if first():
             curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
-            made = pipeline(state)
+            made = pipeline(prior)
             made.static = StaticCoder.fit(store.all())
             made.save_pretrained(folder)
             say(f"pipeline: {folder}")

@@ -24,6 +24,7 @@ class Training(Spec):
     weight_decay: float = 0.0  # on the parameters that a game's groups mark for decay
     clip_norm: float = 1.0  # the most that a player's gradient norm may be; 0: no clipping
     ema_decay: float = 0.999  # of the averaged weights, which are what is kept in the end
+    sharded: bool = False  # of a prior: weights, gradients, moments and averages are shared out over the processes (FSDP2)
     ema_every: int = 1  # steps between two updates of the average
     precision: Precision = "float32"  # of matrix products and convolutions; auto: bf16 where the machine has products of it
     compile: bool = False  # torch.compile on the networks
