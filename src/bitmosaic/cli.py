@@ -39,6 +39,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
     "reproduce": "A paper's comparisons at our scale: trains, measures, writes its tables.",
     "info": "What a pipeline is, or how far a training run has come.",
+    "plan": "What a training run will cost on some GPUs: memory, operations, hours, dollars.",
     "report": "Training runs as one page: curves, pictures over time, use of bits, events.",
     "list": "What is here: pipelines that ship, recipes, data.",
     "convert": "The authors' published checkpoints as a pipeline.",
@@ -100,7 +101,7 @@ def find(name: str) -> Callable[[Sequence[str]], Callable[[], Any]]:
         perhaps = f"perhaps {near[0]}; " if near else ""
         raise ValueError(f"no command {name!r}; {perhaps}there are {', '.join(COMMANDS)}")
     module = import_module(f"bitmosaic.commands.{name}")
-    if name == "train":  # its arguments hang on the recipe
+    if name in ("train", "plan"):  # their arguments hang on the recipe
         return module.read_arguments
     return lambda arguments: read(getattr(module, name), arguments, f"bitmosaic {name}")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bitmosaic.nets.rotary import rotate
 
@@ -111,7 +112,12 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2)."""
+    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2).
+
+    With `recompute` the backward pass works out again what the forward pass saw, instead of keeping it (activation checkpointing).
+    """
+
+    recompute = False
 
     def __init__(self, width: int, heads: int, p: float = 0.0):
         super().__init__()
@@ -124,6 +130,22 @@ class Block(nn.Module):
         self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None, sees: Sees = attend
     ) -> Tensor:
         """x (b, n, D); modulation (b, 6, D) shared by all blocks; table of `rotary_table`; `rng` None: no dropout."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._once(x, modulation, table, rng, sees)
+        began, ended = None if rng is None else rng.clone_state(), []
+
+        def again(x: Tensor, modulation: Tensor) -> Tensor:
+            own = None if began is None else began.clone_state()  # the same draws each time
+            out = self._once(x, modulation, table, own, sees)
+            ended.append(own)
+            return out
+
+        out = checkpoint(again, x, modulation, use_reentrant=False, preserve_rng_state=False)
+        if rng is not None:
+            rng.set_state(ended[0].get_state())
+        return out
+
+    def _once(self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None, sees: Sees) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset)[:, :, None].unbind(1)  # (b, 1, D) each
         h = self.attention(self.attention_norm.modulated(x, shift1, scale1), table, sees)
         x = torch.addcmul(x, gate1, dropout(h, self.p, rng))

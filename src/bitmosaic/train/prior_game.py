@@ -29,6 +29,11 @@ class PriorGame(Game):
             (decay if p.ndim > 1 and not name.startswith("head.") else plain).append(p)
         return [{"params": decay, "decay": True}, {"params": plain, "decay": False}]
 
+    def recompute(self) -> None:
+        """Activation checkpointing of every block."""
+        for block in self.players["prior"].blocks:
+            block.recompute = True
+
     def compile(self) -> None:
         """torch.compile of each block (their shapes are fixed) and of the head's network (hidden places vary in number)."""
         prior = self.players["prior"]

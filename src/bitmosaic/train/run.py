@@ -57,7 +57,7 @@ class Run(Spec):
             )
         if self.tokenizer_losses.perceptual_weight and self.features is None:
             raise ValueError("tokenizer_losses.perceptual_weight is set but there are no features to measure with")
-        if self.tokenizer_training.sharded:
-            raise ValueError("tokenizer_training.sharded: a tokenizer is whole on every process; only a prior is sharded")
+        if self.tokenizer_training.sharded or self.tokenizer_training.recompute:
+            raise ValueError("tokenizer_training.sharded, recompute: these are of a prior; a tokenizer is whole on every process")
         if self.code_draws < 1 or not 0 <= self.class_dropout <= 1:
             raise ValueError(f"code_draws {self.code_draws} must be at least 1, class_dropout {self.class_dropout} in [0, 1]")

@@ -223,6 +223,8 @@ def prior_stage(
         torch.manual_seed(training.seed)
         with torch.device("cpu" if first() or not training.sharded else "meta"):
             game = PriorGame(run.prior.build(), run.class_dropout)
+        if training.recompute:
+            game.recompute()
         if training.compile:
             game.compile()
 

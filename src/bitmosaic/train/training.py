@@ -25,6 +25,7 @@ class Training(Spec):
     clip_norm: float = 1.0  # the most that a player's gradient norm may be; 0: no clipping
     ema_decay: float = 0.999  # of the averaged weights, which are what is kept in the end
     sharded: bool = False  # of a prior: weights, gradients, moments and averages are shared out over the processes (FSDP2)
+    recompute: bool = False  # of a prior: blocks are worked out again in the backward pass, which takes less memory and more time
     ema_every: int = 1  # steps between two updates of the average
     precision: Precision = "float32"  # of matrix products and convolutions; auto: bf16 where the machine has products of it
     compile: bool = False  # torch.compile on the networks
