@@ -41,7 +41,7 @@ class Cost:
 
     def memory(self, gpus: int, sharded: bool, recompute: bool) -> float:
         """Bytes on each of `gpus` in the middle of a step."""
-        images = math.ceil(self.training.batch_size / gpus)
+        images = math.ceil(self.training.batch_size / max(gpus, self.training.parts))  # at once
         activations = images * (self.saved_again if recompute else self.saved)
         if not sharded:
             return STATE * self.parameters + (4 * self.parameters if gpus > 1 else 0) + activations  # gradients once more, in buckets
