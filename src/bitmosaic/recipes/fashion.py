@@ -8,6 +8,8 @@ We differ from the published sizes in everything but the equations; docs/log.md 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bitmosaic.images.specs import FashionMNISTSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
@@ -54,8 +56,8 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             head=BernoulliDiffusionSpec(width=192, depth=3),
         ),
         prior_training=Training(
-            steps=9000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
+            steps=9000, batch_size=64, learning_rate=2e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
             ema_decay=0.999, precision="auto", seed=seed, pictures_every=2000,
         ),
-        sampler=DEFAULT,
+        sampler=replace(DEFAULT, guidance_scale=1.75, temperature=0.25),
     )  # fmt: skip
