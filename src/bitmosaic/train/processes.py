@@ -31,6 +31,8 @@ def joined(device: str) -> Iterator[None]:
     if alone:
         yield
         return
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
