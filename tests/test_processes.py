@@ -114,7 +114,8 @@ def same_road(one, other):
         rows = [[json.loads(line) for line in (out / part / "metrics.jsonl").read_text().splitlines()] for out in (one, other)]
         assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [2, 4, 6]
         for x, y in zip(*rows, strict=True):
-            assert x["loss"] == pytest.approx(y["loss"], rel=CLOSE)
+            for name in {"loss", "tokenizer_gradient", "prior_gradient"} & x.keys():
+                assert x[name] == pytest.approx(y[name], rel=1e-3), name
 
 
 @pytest.mark.parametrize("sharded", [False, True])

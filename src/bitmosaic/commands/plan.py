@@ -51,6 +51,7 @@ def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
     print("\n\n".join(text(stage, machines) for stage in found))
     hours = sum(stage["hours"] for stage in found)
     print(f"\ntogether: {hours:,.1f} hours on {machines.gpus} GPUs, {hours * machines.gpus * machines.price:,.0f} dollars")
+    print("Left out: a feature network, encoding, reports. Memory is an upper bound: activations are counted in float32.")
     return found
 
 
@@ -59,7 +60,10 @@ def about(cost: Cost, machines: Machines) -> dict[str, Any]:
     training, gpus = cost.training, machines.gpus
     if training.batch_size < gpus:
         raise ValueError(f"gpus: got {gpus} for the {cost.name}'s batches of {training.batch_size}; give fewer, or larger batches")
-    speed = gpus * machines.tflops * 1e12 * machines.utilisation / cost.flop  # images a second
+    if training.batch_size % gpus:
+        raise ValueError(f"gpus: {gpus} cannot share the {cost.name}'s batches of {training.batch_size} evenly; give a divisor")
+    flop = cost.flop_again if training.recompute else cost.flop
+    speed = gpus * machines.tflops * 1e12 * machines.utilisation / flop  # images a second
     images = training.steps * training.batch_size
     ways = {name: cost.memory(gpus, *way) for name, way in WAYS.items() if cost.block or not any(way)}
     return {

@@ -39,7 +39,7 @@ def compared(runs: dict[str, list[dict[str, float]]]) -> Image.Image | None:
     """Every metric of some runs, by their names, with their throughput and memory, one panel for each; None where there is none."""
     names = dict.fromkeys(name for rows in runs.values() for row in rows for name in row if name not in ("step", "seconds"))
     panels = _panels(runs, sorted(names, key=_aside))
-    return _draw(panels, "") if panels else None
+    return _draw(panels, "", list(runs)) if panels else None
 
 
 def _panels(runs: dict[str, list[dict[str, float]]], names: Iterable[str]) -> dict[str, dict[str, Series]]:
@@ -97,7 +97,8 @@ def _series(rows: list[dict[str, float]], name: str) -> Series:
     return (pairs[:, 0], np.where(finite, pairs[:, 1], np.nan)) if finite.any() else (pairs[:0, 0], pairs[:0, 1])
 
 
-def _draw(panels: dict[str, dict[str, Series]], heading: str) -> Image.Image:
+def _draw(panels: dict[str, dict[str, Series]], heading: str, runs: list[str] | None = None) -> Image.Image:
+    """runs: in the order of their colours."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -106,7 +107,7 @@ def _draw(panels: dict[str, dict[str, Series]], heading: str) -> Image.Image:
     figure = Figure((0.6 + 4.0 * columns, 0.9 + 2.6 * lines), dpi=120, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, sharex=True, squeeze=False).flatten()
-    runs = list(dict.fromkeys(run for lines in panels.values() for run in lines))
+    runs = runs or [""]
     for axis, (name, lines) in zip(axes, panels.items(), strict=False):
         _panel(axis, name, {run: (series, COLOURS[runs.index(run) % len(COLOURS)]) for run, series in lines.items()})
     for i, axis in enumerate(axes):

@@ -8,6 +8,7 @@ runs nothing, and reads nothing outside its folder.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -21,21 +22,33 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint._nested_dict import set_element
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    BytesStorageMetadata,
+    ChunkStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    StorageMeta,
+    TensorProperties,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.planner import ReadItem
 
 from bitmosaic.train.loop import State
-from bitmosaic.train.processes import first, in_turn, wait
+from bitmosaic.train.processes import first, told, wait
 
 CHECKSUMS, NOTES = "checksums.json", "notes.json"
-_MODULE = "torch.distributed.checkpoint"
-_DESCRIBING = {  # the globals that .metadata may name
-    **dict.fromkeys(
-        ("Metadata", "StorageMeta", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties",
-         "MetadataIndex", "_MEM_FORMAT_ENCODING"), f"{_MODULE}.metadata"),
-    "_StorageInfo": f"{_MODULE}.filesystem", "Size": "torch", "_get_layout": "torch.serialization", "PosixPath": "pathlib",
+_LAYOUTS = {"torch.strided": torch.strided}
+_DESCRIBING: dict[tuple[str, str], Any] = {  # the globals that .metadata may name, and what they are here
+    **{(kind.__module__, kind.__name__): kind for kind in (
+        Metadata, StorageMeta, TensorStorageMetadata, BytesStorageMetadata, ChunkStorageMetadata, TensorProperties, MetadataIndex,
+        _MEM_FORMAT_ENCODING, _StorageInfo)},
+    ("torch", "Size"): torch.Size, ("torch.serialization", "_get_layout"): _LAYOUTS.__getitem__,
+    ("pathlib", "PosixPath"): lambda *parts: "/".join(parts),
 }  # fmt: skip
 
 
@@ -82,8 +95,7 @@ def load_checkpoint(folder: Path, state: State, say: Callable[[str], object] = p
     Damaged ones are told and put aside as step-N.damaged, since a run from an earlier one ends the same. ValueError where all are damaged,
     or where a whole one holds something else than this state. It may have been written by another number of processes.
     """
-    with in_turn():  # the first clears up, the others find it done
-        path = newest(folder, say)
+    path = told(newest(folder, say) if first() else None)  # one decides for all: a shared disk may look different from each
     return None if path is None else _read(path, state)
 
 
@@ -103,34 +115,34 @@ def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
             return path
         damaged[path] = why
     if damaged:
-        told = "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
-        raise ValueError(f"no checkpoint in {folder} can be read ({told}); put back what is missing, or remove {folder} to begin anew")
+        each = "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
+        raise ValueError(f"no checkpoint in {folder} can be read ({each}); put back what is missing, or remove {folder} to begin anew")
     return None
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the files of a checkpoint, by their checksums; empty where nothing is."""
+    """What is wrong with the files of a checkpoint, by their checksums; empty where nothing is. What else lies there is never read."""
     try:
         wanted = json.loads((path / CHECKSUMS).read_text())
-        found = _checksums(path)
-    except (OSError, ValueError, RecursionError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         return f"{CHECKSUMS}: {_first(error)}"
-    if not isinstance(wanted, dict):
+    if not isinstance(wanted, dict) or not wanted or not all(Path(name).name == name for name in wanted):
         return f"{CHECKSUMS} holds no names"
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    changed = sorted(name for name in found.keys() & wanted.keys() if found[name] != wanted[name])
-    parts = {"missing": missing, "changed": changed, "unknown": extra}
-    return ", ".join(f"{' and '.join(names)} {word}" for word, names in parts.items() if names)
+    odd = [name for name in wanted if (path / name).is_symlink() or ((path / name).exists() and not (path / name).is_file())]
+    missing = [name for name in wanted if not (path / name).exists()]
+    changed = [name for name in wanted if name not in (*odd, *missing) and _checksum(path / name) != wanted[name]]
+    parts = {"no file": odd, "missing": missing, "changed": changed}
+    return ", ".join(f"{' and '.join(sorted(names))} {word}" for word, names in parts.items() if names)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file, by name."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != CHECKSUMS:
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: _checksum(path) for path in sorted(folder.iterdir()) if path.name != CHECKSUMS}
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, state: State) -> dict[str, Any]:
@@ -148,33 +160,52 @@ def _read(path: Path, state: State) -> dict[str, Any]:
     return notes
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be overridden
+    dispatch = dict(pickle._Unpickler.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
-        if _DESCRIBING.get(name) == module or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
-            return super().find_class(module, name)
-        raise ValueError(f"its .metadata asks for {module}.{name}, which describes no tensor")
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        if (module, name) not in _DESCRIBING:
+            raise ValueError(f"its .metadata asks for {module}.{name}, which describes no tensor")
+        return _DESCRIBING[module, name]
+
+    def load_build(self) -> None:
+        """Fields of the describing classes alone: the state of anything else, a class or function too, could change what it does."""
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if type(made) is TensorProperties and type(state) is tuple:
+            made.__setstate__(state)
+            return
+        known = dataclasses.is_dataclass(type(made)) and type(made) in _DESCRIBING.values() and type(state) is dict
+        if not known or not state.keys() <= {field.name for field in dataclasses.fields(made)}:
+            raise ValueError(f"its .metadata sets what is no field of a {type(made).__name__}")
+        made.__dict__.update(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 class _Reader(dcp.FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / ".metadata").open("rb") as file:
             metadata = _Unpickler(file).load()
-        if not isinstance(metadata, Metadata) or not isinstance(metadata.storage_data, dict):
+        if type(metadata) is not Metadata or type(metadata.storage_data) is not dict:
             raise ValueError("its .metadata describes no checkpoint")
-        outside = [info.relative_path for info in metadata.storage_data.values() if Path(info.relative_path).name != info.relative_path]
-        if outside:
-            raise ValueError(f"its .metadata names the file {outside[0]!r}, outside its folder")
-        metadata.storage_meta = metadata.storage_meta or StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
+        for info in metadata.storage_data.values():
+            name = getattr(info, "relative_path", None)
+            if type(info) is not _StorageInfo or type(name) is not str or info.transform_descriptors is not None:
+                raise ValueError("its .metadata describes no checkpoint")
+            if "/" in name or name in ("", ".", ".."):
+                raise ValueError(f"its .metadata names the file {name!r}, outside its folder")
+        metadata.storage_meta = StorageMeta(load_id=self.load_id)
         return metadata
 
 
 class _Planner(DefaultLoadPlanner):
     def load_bytes(self, read_item: ReadItem, value: BytesIO) -> None:
-        plain = BytesIO()
-        torch.save(torch.load(value, weights_only=True), plain)  # what is not plain raises here, before torch reads it its own way
-        plain.seek(0)
-        super().load_bytes(read_item, plain)
+        """As torch's own, for what is plain: that one unpickles anything."""
+        name = read_item.dest_index.fqn
+        set_element(self.original_state_dict, self.mappings[name], torch.load(value, weights_only=True))
 
 
 def _first(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 """What a run will cost before it begins: memory of each GPU, hours, dollars. Nothing is allocated: parts are built on the meta device.
 
 Counted, not guessed: what autograd keeps (torch's saved-tensor hooks), and floating-point operations of forward and backward passes
-(torch's FlopCounterMode; a multiply-add is two). Left out: the allocator's slack and a framework's own memory, about 1 to 2 GB on a GPU.
+(torch's FlopCounterMode; a multiply-add is two). What is kept is counted in float32 and with the matrices of attention: in bf16, or with a
+fused attention, it is an upper bound, about twice too high. Left out: the allocator's slack and a framework's own memory, about 1 to 2 GB
+on a GPU.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Cost:
             return STATE * self.parameters + (4 * self.parameters if gpus > 1 else 0) + activations  # gradients once more, in buckets
         width = 2 if resolve(self.training.precision, "meta") == "bf16" else 4
         whole = (width + 4) * (2 * self.block + self.rest)  # two blocks and the rest are whole for a while, with gradients
-        return STATE * self.parameters / gpus + whole + activations
+        between = 4 * self.parameters if self.training.parts > gpus else 0  # gradients wait whole for the last part
+        return STATE * self.parameters / gpus + whole + between + activations
 
 
 def costs(run: Run) -> Iterator[Cost]:

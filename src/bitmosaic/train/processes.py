@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -68,7 +69,7 @@ def in_turn() -> Iterator[None]:
         wait()
     yield
     if first():
-        wait()
+        wait()  # an error above ends this process, and torchrun the others
     wait()
 
 
@@ -83,6 +84,14 @@ def share(parts: int) -> range:
 def agreed(asked: bool, device: str = "cpu") -> bool:
     """Whether any process asks."""
     return asked if size() == 1 else bool(summed(torch.tensor(float(asked), device=device)))
+
+
+def told(value: Any) -> Any:
+    """What the first process has, on all."""
+    box = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(box)
+    return box[0]
 
 
 def summed(x: Tensor) -> Tensor:
@@ -111,7 +120,8 @@ def shard(module: nn.Module, precision: Precision, device: str) -> None:
     whole = module.state_dict() if first() else {}
     module.to("meta")
     bf16 = resolve(precision, device) == "bf16"
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    kinds = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if bf16 else {}
+    policy = MixedPrecisionPolicy(**kinds, cast_forward_inputs=False)  # the rotary table stays float32, as everywhere
     for block in module.blocks:
         fully_shard(block, mp_policy=policy)
     fully_shard(module, mp_policy=policy)

@@ -57,7 +57,8 @@ class Run(Spec):
             )
         if self.tokenizer_losses.perceptual_weight and self.features is None:
             raise ValueError("tokenizer_losses.perceptual_weight is set but there are no features to measure with")
-        if self.tokenizer_training.sharded or self.tokenizer_training.recompute:
-            raise ValueError("tokenizer_training.sharded, recompute: these are of a prior; a tokenizer is whole on every process")
+        others = [self.tokenizer_training, *([self.features.training] if isinstance(self.features, TrainedFeatures) else [])]
+        if any(training.sharded or training.recompute for training in others):
+            raise ValueError("training.sharded, recompute: these are of a prior; other networks are whole on every process")
         if self.code_draws < 1 or not 0 <= self.class_dropout <= 1:
             raise ValueError(f"code_draws {self.code_draws} must be at least 1, class_dropout {self.class_dropout} in [0, 1]")

@@ -73,10 +73,10 @@ def play_stage(
                 bar.update()
                 last, whole = progress.step == training.steps, log.add(progress)
                 if not last and agreed(termination.asked, device):
-                    if not progress.skips:
+                    if not progress.skips:  # else the checkpoint before is the last good one
                         save_state()
                     log.event("stopped")
-                    say(f"{title}: told to end; the same command again goes on from step {state.step}")
+                    say(f"{title}: told to end; the same command again goes on from the last checkpoint")
                     raise SystemExit(128 + signal.SIGTERM)
                 if not whole:
                     continue
@@ -96,6 +96,10 @@ def play_stage(
                         told = images.unreadable_summary()
                         log.event("unreadable", images=len(images.unreadable), told=told)
                         say(f"{title}: {told}")
+            if agreed(termination.asked, device):  # during the last step
+                log.event("stopped")
+                say(f"{title}: told to end, and done; the same command again goes on behind it")
+                raise SystemExit(128 + signal.SIGTERM)
         except NotFinite as error:
             kept = folder / f"not-finite-{error.step:08d}.safetensors"
             if first():
@@ -140,12 +144,12 @@ class Log:
         self.seconds = kept[-1]["seconds"] if kept else 0.0
         self.since = time.monotonic() - notes.get("seconds", 0.0)
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
-        self.pictured, self.epoch = step // training.pictures_every, 0
+        self.pictured, self.epoch = notes.get("pictured", step // training.pictures_every), 0
 
     def notes(self) -> dict[str, Any]:
         """What `__init__` needs to go on from here."""
         return {
-            "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
+            "pictured": self.pictured, "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
             "seconds": time.monotonic() - self.since if self.count else 0.0,
         }  # fmt: skip
 
