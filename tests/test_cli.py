@@ -244,7 +244,7 @@ def test_help_that_a_person_can_follow(capsys):
         assert run([name, "--help"]) == 0
         told = capsys.readouterr()
         assert f"usage: bitmosaic {name}" in told.out and told.err == ""
-        if name != "train":
+        if name not in ("train", "plan"):  # whose arguments hang on the recipe
             function = getattr(import_module(f"bitmosaic.commands.{name}"), name)
             for argument in inspect.signature(function).parameters:  # what Args: says of it
                 assert f"{argument}: " in function.__doc__, (name, argument)

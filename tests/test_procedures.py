@@ -350,8 +350,12 @@ def test_what_a_pipeline_returns_may_be_written_to_and_learned_from():
 
 
 def test_the_default_is_what_the_map_chose():
-    """docs/quality_speed.json names the fastest point that is as good as the published law; pipeline, recipe and zoo use it."""
-    assert fashion().sampler == Pipeline.from_pretrained("fashion").sampler == DEFAULT
+    """docs/quality_speed.json names the fastest point that is as good as the published law; pipeline, recipe and zoo use it.
+
+    The shipped pipeline asks for other guidance and temperature since it was trained again (docs/log.md, 2026-11-25).
+    """
+    own = replace(DEFAULT, guidance_scale=1.75, temperature=0.25)
+    assert fashion().sampler == Pipeline.from_pretrained("fashion").sampler == own
     shipped = Pipeline.from_pretrained("fashion")
     assert Pipeline(shipped.tokenizer, shipped.prior).sampler == DEFAULT
     path = BENCHMARKS.parent / "docs" / "quality_speed.json"

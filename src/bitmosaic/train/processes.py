@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from bitmosaic.nets.precision import Precision, resolve
@@ -34,7 +35,11 @@ def joined(device: str) -> Iterator[None]:
         return
     if torch.device(device).type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
+    store, rank, count = next(rendezvous("env://"))
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"try {again}", store)  # addresses of processes that died stand in the same store
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     try:
         yield
     finally:
@@ -152,7 +157,7 @@ class Reducer:
     def __init__(self, player: nn.Module, parts: int):
         self.scale, self.sharded, joint = size() / parts, player if is_sharded(player) else None, None
         if dist.is_initialized() and self.sharded is None:
-            joint = DistributedDataParallel(_Loss(player), broadcast_buffers=False)
+            joint = DistributedDataParallel(_Loss(player), forward_sync_buffers=False)
         self.joint = joint
 
     def backward(self, loss: Tensor, last: bool) -> None:
