@@ -187,6 +187,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be ov
 
 class _Reader(dcp.FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """What `.metadata` describes; ValueError where it describes anything but tensors and values in this folder."""
         with (Path(self.path) / ".metadata").open("rb") as file:
             metadata = _Unpickler(file).load()
         if type(metadata) is not Metadata or type(metadata.storage_data) is not dict:

@@ -1,7 +1,7 @@
 """Training by several processes that torchrun has started: who does what, and how they come together.
 
 A step's batch is cut into `Training.parts`, each with draws of its own. One process takes them one after another, several take some each,
-so the sum that moves the weights hangs on the number of parts alone, not on the number of processes. Gradients are joined by torch's
+so the sum that moves the weights depends on the number of parts alone, not on the number of processes. Gradients are joined by torch's
 DistributedDataParallel while the backward pass goes on, or where weights are sharded by FSDP2.
 """
 
