@@ -2,15 +2,16 @@
 
     python benchmarks/codec.py                         # the shipped pipeline on the test images of Fashion-MNIST
     python benchmarks/codec.py --part loss --images 500
+    python benchmarks/codec.py --part rate --name photographs --pipeline P --data FOLDER --net NET     # another pipeline, on a folder
 
 coders   bytes of each coder beside the ideal length, images a second, and whether every image's codes came back
-rate     PSNR, SSIM and feature distance against bytes, beside JPEG, WebP, AVIF and JPEG XL (needs pillow-jxl-plugin) on the same images
+rate     PSNR, SSIM and feature distance against bytes, beside JPEG, WebP, AVIF and JPEG XL (pip install pillow-jxl-plugin)
 loss     places lost at random or in one run: restored by the model, and otherwise
 strip    a file that is cut short, from 5 % of its bytes to all of them
 
 Prints tables, writes docs/codec.json and docs/pictures/codec-*.png. Feature distance: Euclidean, between the features of an image and of
-what came back, in the space of the classifier that ships, mean over images; it is no FID. The physical limit of lossless coding is the
-entropy of the codes, which nobody knows; the shortest code that a model gives is an upper bound of it.
+what came back, in the space of the classifier that ships or of NET, mean over images; it is no FID. The physical limit of lossless coding
+is the entropy of the codes, which nobody knows; the shortest code that a model gives is an upper bound of it.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.reconstruction import likeness
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.folders import read_json, write_json
-from bitmosaic.images import captioned, fashion_mnist, fashion_sample, save, to_uint8
+from bitmosaic.images import Folder, captioned, fashion_mnist, fashion_sample, in_order, save, to_uint8
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNK = 50
@@ -41,8 +42,8 @@ SHARES = (0.05, 0.1, 0.2, 0.4)
 class Space:
     """Features of uint8 images (n, C, H, W)."""
 
-    def __init__(self):
-        self.space = FeatureSpace.load("fashion")
+    def __init__(self, net: str):
+        self.space = FeatureSpace.load(net)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         with measuring(self.space.net):
@@ -194,7 +195,8 @@ def rate_plot(found: dict[str, list[dict]], path: Path) -> None:
                 axis.plot(x, y, color=colours[name], marker=".", label=name)
             else:
                 axis.plot(x, y, color="#1f5fa8", marker=marks[name.split()[-1]], linestyle="", label=name, markersize=7)
-        ticks = [100, 200, 400, 800]
+        ticks = [100, 200, 400, 800, 1600, 3200, 6400]
+        ticks = [tick for tick in ticks if tick < 1.2 * max(p["bytes"] for points in found.values() for p in points)]
         axis.set(xscale="log", xlabel="bytes an image, headers and all", ylabel=label, xticks=ticks, xticklabels=ticks)
         axis.minorticks_off()
         axis.grid(color="#ececec", which="both")
@@ -207,11 +209,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("coders", "rate", "loss", "strip"), help="only this one")
     parser.add_argument("--pipeline", default="fashion")
+    parser.add_argument("--data", help="folder of images for coders and rate; else the test images of Fashion-MNIST")
+    parser.add_argument("--net", default="fashion", help="feature net, as in bitmosaic evaluate")
+    parser.add_argument("--name", default="", help="of the data, in the names of what is written; needed with --data")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     given = parser.parse_args()
-    pipe, test, space = Pipeline.from_pretrained(given.pipeline), fashion_sample(), Space()
-    pixels, path = test.pixels[: given.images], given.out / "codec.json"
+    if bool(given.data) != bool(given.name) or given.data and given.part not in ("coders", "rate"):
+        parser.error("--data goes with --name, and with --part coders or --part rate")
+    pipe, space, test = Pipeline.from_pretrained(given.pipeline), Space(given.net), fashion_sample()
+    spec, path = pipe.tokenizer.spec, given.out / "codec.json"
+    images = Folder(given.data, spec.image_size, spec.channels) if given.data else test
+    pixels = torch.cat([batch.images for batch in in_order(images, 100)])[: given.images]
     found = read_json(path) if path.exists() else {}
     parts = {
         "coders": lambda: coders(pipe, pipe.encode(list(pixels))), "rate": lambda: rate(pipe, pixels, space),
@@ -220,12 +229,12 @@ def main() -> None:
     }  # fmt: skip
     torch.set_num_threads(1)
     for part in [given.part] if given.part else parts:
-        made = parts[part]()
+        made, name = parts[part](), f"{given.name} {part}".strip()
         if made:
-            found[part] = made
+            found[name] = made
             write_json(path, found)
         if part == "rate":
-            rate_plot(made, given.out / "pictures" / "codec-rate.png")
+            rate_plot(made, given.out / "pictures" / f"codec-{name.replace(' ', '-')}.png")
 
 
 if __name__ == "__main__":
