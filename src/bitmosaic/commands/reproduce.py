@@ -133,13 +133,15 @@ def alone_in_process(work: Callable[[Any], Any], task: Any) -> Any:
 def one(task: tuple[str, int], out: Path, data: str, budget: Budget) -> None:
     """Trains and measures one trial with one seed, on one core; what is there already is kept."""
     name, seed = task
-    trial = next(trial for trial in trials() if trial.name == name)
+    trial, path = next(trial for trial in trials() if trial.name == name), out / "results" / f"{name}-{seed}.json"
+    if path.exists() and trial.samplers.keys() <= read_json(path)["samplings"].keys():
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two trainings on a core each do 1.25 times as many steps as one on two cores
     try:
         with locked(out, f"{name}-{seed}"):  # a process whose parent was killed may still be at it
             run, store, pipe = trained(trial, seed, out, data, budget)
-            measured(trial, seed, run, store, pipe, judge_of(budget.samples, data), out / "results" / f"{name}-{seed}.json")
+            measured(trial, seed, run, store, pipe, judge_of(budget.samples, data), path)
     finally:
         torch.set_num_threads(threads)
 
