@@ -28,7 +28,7 @@ from bitmosaic.spec import Spec
 
 CHUNK = 1000  # images
 STRUCTURES = {True: ("flat", "ivf", "hnsw"), False: ("flat", "ivf-pq")}  # of binary vectors and of floats
-LEARNED = 64  # vectors for each list that IVF learns its lists from
+LISTS, LEARNED = 1024, 64  # of IVF at most, and vectors for each that they are learned from: k-means holds all of these as floats
 FEWEST = 1000  # images that ivf-pq takes
 FORMAT = "bitmosaic index 1"
 
@@ -216,7 +216,7 @@ class Index:
         """A faiss index for vectors such as the first, its lists learned from the shelf where it has lists."""
         faiss, structure, count = _faiss(), self.about["structure"], sum(map(bool, self.names()))
         size = self._chunk(0)[1].shape[1]
-        lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
+        lists = max(1, min(round(4 * math.sqrt(count)), count // 39, LISTS))
         if self.spec.binary:
             text = {"flat": "BFlat", "ivf": f"BIVF{lists}", "hnsw": "BHNSW32"}[structure]
             index = faiss.index_binary_factory(8 * size, text)
