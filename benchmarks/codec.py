@@ -178,6 +178,29 @@ def strip(pipe: Pipeline, pixels: torch.Tensor) -> Image.Image:
     return captioned(torch.stack(rows), names, len(shares) + 1, 4)
 
 
+def as_good(found: dict[str, list[dict]]) -> str:
+    """A table in Markdown: bytes an image that other formats need to be as good as we are, between settings by the logarithm of bytes."""
+    ours = found["ours, prior"][0]
+    lines = ["| format | smallest file | as good in PSNR | in SSIM | in feature distance |", "|---|---|---|---|---|"]
+    for name, points in found.items():
+        if name.startswith("ours"):
+            lines.append(f"| {name} | {points[0]['bytes']:.0f} | | | |")
+            continue
+        points, cells = sorted(points, key=lambda p: p["bytes"]), []
+        for key, sign in (("psnr", 1), ("ssim", 1), ("feature distance", -1)):
+            worse = [i for i, p in enumerate(points) if sign * p[key] < sign * ours[key]]
+            if not worse:
+                cells.append(f"below {points[0]['bytes']:.0f}")
+            elif worse[-1] + 1 == len(points):
+                cells.append(f"above {points[-1]['bytes']:.0f}")
+            else:
+                below, above = points[worse[-1]], points[worse[-1] + 1]
+                way = (ours[key] - below[key]) / (above[key] - below[key])
+                cells.append(f"{below['bytes'] ** (1 - way) * above['bytes'] ** way:.0f}")
+        lines.append(f"| {name} | {points[0]['bytes']:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def rate_plot(found: dict[str, list[dict]], path: Path) -> None:
     """Three panels: quality against bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -234,6 +257,7 @@ def main() -> None:
             found[name] = made
             write_json(path, found)
         if part == "rate":
+            print(as_good(made))
             rate_plot(made, given.out / "pictures" / f"codec-{name.replace(' ', '-')}.png")
 
 

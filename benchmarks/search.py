@@ -11,8 +11,8 @@ mAP@10   mean over queries of the mean over ranks 1 to 10 of (the ten's precisio
 recall@10   share of the ten that are among the ten nearest by exact search: in "real" by the trained prior's features as floats, in
             "million" by the same codes, no further than the tenth
 
-Prints tables, writes docs/search.json. The physical limit of exact search is reading all vectors once for each batch of queries; memory of
-a build is what the process grew by, less the size of the index, which faiss builds in memory.
+Prints tables, writes docs/search.json and docs/pictures/search.png. The physical limit of exact search is reading all vectors once for each
+batch of queries; memory of a build is what the process grew by, less the size of the index, which faiss builds in memory.
 """
 
 import argparse
@@ -26,11 +26,12 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from bitmosaic import Pipeline
 from bitmosaic.folders import read_json, write_json
-from bitmosaic.images import fashion_mnist, fashion_sample
+from bitmosaic.images import captioned, fashion_mnist, fashion_sample, save
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.search.index import CHUNK
 from bitmosaic.search.vectors import features
@@ -38,6 +39,7 @@ from bitmosaic.search.vectors import features
 ROOT = Path(__file__).resolve().parents[1]
 K, BATCH = 10, 50  # found for each query; queries at a time
 MILLION, FLIPPED, MADE = 1_000_000, 0.05, 10_000
+SHOWN, NEAREST = (18, 8, 26, 13, 20), 7  # queries on the sheet, and how many of the images found for each
 
 
 def resident() -> int:
@@ -108,7 +110,18 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def real(pipe: Pipeline, folder: Path, count: int) -> dict[str, dict]:
+def sheet(pixels: torch.Tensor, labels: np.ndarray, first: int, nearest: dict[str, np.ndarray], class_names: tuple) -> Image.Image:
+    """Two rows for each of some queries: its nearest images by codes, and by features; image `first` is the first query."""
+    shown, captions = [], []
+    for query in SHOWN:
+        for name in ("codes", "features"):
+            numbers = nearest[name][query, :NEAREST]
+            shown += [pixels[first + query], *pixels[numbers]]
+            captions += [f"by {name}", *(class_names[label] for label in labels[numbers])]
+    return captioned(torch.stack(shown).float() / 255, captions, NEAREST + 1, 4)
+
+
+def real(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, dict]:
     """Rows by name. The database: training images, then test images; queries: the first `count` test images."""
     train, test = fashion_mnist(), fashion_sample()
     pixels, labels = torch.cat([train.pixels, test.pixels]), torch.cat([train.labels, test.labels]).numpy()
@@ -140,7 +153,7 @@ def real(pipe: Pipeline, folder: Path, count: int) -> dict[str, dict]:
         "bits": ("bits", ["flat", "ivf", "hnsw"], signs(trained)),
         "features": ("features", ["flat", "ivf-pq"], unit(trained)),
     }
-    asked, rows, best = np.arange(len(train), len(train) + count), {}, None
+    asked, rows, best, nearest = np.arange(len(train), len(train) + count), {}, None, {}
     for name in reversed(kinds):  # features first: the others are held against them
         by, structures, x = kinds[name]
         for structure in structures:
@@ -148,16 +161,19 @@ def real(pipe: Pipeline, folder: Path, count: int) -> dict[str, dict]:
             hits, speed = answers(found, x[asked], K + 1)
             numbers = np.array([[hit.id for hit in row if hit.id != i][:K] for i, row in zip(asked, hits, strict=True)])
             best = numbers if best is None else best
+            if structure == "flat":
+                nearest[name] = numbers
             rows[f"{name}, {structure}"] = {
                 "mAP@10": precision(numbers, labels, labels[asked]), "recall@10": shared(numbers, best), **took, "queries a second": speed,
             }  # fmt: skip
             print(f"{name}, {structure}: {rows[f'{name}, {structure}']}", flush=True)
+    save(sheet(pixels, labels, len(train), nearest, pipe.class_names), out.parent / "pictures" / "search.png")
     ways = {"codes": seconds["codes"], "features": seconds["codes"] + seconds["trained"]}
     rates = {name: len(pixels) / taken for name, taken in ways.items()}
     return {"rows": rows, "images a second to vectors": rates, "queries": count}
 
 
-def million(pipe: Pipeline, folder: Path, count: int) -> dict[str, dict]:
+def million(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, dict]:
     """Rows by structure."""
     codes = pipe._codes(fashion_sample().pixels.float() / 255).pack()
     size = codes.shape[1]
@@ -201,7 +217,7 @@ def main() -> None:
     for name, part in {"real": real, "million": million}.items():
         if given.part in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                found[name] = part(pipe, Path(folder), given.queries)
+                found[name] = part(pipe, Path(folder), given.queries, given.out)
             found["threads"], found["faiss"] = faiss.omp_get_max_threads(), faiss.__version__
             write_json(given.out, found)
             print(table(found[name]["rows"]))
