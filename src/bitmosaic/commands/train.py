@@ -27,13 +27,14 @@ Parts that the recipe leaves out cannot be put in here; write a recipe for that.
 """
 
 
-def train(run: Run, out: str | Path | None = None, dry_run: bool = False) -> Path:
+def train(run: Run, out: str | Path | None = None, dry_run: bool = False, tensorboard: bool = False) -> Path:
     """Trains a run in a folder, or with `dry_run` says what it would be; the same call again goes on where it was.
 
     Args:
         run: what to train, as a recipe returns it.
         out: folder of the run; None: runs/ and the run's name.
         dry_run: print the run, its parameters and an estimate of its memory, and train nothing.
+        tensorboard: write metrics into OUT/tensorboard as well, for 'tensorboard --logdir OUT/tensorboard'.
 
     Returns:
         The folder of the pipeline.
@@ -44,7 +45,7 @@ def train(run: Run, out: str | Path | None = None, dry_run: bool = False) -> Pat
         return out / "pipeline"
     for reason in run.reasons:
         print(f"chosen: {reason}")
-    train_run(run, out)
+    train_run(run, out, tensorboard=tensorboard)
     if int(os.environ.get("RANK", "0")):  # one of torchrun's others
         return out / "pipeline"
     curves = ", ".join(str(path) for path in sorted(out.glob("curves-*.png")))
@@ -70,8 +71,8 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
     if "-h" in rest or "--help" in rest:
         show_help(choose, [a for a in rest if a not in ("-h", "--help")], prog)
     call, rest = split(choose, rest, prog)
-    run, out, dry_run = call()
-    return functools.partial(train, with_reasons(run, override(run, rest, prog, flags(choose))), out, dry_run)
+    run, out, dry_run, tensorboard = call()
+    return functools.partial(train, with_reasons(run, override(run, rest, prog, flags(choose))), out, dry_run, tensorboard)
 
 
 def with_reasons(chosen: Run, run: Run) -> Run:
@@ -83,16 +84,16 @@ def with_reasons(chosen: Run, run: Run) -> Run:
     return dataclasses.replace(run, reasons=(*run.reasons, *asked))
 
 
-def chooser(name: str) -> Callable[..., tuple[Run, Path, bool]]:
-    """A function with the recipe's arguments, `out` and `dry_run`, for tyro to read; returns the run and those two."""
+def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:
+    """A function with the recipe's arguments, `out`, `dry_run` and `tensorboard`, for tyro to read; returns the run and those three."""
     recipe = RECIPES[name]
 
-    def choose(out: Path = Path("runs") / name, dry_run: Flag = False, **own) -> tuple[Run, Path, bool]:
-        return recipe(**own), out, dry_run
+    def choose(out: Path = Path("runs") / name, dry_run: Flag = False, tensorboard: Flag = False, **own) -> tuple[Run, Path, bool, bool]:
+        return recipe(**own), out, dry_run, tensorboard
 
     own = inspect.signature(recipe, eval_str=True).parameters.values()
     ours = inspect.signature(choose, eval_str=True).parameters
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, ours["out"], ours["dry_run"])]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *(ours[name] for name in ("out", "dry_run", "tensorboard")))]
     choose.__signature__ = inspect.Signature(parameters)
     choose.__annotations__ = {p.name: p.annotation for p in parameters}
     choose.__doc__ = _google(recipe, [p.name for p in own])
@@ -108,6 +109,7 @@ def _google(recipe: Callable, names: list[str]) -> str:
     lines += [
         "    out: folder of the run; the same command again goes on where it was.",
         "    dry_run: print the run, its parameters and an estimate of its memory; write nothing.",
+        "    tensorboard: write metrics into OUT/tensorboard as well, for 'tensorboard --logdir OUT/tensorboard'.",
     ]
     return text.strip() + "\n\nArgs:\n" + "\n".join(lines) + "\n"
 
@@ -116,7 +118,7 @@ def overview() -> str:
     """What `bitmosaic train --help` shows."""
     recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in RECIPES.items())
     return (
-        "usage: bitmosaic train RECIPE [--out DIR] [--dry-run] [the recipe's arguments] [--FIELD VALUE]\n\n"
+        "usage: bitmosaic train RECIPE [--out DIR] [--dry-run] [--tensorboard] [the recipe's arguments] [--FIELD VALUE]\n\n"
         "Trains a tokenizer and a prior and writes a pipeline. The same command again goes on where it was.\n\n"
         f"{recipes}\n\n'bitmosaic train RECIPE --help' lists its arguments and every field of its run.\n\n"
         "  bitmosaic train folder --data photos --out runs/photos\n"

@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from bitmosaic.codes import Codes
 from bitmosaic.images import ImageSet, save
 from bitmosaic.nets.precision import resolve
+from bitmosaic.train.board import Board
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.loop import NotFinite, Progress, State, play
@@ -37,13 +39,14 @@ from bitmosaic.train.training import Training
 def play_stage(
     folder: Path, title: str, game: Game, batches: Any, training: Training,
     pictures: Callable[[dict[str, nn.Module]], Image.Image] | None = None,
-    images: ImageSet | None = None, device: str = "cpu",
+    images: ImageSet | None = None, device: str = "cpu", board: Path | None = None,
 ) -> State:  # fmt: skip
     """Plays `game` on `batches(step)` on `device` to the end of `training` and returns its state.
 
     pictures: drawn from the averaged players, by name. Where `folder` holds a checkpoint the game goes on from there; lines of metrics
-    after it are dropped and made again. `images` is asked once an epoch which files it could not read. SIGTERM saves and ends with
-    SystemExit. ValueError where losses stay not finite: the batch is kept as `folder`/not-finite-N.safetensors.
+    after it are dropped and made again. `images` is asked once an epoch which files it could not read. `board`: metrics go into
+    `board`/(the name of `folder`) for TensorBoard too. SIGTERM saves and ends with SystemExit. ValueError where losses stay not finite:
+    the batch is kept as `folder`/not-finite-N.safetensors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for player in game.players.values():
@@ -57,7 +60,7 @@ def play_stage(
     notes = load_checkpoint(folder / "checkpoints", state, say)
     if notes is not None:
         say(f"{title}: goes on from step {state.step} of {training.steps}")
-    log = Log(folder, state.step, training, device, notes or {})
+    log = Log(folder, state.step, training, device, notes or {}, board and board / folder.name)
     if state.step < training.steps:
         log.event("started" if notes is None else "resumed", processes=size())
 
@@ -67,7 +70,7 @@ def play_stage(
 
     told, saved = "", time.monotonic()
     shown = {"total": training.steps, "initial": state.step, "desc": title, "unit": "step", "dynamic_ncols": True, "disable": not first()}
-    with tqdm(**shown) as bar, Termination() as termination:
+    with tqdm(**shown) as bar, Termination() as termination, closing(log):
         try:
             for progress in play(state, batches, training, device):
                 bar.update()
@@ -132,10 +135,13 @@ class Log:
     """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together.
 
     events.jsonl: what happened, at which step. The first process writes, the others only count. `notes` go into a checkpoint, so that
-    it may be written between two lines.
+    it may be written between two lines. board: a folder for TensorBoard's copy of the lines.
     """
 
-    def __init__(self, folder: Path, step: int, training: Training, device: str = "cpu", notes: dict[str, Any] | None = None):
+    def __init__(
+        self, folder: Path, step: int, training: Training, device: str = "cpu", notes: dict[str, Any] | None = None,
+        board: Path | None = None,
+    ):  # fmt: skip
         self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
         self.step, notes, kept = step, notes or {}, []
         if first():
@@ -145,6 +151,12 @@ class Log:
         self.since = time.monotonic() - notes.get("seconds", 0.0)
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
         self.pictured, self.epoch = notes.get("pictured", step // training.pictures_every), 0
+        self.board = Board(board, kept) if board is not None and first() else None
+
+    def close(self) -> None:
+        """Ends TensorBoard's file; the others are closed after each line."""
+        if self.board is not None:
+            self.board.close()
 
     def notes(self) -> dict[str, Any]:
         """What `__init__` needs to go on from here."""
@@ -186,6 +198,8 @@ class Log:
         if first():
             with self.path.open("a") as file:
                 file.write(json.dumps(self.line) + "\n")
+        if self.board is not None:
+            self.board.add(self.line)
         self.sums, self.count = {}, {}
         return True
 

@@ -1,6 +1,6 @@
 """From images to a finished pipeline: the stages of a Run, each resumed or skipped as its folder says.
 
-    out/run.json  features.safetensors  tokenizer/  codes/  prior/  pipeline/  curves-*.png
+    out/run.json  features.safetensors  tokenizer/  codes/  prior/  pipeline/  curves-*.png  tensorboard/
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codec import StaticCoder
-from bitmosaic.evaluate.curves import curves
+from bitmosaic.evaluate.curves import curves, read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Batches, ImageSet, grid, in_order, sheet
@@ -24,6 +24,7 @@ from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.train.board import Board, check_tensorboard
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.code_store import CodeBatches, CodeStore, images_at_once, write_codes
 from bitmosaic.train.prior_game import PriorGame
@@ -34,18 +35,23 @@ from bitmosaic.train.tokenizer_game import TokenizerGame
 from bitmosaic.train.training import Training
 
 
-def train(run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, device: str | None = None) -> Pipeline:
+def train(
+    run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, device: str | None = None, tensorboard: bool = False
+) -> Pipeline:  # fmt: skip
     """Trains `run` in the folder `out` and returns its pipeline. The same call again goes on where it was.
 
     `device` None: the first GPU where there is one, else the CPU. Where torchrun has started several processes they share the work, each
-    with a GPU of its own. ValueError where `out` holds another run, or where its images have changed.
+    with a GPU of its own. `tensorboard`: metrics go into `out`/tensorboard too. ValueError where `out` holds another run, or where its
+    images have changed.
     """
     out, device = Path(out), device or own_device()
+    if tensorboard:
+        check_tensorboard()
     with joined(device):
-        return _train(run, out, say if first() else str, device)
+        return _train(run, out, say if first() else str, device, out / "tensorboard" if tensorboard else None)
 
 
-def _train(run: Run, out: Path, say: Callable[[str], object], device: str) -> Pipeline:
+def _train(run: Run, out: Path, say: Callable[[str], object], device: str, board: Path | None) -> Pipeline:
     images = run.images.build()
     check_fits(run, images, out)
     if isinstance(run.features, FileFeatures):
@@ -54,10 +60,13 @@ def _train(run: Run, out: Path, say: Callable[[str], object], device: str) -> Pi
         run = cut(run, out)
         claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
-    features = features_stage(run, out, images, say, device)
-    tokenizer = tokenizer_stage(run, out, images, features, say, device)
+    if board is not None and first():
+        for rows in sorted(out.glob("*/metrics.jsonl")):  # of stages that have ended, too
+            Board(board / rows.parent.name, read_metrics(rows)).close()
+    features = features_stage(run, out, images, say, device, board)
+    tokenizer = tokenizer_stage(run, out, images, features, say, device, board)
     store = codes_stage(run, out, images, tokenizer, say)
-    return prior_stage(run, out, images, tokenizer, store, say, device)
+    return prior_stage(run, out, images, tokenizer, store, say, device, board)
 
 
 def cut(run: Run, out: Path) -> Run:
@@ -146,7 +155,7 @@ def differences(found, wanted, where: str) -> Iterator[str]:
         yield f"{where} was {found!r}, now {wanted!r}"
 
 
-def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> nn.Module | None:
+def features_stage(run: Run, out: Path, images: ImageSet, say, device: str, board: Path | None = None) -> nn.Module | None:
     """The run's feature network: trained now, from its file, or None where it has none."""
     if run.features is None:
         return None
@@ -158,7 +167,7 @@ def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> n
         torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
         game = ClassifierGame(run.features.net.build())
         batches = Batches(images, training.part_size, training.seed, run.flip)
-        state = play_stage(out / "features", "features", game, batches, training, None, images, device)
+        state = play_stage(out / "features", "features", game, batches, training, None, images, device, board)
         if first():
             curves(out / "features" / "metrics.jsonl", out / "curves-features.png", f"{run.name}: feature network")
             save_feature_net(averaged(state, "classifier"), path)
@@ -167,7 +176,9 @@ def features_stage(run: Run, out: Path, images: ImageSet, say, device: str) -> n
     return load_feature_net(path).to(device)
 
 
-def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str) -> BinaryAutoencoder:
+def tokenizer_stage(
+    run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str, board: Path | None = None
+) -> BinaryAutoencoder:
     """The run's tokenizer, trained now unless it is there."""
     folder = out / "tokenizer" / "final"
     if not folder.exists():
@@ -182,7 +193,7 @@ def tokenizer_stage(run: Run, out: Path, images: ImageSet, features: nn.Module |
         def pictures(averages: dict[str, nn.Module]) -> Image.Image:
             return reconstructions(averages["tokenizer"], shown)
 
-        state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device)
+        state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device, board)
         if first():
             keep_tokenizer(run, out, averaged(state, "tokenizer"), images, say)
         wait()
@@ -214,7 +225,7 @@ def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoenco
 
 
 def prior_stage(
-    run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str
+    run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str, board: Path | None = None
 ) -> Pipeline:
     """The run's pipeline; its prior is trained now, on the codes, unless it is there."""
     folder = out / "pipeline"
@@ -236,7 +247,7 @@ def prior_stage(
             return class_sheet(pipeline(averages["prior"]), 4)
 
         batches = CodeBatches(store, training.part_size, training.seed)
-        state = play_stage(out / "prior", "prior", game, batches, training, pictures, device=device)
+        state = play_stage(out / "prior", "prior", game, batches, training, pictures, device=device, board=board)
         prior = averaged(state, "prior")
         if first():
             curves(out / "prior" / "metrics.jsonl", out / "curves-prior.png", f"{run.name}: prior")
