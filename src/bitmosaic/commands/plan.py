@@ -13,7 +13,7 @@ from bitmosaic.commands.arguments import flags, override, split
 from bitmosaic.commands.info import table
 from bitmosaic.commands.train import chooser
 from bitmosaic.recipes import RECIPES
-from bitmosaic.train.plan import KEPT, Cost, costs
+from bitmosaic.train.plan import STATE, Cost, costs
 from bitmosaic.train.run import Run
 
 WAYS = {"DDP": (False, False), "DDP, recompute": (False, True), "FSDP2": (True, False), "FSDP2, recompute": (True, True)}
@@ -51,7 +51,7 @@ def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
     print("\n\n".join(text(stage, machines) for stage in found))
     hours = sum(stage["hours"] for stage in found)
     print(f"\ntogether: {hours:,.1f} hours on {machines.gpus} GPUs, {hours * machines.gpus * machines.price:,.0f} dollars")
-    print("Left out: a feature network, encoding, reports. Memory is an upper bound: activations are counted in float32.")
+    print("Left out: a feature network, encoding, reports; 1 to 2 GB of the framework's own on each GPU, and its allocator's slack.")
     return found
 
 
@@ -71,7 +71,7 @@ def about(cost: Cost, machines: Machines) -> dict[str, Any]:
         "batch_a_gpu": math.ceil(training.batch_size / gpus), "steps": training.steps,
         "flop_an_image": cost.flop, "flop_an_image_recomputed": cost.flop_again, "memory": ways,
         "images_a_second": speed, "bytes_read_a_second": speed * cost.read, "hours_an_epoch": machines.images / speed / 3600,
-        "hours": images / speed / 3600, "epochs": images / machines.images, "checkpoint": KEPT * cost.parameters,
+        "hours": images / speed / 3600, "epochs": images / machines.images, "checkpoint": STATE * cost.parameters,
     }  # fmt: skip
 
 

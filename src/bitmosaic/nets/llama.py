@@ -30,17 +30,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     (128 x 4 x 50 x 64, bf16, two cores).
     """
     if q.device.type == "cpu" and q.requires_grad:
-        return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
+        return products(q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
 
 
 def attend_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """As `attend`, where a place sees itself and those before it."""
     if q.device.type == "cpu" and q.requires_grad:
-        later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
-        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).masked_fill(later, float("-inf"))
-        return weights.softmax(-1).to(v.dtype) @ v
+        return products(q, k, v, is_causal=True)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def products(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+    """Attention as plain products, whose matrices of weights are kept for the backward pass."""
+    weights = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+    if is_causal:
+        later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
+        weights = weights.masked_fill(later, float("-inf"))
+    return weights.softmax(-1).to(v.dtype) @ v
 
 
 class Past:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from bitmosaic.nets.precision import autocast
+from bitmosaic.train.processes import own_device
+from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
 from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.training import Training
 
@@ -16,63 +18,36 @@ from bitmosaic.train.training import Training
 def describe(run: Run) -> str:
     """The run as JSON, then a table of its parts: parameters, training state, activations of one batch."""
     rows = [("part", "parameters", "weights, gradients, Adam, EMA", "activations of a batch", "together")]
-    for name, module, shared, saved, training in _parts(run):
+    for name, module, shared, activations, training in _parts(run):
         state = 20 * (_count(module) + shared)  # five float32 copies
-        activations = saved * training.part_size
         batch = f"{_size(activations)} ({training.part_size})"
         rows.append((name, f"{_count(module):,}", _size(state), batch, _size(state + activations)))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     table = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
     reasons = "".join(f"  {reason}\n" for reason in run.reasons)
-    note = "Memory is an estimate: what autograd keeps for the backward pass, float32 counted as autocast keeps it, and no overhead."
+    note = "Memory is what is counted in a step without its values; an allocator's slack and the framework's own come on top."
     return f"{json.dumps(_without_reasons(run), indent=1)}\n\n{reasons}\n{table}\n{note}"
 
 
-def _parts(run: Run):
-    """(name, module on the meta device, further trained parameters, bytes saved an image, training) of each stage."""
-    size, channels = run.tokenizer.image_size, run.tokenizer.channels
+def _parts(run: Run) -> Iterator[tuple[str, nn.Module, int, int, Training]]:
+    """(name, module on the meta device, further trained parameters, bytes of a part of a batch, training) of each stage."""
+    device = torch.device(own_device()).type
     with torch.device("meta"):
-        image = torch.empty(1, channels, *size)
-        if isinstance(run.features, TrainedFeatures):
-            net = run.features.net.build()
-            yield "features", net, 0, saved_bytes(net, lambda: net(image), run.features.training), run.features.training
-        tokenizer = run.tokenizer.build()
-        training, discriminator = run.tokenizer_training, run.tokenizer_losses.discriminator
+        net = run.features.net.build() if isinstance(run.features, TrainedFeatures) else None
+        tokenizer, discriminator = run.tokenizer.build(), run.tokenizer_losses.discriminator
         adversary = discriminator.build() if discriminator else None
-        saved = saved_bytes(tokenizer, lambda: tokenizer(image), training)
-        if adversary is not None:
-            saved += 2 * saved_bytes(adversary, lambda: adversary(image), training)
-        yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, saved, training
         prior = run.prior.build()
-        training = run.prior_training
-        saved = saved_bytes(prior, lambda: _ask(prior), training)
-        yield "prior", prior, 0, saved, training
-
-
-def _ask(prior: nn.Module) -> torch.Tensor:
-    """Backbone and head on one image with every place hidden."""
-    places = prior.positions.shape[0]
-    digits = torch.empty(1, places, len(prior.radix), dtype=torch.uint8)
-    known = torch.empty(1, places, dtype=torch.bool)
-    context = prior.context(digits, known, prior.embed(None, 1))[0]
-    return prior.head.once(digits[0], context)
-
-
-def saved_bytes(module: nn.Module, forward, training: Training) -> int:
-    """Bytes of the tensors that autograd keeps in `forward()`, weights left out, each storage once."""
-    weights = {p.untyped_storage()._cdata for p in module.parameters()}
-    found: dict[int, Any] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            found[storage._cdata] = (storage, storage.nbytes())
-        return tensor
-
-    module.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), autocast(training.precision):
-        forward()
-    return sum(size for _, size in found.values())
+    if net is not None:
+        training = run.features.training
+        shape = (training.part_size, tokenizer.channels, *tokenizer.image_size)
+        yield "features", net, 0, most_bytes([net], lambda: net(torch.empty(shape, device="meta")), training.precision, device), training
+    training = run.tokenizer_training
+    both, step = [tokenizer, *([adversary] if adversary else [])], tokenizer_step(tokenizer, adversary, training.part_size)
+    yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, most_bytes(both, step, training.precision, device), training
+    training = run.prior_training
+    for block in prior.blocks:
+        block.recompute = training.recompute
+    yield "prior", prior, 0, most_bytes([prior], prior_step(prior, training.part_size), training.precision, device), training
 
 
 def _count(module: nn.Module) -> int:

@@ -1,13 +1,12 @@
 """What a run will cost before it begins: memory of each GPU, hours, dollars. Nothing is allocated: parts are built on the meta device.
 
-Counted, not guessed: what autograd keeps (torch's saved-tensor hooks), and floating-point operations of forward and backward passes
-(torch's FlopCounterMode; a multiply-add is two). What is kept is counted in float32 and with the matrices of attention: in bf16, or with a
-fused attention, it is an upper bound, about twice too high. Left out: the allocator's slack and a framework's own memory, about 1 to 2 GB
-on a GPU.
+Counted, not guessed: the bytes that live in a step (rehearsal.py), and floating-point operations of forward and backward passes (torch's
+FlopCounterMode; a multiply-add is two). Left out: an allocator's slack and a framework's own memory, about 1 to 2 GB on a GPU.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bitmosaic.nets.precision import resolve
-from bitmosaic.train.dry_run import saved_bytes
+from bitmosaic.priors.base import Prior
+from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
 from bitmosaic.train.run import Run
 from bitmosaic.train.training import Training
 
-STATE = 20  # bytes of a parameter: float32 weight, gradient, two moments of Adam, average
-KEPT = 16  # of these in a checkpoint
-HIDDEN = 2 / math.pi  # share of places that is hidden, on average, at ratios cos(pi/2 u)
+STATE = 16  # bytes of a parameter: float32 weight, two moments of Adam, average; all of it is in a checkpoint
+GRADIENT = 4
 
 
 @dataclass(frozen=True)
@@ -32,87 +31,82 @@ class Cost:
 
     name: str
     training: Training
+    device: str  # whose arithmetic: "cuda", or "cpu"
     parameters: int
     block: int  # parameters of one block, 0 where there are none
     rest: int  # parameters outside blocks
-    saved: int  # bytes kept for the backward pass, an image
-    saved_again: int  # the same where blocks are worked out again
     flop: float  # forward and backward, an image
-    flop_again: float
+    flop_again: float  # where blocks are worked out again
     read: int  # bytes from disk, an image
+    step: Callable[[int, bool, bool], int]  # bytes that live in a step beside STATE and gradients: of images, sharded, recompute
 
     def memory(self, gpus: int, sharded: bool, recompute: bool) -> float:
-        """Bytes on each of `gpus` in the middle of a step."""
-        images = math.ceil(self.training.batch_size / max(gpus, self.training.parts))  # at once
-        activations = images * (self.saved_again if recompute else self.saved)
-        if not sharded:
-            return STATE * self.parameters + (4 * self.parameters if gpus > 1 else 0) + activations  # gradients once more, in buckets
-        width = 2 if resolve(self.training.precision, "meta") == "bf16" else 4
-        whole = (width + 4) * (2 * self.block + self.rest)  # two blocks and the rest are whole for a while, with gradients
-        between = 4 * self.parameters if self.training.parts > gpus else 0  # gradients wait whole for the last part
-        return STATE * self.parameters / gpus + whole + between + activations
+        """The most bytes on each of `gpus`: at the height of the backward pass, or while the optimizer moves."""
+        training = self.training
+        images, waits = math.ceil(training.batch_size / max(gpus, training.parts)), training.parts > gpus
+        activations = self.step(images, sharded, recompute)
+        shares = gpus if sharded else 1
+        gradients = GRADIENT * self.parameters
+        root = gradients if self.device != "cpu" else 0  # of Adam's second moments, of all weights at once
+        at_once = activations + (gradients if waits else 0)  # those of an earlier part wait; else they come as activations go
+        if sharded:
+            width = 2 if resolve(training.precision, self.device) == "bf16" else 4
+            at_once += (width + GRADIENT) * (2 * self.block + self.rest)  # two blocks and the rest are whole for a while
+        buckets = gradients if gpus > 1 and not sharded else 0  # gradients once more
+        return STATE * self.parameters / shares + buckets + max(at_once, (gradients + root) / shares)
 
 
-def costs(run: Run) -> Iterator[Cost]:
-    """Of the tokenizer, then of the prior."""
-    size, channels = run.tokenizer.image_size, run.tokenizer.channels
+def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
+    """Of the tokenizer, then of the prior, with the arithmetic of `device`."""
     with torch.device("meta"):
-        image = torch.empty(1, channels, *size)
-        tokenizer, losses, training = run.tokenizer.build(), run.tokenizer_losses, run.tokenizer_training
-        adversary = losses.discriminator.build() if losses.discriminator else None
-        saved, flop = _both(tokenizer, lambda: tokenizer(image)[0], training)
-        shared = 0
-        if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
-            more, judged = _both(adversary, lambda: adversary(image), training)
-            saved, flop, shared = saved + 2 * more, flop + 3 * judged, _count(adversary)
-        pixels = channels * size[0] * size[1]
-        count = _count(tokenizer) + shared
-        yield Cost("tokenizer", training, count, 0, count, saved, saved, flop, flop, pixels)
+        tokenizer, discriminator = run.tokenizer.build(), run.tokenizer_losses.discriminator
+        adversary = discriminator.build() if discriminator else None
+        prior = run.prior.build()
+        low = run.prior.build().to(torch.bfloat16)  # as FSDP2 has it
+    parts, training = [tokenizer, *([adversary] if adversary else [])], run.tokenizer_training
 
-        prior, training = run.prior.build(), run.prior_training
-        whole = _prior(prior, training)
-        block = prior.blocks[0]
-        for one in prior.blocks:
-            one.recompute = True
-        again = _prior(prior, training)
-        for one in prior.blocks:
-            one.recompute = False
-        inside = (whole[0] - again[0]) / len(prior.blocks)  # what one block keeps, more than its input: one at a time is there again
-        blocks = sum(_count(one) for one in prior.blocks)
-        places = math.prod(run.prior.grid)
-        forward = (whole[1] - whole[2]) / 3  # of the backbone; its backward pass is twice that
-        yield Cost(
-            "prior", training, _count(prior), _count(block), _count(prior) - blocks, whole[0], round(again[0] + inside), whole[1],
-            whole[1] + forward, places * sum((r - 1).bit_length() for r in prior.radix) // 8,
-        )  # fmt: skip
+    @functools.cache
+    def of_tokenizer(images: int, sharded: bool, recompute: bool) -> int:
+        return most_bytes(parts, tokenizer_step(tokenizer, adversary, images), training.precision, device)
+
+    count, pixels = sum(map(_count, parts)), tokenizer.channels * math.prod(tokenizer.image_size)
+    flop = _operations(tokenizer, tokenizer_step(tokenizer, None, 1))
+    if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
+        flop += 3 * _operations(adversary, lambda: adversary(torch.empty(1, tokenizer.channels, *tokenizer.image_size, device="meta")))
+    yield Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, of_tokenizer)
+    yield _of_prior(prior, low, run.prior_training, device)
 
 
-def _prior(prior: nn.Module, training: Training) -> tuple[int, float, float]:
-    """Bytes kept and operations of one image, and those of its head."""
-    places, digits = prior.positions.shape[0], len(prior.radix)
-    codes = torch.empty(1, places, digits, dtype=torch.uint8)
-    known = torch.empty(1, places, dtype=torch.bool)
-    hidden = round(HIDDEN * places)
-    given = torch.empty(hidden, prior.positions.shape[1])
+def _of_prior(prior: Prior, low: Prior, training: Training, device: str) -> Cost:
+    @functools.cache
+    def step(images: int, sharded: bool, recompute: bool) -> int:
+        module = low if sharded and resolve(training.precision, device) == "bf16" else prior
+        _set(module, recompute)
+        return most_bytes([module], prior_step(module, images), training.precision, device)
 
-    def backbone() -> Tensor:
-        return prior.context(codes, known, prior.embed(None, 1))
+    flops = []
+    for recompute in (False, True):
+        _set(prior, recompute)
+        flops.append(_operations(prior, prior_step(prior, 1)))
+    blocks, bits = sum(map(_count, prior.blocks)), sum((r - 1).bit_length() for r in prior.radix)
+    return Cost(
+        "prior", training, device, _count(prior), _count(prior.blocks[0]), _count(prior) - blocks, *flops,
+        math.prod(prior.grid) * bits // 8, step,
+    )  # fmt: skip
 
-    def head() -> Tensor:
-        return prior.head.once(codes[0, :1].expand(hidden, digits), given.requires_grad_())
 
-    (kept, flop), (more, own) = _both(prior, backbone, training), _both(prior, head, training)
-    return kept + more, flop + own, own
+def _set(prior: Prior, recompute: bool) -> None:
+    for block in prior.blocks:
+        block.recompute = recompute
 
 
-def _both(module: nn.Module, forward: Callable[[], Tensor], training: Training) -> tuple[int, float]:
-    """Bytes that `forward` keeps, and operations of it and of its backward pass."""
-    saved = saved_bytes(module, forward, training)
+def _operations(module: nn.Module, forward: Callable[[], Tensor]) -> float:
+    """Floating-point operations of `forward` and its backward pass."""
     counter = FlopCounterMode(display=False)
     with counter:
         forward().sum().backward()
     module.zero_grad(set_to_none=True)
-    return saved, float(counter.get_total_flops())
+    return float(counter.get_total_flops())
 
 
 def _count(module: nn.Module) -> int:
