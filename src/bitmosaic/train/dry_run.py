@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitmosaic.images.specs import CodesSpec
 from bitmosaic.nets.precision import autocast
 from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.training import Training
@@ -36,13 +37,14 @@ def _parts(run: Run):
         if isinstance(run.features, TrainedFeatures):
             net = run.features.net.build()
             yield "features", net, 0, saved_bytes(net, lambda: net(image), run.features.training), run.features.training
-        tokenizer = run.tokenizer.build()
-        training, discriminator = run.tokenizer_training, run.tokenizer_losses.discriminator
-        adversary = discriminator.build() if discriminator else None
-        saved = saved_bytes(tokenizer, lambda: tokenizer(image), training)
-        if adversary is not None:
-            saved += 2 * saved_bytes(adversary, lambda: adversary(image), training)
-        yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, saved, training
+        if not isinstance(run.images, CodesSpec):
+            tokenizer = run.tokenizer.build()
+            training, discriminator = run.tokenizer_training, run.tokenizer_losses.discriminator
+            adversary = discriminator.build() if discriminator else None
+            saved = saved_bytes(tokenizer, lambda: tokenizer(image), training)
+            if adversary is not None:
+                saved += 2 * saved_bytes(adversary, lambda: adversary(image), training)
+            yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, saved, training
         prior = run.prior.build()
         training = run.prior_training
         saved = saved_bytes(prior, lambda: _ask(prior), training)

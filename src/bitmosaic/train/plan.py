@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bitmosaic.images.specs import CodesSpec
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.dry_run import saved_bytes
 from bitmosaic.train.run import Run
@@ -54,21 +55,10 @@ class Cost:
 
 
 def costs(run: Run) -> Iterator[Cost]:
-    """Of the tokenizer, then of the prior."""
-    size, channels = run.tokenizer.image_size, run.tokenizer.channels
+    """Of the tokenizer, where one is trained, then of the prior."""
     with torch.device("meta"):
-        image = torch.empty(1, channels, *size)
-        tokenizer, losses, training = run.tokenizer.build(), run.tokenizer_losses, run.tokenizer_training
-        adversary = losses.discriminator.build() if losses.discriminator else None
-        saved, flop = _both(tokenizer, lambda: tokenizer(image)[0], training)
-        shared = 0
-        if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
-            more, judged = _both(adversary, lambda: adversary(image), training)
-            saved, flop, shared = saved + 2 * more, flop + 3 * judged, _count(adversary)
-        pixels = channels * size[0] * size[1]
-        count = _count(tokenizer) + shared
-        yield Cost("tokenizer", training, count, 0, count, saved, saved, flop, flop, pixels)
-
+        if not isinstance(run.images, CodesSpec):
+            yield _tokenizer(run)
         prior, training = run.prior.build(), run.prior_training
         whole = _prior(prior, training)
         block = prior.blocks[0]
@@ -85,6 +75,22 @@ def costs(run: Run) -> Iterator[Cost]:
             "prior", training, _count(prior), _count(block), _count(prior) - blocks, whole[0], round(again[0] + inside), whole[1],
             whole[1] + forward, places * sum((r - 1).bit_length() for r in prior.radix) // 8,
         )  # fmt: skip
+
+
+def _tokenizer(run: Run) -> Cost:
+    """Of the tokenizer and what it is trained against; on the meta device."""
+    size, channels = run.tokenizer.image_size, run.tokenizer.channels
+    image = torch.empty(1, channels, *size)
+    tokenizer, losses, training = run.tokenizer.build(), run.tokenizer_losses, run.tokenizer_training
+    adversary = losses.discriminator.build() if losses.discriminator else None
+    saved, flop = _both(tokenizer, lambda: tokenizer(image)[0], training)
+    shared = 0
+    if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
+        more, judged = _both(adversary, lambda: adversary(image), training)
+        saved, flop, shared = saved + 2 * more, flop + 3 * judged, _count(adversary)
+    pixels = channels * size[0] * size[1]
+    count = _count(tokenizer) + shared
+    return Cost("tokenizer", training, count, 0, count, saved, saved, flop, flop, pixels)
 
 
 def _prior(prior: nn.Module, training: Training) -> tuple[int, float, float]:
