@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -152,4 +151,4 @@ def tell(manifest: Manifest) -> None:
         if about["counts"][name]:
             print(f"  {about['counts'][name]:,} {text}")
     for line in about["told"]:
-        print(f"  {json.dumps(line, ensure_ascii=False)[1:-1]}", file=sys.stderr)
+        print("  " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)

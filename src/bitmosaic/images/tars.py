@@ -17,7 +17,7 @@ from .folder import endings
 
 LARGEST = 256 * 2**20  # bytes of a member, and of all members of one sample
 HEADER = 2**20  # bytes of a header that is longer than its block, such as a long name
-SHARDS = 1_000_000  # that braces and stars may name
+SHARDS = 100_000  # that braces and stars may name
 
 
 def _needed(name: str) -> ModuleType:
@@ -46,6 +46,7 @@ class Passed:
 
     members: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    broken: str = ""  # why the shard ended before its end
 
 
 def is_tars(data: str) -> bool:
@@ -89,8 +90,13 @@ def samples(file: Any, passed: Passed) -> Iterator[Sample]:
                 passed.members += sum(1 for one in found if one in pictures) - bool(name)
                 yield Sample(known, found[name] if name else None, found.get("cls"))
     except Exception as error:  # whatever a file system says
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BrokenTar(reason) from error
+        raise BrokenTar(_reason(error)) from error
+    if passed.broken:
+        raise BrokenTar(passed.broken)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class _Header(tarfile.TarInfo):
@@ -111,7 +117,17 @@ class _Header(tarfile.TarInfo):
 
 
 def _members(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
-    """Images and .cls files of a tar as webdataset has them; what is too large is refused by what its header says, unread."""
+    """Images and .cls files of a tar as webdataset has them; what is too large is refused by what its header says, unread.
+
+    Where the tar breaks off this ends as at its end, since webdataset holds the last sample until then, and `passed.broken` says why.
+    """
+    try:
+        yield from _read(stream, pictures, split, passed)
+    except Exception as error:
+        passed.broken = _reason(error)
+
+
+def _read(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
     held = ("", 0)  # the sample at hand, and its bytes
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
         for member in tar:

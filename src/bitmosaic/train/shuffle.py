@@ -1,8 +1,8 @@
 """A shuffled order of any length that takes no memory: a Feistel network over [0, n), by cycle walking (Black and Rogaway, CT-RSA 2002).
 
-The network permutes [0, 4^h), the smallest such set that holds n; a place that lands outside [0, n) is sent through again until it lands
-inside, which it must since the network is a permutation. We differ in the round function, the last steps of splitmix64, which is no cipher:
-the order is to look random, not to keep a secret.
+The network permutes [0, 2^b), the smallest such set that holds n, as two halves that may differ by a bit; a place that lands outside
+[0, n) is sent through again until it lands inside, which it must since the network is a permutation. We differ in the round function, the
+last steps of splitmix64, which is no cipher: the order is to look random, not to keep a secret.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROUNDS = 8  # of 64-bit keys; a SHA-512 holds as many
-
 
 class Shuffle:
     """The order in which an epoch visits n images, a permutation of [0, n) that depends on seed and epoch alone."""
@@ -23,8 +21,10 @@ class Shuffle:
         if not 0 < n < 2**62:
             raise ValueError(f"n: got {n}; want at least 1 and less than 2^62")
         self.n = n
-        self.half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))  # h, bits of each half
-        self.keys = np.frombuffer(hashlib.sha512(f"shuffle {seed} {epoch}".encode()).digest(), "<u8")
+        bits = max(2, (n - 1).bit_length())  # b
+        self.low = np.uint64(bits // 2)  # bits of the lower half
+        self.masks = np.uint64(2 ** (bits - bits // 2) - 1), np.uint64(2 ** (bits // 2) - 1)
+        self.keys = np.frombuffer(hashlib.sha512(f"shuffle {seed} {epoch}".encode()).digest(), "<u8").reshape(4, 2)  # of eight rounds
 
     def __len__(self) -> int:
         return self.n
@@ -40,11 +40,11 @@ class Shuffle:
         return torch.from_numpy(x.astype(np.int64)).view(places.shape)
 
     def _once(self, x: np.ndarray) -> np.ndarray:
-        mask = (np.uint64(1) << self.half) - np.uint64(1)
-        left, right = x >> self.half, x & mask
-        for key in self.keys:
-            left, right = right, left ^ (_mixed(right + key) & mask)
-        return left << self.half | right
+        (upper, lower), high, low = self.masks, x >> self.low, x & self.masks[1]
+        for one, other in self.keys:
+            high = high ^ _mixed(low + one) & upper
+            low = low ^ _mixed(high + other) & lower
+        return high << self.low | low
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_imag
                     waiting = []
                 on_image(1)
         except BrokenTar as error:
-            made.tell("broken", source.name(number), str(error))
+            made.tell("broken", "the tar", str(error))
         if waiting:
             made.codes.append(_encode(tokenizer, torch.stack(waiting)))
     made.counts["passed"] = passed.members
