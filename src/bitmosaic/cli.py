@@ -28,6 +28,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "reveal": "How the model makes up its mind: entropy maps, the order of reveal, an animation.",
     "bits": "What each bit of a code means, as pictures.",
     "encode": "Images to codes: one small file for any number of images.",
+    "tokenize": "Images of any number to codes in shards, to train priors on; the same command again goes on where it was.",
     "decode": "Codes back to images, as PNG files under their old names.",
     "compress": "Images to bytes: one small file each, by the model's own probabilities.",
     "decompress": "Files of compress back to images, also when part of them is lost.",
@@ -119,7 +120,8 @@ def overview() -> str:
 
 def resume(name: str) -> str:
     """What an interrupted command has left behind."""
-    return "the same command again goes on from the last checkpoint" if name == "train" else "nothing was written"
+    again = {"train": "the same command again goes on from the last checkpoint", "tokenize": "the same command again goes on"}
+    return again.get(name, "nothing was written")
 
 
 def one_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -105,6 +106,15 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     module.load_state_dict(tensors, assign=True)
     return module.eval()
+
+
+def part_fingerprint(folder: Path) -> str:
+    """SHA-256 over the two files of a part; OSError where one is missing."""
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def check_tensors(where: Any, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:

@@ -12,6 +12,7 @@ from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.pipelines import find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import read_json
+from bitmosaic.images.specs import CodesSpec
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.spec import Spec
 from bitmosaic.train.run import Run, TrainedFeatures
@@ -98,8 +99,9 @@ def about_run(folder: Path) -> dict[str, Any]:
     stages = {}
     if isinstance(run.features, TrainedFeatures):
         stages["features"] = stage(folder / "features", run.features.training.steps, folder / "features.safetensors")
-    stages["tokenizer"] = stage(folder / "tokenizer", run.tokenizer_training.steps, folder / "tokenizer" / "final")
-    stages["codes"] = {"done": (folder / "codes" / "codes.json").exists()}
+    if not isinstance(run.images, CodesSpec):
+        stages["tokenizer"] = stage(folder / "tokenizer", run.tokenizer_training.steps, folder / "tokenizer" / "final")
+        stages["codes"] = {"done": (folder / "codes" / "codes.json").exists()}
     stages["prior"] = stage(folder / "prior", run.prior_training.steps, folder / "pipeline")
     report = folder / "tokenizer" / "report.json"
     return {

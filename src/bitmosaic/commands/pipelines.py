@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 
+from bitmosaic.folders import part_fingerprint
 from bitmosaic.pipeline import Pipeline, find_pipeline
 
 
@@ -37,8 +37,4 @@ def check_device(device: str) -> None:
 
 def fingerprint(name: str | Path) -> str:
     """SHA-256 over the tokenizer's two files: codes of tokenizers that differ in it are strangers."""
-    digest = hashlib.sha256()
-    for file in ("config.json", "model.safetensors"):
-        with (find(name) / "tokenizer" / file).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return part_fingerprint(find(name) / "tokenizer")

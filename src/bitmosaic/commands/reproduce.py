@@ -173,7 +173,7 @@ def trained(trial: Trial, seed: int, out: Path, data: str, budget: Budget) -> tu
     run = prior_run(base, trial, budget.prior_steps, seed)
     place = out / "priors" / f"{trial.name}-{seed}"
     claim(place, run, images)
-    return run, store, prior_stage(run, place, images, tokenizer, store, tqdm.write, "cpu")
+    return run, store, prior_stage(run, place, images.class_names, tokenizer, store, tqdm.write, "cpu")
 
 
 class Judge:

@@ -17,7 +17,7 @@ from bitmosaic.commands.list import first_line
 from bitmosaic.recipes import RECIPES
 from bitmosaic.train.dry_run import describe
 from bitmosaic.train.run import Run
-from bitmosaic.train.train import differences
+from bitmosaic.train.train import differences, on_codes
 from bitmosaic.train.train import train as train_run
 
 FIELDS = """
@@ -85,15 +85,21 @@ def with_reasons(chosen: Run, run: Run) -> Run:
 
 
 def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:
-    """A function with the recipe's arguments, `out`, `dry_run` and `tensorboard`, for tyro to read; returns the run and those three."""
+    """A function with the recipe's arguments, `out`, `codes`, `dry_run`, `tensorboard`, for tyro to read.
+
+    Returns the run, `out`, `dry_run` and `tensorboard`.
+    """
     recipe = RECIPES[name]
 
-    def choose(out: Path = Path("runs") / name, dry_run: Flag = False, tensorboard: Flag = False, **own) -> tuple[Run, Path, bool, bool]:
-        return recipe(**own), out, dry_run, tensorboard
+    def choose(
+        out: Path = Path("runs") / name, codes: str = "", dry_run: Flag = False, tensorboard: Flag = False, **own
+    ) -> tuple[Run, Path, bool, bool]:  # fmt: skip
+        run = recipe(**own)
+        return on_codes(run, codes) if codes else run, out, dry_run, tensorboard
 
     own = inspect.signature(recipe, eval_str=True).parameters.values()
     ours = inspect.signature(choose, eval_str=True).parameters
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *(ours[name] for name in ("out", "dry_run", "tensorboard")))]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *(ours[name] for name in ("out", "codes", "dry_run", "tensorboard")))]
     choose.__signature__ = inspect.Signature(parameters)
     choose.__annotations__ = {p.name: p.annotation for p in parameters}
     choose.__doc__ = _google(recipe, [p.name for p in own])
@@ -108,6 +114,7 @@ def _google(recipe: Callable, names: list[str]) -> str:
     lines = [f"    {name}: {what.strip()}" for name, what in zip(said[::2], said[1::2], strict=True)]
     lines += [
         "    out: folder of the run; the same command again goes on where it was.",
+        "    codes: folder that 'bitmosaic tokenize' wrote: the prior alone is trained, on these, for the tokenizer that made them.",
         "    dry_run: print the run, its parameters and an estimate of its memory; write nothing.",
         "    tensorboard: write metrics into OUT/tensorboard as well, for 'tensorboard --logdir OUT/tensorboard'.",
     ]
@@ -118,7 +125,7 @@ def overview() -> str:
     """What `bitmosaic train --help` shows."""
     recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in RECIPES.items())
     return (
-        "usage: bitmosaic train RECIPE [--out DIR] [--dry-run] [--tensorboard] [the recipe's arguments] [--FIELD VALUE]\n\n"
+        "usage: bitmosaic train RECIPE [--out DIR] [--codes DIR] [--dry-run] [--tensorboard] [the recipe's arguments] [--FIELD VALUE]\n\n"
         "Trains a tokenizer and a prior and writes a pipeline. The same command again goes on where it was.\n\n"
         f"{recipes}\n\n'bitmosaic train RECIPE --help' lists its arguments and every field of its run.\n\n"
         "  bitmosaic train folder --data photos --out runs/photos\n"

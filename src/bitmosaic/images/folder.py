@@ -33,7 +33,7 @@ class Folder(ImageSet):
         self._kept: dict[int, Tensor] = {}
         self._room = cache_bytes // (self.channels * self.size[0] * self.size[1])
         if self.class_names:
-            self.unreadable.update((str(file), "lies beside the classes, in none of them") for file in _list(self.path)[0])
+            self.unreadable.update((str(file), "lies beside the classes, in none of them") for file in listed(self.path)[0])
         self._check_readable()
 
     def __len__(self) -> int:
@@ -82,20 +82,23 @@ class Folder(ImageSet):
             )
 
 
-def scan(path: str | os.PathLike) -> tuple[tuple[Path, ...], Tensor | None, tuple[str, ...]]:
+def scan(
+    path: str | os.PathLike, entered: dict[Path, int] | None = None
+) -> tuple[tuple[Path, ...], Tensor | None, tuple[str, ...]]:
     """Finds the images below a folder: (files sorted by name, labels (n,) int64 or None, class names).
 
     A class is a sub-folder directly in path, with its images at any depth. Names that begin with a dot and files whose
     ending is of no picture format are passed over, as are images that lie beside classes, in none of them (`Folder` names them as
-    unreadable). A linked folder is entered once in each class.
+    unreadable). A linked folder is entered once in each class. `entered` gets each folder that was looked into, and its time.
     ValueError says what the folder lacks.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise ValueError(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class")
-    loose, folders = _list(root)
-    classes = {folder.name: _images_below(folder, root) for folder in folders}
+    entered = {} if entered is None else entered
+    loose, folders = listed(root, entered)
+    classes = {folder.name: _images_below(folder, root, entered) for folder in folders}
     if loose and not any(classes.values()):
         return tuple(loose), None, ()
     if not any(classes.values()):
@@ -109,15 +112,15 @@ def scan(path: str | os.PathLike) -> tuple[tuple[Path, ...], Tensor | None, tupl
     return files, labels, tuple(classes)
 
 
-def _images_below(folder: Path, root: Path) -> list[Path]:
+def _images_below(folder: Path, root: Path, entered: dict[Path, int]) -> list[Path]:
     """Images at any depth; each real folder is entered once and the root never, so links cannot lead in circles."""
-    entered, found, waiting = {_identity(root)}, [], [folder]
+    seen, found, waiting = {_identity(root)}, [], [folder]
     while waiting:
         here = waiting.pop()
-        if _identity(here) in entered:
+        if _identity(here) in seen:
             continue
-        entered.add(_identity(here))
-        files, folders = _list(here)
+        seen.add(_identity(here))
+        files, folders = listed(here, entered)
         found += files
         waiting += reversed(folders)
     return sorted(found, key=lambda file: file.parts)
@@ -128,19 +131,21 @@ def _identity(folder: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _list(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images and the sub-folders directly in a folder, by name."""
+def listed(folder: Path, entered: dict[Path, int] | None = None) -> tuple[list[Path], list[Path]]:
+    """The images and the sub-folders directly in a folder, by name; `entered` gets the folder's time."""
     try:
+        if entered is not None:
+            entered[folder] = folder.stat().st_mtime_ns  # before it is listed: what comes later changes it
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise ValueError(f"path: cannot list {folder} ({error.strerror}); make it readable, or take it away") from error
-    endings = _endings()
+    known = endings()
     paths = [folder / name for name in names]
     folders = [path for path in paths if os.path.isdir(path)]
-    return [path for path in paths if path.suffix.lower() in endings and not os.path.isdir(path)], folders
+    return [path for path in paths if path.suffix.lower() in known and not os.path.isdir(path)], folders
 
 
-def _endings() -> set[str]:
+def endings() -> set[str]:
     """The file endings of the formats that Pillow reads (MPO is read as JPEG)."""
     known = Image.registered_extensions().items()
     return {ending for ending, name in known if (name in Image.OPEN or name == "MPO") and name not in _NO_DECODER}

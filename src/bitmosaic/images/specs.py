@@ -37,6 +37,16 @@ class FashionSampleSpec(ImagesSpec):
 
 
 @dataclass(frozen=True)
+class CodesSpec(ImagesSpec):
+    """Images of which a run sees the codes alone, which 'bitmosaic tokenize' made: it trains a prior, and no tokenizer."""
+
+    path: str = "codes"
+
+    def build(self) -> ImageSet:
+        raise ValueError(f"images: there are only codes in {self.path}; a tokenizer is trained on images")
+
+
+@dataclass(frozen=True)
 class FolderSpec(ImagesSpec):
     """A folder of images; sub-folders are classes."""
 

@@ -1,20 +1,25 @@
-"""Codes of a whole image set, computed once, kept packed, read through a memory map."""
+"""Codes of a whole image set, computed once, packed, read through memory maps: a run's own, or what 'bitmosaic tokenize' made."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, digit_widths
+from bitmosaic.folders import read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.loop import step_generator
+
+MAPS = 10_000  # shards that are mapped at once; a process may hold some 65,000 maps
 
 
 @dataclass(frozen=True)
@@ -25,51 +30,118 @@ class CodeBatch:
     labels: Tensor | None  # (b,) int64
 
 
-class CodeStore:
-    """`codes.npy` (images, draws, bytes) uint8, `labels.npy` (images,) where there are classes, `codes.json`."""
+@dataclass(frozen=True)
+class Shard:
+    """A folder with `codes.npy` (images, draws, bytes) uint8, and `labels.npy` (images,) where there are classes."""
 
-    def __init__(self, folder: Path):
-        about = json.loads((folder / "codes.json").read_text())
-        self.grid, self.radix = tuple(about["grid"]), tuple(about["radix"])
-        self.packed = np.load(folder / "codes.npy", mmap_mode="r")
-        self.labels = torch.from_numpy(np.load(folder / "labels.npy")) if about["labels"] else None
+    folder: Path
+    images: int
+
+
+class CodeStore:
+    """Codes in shards, one after another; image i is row i of all of them together.
+
+    draws: codes kept of each image. null: what a label of -1, an image without one, becomes; None: there are no labels.
+    ValueError, when it is first read, for a shard that holds something else than its description says.
+    """
+
+    def __init__(self, shards: Sequence[Shard], grid: tuple[int, ...], radix: tuple[int, ...], draws: int, null: int | None):
+        self.shards, self.grid, self.radix, self.draws, self.null = shards, grid, radix, draws, null
+        self.starts = np.cumsum([0, *(shard.images for shard in shards)])
+        self.maps: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    @staticmethod
+    def of_run(folder: Path) -> CodeStore:
+        """Those in the folder `codes` of a run: one shard, with `codes.json`."""
+        about = read_json(folder / "codes.json")
+        packed = mapped(folder / "codes.npy")
+        null = np.iinfo(np.int64).max if about["labels"] else None  # a run's own images all have labels
+        return CodeStore([Shard(folder, len(packed))], tuple(about["grid"]), tuple(about["radix"]), packed.shape[1], null)
 
     def __len__(self) -> int:
-        return len(self.packed)
+        return int(self.starts[-1])
 
     def all(self, at_once: int = 1000) -> Iterator[Codes]:
         """The first draw of every image, in order."""
         for start in range(0, len(self), at_once):
-            yield Codes.unpack(np.ascontiguousarray(self.packed[start : start + at_once, 0]), self.grid, self.radix)
+            images = torch.arange(start, min(start + at_once, len(self)))
+            yield self.read(images, torch.zeros_like(images)).codes
 
     def read(self, images: Tensor, draws: Tensor) -> CodeBatch:
         """Draw `draws[i]` of image `images[i]`."""
-        packed = np.ascontiguousarray(self.packed[images.numpy(), draws.numpy()])
-        return CodeBatch(Codes.unpack(packed, self.grid, self.radix), None if self.labels is None else self.labels[images])
+        rows, draws = images.numpy(), draws.numpy()
+        of = np.searchsorted(self.starts, rows, side="right") - 1
+        packed = np.empty((len(rows), packed_bytes(self.grid, self.radix)), np.uint8)
+        labels = np.empty(len(rows), np.int64)
+        for number in np.unique(of):
+            here = np.flatnonzero(of == number)
+            codes, classes = self._map(int(number))
+            inside = rows[here] - self.starts[number]
+            packed[here] = codes[inside, draws[here]]
+            if classes is not None:
+                labels[here] = classes[inside]
+        if self.null is None:
+            return CodeBatch(Codes.unpack(packed, self.grid, self.radix), None)
+        labels[labels < 0] = self.null
+        return CodeBatch(Codes.unpack(packed, self.grid, self.radix), torch.from_numpy(labels))
+
+    def _map(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if number not in self.maps:
+            if len(self.maps) >= MAPS:
+                del self.maps[next(iter(self.maps))]
+            shard = self.shards[number]
+            codes = mapped(shard.folder / "codes.npy")
+            wanted = (shard.images, self.draws, packed_bytes(self.grid, self.radix))
+            if codes.shape != wanted or codes.dtype != np.uint8:
+                raise ValueError(f"{shard.folder / 'codes.npy'}: holds {codes.dtype} {codes.shape}, want uint8 {wanted}")
+            labels = None if self.null is None else mapped(shard.folder / "labels.npy")
+            if labels is not None and (labels.shape != wanted[:1] or labels.dtype not in (np.int32, np.int64)):
+                raise ValueError(f"{shard.folder / 'labels.npy'}: holds {labels.dtype} {labels.shape}, want integers {wanted[:1]}")
+            if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < self.null:
+                raise ValueError(f"{shard.folder / 'labels.npy'}: labels from {labels.min()} to {labels.max()}, want -1 to {self.null - 1}")
+            self.maps[number] = codes, labels
+        return self.maps[number]
+
+
+def packed_bytes(grid: tuple[int, ...], radix: tuple[int, ...]) -> int:
+    """Bytes of one packed code."""
+    return (math.prod(grid) * sum(digit_widths(radix)) + 7) // 8
+
+
+def mapped(path: Path) -> np.ndarray:
+    """A .npy file through a memory map; ValueError names one that is missing or damaged."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())[:200]})") from error
 
 
 class CodeBatches:
-    """Batch `step` as a function of seed and step alone; a new order each epoch, and the next draw of each image."""
+    """Batch `step` as a function of seed and step alone; a new order each epoch, and the next draw of each image.
 
-    def __init__(self, store: CodeStore, batch_size: int, seed: int):
-        self.store, self.batch_size, self.seed = store, batch_size, seed
-        self.orders: dict[int, Tensor] = {}
+    order: of (images, seed, epoch); what it returns is asked for places, and says which images stand there. `epoch_order` takes eight
+    bytes an image, `Shuffle` none.
+    """
+
+    def __init__(self, store: CodeStore, batch_size: int, seed: int, order: Callable[[int, int, int], Any] = epoch_order):
+        self.store, self.batch_size, self.seed, self.order = store, batch_size, seed, order
+        self.orders: dict[int, Any] = {}
 
     def __call__(self, step: int) -> CodeBatch:
         n = len(self.store)
         positions = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = positions // n
-        images = torch.stack([self._order(int(e))[p % n] for e, p in zip(epochs, positions, strict=True)])
-        return self.store.read(images, (epochs + images) % self.store.packed.shape[1])
+        images = torch.cat([self._order(int(e))[positions[epochs == e] % n] for e in epochs.unique()])
+        return self.store.read(images, (epochs + images) % self.store.draws)
 
     def epoch(self, step: int) -> float:
         """Epochs finished before this step."""
         return step * self.batch_size / len(self.store)
 
-    def _order(self, epoch: int) -> Tensor:
+    def _order(self, epoch: int) -> Any:
         if epoch not in self.orders:
             self.orders = {e: o for e, o in self.orders.items() if e >= epoch - 1}
-            self.orders[epoch] = epoch_order(len(self.store), self.seed, epoch)
+            self.orders[epoch] = self.order(len(self.store), self.seed, epoch)
         return self.orders[epoch]
 
 

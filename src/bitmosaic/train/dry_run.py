@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitmosaic.images.specs import CodesSpec
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
 from bitmosaic.train.run import Run, TrainedFeatures
@@ -41,9 +42,10 @@ def _parts(run: Run) -> Iterator[tuple[str, nn.Module, int, int, Training]]:
         training = run.features.training
         shape = (training.part_size, tokenizer.channels, *tokenizer.image_size)
         yield "features", net, 0, most_bytes([net], lambda: net(torch.empty(shape, device="meta")), training.precision, device), training
-    training = run.tokenizer_training
-    both, step = [tokenizer, *([adversary] if adversary else [])], tokenizer_step(tokenizer, adversary, training.part_size)
-    yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, most_bytes(both, step, training.precision, device), training
+    if not isinstance(run.images, CodesSpec):
+        training = run.tokenizer_training
+        both, step = [tokenizer, *([adversary] if adversary else [])], tokenizer_step(tokenizer, adversary, training.part_size)
+        yield "tokenizer", tokenizer, _count(adversary) if adversary else 0, most_bytes(both, step, training.precision, device), training
     training = run.prior_training
     for block in prior.blocks:
         block.recompute = training.recompute

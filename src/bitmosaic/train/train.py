@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,24 @@ from bitmosaic.codec import StaticCoder
 from bitmosaic.evaluate.curves import curves, read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import Batches, ImageSet, grid, in_order, sheet
-from bitmosaic.images.specs import FolderSpec
+from bitmosaic.images import Batches, ImageSet, epoch_order, grid, in_order, sheet
+from bitmosaic.images.specs import CodesSpec, FolderSpec
+from bitmosaic.images.views import VIEWS
 from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
 from bitmosaic.pipeline import Pipeline
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec
 from bitmosaic.train.board import Board, check_tensorboard
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.code_store import CodeBatches, CodeStore, images_at_once, write_codes
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.processes import first, in_turn, joined, own_device, size, wait
 from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
+from bitmosaic.train.shuffle import Shuffle
 from bitmosaic.train.stage import averaged, play_stage
-from bitmosaic.train.tokenizer_game import TokenizerGame
+from bitmosaic.train.tokenized import Manifest
+from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
 
@@ -52,6 +57,8 @@ def train(
 
 
 def _train(run: Run, out: Path, say: Callable[[str], object], device: str, board: Path | None) -> Pipeline:
+    if isinstance(run.images, CodesSpec):
+        return _train_on_codes(run, run.images, out, say, device, board)
     images = run.images.build()
     check_fits(run, images, out)
     if isinstance(run.features, FileFeatures):
@@ -60,13 +67,67 @@ def _train(run: Run, out: Path, say: Callable[[str], object], device: str, board
         run = cut(run, out)
         claim(out, run, images)
     say(f"{run.name}: {len(images)} images of {images.size[0]} x {images.size[1]}, {len(images.class_names) or 'no'} classes -> {out}")
-    if board is not None and first():
-        for rows in sorted(out.glob("*/metrics.jsonl")):  # of stages that have ended, too
-            Board(board / rows.parent.name, read_metrics(rows)).close()
+    copy_metrics(out, board)
     features = features_stage(run, out, images, say, device, board)
     tokenizer = tokenizer_stage(run, out, images, features, say, device, board)
     store = codes_stage(run, out, images, tokenizer, say)
-    return prior_stage(run, out, images, tokenizer, store, say, device, board)
+    return prior_stage(run, out, images.class_names, tokenizer, store, say, device, board=board)
+
+
+def _train_on_codes(run: Run, source: CodesSpec, out: Path, say: Callable[[str], object], device: str, board: Path | None) -> Pipeline:
+    """The prior alone, on codes whose every file is read once against its checksum, by the first process, at each start."""
+    codes = Manifest.read(source.path)
+    check_codes(run, codes)
+    with in_turn():
+        if first():
+            codes.verify()
+        run = cut(run, out)
+        claim(out, run, codes)
+    views = VIEWS[codes.about["views"]]
+    say(f"{run.name}: codes of {len(codes.store()):,} images x {views}, {len(codes.class_names) or 'no'} classes -> {out}")
+    copy_metrics(out, board)
+    tokenizer = load_part(codes.folder / "tokenizer", BinaryAutoencoder).to(device)
+    if tokenizer.spec != run.tokenizer:
+        raise ValueError(f"tokenizer: the one that made {codes.folder} has other sizes; leave its fields as they are")
+    return prior_stage(run, out, codes.class_names, tokenizer, codes.store(), say, device, Shuffle, board)
+
+
+def copy_metrics(out: Path, board: Path | None) -> None:
+    """What is known of the stages, those that have ended too, for TensorBoard."""
+    if board is not None and first():
+        for rows in sorted(out.glob("*/metrics.jsonl")):
+            Board(board / rows.parent.name, read_metrics(rows)).close()
+
+
+def check_codes(run: Run, codes: Manifest) -> None:
+    """ValueError where codes do not fit the run's prior."""
+    if not codes.about["images"]:
+        raise ValueError(f"codes: {codes.folder} holds no image; its manifest.json says what was wrong with those there were")
+    if (run.prior.grid, run.prior.bits) != (codes.grid, codes.bits):
+        raise ValueError(f"codes: {codes.grid} places of {codes.bits} bits; the prior wants {run.prior.grid} of {run.prior.bits}")
+    wanted = getattr(run.prior.condition, "classes", 0)
+    if wanted not in (0, len(codes.class_names)):
+        raise ValueError(f"prior.condition.classes: got {wanted}, but the codes have {len(codes.class_names)} classes")
+
+
+def on_codes(run: Run, folder: str | Path) -> Run:
+    """A run that trains its prior alone, on codes that 'bitmosaic tokenize' made, with the prior's grid, bits and classes as these have."""
+    codes = Manifest.read(folder)
+    tokenizer = Spec.from_json(read_json(codes.folder / "tokenizer" / "config.json"), f"{codes.folder / 'tokenizer' / 'config.json'}")
+    if not isinstance(tokenizer, BinaryAutoencoderSpec):
+        raise ValueError(f"codes: made by a {type(tokenizer).__name__}; runs know binary autoencoders")
+    if (tokenizer.grid, tokenizer.bits) != (codes.grid, codes.bits):
+        raise ValueError(f"codes: {codes.folder} says {codes.grid} places of {codes.bits} bits, its tokenizer makes others")
+    count = len(codes.class_names)
+    has = getattr(run.prior.condition, "classes", 0)
+    condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
+    unguided = {"guidance_scale": 1.0} if not count and hasattr(run.sampler, "guidance_scale") else {}
+    return dataclasses.replace(
+        run, images=CodesSpec(str(folder)), features=None, tokenizer=tokenizer, tokenizer_losses=TokenizerLosses(),
+        flip=False, code_draws=VIEWS[codes.about["views"]], sampler=dataclasses.replace(run.sampler, **unguided),
+        prior=dataclasses.replace(run.prior, grid=codes.grid, bits=codes.bits, condition=condition),
+        reasons=(*run.reasons, f"the prior alone, on codes in {folder}: its grid, bits and classes are theirs"),
+    )  # fmt: skip
 
 
 def cut(run: Run, out: Path) -> Run:
@@ -125,7 +186,7 @@ def check_features(path: str, images: ImageSet) -> None:
         raise ValueError(f"feature net {path}: want a list of feature maps (b, c, h, w) of images (b, {images.channels}, h, w)")
 
 
-def claim(out: Path, run: Run, images: ImageSet) -> None:
+def claim(out: Path, run: Run, images: ImageSet | Manifest) -> None:
     """Writes `out/run.json`, or checks that what is there is this run on these images."""
     wanted = {"run": run.to_json(), "images": images.fingerprint()}
     path = out / "run.json"
@@ -221,13 +282,14 @@ def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoenco
         if images.unreadable:
             say(f"codes: {images.unreadable_summary()}")
     wait()
-    return CodeStore(folder)
+    return CodeStore.of_run(folder)
 
 
 def prior_stage(
-    run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str, board: Path | None = None
-) -> Pipeline:
-    """The run's pipeline; its prior is trained now, on the codes, unless it is there."""
+    run: Run, out: Path, class_names: Sequence[str], tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str,
+    order: Callable[[int, int, int], Any] = epoch_order, board: Path | None = None,
+) -> Pipeline:  # fmt: skip
+    """The run's pipeline; its prior is trained now, on the codes in this order (see `CodeBatches`), unless it is there."""
     folder = out / "pipeline"
     if not folder.exists():
         training = run.prior_training
@@ -240,13 +302,13 @@ def prior_stage(
             game.compile()
 
         def pipeline(prior: nn.Module) -> Pipeline:
-            names = images.class_names if getattr(run.prior.condition, "classes", 0) else ()  # a prior may leave the classes aside
+            names = class_names if getattr(run.prior.condition, "classes", 0) else ()  # a prior may leave the classes aside
             return Pipeline(tokenizer, prior.to(device), run.sampler, names)
 
         def pictures(averages: dict[str, nn.Module]) -> Image.Image:
             return class_sheet(pipeline(averages["prior"]), 4)
 
-        batches = CodeBatches(store, training.part_size, training.seed)
+        batches = CodeBatches(store, training.part_size, training.seed, order)
         state = play_stage(out / "prior", "prior", game, batches, training, pictures, device=device, board=board)
         prior = averaged(state, "prior")
         if first():

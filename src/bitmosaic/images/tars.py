@@ -1,0 +1,145 @@
+"""Tar shards in the layout of webdataset: members of one base name are one sample, such as 7.jpg and 7.cls.
+
+From a file, or any URL that fsspec opens. A shard is read as a stream and never unpacked: names of members are text in a report and no
+paths. webdataset itself opens neither URL nor tar here, since it runs commands ("pipe:...") and believes any size that a header states.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+from .folder import endings
+
+LARGEST = 256 * 2**20  # bytes of a member, and of all members of one sample
+HEADER = 2**20  # bytes of a header that is longer than its block, such as a long name
+SHARDS = 100_000  # that braces and stars may name
+
+
+def _needed(name: str) -> ModuleType:
+    try:
+        return __import__(name, fromlist=["_"])
+    except ImportError:
+        raise ValueError(f"data: tar shards need {name.split('.')[0]}; install it with: pip install 'bitmosaic[data]'") from None
+
+
+class BrokenTar(ValueError):
+    """A shard that cannot be opened, or not to its end; samples before the break are good."""
+
+
+@dataclass
+class Sample:
+    """An image in a tar, as bytes, under its name; `label` what its .cls says. Without an image: a label alone."""
+
+    name: str
+    image: bytes | None
+    label: bytes | None
+
+
+@dataclass
+class Passed:
+    """What was passed over in a shard so far: members of no use, and images that were refused, with the reason."""
+
+    members: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    broken: str = ""  # why the shard ended before its end
+
+
+def is_tars(data: str) -> bool:
+    """Whether DATA names tar shards: it ends in .tar, or is a URL."""
+    return data.endswith(".tar") or "://" in data
+
+
+def open_tars(data: str) -> list[Any]:
+    """The shards that `data` names, as fsspec's OpenFile, in order; braces as in train-{000..146}.tar, and stars, name several.
+
+    Nothing is opened yet. ValueError where nothing can be there.
+    """
+    fsspec, braceexpand = _needed("fsspec"), _needed("braceexpand")
+    try:
+        names = list(islice(braceexpand.braceexpand(data), SHARDS + 1))
+        if len(names) > SHARDS:
+            raise ValueError(f"{data} names more than {SHARDS:,} shards")
+        files = [file for name in names for file in fsspec.open_files(name, "rb")]
+    except ImportError as error:
+        raise ValueError(f"data: {data}: {error}; install it with: pip install 'bitmosaic[data]'") from error
+    except (ValueError, OSError, braceexpand.UnbalancedBracesError) as error:
+        raise ValueError(f"data: {data}: {error}; give tars, such as 'shards/*.tar' or https://host/{{000..146}}.tar") from error
+    if not files:
+        raise ValueError(f"data: no tar shard is called {data}")
+    return files
+
+
+def samples(file: Any, passed: Passed) -> Iterator[Sample]:
+    """The samples of one shard, one after another; BrokenTar where it breaks off. At most one sample is in memory."""
+    wds, pictures = _needed("webdataset.tariterators"), {ending[1:] for ending in endings()}
+
+    def twice(error: Exception) -> bool:  # two members of one name: the first counts
+        passed.refused.append((str(error.args[0]).partition(": duplicate file name")[0], "its name comes twice"))
+        return True
+
+    try:
+        with file as stream:
+            for found in wds.group_by_keys(_members(stream, pictures, wds.base_plus_ext, passed), handler=twice):
+                name = next((name for name in found if name in pictures), None)
+                known = f"{found['__key__']}.{name}" if name else found["__key__"]
+                passed.members += sum(1 for one in found if one in pictures) - bool(name)
+                yield Sample(known, found[name] if name else None, found.get("cls"))
+    except Exception as error:  # whatever a file system says
+        raise BrokenTar(_reason(error)) from error
+    if passed.broken:
+        raise BrokenTar(passed.broken)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class _Header(tarfile.TarInfo):
+    """Headers that break off or are damaged end the shard with an error, where tarfile takes them for its end."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        try:
+            made = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            what = str(error) if buf else "nothing where its end should be marked"
+            raise tarfile.ReadError(f"no plain tar file, or cut off or damaged: {what}") from error
+        if made.size < 0 or (made.size > HEADER and not made.isreg()):
+            raise tarfile.ReadError(f"damaged: a header states {made.size} bytes")
+        return made
+
+
+def _members(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
+    """Images and .cls files of a tar as webdataset has them; what is too large is refused by what its header says, unread.
+
+    Where the tar breaks off this ends as at its end, since webdataset holds the last sample until then, and `passed.broken` says why.
+    """
+    try:
+        yield from _read(stream, pictures, split, passed)
+    except Exception as error:
+        passed.broken = _reason(error)
+
+
+def _read(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
+    held = ("", 0)  # the sample at hand, and its bytes
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
+        for member in tar:
+            tar.members = []  # which it would keep for ever
+            key, ending = split(member.name)
+            kind = (ending or "").lower()
+            wanted = member.isreg() and not member.issparse() and (kind in pictures or kind == "cls")
+            held = (held[0], held[1] + member.size) if key == held[0] else (key, member.size)
+            if wanted and held[1] <= LARGEST:
+                yield {"fname": member.name, "data": tar.extractfile(member).read(), "__url__": ""}
+            elif kind in pictures:
+                why = f"it is larger than {LARGEST >> 20} MiB" if held[1] > LARGEST else "it is no plain file in the tar"
+                passed.refused.append((member.name, why))
+            elif not member.isdir():
+                passed.members += 1

@@ -1,0 +1,108 @@
+"""What 'bitmosaic tokenize' reads: pieces, each of which becomes one shard, whoever makes it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitmosaic.images import ImageSet
+from bitmosaic.images.labels import MOST, LabelFile, class_number
+from bitmosaic.images.scanned import Scan
+from bitmosaic.images.tars import Passed, open_tars, samples
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image as `read_image` takes it, and its label; -1: none, or one that does not match. None: a label without an image."""
+
+    name: str
+    image: Any
+    label: int
+    unmatched: bool = False  # there is a label, but it is no class
+
+
+class Source(abc.ABC):
+    """Pieces of images. class_names: None where they are known at the end only, as numbers."""
+
+    class_names: tuple[str, ...] | None
+    data: str  # as the user named it
+    file: LabelFile | None
+    beside = 0  # images that lie beside the classes, in none of them
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The number of pieces."""
+
+    @abc.abstractmethod
+    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+        """Its images in order. BrokenTar, after those that are good, where it breaks off."""
+
+    @abc.abstractmethod
+    def name(self, number: int) -> str:
+        """What a piece is called in a report."""
+
+    @abc.abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What must be the same when the work goes on."""
+
+
+class Listed(Source):
+    """Images of a set or a folder, by number, `each` to a piece."""
+
+    def __init__(self, found: ImageSet | Scan, data: str, each: int, labels: LabelFile | None):
+        self.found, self.data, self.each, self.file = found, data, each, labels
+        self.class_names = labels.class_names if labels else found.class_names
+        self.count = len(found.names) if isinstance(found, Scan) else len(found)
+        self.beside = found.beside if isinstance(found, Scan) and labels is None else 0
+
+    def __len__(self) -> int:
+        return -(-self.count // self.each)
+
+    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+        for i in range(number * self.each, min(self.count, (number + 1) * self.each)):
+            if isinstance(self.found, Scan):
+                name, image = self.found.names[i], self.found.root / self.found.names[i]
+            else:
+                name, image = f"{self.data}:{i}", self.found.image(i)
+            own = -1 if self.found.labels is None else int(self.found.labels[i])
+            yield Item(name, image, self.file.find(name) if self.file else own)
+
+    def name(self, number: int) -> str:
+        return f"images {number * self.each} to {min(self.count, (number + 1) * self.each) - 1}"
+
+    def about(self) -> dict[str, Any]:
+        return {"data": self.data, "images": self.found.fingerprint(), "each": self.each}
+
+
+class Tars(Source):
+    """Tar shards, each a piece. classes: labels are below it; None: as they are found."""
+
+    def __init__(self, data: str, labels: LabelFile | None, classes: int | None):
+        self.data, self.file, self.classes, self.files = data, labels, classes, open_tars(data)
+        self.class_names = labels.class_names if labels else tuple(map(str, range(classes))) if classes is not None else None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+        for sample in samples(self.files[number], passed):
+            if self.file:
+                label, unmatched = self.file.find(sample.name), False
+            else:
+                label = -1 if sample.label is None else class_number(sample.label, MOST if self.classes is None else self.classes)
+                unmatched = sample.label is not None and (label < 0 or sample.image is None)
+            yield Item(sample.name, sample.image, label, unmatched)
+
+    def name(self, number: int) -> str:
+        return self.files[number].full_name
+
+    def about(self) -> dict[str, Any]:
+        return {"data": self.data, "tars": [self.name(i) for i in range(len(self))], "classes": self.classes}
+
+
+def root_of(source: Source) -> Path | None:
+    """The folder that images are read from, where there is one."""
+    return source.found.root if isinstance(source, Listed) and isinstance(source.found, Scan) else None

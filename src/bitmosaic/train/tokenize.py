@@ -1,0 +1,258 @@
+"""Images become packed codes in shards, by any number of processes that share nothing but the folder.
+
+A shard is made by whoever gets its lock, beside, and renamed: it is there whole or not at all. A process that dies loses its lock, and
+the next takes the shard. What is in a shard depends on its piece of the images alone: batches never cross pieces, and on a CPU one thread
+computes, so it is the same bit for bit whoever makes it. The manifest comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from bitmosaic.folders import read_json, write_json, written_beside
+from bitmosaic.images import UnreadableImage
+from bitmosaic.images.tars import BrokenTar, Passed
+from bitmosaic.images.views import VIEWS, read_views
+from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.train.code_store import images_at_once, packed_bytes
+from bitmosaic.train.sources import Item, Source
+from bitmosaic.train.tokenized import FILES, FORMAT, Manifest, checksum, shard_damage
+
+TOLD = 20  # lines about broken things that a shard keeps, and the manifest
+WAIT = 0.2  # seconds between two looks at a shard that another process makes
+HASHES = 2**24  # of images that are compared at once
+
+COUNTS = {
+    "unreadable": "unreadable images, left out", "beside": "images beside the classes, left out", "duplicates": "duplicates, kept",
+    "unlabelled": "images without a label, kept", "unmatched": "labels that match no image or class", "empty": "empty shards",
+    "broken": "tar shards that break off or cannot be opened", "passed": "files in tars that are no image, or a second one, or no .cls",
+}  # fmt: skip
+
+
+@dataclass
+class Made:
+    """A shard in the making: codes and what happened."""
+
+    codes: list[np.ndarray] = field(default_factory=list)  # (b, views, bytes)
+    labels: list[int] = field(default_factory=list)
+    pixels: list[int] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("unreadable", "unlabelled", "unmatched", "broken", "passed"), 0))
+    told: list[str] = field(default_factory=list)
+    labelled: int = 0  # images with a label, unreadable ones too
+
+    def tell(self, what: str, name: str, why: str) -> None:
+        """Counts one and keeps the first lines; names may hold anything, these are plain text."""
+        self.counts[what] += 1
+        if len(self.told) < TOLD:
+            self.told.append(f"{name}: {why}".encode("unicode_escape").decode()[:500])
+
+
+def tokenize_pieces(
+    source: Source, tokenizer: Tokenizer, out: Path, views: str, on_image: Callable[[int], object] = int
+) -> Iterator[int]:  # fmt: skip
+    """Makes every shard of `out` that is not there, together with other processes; yields the number of each made here.
+
+    When it ends all shards are there, made here or elsewhere. on_image: told of images done here. OSError where one cannot be written.
+    """
+    (out / "shards").mkdir(exist_ok=True)
+    left = list(range(len(source)))
+    while left:
+        busy, before = [], len(left)
+        for number in left:
+            folder = out / "shards" / f"{number:05d}"
+            if folder.is_dir():
+                continue
+            try:
+                with FileLock(out / "locks" / folder.name, timeout=0):
+                    if not folder.is_dir():
+                        for half in folder.parent.glob(f".{folder.name}.*.new"):
+                            shutil.rmtree(half)  # of a process that was killed; the lock is ours
+                        _write(folder, _make(source, number, tokenizer, views, on_image), source.name(number), tokenizer, views)
+                        yield number
+            except Timeout:
+                busy.append(number)
+        left = busy
+        if len(left) == before:
+            time.sleep(WAIT)
+
+
+def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_image: Callable[[int], object]) -> Made:
+    made, passed = Made(), Passed()
+    most = max(1, images_at_once(tokenizer.image_size) // VIEWS[views])
+    with one_thread(next(tokenizer.parameters()).device):
+        waiting: list[Tensor] = []
+        try:
+            for item in source.piece(number, passed):
+                ways = _read(item, tokenizer, views, made, source.class_names != ())
+                if ways is not None:
+                    waiting.append(ways)
+                if len(waiting) == most:
+                    made.codes.append(_encode(tokenizer, torch.stack(waiting)))
+                    waiting = []
+                on_image(1)
+        except BrokenTar as error:
+            made.tell("broken", "the tar", str(error))
+        if waiting:
+            made.codes.append(_encode(tokenizer, torch.stack(waiting)))
+    made.counts["passed"] = passed.members
+    for name, why in passed.refused:
+        made.tell("unreadable", name, why)
+    return made
+
+
+def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bool) -> Tensor | None:
+    """The views of an image (v, C, H, W), uint8, and what is to be noted of it; None where there is none."""
+    if item.unmatched:
+        made.tell("unmatched", item.name, "a label without an image" if item.image is None else "its .cls names no class")
+    if item.image is None:
+        return None
+    made.labelled += item.label >= 0
+    try:
+        whole, ways = read_views(item.image, tokenizer.image_size, tokenizer.channels, views)
+    except UnreadableImage as error:
+        made.tell("unreadable", item.name, error.reason)
+        return None
+    if labelled and item.label < 0 and not item.unmatched:
+        made.counts["unlabelled"] += 1
+    made.labels.append(item.label)
+    made.pixels.append(int.from_bytes(hashlib.blake2b(whole.contiguous().numpy(), digest_size=8).digest(), "little"))
+    return ways
+
+
+def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
+    """(b, v, C, H, W) uint8 -> packed codes (b, v, bytes), the most probable bits."""
+    device = next(tokenizer.parameters()).device
+    with torch.inference_mode():
+        packed = tokenizer.encode(images.flatten(0, 1).to(device).float() / 255).pack()
+    return packed.reshape(*images.shape[:2], -1)
+
+
+def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: str) -> None:
+    none = np.zeros((0, VIEWS[views], packed_bytes(grid_of(tokenizer), tokenizer.radix)), np.uint8)
+    codes = np.concatenate([none, *made.codes])
+    with written_beside(folder) as beside:
+        np.save(beside / "codes.npy", codes)
+        np.save(beside / "labels.npy", np.array(made.labels, np.int32))
+        np.save(beside / "pixels.npy", np.array(made.pixels, np.uint64))
+        sums = {name: checksum(beside / name) for name in FILES if name != "codes.json"}
+        about = {"source": source, "images": len(codes), "labelled": made.labelled, "highest": max(made.labels, default=-1)}
+        (beside / "codes.json").write_text(json.dumps({**about, "counts": made.counts, "told": made.told, "sha256": sums}, indent=1) + "\n")
+
+
+def grid_of(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Places of an image of the tokenizer's size."""
+    height, width = tokenizer.image_size
+    return height // tokenizer.factor, width // tokenizer.factor
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Inside the block a CPU computes with one thread, so that codes do not hang on the number of threads."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def remove_damaged(out: Path) -> list[str]:
+    """Takes away the manifest of a folder that is to be gone through again, and the shards that are damaged or of a tar that broke off.
+
+    Names what was damaged.
+    """
+    path, damaged = out / "manifest.json", []
+    if not path.exists():
+        return []
+    try:
+        count = len(Manifest.read(out).about["shards"])
+    except ValueError:
+        count = -1
+    folders = sorted((out / "shards").glob("[0-9]*"))
+    if count != len(folders):
+        path.unlink(missing_ok=True)
+    for folder in folders:
+        about = _about(folder)
+        if isinstance(about, str):
+            damaged.append(f"{folder.name} ({about})")
+        if isinstance(about, str) or about["counts"]["broken"]:
+            path.unlink(missing_ok=True)
+            shutil.rmtree(folder)
+    return damaged
+
+
+def finish(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> Manifest | None:
+    """Checks all shards and writes the manifest, or finds it written; None where a shard is damaged and was taken away."""
+    with FileLock(out / "locks" / "manifest"):
+        if (out / "manifest.json").exists():
+            return Manifest.read(out)
+        shards, abouts = [], []
+        for number in range(len(source)):
+            folder = out / "shards" / f"{number:05d}"
+            about = _about(folder)
+            if isinstance(about, str):
+                shutil.rmtree(folder, ignore_errors=True)
+                return None
+            sums = {**about["sha256"], "codes.json": checksum(folder / "codes.json")}
+            shards.append({"name": folder.name, "images": about["images"], "sha256": sums})
+            abouts.append(about)
+        write_json(out / "manifest.json", {
+            "format": FORMAT, "tokenizer": settings["tokenizer"], "grid": list(grid_of(tokenizer)), "radix": list(tokenizer.radix),
+            "views": settings["views"], "classes": list(_classes(source, abouts)), "source": source.data,
+            "images": sum(about["images"] for about in abouts),
+            "counts": _counted(source, abouts, out), "shards": shards,
+            "told": [f"{about['source']}: {line}"[:600] for about in abouts for line in about["told"]][:TOLD],
+        })  # fmt: skip
+        return Manifest.read(out)
+
+
+def _about(folder: Path) -> dict[str, Any] | str:
+    """What happened in a shard, or what is wrong with its files."""
+    try:
+        about = read_json(folder / "codes.json")
+        if fault := shard_damage(folder, {**about["sha256"], "codes.json": checksum(folder / "codes.json")}):
+            return fault
+        return about
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"codes.json: {' '.join(str(error).split())[:100]}"
+
+
+def _classes(source: Source, abouts: list[dict[str, Any]]) -> tuple[str, ...]:
+    if source.class_names is not None:
+        return source.class_names
+    return tuple(map(str, range(1 + max((about["highest"] for about in abouts), default=-1))))
+
+
+def _counted(source: Source, abouts: list[dict[str, Any]], out: Path) -> dict[str, int]:
+    """Everything that a run does not stop for."""
+    found = {name: sum(about["counts"].get(name, 0) for about in abouts) for name in COUNTS}
+    if source.file is not None:
+        found["unmatched"] += source.file.bad + max(0, len(source.file) - sum(about["labelled"] for about in abouts))
+    if not _classes(source, abouts):
+        found["unlabelled"] = 0
+    rows = [about["images"] for about in abouts]
+    return {**found, "beside": source.beside, "empty": rows.count(0), "duplicates": duplicates(out, sum(rows))}
+
+
+def duplicates(out: Path, images: int) -> int:
+    """Images whose pixels, cropped and scaled, are those of one before; 64 bits of BLAKE2b each, so that memory stays."""
+    parts, found = 1 + images // HASHES, 0
+    for part in range(parts):
+        every = (np.load(path) for path in sorted((out / "shards").glob("[0-9]*/pixels.npy")))
+        hashes = np.concatenate([np.zeros(0, np.uint64), *(some[some % np.uint64(parts) == part] for some in every)])
+        found += len(hashes) - len(np.unique(hashes))
+    return found
