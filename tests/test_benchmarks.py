@@ -35,6 +35,13 @@ def benchmark(monkeypatch):
     return load
 
 
+def test_codes_in_shards(benchmark, tmp_path):
+    words = ["--part", "read", "--grids", "3000", "--shard", "700", "--batches", "3", "--out", str(tmp_path / "data.json")]
+    found = benchmark("codes").main(words)
+    assert json.loads((tmp_path / "data.json").read_text())["read"]["warm"]["grids_per_second"] > 0
+    assert found["read"]["grids"] == 3000 and found["read"]["warm"]["batches"] == 3
+
+
 def test_gpu_on_a_cpu(benchmark, tmp_path, capsys):
     found = benchmark("gpu").main(["--device", "cpu", "--tiny", "--no-compile", "--out", str(tmp_path / "gpu.json")])
     assert json.loads((tmp_path / "gpu.json").read_text())["tiny"][0]["images_per_second"] > 0

@@ -96,7 +96,8 @@ def samples(file: Any, passed: Passed) -> Iterator[Sample]:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) or not text else text
 
 
 class _Header(tarfile.TarInfo):
