@@ -13,8 +13,7 @@ from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.dry_run import describe, saved_bytes
-from bitmosaic.train.training import Training
+from bitmosaic.train.dry_run import describe
 
 
 def count(module):
@@ -68,12 +67,6 @@ def test_runs_describe_themselves_and_survive_json():
     assert all(word in text for word in ("tokenizer", "prior", "features", "MiB"))
     text = describe(bigr_l())
     assert "336,3" in text
-
-
-def test_memory_estimate_counts_what_autograd_keeps():
-    layer = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
-    x = torch.randn(32, 8)
-    assert saved_bytes(layer, lambda: layer(x), Training()) == (32 * 8 + 32 * 16) * 4
 
 
 def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):

@@ -150,6 +150,8 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
         given = [batches(step * training.parts + i) for i in mine]
         rngs = [step_generator(training.seed, step, device, i) for i in mine]
         plays = [state.game.play(batch, step, rng) for batch, rng in zip(given, rngs, strict=True)]
+        for optimizer in state.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)  # before the forward pass wants their memory
         while True:
             turns = []
             for i, one in enumerate(plays):

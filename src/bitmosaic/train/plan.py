@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bitmosaic.nets.precision import resolve
-from bitmosaic.priors.base import Prior
+from bitmosaic.priors.base import Prior, PriorSpec
 from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
 from bitmosaic.train.run import Run
 from bitmosaic.train.training import Training
@@ -38,17 +38,18 @@ class Cost:
     flop: float  # forward and backward, an image
     flop_again: float  # where blocks are worked out again
     read: int  # bytes from disk, an image
-    step: Callable[[int, bool, bool], int]  # bytes that live in a step beside STATE and gradients: of images, sharded, recompute
+    step: Callable[[int, bool, bool, bool], int]  # bytes that live in a step beside STATE: of images, sharded, recompute, with gradients
 
     def memory(self, gpus: int, sharded: bool, recompute: bool) -> float:
         """The most bytes on each of `gpus`: at the height of the backward pass, or while the optimizer moves."""
         training = self.training
         images, waits = math.ceil(training.batch_size / max(gpus, training.parts)), training.parts > gpus
-        activations = self.step(images, sharded, recompute)
+        alone = not sharded and not waits  # gradients come as activations go, and are counted with them
+        activations = self.step(images, sharded, recompute, alone)
         shares = gpus if sharded else 1
         gradients = GRADIENT * self.parameters
         root = gradients if self.device != "cpu" else 0  # of Adam's second moments, of all weights at once
-        at_once = activations + (gradients if waits else 0)  # those of an earlier part wait; else they come as activations go
+        at_once = activations + (gradients if waits else 0)  # those of an earlier part wait, whole
         if sharded:
             width = 2 if resolve(training.precision, self.device) == "bf16" else 4
             at_once += (width + GRADIENT) * (2 * self.block + self.rest)  # two blocks and the rest are whole for a while
@@ -61,28 +62,30 @@ def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
     with torch.device("meta"):
         tokenizer, discriminator = run.tokenizer.build(), run.tokenizer_losses.discriminator
         adversary = discriminator.build() if discriminator else None
-        prior = run.prior.build()
-        low = run.prior.build().to(torch.bfloat16)  # as FSDP2 has it
     parts, training = [tokenizer, *([adversary] if adversary else [])], run.tokenizer_training
 
     @functools.cache
-    def of_tokenizer(images: int, sharded: bool, recompute: bool) -> int:
-        return most_bytes(parts, tokenizer_step(tokenizer, adversary, images), training.precision, device)
+    def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
+        return most_bytes(parts, tokenizer_step(tokenizer, adversary, images), training.precision, device, gradients)
 
     count, pixels = sum(map(_count, parts)), tokenizer.channels * math.prod(tokenizer.image_size)
     flop = _operations(tokenizer, tokenizer_step(tokenizer, None, 1))
     if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
         flop += 3 * _operations(adversary, lambda: adversary(torch.empty(1, tokenizer.channels, *tokenizer.image_size, device="meta")))
-    yield Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, of_tokenizer)
-    yield _of_prior(prior, low, run.prior_training, device)
+    yield Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, step)
+    yield prior_cost(run.prior, run.prior_training, device)
 
 
-def _of_prior(prior: Prior, low: Prior, training: Training, device: str) -> Cost:
+def prior_cost(spec: PriorSpec, training: Training, device: str = "cuda") -> Cost:
+    """Of a prior, with the arithmetic of `device`."""
+    with torch.device("meta"):
+        prior, low = spec.build(), spec.build().to(torch.bfloat16)  # the latter as FSDP2 has it
+
     @functools.cache
-    def step(images: int, sharded: bool, recompute: bool) -> int:
+    def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
         module = low if sharded and resolve(training.precision, device) == "bf16" else prior
         _set(module, recompute)
-        return most_bytes([module], prior_step(module, images), training.precision, device)
+        return most_bytes([module], prior_step(module, images), training.precision, device, gradients)
 
     flops = []
     for recompute in (False, True):

@@ -28,15 +28,17 @@ LOWER = {F.linear, F.conv2d, torch.conv2d, torch.matmul, Tensor.matmul, Tensor._
 WHOLE = {F.layer_norm, F.group_norm}  # in float32 under CUDA's autocast; a CPU's takes what comes
 
 
-def most_bytes(modules: Iterable[nn.Module], forward: Callable[[], Tensor], precision: Precision, device: str) -> int:
-    """The most bytes that live at one time in `forward()` and its backward pass, beside weights and their gradients.
+def most_bytes(
+    modules: Iterable[nn.Module], forward: Callable[[], Tensor], precision: Precision, device: str, gradients: bool = False
+) -> int:
+    """The most bytes that live at one time in `forward()` and its backward pass, beside weights, and their gradients unless `gradients`.
 
     modules: on the meta device, as is all that `forward` makes. device: whose arithmetic, "cpu" or "cuda". What autocast makes of weights
     is counted.
     """
     modules = list(modules)
     weights = [p for module in modules for p in module.parameters()]
-    hooks = [p.register_post_accumulate_grad_hook(_let_go) for p in weights]
+    hooks = [p.register_post_accumulate_grad_hook(_let_go) for p in weights if not gradients]
     arithmetic, live = Arithmetic(precision, device), Live(weights)
     for module in modules:
         module.train()
@@ -50,6 +52,8 @@ def most_bytes(modules: Iterable[nn.Module], forward: Callable[[], Tensor], prec
     finally:
         for hook in hooks:
             hook.remove()
+        for weight in weights:
+            weight.grad = None
     return live.most
 
 
