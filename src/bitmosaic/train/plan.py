@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bitmosaic.images.specs import CodesSpec
 from bitmosaic.nets.precision import resolve
 from bitmosaic.priors.base import Prior, PriorSpec
 from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
@@ -58,7 +59,14 @@ class Cost:
 
 
 def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
-    """Of the tokenizer, then of the prior, with the arithmetic of `device`."""
+    """Of the tokenizer, where one is trained, then of the prior, with the arithmetic of `device`."""
+    if not isinstance(run.images, CodesSpec):
+        yield tokenizer_cost(run, device)
+    yield prior_cost(run.prior, run.prior_training, device)
+
+
+def tokenizer_cost(run: Run, device: str = "cuda") -> Cost:
+    """Of a tokenizer and what it is trained against, with the arithmetic of `device`."""
     with torch.device("meta"):
         tokenizer, discriminator = run.tokenizer.build(), run.tokenizer_losses.discriminator
         adversary = discriminator.build() if discriminator else None
@@ -72,8 +80,7 @@ def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
     flop = _operations(tokenizer, tokenizer_step(tokenizer, None, 1))
     if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
         flop += 3 * _operations(adversary, lambda: adversary(torch.empty(1, tokenizer.channels, *tokenizer.image_size, device="meta")))
-    yield Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, step)
-    yield prior_cost(run.prior, run.prior_training, device)
+    return Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, step)
 
 
 def prior_cost(spec: PriorSpec, training: Training, device: str = "cuda") -> Cost:
