@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MOST_BITS = 2**16  # of a place: more stand in no honest description, and a radix of them takes memory
 
 def digit_dtype(radix: tuple[int, ...]) -> torch.dtype:
     """The smallest integer type that holds every digit below `radix`."""

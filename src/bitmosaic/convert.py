@@ -117,6 +117,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a checkpoint of torch, or not whole (torch.save writes zip archives, and this is none)")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("compressed, which torch.save never does; it could unpack to more than there is memory")
         with torch.serialization.safe_globals([argparse.Namespace]):  # settings that some checkpoints carry; they are not used
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
@@ -128,6 +131,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         state = next((state[name] for name in ("ema", "model", "state_dict") if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ValueError(f"{path}: want a dictionary of tensors, or one under 'ema'")
+    wide = [k for k, v in state.items() if v.layout is torch.strided and v.nbytes > v.untyped_storage().nbytes()]
+    if wide:
+        raise ValueError(f"{path}: tensors of more numbers than the file holds: {', '.join(wide[:8])}")
     return state
 
 

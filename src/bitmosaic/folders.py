@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
+import threading
+import typing
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bitmosaic.spec import Spec
+
+DEEPEST = 64  # levels that JSON may have: ours has fewer than ten
+_TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 
 
 @contextmanager
@@ -40,13 +48,47 @@ def written_beside(folder: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`, or a ValueError that names it."""
+    """The JSON in `path`, as `parse_json` takes it, or a ValueError that names it."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")  # reading a device or a pipe would not end
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not readable JSON ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON that may come from a stranger. ValueError where it is none, is nested deeper than DEEPEST, or holds a number that no float
+    or 64-bit integer can be: what reads it further may recurse, and count. NaN and Infinity are let through, as Python writes them.
+    """
+    try:
+        value = json.loads(text, parse_int=_whole, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inside for held in level for inside in _inside(held)]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(f"a whole number of {len(text)} digits, more than 64 bits hold")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if math.isinf(float(text)):
+        raise ValueError(f"the number {text[:20]}, more than a float holds")
+    return float(text)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,17 +125,13 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
     """
     folder = Path(folder)
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
-    with torch.device("meta"):
-        module = spec.build()  # no memory is taken and nothing is drawn
-    if not isinstance(module, kind):
-        raise ValueError(f"{folder / 'config.json'}: {type(spec).__name__} builds no {kind.__name__}")
-    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     path = folder / "model.safetensors"
     try:
         with safe_open(path, "pt") as file:
             found = {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
-            check_tensors(path, wanted, found)
-            tensors = {k: file.get_tensor(k) for k in wanted}
+            module = build_empty(spec, kind, len(found), str(folder / "config.json"))
+            check_tensors(path, {k: tuple(v.shape) for k, v in module.state_dict().items()}, found)
+            tensors = {k: file.get_tensor(k) for k in found}
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as error:
@@ -115,6 +153,44 @@ def part_fingerprint(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def build_empty(spec: Spec, kind: type[nn.Module], tensors: int, where: str) -> nn.Module:
+    """The part of a spec that may come from a stranger, without memory for its weights.
+
+    ValueError where it is no `kind`, which is seen before anything is built, where no such part can be, or where it has more than twice
+    as many parameters as the `tensors` that come with it: a depth of a billion would never end.
+    """
+    made = typing.get_type_hints(type(spec).build).get("return")
+    if not (isinstance(made, type) and issubclass(made, kind)):
+        raise ValueError(f"{where}: {type(spec).__name__} builds no {kind.__name__}")
+    here, count = threading.get_ident(), 0
+
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += parameter is not None and threading.get_ident() == here
+        if count > 2 * tensors + 100:
+            raise ValueError(f"{where}: describes more parameters than the {tensors} tensors that come with it")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        with torch.device("meta"):
+            return spec.build()
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{where}: no such part can be built ({' '.join(str(error).split())[:200]})") from error
+    finally:
+        hook.remove()
+
+
+def read_array(path: Path, dtype: Any, axes: int) -> np.ndarray:
+    """A .npy file through a memory map, as it is on disk. ValueError names one that is missing, damaged, pickled, or of another kind."""
+    try:
+        found = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # of numpy, of Python's tokenizer that it reads headers with, of the disk: too many kinds to name
+        raise ValueError(f"{path} is not a readable array ({' '.join(str(error).split())[:200]})") from error
+    if found.dtype != dtype or found.ndim != axes:
+        raise ValueError(f"{path} holds {found.dtype} {found.shape}; want {np.dtype(dtype)} with {axes} axes")
+    return found
 
 
 def check_tensors(where: Any, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:

@@ -6,6 +6,7 @@ Subclassing enters the class in one table, so that a folder on disk can name its
 from __future__ import annotations
 
 import dataclasses
+import functools
 import reprlib
 import types
 import typing
@@ -45,7 +46,7 @@ class Spec:
         kind = Spec.table.get(value["type"])
         if kind is None:
             raise ValueError(f"{where}.type: no part is called {value['type']!r}; known are {', '.join(sorted(Spec.table))}")
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
         given = {k: v for k, v in value.items() if k != "type"}
         extra, missing = sorted(given.keys() - fields.keys()), sorted(fields.keys() - given.keys())
@@ -60,6 +61,11 @@ class Spec:
             return kind(**read)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(kind: type[Spec]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)  # evaluates each anew
 
 
 def _plain(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -16,6 +15,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.commands.encode import BATCH, FORMAT
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import fingerprint, load
+from bitmosaic.folders import parse_json
 from bitmosaic.images import save
 
 
@@ -78,10 +78,10 @@ def read_codes(path: Path) -> PackedCodes:
             packed = file.get_tensor("codes") if about.get("format") == FORMAT else None
         if packed is None:
             raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
-        grid, radix, names = (tuple(json.loads(about[key])) for key in ("grid", "radix", "names"))
+        grid, radix, names = (tuple(parse_json(about[key])) for key in ("grid", "radix", "names"))
         found = PackedCodes(packed, grid, radix, names, about["tokenizer"], about["pipeline"])
         _check(found)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"file: {path} is no file of codes ({error}); give one that 'bitmosaic encode' wrote"
         ) from error

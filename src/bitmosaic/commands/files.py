@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bitmosaic import __version__
+from bitmosaic.folders import read_json
 from bitmosaic.images import ImageSet, UnreadableImage, read_image
 
 SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
@@ -138,7 +138,7 @@ def written_by_us(path: Path) -> bool:
         elif path.suffix == ".bmc":
             return path.read_bytes()[:3] == b"bmc"
         else:
-            found = json.loads(path.read_text(encoding="utf-8")).get("software")
-    except (OSError, ValueError, AttributeError, SafetensorError, Image.DecompressionBombError):
+            found = read_json(path).get("software")
+    except (OSError, ValueError, AttributeError, SyntaxError, SafetensorError, Image.DecompressionBombError):
         return False
     return isinstance(found, str) and found.startswith("bitmosaic ")

@@ -58,7 +58,7 @@ def index(
     found = opened(out, spec, structure, pipeline, of(pipe, spec), root)
     present = found.present()
     new = [i for i, name in enumerate(names) if name not in present]
-    medians = settled(found.folder / "medians.npy", pipe, images, new, spec)
+    medians = settled(found, pipe, images, new)
     with tqdm(total=len(new), desc="indexing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for start in range(0, len(new), CHUNK):
             rows = torch.tensor(new[start : start + CHUNK])
@@ -105,13 +105,12 @@ def opened(out: Path, spec: VectorSpec, structure: str, pipeline: str, made_by: 
     return found
 
 
-def settled(path: Path, pipe: Pipeline, images: ImageSet, new: list[int], spec: VectorSpec) -> np.ndarray | None:
+def settled(found: Index, pipe: Pipeline, images: ImageSet, new: list[int]) -> np.ndarray | None:
     """The medians of an index, from its first images where it has none yet."""
-    if spec.by != "bits":
-        return None
-    if not path.exists():
+    path = found.folder / "medians.npy"
+    if found.spec.by == "bits" and not path.exists():
         pixels, readable = images.read(torch.tensor(new[: 2 * CHUNK]))
         beside = path.with_name("medians.new.npy")
-        np.save(beside, medians_of(pipe, pixels[readable], spec))
+        np.save(beside, medians_of(pipe, pixels[readable], found.spec))
         beside.rename(path)
-    return np.load(path)
+    return found.medians()

@@ -108,10 +108,22 @@ def about_run(folder: Path) -> dict[str, Any]:
         "run": run.name,
         "folder": str(folder),
         "stages": stages,
-        "reconstruction": read_json(report) if report.exists() else None,
+        "reconstruction": read_report(report) if report.exists() else None,
         "pipeline": str(folder / "pipeline") if stages["prior"]["done"] else None,
         "reasons": [*run.reasons],
     }
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The report of a tokenizer's reconstructions; ValueError where it is none."""
+    found = read_json(path)
+    try:
+        numbers = [found["psnr"], found["ssim"], found["count"], *found["bits"]["entropy"], *found["bits"]["dead"]]
+    except (TypeError, KeyError):
+        numbers = [None]
+    if not all(type(number) in (int, float) for number in numbers) or type(found["count"]) is not int:
+        raise ValueError(f"{path} is no report of reconstructions")
+    return found
 
 
 def stage(folder: Path, steps: int, made: Path) -> dict[str, Any]:

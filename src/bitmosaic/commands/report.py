@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -19,7 +19,7 @@ from PIL import Image
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.info import about_run
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
-from bitmosaic.folders import read_json
+from bitmosaic.folders import parse_json, read_json
 from bitmosaic.train.train import differences
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
@@ -46,14 +46,15 @@ class Told:
         path, found = self.folder / stage / "events.jsonl", []
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
-                found.append({"event": "", "step": 0, **json.loads(line)})
-            except (ValueError, TypeError, RecursionError):
+                found.append({"event": "", "step": 0, **parse_json(line)})
+            except (ValueError, TypeError):
                 continue
-        return found
+        return [event for event in found if isinstance(event["event"], str)]
 
     def pictures(self, stage: str) -> list[Path]:
         """Some, spread over the run, the newest among them."""
         every = sorted((self.folder / stage / "pictures").glob("step-*.png"))
+        every = [path for path in every if re.fullmatch(r"step-\d+", path.stem) and not path.is_symlink()]  # a link could lead anywhere
         chosen = sorted({round(i * (len(every) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}) if every else []
         return [every[i] for i in chosen]
 

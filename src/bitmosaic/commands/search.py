@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -43,8 +42,7 @@ def search(index: Folder, image: Picture, *, count: Count = 10, out: Path = Path
     found, pipe = ready(index)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
     asked = read_image(given(image), size, channels)
-    medians = np.load(found.folder / "medians.npy") if found.spec.by == "bits" else None
-    hits = found.search(vectors(pipe, asked[None], found.spec, medians), count)[0]
+    hits = found.search(vectors(pipe, asked[None], found.spec, found.medians()), count)[0]
     stem = f"{file_name(Path(image).stem if Path(image).exists() else image)}-search"
     pictures = shown(found, hits, size, channels)
     words = distance_words(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bitmosaic.folders import parse_json
 from bitmosaic.images import save
 
 _ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
@@ -60,10 +60,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             step = int(row["step"])
             rows[step] = {**{name: row[name] for name in row if _is_number(row[name])}, "step": step}
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:
             short = line if len(line) <= 60 else line[:57] + "..."
             message = f'metrics_jsonl: line {number} of {path} is {short!r}; want an object with a "step"'
             raise ValueError(message) from error

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+MOST = 2**30  # bytes
 _UNSIGNED_BYTE = 0x08
 
 
 def read_idx(path: str | os.PathLike) -> Tensor:
     """Reads an IDX file of unsigned bytes, plain or gzipped: uint8 of the shape that the file states.
 
-    ValueError if the file is missing, is not IDX, holds another type, or is shorter or longer than it states.
+    ValueError if the file is missing, is not IDX, holds another type, is shorter or longer than it states, or holds more than MOST bytes.
     """
     data = _bytes(Path(path))
     if len(data) < 4 or data[0] or data[1] or data[3] == 0:
@@ -33,10 +34,18 @@ def read_idx(path: str | os.PathLike) -> Tensor:
 
 
 def _bytes(path: Path) -> bytes:
-    """The file's content, unpacked if it is gzipped (whatever its name)."""
+    """The file's content, unpacked if it is gzipped (whatever its name), and no further than it may be."""
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            pieces, count = [], 0
+            while count <= MOST and (piece := file.read(2**20)):
+                pieces.append(piece)
+                count += len(piece)
+        if count > MOST:
+            raise ValueError(f"path: {path} holds more than {MOST} bytes, more than any published set; a few bytes can unpack to very many")
+        return b"".join(pieces)
     except OSError as error:  # gzip.BadGzipFile is one too
         raise ValueError(f"path: cannot read {path}: {error.strerror or error}; give an IDX file") from error
     except (EOFError, zlib.error) as error:

@@ -149,6 +149,8 @@ def _load(source, name: str) -> Image.Image:
         try:
             ours = not isinstance(source, Image.Image)  # and so ours to close
             with Image.open(source) if ours else contextlib.nullcontext(source) as picture:
+                if picture.format == "EPS":
+                    raise ValueError("it is PostScript, a program, which Pillow would have Ghostscript run")
                 picture.load()
                 if 0 in picture.size:
                     raise ValueError("it has no pixels")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitmosaic.folders import build_empty, check_tensors, parse_json
 from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
 from bitmosaic.spec import Spec
@@ -142,10 +143,13 @@ def _load_safetensors(path: Path) -> nn.Module:
 
     with safe_open(path, "pt") as file:
         about = file.metadata() or {}
-        net = Spec.from_json(json.loads(about["spec"]), "spec").build()
+        spec = Spec.from_json(parse_json(about["spec"]), "spec")
+        net = build_empty(spec, ConvClassifier, len(file.keys()), "spec")
         net.trained_on = about.get("trained_on")  # the fingerprint of the images, as `train_features` stores it
-        net.class_names = tuple(json.loads(about["class_names"])) if "class_names" in about else None
-        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
+        net.class_names = tuple(parse_json(about["class_names"])) if "class_names" in about else None
+        check_tensors("spec", {k: tuple(v.shape) for k, v in net.state_dict().items()},
+                      {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()})  # fmt: skip
+        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, assign=True)
     return net
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
 from bitmosaic.priors.head import Head, HeadSpec
@@ -32,6 +32,8 @@ class PriorSpec(Spec, abstract=True):
     def __post_init__(self):
         if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
             raise ValueError("grid, bits, depth, heads and width must be positive")
+        if self.bits > MOST_BITS:
+            raise ValueError(f"bits: got {self.bits}; want at most {MOST_BITS} a place")
         if self.width % (4 * self.heads):
             raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
 

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from bitmosaic.folders import read_json, write_json
+from bitmosaic.folders import parse_json, read_array, read_json, write_json
 from bitmosaic.search.vectors import VectorSpec
 from bitmosaic.spec import Spec
 
@@ -94,6 +94,10 @@ class Index:
         if not isinstance(found.spec, VectorSpec) or about["structure"] not in STRUCTURES[found.spec.binary]:
             raise ValueError(f"index: {folder / 'index.json'} describes no index of this version")
         return found
+
+    def medians(self) -> np.ndarray | None:
+        """Of the features, (D,) float32, where vectors are their signs; else None. ValueError where the file is missing or damaged."""
+        return read_array(self.folder / "medians.npy", np.float32, 1) if self.spec.by == "bits" else None
 
     @property
     def removed(self) -> set[int]:
@@ -177,7 +181,7 @@ class Index:
         asked = k
         while True:
             distances, ids = index.search(np.ascontiguousarray(vectors), min(asked, index.ntotal))
-            rows = [[Hit(int(i), names[i], float(d)) for d, i in zip(*row, strict=True) if i >= 0 and i not in removed]
+            rows = [[Hit(int(i), names[i], float(d)) for d, i in zip(*row, strict=True) if 0 <= i < len(names) and i not in removed]
                     for row in zip(distances, ids, strict=True)]  # fmt: skip
             if asked >= index.ntotal or min(map(len, rows)) >= k or not removed:
                 return [row[:k] for row in rows]
@@ -241,8 +245,8 @@ class Index:
             faiss, path = _faiss(), self.folder / self.about["faiss"]
             try:
                 self._index = (faiss.read_index_binary if self.spec.binary else faiss.read_index)(str(path))
-            except RuntimeError as error:
-                raise ValueError(f"index: {path} is no index of faiss, or damaged ({str(error).splitlines()[0][-120:]})") from error
+            except (RuntimeError, MemoryError) as error:
+                raise ValueError(f"index: {path} is no index of faiss, or damaged ({_last_words(error)})") from error
         return self._index
 
     def _write(self, index: Any, about: dict[str, Any], chunks: int) -> None:
@@ -253,7 +257,7 @@ class Index:
         try:
             (faiss.write_index_binary if self.spec.binary else faiss.write_index)(index, str(beside))
         except RuntimeError as error:
-            raise OSError(f"{beside} cannot be written ({str(error).splitlines()[0][-120:]})") from error
+            raise OSError(f"{beside} cannot be written ({_last_words(error)})") from error
         beside.rename(self.folder / name)
         self.about = {**about, "faiss": name, "indexed": chunks}
         write_json(self.folder / "index.json", self.about)
@@ -266,10 +270,17 @@ class Index:
         path = self.folder / "chunks" / f"{number:05d}.safetensors"
         try:
             with safe_open(path, "np") as file:
-                vectors, names = file.get_tensor("vectors"), json.loads((file.metadata() or {})["names"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+                vectors, names = file.get_tensor("vectors"), parse_json((file.metadata() or {})["names"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"index: {path} is no chunk of an index, or damaged ({error})") from error
         wanted = np.uint8 if self.spec.binary else np.float32
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"index: {path} is no chunk of an index, or damaged (its names are none)")
         if vectors.ndim != 2 or vectors.dtype != wanted or len(vectors) != len(names) or len(names) > CHUNK:
             raise ValueError(f"index: {path} holds {vectors.dtype} {vectors.shape} for {len(names)} names; want {np.dtype(wanted)}")
         return names, vectors
+
+
+def _last_words(error: BaseException) -> str:
+    """The end of the first line of what faiss complains of, which is where it says why."""
+    return (str(error).splitlines() or [type(error).__name__])[0][-120:]

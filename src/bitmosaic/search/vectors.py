@@ -50,6 +50,8 @@ def vectors(pipe: Pipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarra
     if spec.by == "features":
         return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-12)
     if spec.by == "bits":
+        if medians is None or medians.shape != whole.shape[1:]:
+            raise ValueError(f"medians: got {None if medians is None else medians.shape}; these images have {whole.shape[1]} features")
         return np.packbits(whole > medians, axis=1)
     return whole
 

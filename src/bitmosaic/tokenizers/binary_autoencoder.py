@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.nets import conv
 from bitmosaic.quantizers.base import Quantized
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer
@@ -37,6 +37,8 @@ class BinaryAutoencoderSpec(Spec):
         sizes = (*self.image_size, self.channels, self.bits, self.width, *self.multipliers, self.embedding, self.groups)
         if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
             raise ValueError("image_size, channels, bits, width, multipliers, embedding and groups must be positive")
+        if self.bits > MOST_BITS:
+            raise ValueError(f"bits: got {self.bits}; want at most {MOST_BITS} a place")
         if self.width % self.groups or (self.norm_first and self.embedding % self.groups):
             normed = f"width {self.width}" + f" and embedding {self.embedding}" * self.norm_first
             raise ValueError(f"{normed} must be multiples of {self.groups} groups")

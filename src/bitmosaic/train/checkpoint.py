@@ -11,14 +11,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import mmap
 import pickle
 import re
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -38,6 +40,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner import ReadItem
 
+from bitmosaic.folders import read_json
 from bitmosaic.train.loop import State
 from bitmosaic.train.processes import first, told, wait
 
@@ -123,8 +126,8 @@ def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
 def damage(path: Path) -> str:
     """What is wrong with the files of a checkpoint, by their checksums; empty where nothing is. What else lies there is never read."""
     try:
-        wanted = json.loads((path / CHECKSUMS).read_text())
-    except (FileNotFoundError, ValueError, RecursionError) as error:
+        wanted = read_json(path / CHECKSUMS)
+    except ValueError as error:
         return f"{CHECKSUMS}: {_first(error)}"
     if not isinstance(wanted, dict) or not wanted or not all(Path(name).name == name for name in wanted):
         return f"{CHECKSUMS} holds no names"
@@ -152,7 +155,7 @@ def _read(path: Path, state: State) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             dcp.load(parts, storage_reader=_Reader(path), planner=_Planner(), no_dist=not state.sharded)
         state.load_state_dict(parts)
-        notes = json.loads((path / NOTES).read_text())
+        notes = read_json(path / NOTES)
         if not isinstance(notes, dict):
             raise ValueError(f"{NOTES} holds no names")
     except (Exception, CheckpointException) as error:
@@ -201,12 +204,32 @@ class _Reader(dcp.FileSystemReader):
         metadata.storage_meta = StorageMeta(load_id=self.load_id)
         return metadata
 
+    def _slice_file(self, file: IO[bytes], info: _StorageInfo) -> IO[bytes]:
+        """As torch's own, for archives as torch writes them: packed ones could unpack to more than there is memory."""
+        if not all(type(number) is int and number >= 0 for number in (info.offset, info.length)):
+            raise ValueError("its .metadata names bytes that cannot be")
+        with mmap.mmap(file.fileno(), info.offset + info.length, access=mmap.ACCESS_READ) as until, zipfile.ZipFile(until) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it holds compressed tensors, which are not read")
+        return super()._slice_file(file, info)
+
 
 class _Planner(DefaultLoadPlanner):
     def load_bytes(self, read_item: ReadItem, value: BytesIO) -> None:
-        """As torch's own, for what is plain: that one unpickles anything."""
+        """As torch's own, for what is plain and of the kind that stands there: that one unpickles anything."""
         name = read_item.dest_index.fqn
-        set_element(self.original_state_dict, self.mappings[name], torch.load(value, weights_only=True))
+        found, held = torch.load(value, weights_only=True), self.state_dict[name]
+        if not _alike(found, held):
+            raise ValueError(f"{name} is a {type(found).__name__}, not such a {type(held).__name__} as is wanted")
+        set_element(self.original_state_dict, self.mappings[name], found)
+
+
+def _alike(found: Any, held: Any) -> bool:
+    """Whether two plain values are of one kind: a number for a number, or sequences of as many values, each of one kind."""
+    if isinstance(held, list | tuple):
+        return type(found) is type(held) and len(found) == len(held) and all(map(_alike, found, held))
+    numbers = (int, float)
+    return type(found) is type(held) or (type(found) in numbers and type(held) in numbers)
 
 
 def _first(error: BaseException) -> str:

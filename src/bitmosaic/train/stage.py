@@ -26,6 +26,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codes import Codes
+from bitmosaic.folders import parse_json
 from bitmosaic.images import ImageSet, save
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.board import Board
@@ -143,11 +144,11 @@ class Log:
         board: Path | None = None,
     ):  # fmt: skip
         self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
-        self.step, notes, kept = step, notes or {}, []
+        self.step, notes, kept = step, _checked(notes or {}), []
         if first():
             kept = _rewritten(self.path, lambda line: line["step"] <= step)
-            _rewritten(self.events, lambda line: line["step"] <= step or line["event"] != "skipped")
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
+            _rewritten(self.events, lambda line: line["step"] <= step or line.get("event") != "skipped")
+        self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
         self.since = time.monotonic() - notes.get("seconds", 0.0)
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
         self.pictured, self.epoch = notes.get("pictured", step // training.pictures_every), 0
@@ -226,14 +227,27 @@ def _tensors(batch: Any) -> dict[str, torch.Tensor]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; a last one cut short by a crash is dropped."""
+    """The lines of a file of metrics or events up to the first that is none; a last one cut short by a crash is dropped."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else ():
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = parse_json(text)
+        except ValueError:
             break
+        if not isinstance(line, dict) or type(line.get("step")) is not int or not isinstance(line.get("seconds", 0.0), int | float):
+            break
+        lines.append(line)
     return lines
+
+
+def _checked(notes: dict[str, Any]) -> dict[str, Any]:
+    """Notes of a checkpoint as `Log.notes` makes them, or a ValueError."""
+    sums, count = notes.get("sums", {}), notes.get("count", {})
+    fits = isinstance(sums, dict) and isinstance(count, dict) and sums.keys() == count.keys()
+    fits = fits and all(type(total) in (int, float) for total in sums.values()) and all(type(n) is int and n > 0 for n in count.values())
+    if not fits or type(notes.get("seconds", 0.0)) not in (int, float) or type(notes.get("pictured", 0)) is not int:
+        raise ValueError("the newest checkpoint's notes.json holds no sums and counts of metrics; remove that checkpoint")
+    return notes
 
 
 def peak_memory(device: str = "cpu") -> float:
