@@ -82,7 +82,8 @@ def test_what_an_event_says_is_shown_as_it_stands(run, capsys):
 
 
 def test_pictures_of_other_names_are_left_out_and_told(run, capsys):
-    pictures, names = run / "tokenizer" / "pictures", ["step--1.png", "step-.png", "step-1 0.png", "step-1-2.png", "step-abc.png", "step-²2.png"]
+    pictures = run / "tokenizer" / "pictures"
+    names = ["step--1.png", "step-.png", "step-1 0.png", "step-1-2.png", "step-abc.png", "step-²2.png"]
     for name in names:
         (pictures / name).write_bytes((pictures / "step-000010.png").read_bytes())
     status, page, _ = report(run, capsys)
