@@ -192,6 +192,8 @@ def test_the_command(tmp_path, capsys):
     assert main(["plan", "fashion", "--gpus", "2", "--memory", "1GB", "--images", "60000", "--prior-training.batch-size", "128"]) == 0
     told = capsys.readouterr().out
     assert "128, 64 on each of 2 GPUs" in told and "FSDP2, recompute" in told and "fits in 1GB" in told and "dollars" in told
+    assert main(["plan", "fashion", "--images", "60000"]) == 0
+    assert "FSDP2" not in capsys.readouterr().out, "one GPU has nobody to share with"
     for wrong, why in (
         (["--memory", "80"], "give it as 80GB"), (["--gpus", "0"], "must be at least 1"), (["--utilisation", "1.5"], "at most 1"),
         (["--gpus", "100"], "batches of 64"), (["--gpsu", "1"], "no argument --gpsu"),

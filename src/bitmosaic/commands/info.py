@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -103,26 +104,31 @@ def about_run(folder: Path) -> dict[str, Any]:
         stages["tokenizer"] = stage(folder / "tokenizer", run.tokenizer_training.steps, folder / "tokenizer" / "final")
         stages["codes"] = {"done": (folder / "codes" / "codes.json").exists()}
     stages["prior"] = stage(folder / "prior", run.prior_training.steps, folder / "pipeline")
-    report = folder / "tokenizer" / "report.json"
     return {
         "run": run.name,
         "folder": str(folder),
         "stages": stages,
-        "reconstruction": read_report(report) if report.exists() else None,
+        "reconstruction": reconstruction(folder / "tokenizer" / "report.json"),
         "pipeline": str(folder / "pipeline") if stages["prior"]["done"] else None,
         "reasons": [*run.reasons],
     }
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """The report of a tokenizer's reconstructions; ValueError where it is none."""
+def reconstruction(path: Path) -> dict[str, Any] | None:
+    """What a tokenizer's report.json says, None where there is none. ValueError where it is no such thing."""
+    if not path.exists():
+        return None
     found = read_json(path)
     try:
-        numbers = [found["psnr"], found["ssim"], found["count"], *found["bits"]["entropy"], *found["bits"]["dead"]]
-    except (TypeError, KeyError):
-        numbers = [None]
-    if not all(type(number) in (int, float) for number in numbers) or type(found["count"]) is not int:
-        raise ValueError(f"{path} is no report of reconstructions")
+        numbers = [found["psnr"], found["ssim"], found["count"]]
+        if found["bits"] is not None:
+            entropies = found["bits"]["entropy"]
+            numbers += [entropies[0], *entropies, *found["bits"]["dead"]]
+        fits = all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers)
+    except (KeyError, IndexError, TypeError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{path} is no report of a tokenizer as training writes it; remove it, or put back what was there")
     return found
 
 
@@ -133,8 +139,15 @@ def stage(folder: Path, steps: int, made: Path) -> dict[str, Any]:
     last = rows[-1] if rows else {}
     step = int(last.get("step", 0))
     done = made.exists()
-    left = None if done or not step else round(last.get("seconds", 0.0) / step * (steps - step))
+    seconds = last.get("seconds", 0.0)
+    left = None if done or not step or not math.isfinite(seconds) else round(seconds / step * (steps - step))
     return {"done": done, "step": step, "steps": steps, "seconds_left": left, "last": last}
+
+
+def minutes_left(at: dict[str, Any]) -> str:
+    """Of a stage that goes on, in words behind others; empty where its seconds are no finite number."""
+    left = at["seconds_left"]
+    return "" if left is None else f", about {left / 60:.0f} min left"
 
 
 def run_text(found: dict[str, Any]) -> str:
@@ -149,7 +162,7 @@ def run_text(found: dict[str, Any]) -> str:
             share = (
                 "done"
                 if at["done"]
-                else f"{100 * at['step'] / at['steps']:.0f} %, about {at['seconds_left'] / 60:.0f} min left"
+                else f"{100 * at['step'] / at['steps']:.0f} %{minutes_left(at)}"
             )
             metrics = ", ".join(f"{k} {v:.4g}" for k, v in at["last"].items() if k not in ("step", "seconds"))
             text = f"step {at['step']:,} of {at['steps']:,} ({share}): {metrics}"

@@ -65,7 +65,8 @@ def about(cost: Cost, machines: Machines) -> dict[str, Any]:
     flop = cost.flop_again if training.recompute else cost.flop
     speed = gpus * machines.tflops * 1e12 * machines.utilisation / flop  # images a second
     images = training.steps * training.batch_size
-    ways = {name: cost.memory(gpus, *way) for name, way in WAYS.items() if cost.block or not any(way)}
+    there = {name: way for name, way in WAYS.items() if (cost.block or not any(way)) and (gpus > 1 or not way[0])}  # one shares nothing
+    ways = {name: cost.memory(gpus, *way) for name, way in there.items()}
     return {
         "stage": cost.name, "parameters": cost.parameters, "batch": training.batch_size,
         "batch_a_gpu": math.ceil(training.batch_size / gpus), "steps": training.steps,

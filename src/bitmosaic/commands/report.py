@@ -17,7 +17,7 @@ import tyro
 from PIL import Image
 
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.info import about_run
+from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json, read_json
 from bitmosaic.train.train import differences
@@ -41,22 +41,40 @@ class Told:
         path = self.folder / stage / "metrics.jsonl"
         return read_metrics(path) if path.exists() else []
 
-    def events(self, stage: str) -> list[dict[str, Any]]:
-        """Of events.jsonl; a line that cannot be read is left out."""
-        path, found = self.folder / stage / "events.jsonl", []
-        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-            try:
-                found.append({"event": "", "step": 0, **parse_json(line)})
-            except (ValueError, TypeError):
-                continue
-        return [event for event in found if isinstance(event["event"], str)]
+    def events(self, stage: str) -> tuple[list[dict[str, Any]], int]:
+        """Of events.jsonl, and how many of its lines cannot be read."""
+        path = self.folder / stage / "events.jsonl"
+        lines = [line for line in path.read_text(errors="replace").split("\n") if line.strip()] if path.exists() else []
+        found = [event for event in map(read_event, lines) if event is not None]
+        return found, len(lines) - len(found)
 
-    def pictures(self, stage: str) -> list[Path]:
-        """Some, spread over the run, the newest among them."""
-        every = sorted((self.folder / stage / "pictures").glob("step-*.png"))
-        every = [path for path in every if re.fullmatch(r"step-\d+", path.stem) and not path.is_symlink()]  # a link could lead anywhere
-        chosen = sorted({round(i * (len(every) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}) if every else []
-        return [every[i] for i in chosen]
+    def pictures(self, stage: str) -> tuple[dict[int, Path], list[str]]:
+        """Some by their steps, spread over the run, the newest among them; and the names of those that are none."""
+        every, odd = {}, []
+        for path in sorted((self.folder / stage / "pictures").glob("step-*.png")):
+            named = re.fullmatch(r"step-([0-9]{1,15})\.png", path.name)
+            if named and path.is_file() and not path.is_symlink() and _begins_as_png(path):  # a link could lead anywhere
+                every[int(named[1])] = path
+            else:
+                odd.append(path.name)
+        steps = sorted(every)
+        chosen = {round(i * (len(steps) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)} if steps else set()
+        return {steps[i]: every[steps[i]] for i in sorted(chosen)}, odd
+
+
+def read_event(line: str) -> dict[str, Any] | None:
+    """A line of events.jsonl: an object with the name of what happened, and a step; None where it is none."""
+    try:
+        found = parse_json(line)
+    except ValueError:
+        return None
+    fits = isinstance(found, dict) and isinstance(found.get("event"), str) and type(found.get("step")) is int
+    return found if fits else None
+
+
+def _begins_as_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def report(runs: Runs, *, out: Path = Path("report")) -> Path:
@@ -79,7 +97,7 @@ def report(runs: Runs, *, out: Path = Path("report")) -> Path:
             raise ValueError(f"runs: {folder} holds no run.json; give a folder that 'bitmosaic train' wrote")
     told = [Told(name, folder, read_json(folder / "run.json"), about_run(folder)) for name, folder in named(folders).items()]
     with written_into(out, ["report.html"]) as place:
-        (place / "report.html").write_text(page(told), encoding="utf-8")
+        (place / "report.html").write_text(page(told), encoding="utf-8", errors="replace")
     print(out / "report.html")
     return out / "report.html"
 
@@ -112,7 +130,7 @@ def state(at: dict[str, Any]) -> str:
         return "done"
     if not at.get("step"):
         return "not begun"
-    return f"at step {at['step']:,} of {at['steps']:,}, about {at['seconds_left'] / 60:.0f} min left"
+    return f"at step {at['step']:,} of {at['steps']:,}{minutes_left(at)}"
 
 
 def settings(told: list[Told]) -> str:
@@ -142,10 +160,12 @@ def stage_section(told: list[Told], stage: str) -> str:
     text = f"<h2>{stage.capitalize()}</h2>{figure(drawn, f'Curves of the {stage}')}"
     text += table(("run", "steps", "time", "images a second, median", "memory, most"), speeds)
     for run in told:
-        pictures = run.pictures(stage)
+        pictures, odd = run.pictures(stage)
         if pictures:
             text += f"<h3>{'Reconstructions' if stage == 'tokenizer' else 'Samples'} of {escape(run.name)} over time</h3><div class=row>"
-            text += "".join(figure(path, f"step {int(path.stem.split('-')[1]):,}") for path in pictures) + "</div>"
+            text += "".join(figure(path, f"step {step:,}") for step, path in pictures.items()) + "</div>"
+        if odd:
+            text += f"<p>No pictures of {escape(run.name)}, left out: {escape(', '.join(odd))}</p>"
     if stage == "tokenizer":
         text += "".join(bits(run) for run in told)
     text += happened(told, stage)
@@ -164,24 +184,27 @@ def bits(run: Told) -> str:
     found = run.about["reconstruction"]
     if not found:
         return ""
-    entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
-    bars = "".join(f'<i style="height:{max(2, 100 * e):.0f}%" title="bit {k}: {e:.3f}"></i>' for k, e in enumerate(entropies))
-    words = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images; "
-    words += f"least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
-    words = escape(words)
-    return f'<h3>Use of bits, {escape(run.name)}</h3><div class="bars" role="img" aria-label="{words}">{bars}</div><p>{words}</p>'
+    words = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images"
+    bars = ""
+    if found["bits"]:  # a code may have digits that are no bits
+        entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
+        words += f"; least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
+        bars = "".join(f'<i style="height:{max(2, 100 * e):.0f}%" title="bit {k}: {e:.3f}"></i>' for k, e in enumerate(entropies))
+        bars = f'<div class="bars" role="img" aria-label="{escape(words)}">{bars}</div>'
+    return f"<h3>Use of bits, {escape(run.name)}</h3>{bars}<p>{escape(words)}</p>"
 
 
 def happened(told: list[Told], stage: str) -> str:
     """The events of a stage, the last of them whole."""
     rows, counts = [], []
     for run in told:
-        events = run.events(stage)
+        events, left = run.events(stage)
         kinds = dict.fromkeys(event["event"] for event in events)
-        counts.append(f"{run.name}: " + (", ".join(f"{sum(e['event'] == k for e in events)} {k}" for k in kinds) or "nothing"))
+        said = ", ".join(f"{sum(e['event'] == k for e in events)} {k}" for k in kinds) or "nothing"
+        counts.append(f"{run.name}: {said}" + (f", left out: {left} line{'s' * (left > 1)} of events.jsonl" if left else ""))
         for event in events[-EVENTS:]:
             more = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("event", "step", "time"))
-            rows.append((run.name, f"{event['step']:,}" if isinstance(event["step"], int) else "", event["event"], more))
+            rows.append((run.name, f"{event['step']:,}", event["event"], more))
     listed = f"<details><summary>{escape('; '.join(counts))}</summary>{table(('run', 'step', 'event', ''), rows)}</details>"
     return f"<h3>Events</h3>{listed if rows else '<p>None are written down.</p>'}"
 

@@ -62,8 +62,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         try:
             row = parse_json(line)
             step = int(row["step"])
-            rows[step] = {**{name: row[name] for name in row if _is_number(row[name])}, "step": step}
-        except (ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:
+            if abs(step) > 2**53:
+                raise ValueError("no step")
+            numbers = {_printable(name): _bounded(value) for name, value in row.items() if _is_number(value)}
+            rows[step] = {**numbers, "step": step}
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             short = line if len(line) <= 60 else line[:57] + "..."
             message = f'metrics_jsonl: line {number} of {path} is {short!r}; want an object with a "step"'
             raise ValueError(message) from error
@@ -84,6 +87,15 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _bounded(value: float) -> float:
+    """Infinite where sums and exponentials of it would overflow."""
+    return (math.inf if value > 0 else -math.inf) if abs(value) > 1e100 else value
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="replace").decode()
 
 
 def _aside(name: str) -> bool:
@@ -138,7 +150,7 @@ def _panel(axis, name: str, lines: dict[str, tuple[Series, tuple[str, str]]]) ->
         axis.plot(steps, smoothed, color=strong, linewidth=1.8, marker="o" if len(steps) < 3 else None, markersize=4)
         lasts.append(f"{smoothed[np.isfinite(smoothed)][-1]:.3g}")
     _ticks(axis, wide)
-    axis.set_title(name.replace("_", " "), loc="left", fontsize=10, color=_INK)
+    axis.set_title(name.replace("_", " "), loc="left", fontsize=10, color=_INK, parse_math=False)
     axis.set_title(" / ".join(lasts[:3]), loc="right", fontsize=10, color=COLOURS[0][0] if len(lasts) == 1 else _INK)
     axis.grid(color=_FAINT, linewidth=0.8)
     axis.set_axisbelow(True)

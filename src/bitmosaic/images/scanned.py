@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bitmosaic.folders import parse_json
+
 from .folder import listed, scan
 
 
@@ -59,7 +61,7 @@ def kept_scan(root: Path, path: Path) -> Scan:
 def _kept(root: Path, path: Path) -> Scan | None:
     """What the file holds, if that is still so; a file that is damaged is as none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         if value["root"] != str(root) or any(os.stat(folder).st_mtime_ns != time for folder, time in value["folders"].items()):
             return None
         labels = None if value["labels"] is None else torch.tensor(value["labels"], dtype=torch.int64)
