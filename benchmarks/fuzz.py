@@ -3,45 +3,84 @@
     python benchmarks/fuzz.py                          # 10,000 of each kind
     python benchmarks/fuzz.py --kind containers --count 2000 --seed 7
 
-Files are whole ones with bits flipped, bytes set, cut off, doubled, or swapped for those of another; for containers the checksums are made
-right again half the time, so that what is behind them is reached too. A case fails where anything but ValueError or OSError is raised,
-where it takes longer than 10 seconds, or where memory has grown by more than 200 MiB over all cases. Exit status 1 if any has failed; the
-first failures are kept in the folder --keep.
+One file of a whole set is damaged in place, read, and put back: bits flipped, bytes set, cut off, doubled, or swapped for those of another
+file; in JSON and in the headers of safetensors, values replaced by odd ones too. Where there are checksums they are made right again half
+the time, so that what is behind them is reached. A case fails where anything but ValueError or OSError is raised, where it takes longer
+than 10 seconds, or where memory has grown by more than 200 MiB over all cases. Exit status 1 if any has failed; the first failures are kept
+in the folder --keep. A crash of Python itself leaves the damaged file in the temporary folder that is printed.
 """
 
 import argparse
 import binascii
+import faulthandler
 import io
 import json
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save
+from torch import nn
 from tqdm import tqdm
 
 from bitmosaic import Codes, Pipeline, compression
 from bitmosaic.codec import StaticCoder
 from bitmosaic.codec.container import Reader
 from bitmosaic.commands.decode import read_codes
+from bitmosaic.commands.encode import FORMAT
 from bitmosaic.images.idx import read_idx
 from bitmosaic.images.read import read_image
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.game import Game, Turn
+from bitmosaic.train.loop import State
+from bitmosaic.train.stage import Log
+from bitmosaic.train.training import Training
 
 SECONDS, GROWTH = 10, 200  # a case may take, MiB that memory may grow by
+ODD = [-1, 0, 2**31, 2**62, 10**30, 1e300, float("inf"), float("nan"), "", "../x", "\0", None, True, [], {}, [[[]]]]
+
+
+class TooLong(BaseException):
+    """No Exception, which what is tested may catch."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind: whole ones, of which one at a time is damaged where it lies, and what reads it, or all of them."""
+
+    files: list[Path]
+    read: Callable[[Path], object]
+    mend: Callable[[Path], object] = lambda path: None  # makes checksums right again
+
+
+def written(folder: Path, files: dict[str, bytes]) -> list[Path]:
+    """Files in a folder."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def below(folder: Path) -> list[Path]:
+    """All files in a folder and in those inside it."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def tiny() -> Pipeline:
     """Real parts, as small as they get."""
     torch.manual_seed(0)
-    tokenizer = BinaryAutoencoderSpec().build()
+    tokenizer = BinaryAutoencoderSpec(width=8, embedding=8, groups=4).build()
     grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
     prior = MaskedPriorSpec(grid=grid, bits=len(tokenizer.radix)).build()
     pipe = Pipeline(tokenizer, prior)
@@ -50,27 +89,28 @@ def tiny() -> Pipeline:
     return pipe
 
 
-def containers(folder: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
+def containers(folder: Path) -> Kind:
     """Compressed images."""
     pipe = tiny()
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
     images = [np.random.default_rng(i).integers(0, 256, (*size, channels), np.uint8).squeeze() for i in range(2)]
     whole = [file for coder in ("uniform", "static", "prior") for packets in (1, 3) for file in pipe.compress(images, coder, packets)]
 
-    def decode(data: bytes) -> None:
+    def decode(path: Path) -> None:
         for restore in (False, True):
             try:
-                compression.decompress_codes(pipe, [data], restore)
+                compression.decompress_codes(pipe, [path.read_bytes()], restore)
             except ValueError as error:
                 if restore:
                     raise
                 assert str(error)
 
-    return whole, decode
+    return Kind(written(folder, {f"{i}.bmc": data for i, data in enumerate(whole)}), decode, mend_header)
 
 
-def mended(data: bytes) -> bytes:
-    """A container whose header's checksum is right again, as far as its header can be read."""
+def mend_header(path: Path) -> None:
+    """Makes the checksum of a container's header right again, as far as the header can be read."""
+    data = path.read_bytes()
     try:
         reader = Reader(data)
         reader.take(5, ""), reader.take(4 if data[4] == 0 else 8, "")
@@ -82,72 +122,79 @@ def mended(data: bytes) -> bytes:
             reader.number("", 2**40)
         reader.take(2, "")
     except (ValueError, IndexError):
-        return data
-    return data[: reader.at] + binascii.crc32(data[: reader.at]).to_bytes(4) + data[reader.at + 4 :]
+        return
+    path.write_bytes(data[: reader.at] + binascii.crc32(data[: reader.at]).to_bytes(4) + data[reader.at + 4 :])
 
 
-def pictures(folder: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
+def pictures(folder: Path) -> Kind:
     """PNG, JPEG, GIF, BMP, TIFF and WebP files."""
-    picture, found = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)), []
+    picture, found = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)), {}
     for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
         stream = io.BytesIO()
         picture.save(stream, kind)
-        found.append(stream.getvalue())
-    return found, lambda data: read_image(_file(folder, "picture", data), (16, 16), 3)
+        found[f"a.{kind.lower()}"] = stream.getvalue()
+    return Kind(written(folder, found), lambda path: read_image(path, (16, 16), 3))
 
 
-def idx(folder: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
+def idx(folder: Path) -> Kind:
     """IDX files, as Fashion-MNIST comes in."""
-    whole = b"\0\0\x08\x03" + b"".join(n.to_bytes(4) for n in (5, 6, 7)) + bytes(210)
+    images = b"\0\0\x08\x03" + b"".join(n.to_bytes(4) for n in (5, 6, 7)) + bytes(210)
     labels = b"\0\0\x08\x01" + (5).to_bytes(4) + bytes(5)
-    return [whole, labels], lambda data: read_idx(_file(folder, "idx", data))
+    return Kind(written(folder, {"images": images, "labels": labels}), read_idx)
 
 
-def codes(folder: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
+def codes(folder: Path) -> Kind:
     """Files of 'bitmosaic encode'."""
-    from safetensors.torch import save
-
-    from bitmosaic.commands.encode import FORMAT
-
     about = {
         "format": FORMAT, "software": "bitmosaic 0", "pipeline": "p", "tokenizer": "t", "grid": "[2, 2]", "radix": "[2, 2]",
         "names": json.dumps(["a", "b"]),
     }  # fmt: skip
-    whole = save({"codes": torch.zeros(2, 1, dtype=torch.uint8)}, about)
-    return [whole], lambda data: read_codes(_file(folder, "codes.safetensors", data))
+    return Kind(written(folder, {"codes.safetensors": save({"codes": torch.zeros(2, 1, dtype=torch.uint8)}, about)}), read_codes)
 
 
-def pipelines(folder: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
-    """A pipeline's folder with one of its files damaged; the first byte says which."""
+def pipelines(folder: Path) -> Kind:
+    """A pipeline's folder: config.json and safetensors of its parts."""
     tiny().save_pretrained(folder / "pipeline")
-    files = sorted(path for path in (folder / "pipeline").rglob("*") if path.is_file())
-    whole = [path.read_bytes() for path in files]
-
-    def load(data: bytes) -> None:
-        which = data[0] % len(files) if data else 0
-        files[which].write_bytes(data[1:])
-        try:
-            Pipeline.from_pretrained(folder / "pipeline")
-        finally:
-            files[which].write_bytes(whole[which])
-
-    return [bytes([i]) + data for i, data in enumerate(whole)], load
+    return Kind(below(folder / "pipeline"), lambda path: Pipeline.from_pretrained(folder / "pipeline"))
 
 
-KINDS = {"containers": containers, "pictures": pictures, "idx": idx, "codes": codes, "pipelines": pipelines}
+class Small(Game):
+    """A game of one small player, which makes no move."""
+
+    def __init__(self):
+        self.players = {"net": nn.Linear(3, 2)}
+
+    def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
+        yield from ()
 
 
-def _file(folder: Path, name: str, data: bytes) -> Path:
-    (folder / name).write_bytes(data)
-    return folder / name
+def checkpoints(folder: Path) -> Kind:
+    """A checkpoint of torch.distributed.checkpoint, and the notes beside it."""
+
+    def state() -> State:
+        return State.start(Small(), Training())
+
+    def load(path: Path) -> None:
+        Log(folder / "stage", 0, Training(), "cpu", load_checkpoint(step.parent, state(), lambda text: None))
+
+    (folder / "stage").mkdir()
+    notes = {"pictured": 1, "sums": {"loss": 2.0}, "count": {"loss": 2}, "seconds": 1.0}
+    step = save_checkpoint(folder / "checkpoints", state(), 1, notes)
+    return Kind(below(step), load, lambda path: (step / CHECKSUMS).write_text(json.dumps(_checksums(step))))
 
 
-def mutated(whole: list[bytes], rng: np.random.Generator) -> bytes:
-    """One of the files, changed in one to four ways."""
-    data = bytearray(whole[rng.integers(len(whole))])
+KINDS = {
+    "containers": containers, "pictures": pictures, "idx": idx, "codes": codes, "pipelines": pipelines, "checkpoints": checkpoints,
+}  # fmt: skip
+
+
+def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
+    """A file, changed in one to four ways."""
+    data = bytearray(data)
     for _ in range(rng.integers(1, 5)):
-        at, way = int(rng.integers(len(data) + 1)), rng.integers(7)
-        near = min(at, int(rng.integers(1, 64)))  # headers are at the front, and short
+        end = len(data) if rng.integers(2) else min(len(data), 2048)  # headers are at the front
+        at, way = int(rng.integers(end + 1)), rng.integers(7)
+        near = min(at, int(rng.integers(1, 64)))  # and the most telling bytes at their front
         if way == 0 and data:
             data[at % len(data)] ^= 1 << rng.integers(8)
         elif way == 1 and data:
@@ -161,49 +208,97 @@ def mutated(whole: list[bytes], rng: np.random.Generator) -> bytes:
         elif way == 5:
             data[at:at] = data[at : at + int(rng.integers(1, 200))]
         else:
-            other = whole[rng.integers(len(whole))]
+            other = others[rng.integers(len(others))]
             data[at:] = other[int(rng.integers(len(other))) :]
     return bytes(data)
 
 
-def run(kind: str, count: int, seed: int, keep: Path | None = None) -> dict[str, int]:
-    """Outcomes: results, errors, failures."""
-    rng, found = np.random.default_rng(seed), {"results": 0, "errors": 0, "failures": 0}
+def odd(data: bytes, suffix: str, rng: np.random.Generator) -> bytes | None:
+    """JSON, or a safetensors file, with one to three of its values replaced by odd ones; None for other files."""
+    if suffix == ".json":
+        return json.dumps(_odd(json.loads(data), rng)).encode()
+    if suffix == ".safetensors":
+        end = 8 + struct.unpack("<Q", data[:8])[0]
+        header = json.dumps(_odd(json.loads(data[8:end]), rng)).encode()
+        return struct.pack("<Q", len(header)) + header + data[end:]
+    return None
+
+
+def _odd(value: Any, rng: np.random.Generator) -> Any:
+    for _ in range(rng.integers(1, 4)):
+        holders = [value] if isinstance(value, dict | list) else []
+        for held in holders:
+            holders += [inside for inside in (held.values() if isinstance(held, dict) else held) if isinstance(inside, dict | list)]
+        holders = [held for held in holders if held]
+        if not holders:
+            return ODD[rng.integers(len(ODD))]
+        held = holders[rng.integers(len(holders))]
+        keys = list(held) if isinstance(held, dict) else range(len(held))
+        held[keys[int(rng.integers(len(keys)))]] = json.loads(json.dumps(ODD[rng.integers(len(ODD))]))  # a copy
+    return value
+
+
+def one(kind: Kind, file: Path, data: bytes, mend: bool) -> str:
+    """Reads a damaged file in its place: "results", "errors", or what failed."""
+    file.write_bytes(data)
+    if mend:
+        kind.mend(file)
+    faulthandler.dump_traceback_later(6 * SECONDS, exit=True)  # where a signal cannot come through
+    signal.alarm(SECONDS)
+    try:
+        kind.read(file)
+        return "results"
+    except (Exception, TooLong) as error:  # what kind it is, is the question
+        return "errors" if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def run(name: str, count: int, seed: int, keep: Path | None = None) -> dict[str, int]:
+    """Outcomes: results, errors, failures; and MiB that memory has grown by since a tenth of the cases."""
 
     def too_long(*_):
-        raise TimeoutError(f"longer than {SECONDS} seconds")  # an OSError by type, told apart below
+        raise TooLong(f"longer than {SECONDS} seconds")
 
-    before = signal.signal(signal.SIGALRM, too_long)
-    with tempfile.TemporaryDirectory() as folder:
-        whole, read = KINDS[kind](Path(folder))
-        for data in whole:
-            read(data)  # a whole one is no error
-        memory = 0
-        for i in tqdm(range(count), kind, disable=None, leave=False):
-            data = mutated(whole, rng)
-            if kind == "containers" and rng.integers(2):
-                data = mended(data)
-            signal.alarm(SECONDS)
-            try:
-                read(data)
-                found["results"] += 1
-            except Exception as error:  # what kind it is, is the question
-                fine = isinstance(error, ValueError | OSError) and not isinstance(error, TimeoutError) and str(error)
-                found["errors" if fine else "failures"] += 1
-                if not fine:
-                    print(f"{kind} {i}: {type(error).__name__}: {error}", file=sys.stderr)
-                    if keep is not None:
-                        keep.mkdir(parents=True, exist_ok=True)
-                        (keep / f"{kind}-{seed}-{i}").write_bytes(data)
-            finally:
-                signal.alarm(0)
+    rng, found = np.random.default_rng(seed), {"results": 0, "errors": 0, "failures": 0}
+    before, memory = signal.signal(signal.SIGALRM, too_long), 0
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        tqdm.write(f"{name}: in {folder}", file=sys.stderr)
+        kind = KINDS[name](Path(folder))
+        everything = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        whole = {path: path.read_bytes() for path in everything}
+        for file in kind.files:
+            kind.read(file)  # a whole one is no error
+        for i in tqdm(range(count), name, disable=None, leave=False):
+            file = kind.files[rng.integers(len(kind.files))]
+            data = odd(whole[file], file.suffix, rng) if rng.integers(2) else None
+            data = mutated(whole[file], [whole[path] for path in kind.files], rng) if data is None else data
+            told = one(kind, file, data, bool(rng.integers(2)))
+            found[told if told in found else "failures"] += 1
+            if told not in found:
+                print(f"{name} {i}, {file.name}: {told}", file=sys.stderr)
+                if keep is not None:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    (keep / f"{name}-{seed}-{i}-{file.name}").write_bytes(data)
+            put_back(Path(folder), whole, file)
             if i == count // 10:
                 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) // 1024
-        found["MiB grown"] = grown
-        found["failures"] += grown > GROWTH
     signal.signal(signal.SIGALRM, before)
+    found["MiB grown"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) // 1024
+    found["failures"] += found["MiB grown"] > GROWTH
     return found
+
+
+def put_back(folder: Path, whole: dict[Path, bytes], damaged: Path) -> None:
+    """The damaged file, and what was mended beside it, as they were."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in whole:
+            path.unlink()  # written by what was tested
+    for path, data in whole.items():
+        if path == damaged or not path.exists() or (path.parent == damaged.parent and path.name == CHECKSUMS):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
 
 def main() -> int:
@@ -215,12 +310,13 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for files that fail")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    faulthandler.enable()
     failures = 0
-    for kind in [given.kind] if given.kind else KINDS:
+    for name in [given.kind] if given.kind else KINDS:
         start = time.perf_counter()
-        found = run(kind, given.count, given.seed, given.keep)
+        found = run(name, given.count, given.seed, given.keep)
         failures += found["failures"]
-        print(f"{kind:12} {given.count:6,} files, seed {given.seed}: {found}, {time.perf_counter() - start:.0f} s")
+        print(f"{name:12} {given.count:6,} files, seed {given.seed}: {found}, {time.perf_counter() - start:.0f} s")
     return int(failures > 0)
 
 

@@ -2,7 +2,6 @@
 and nothing is written outside. Checkpoints have more of this in test_resume.py, benchmarks/fuzz.py does it by the thousand.
 """
 
-import functools
 import gzip
 import json
 import os
@@ -74,7 +73,9 @@ def place(tmp_path_factory):
     (run / "tokenizer" / "events.jsonl").write_text('{"step": 2, "event": "started"}\n')
     Index.begin(folder / "index", VectorSpec(), "flat", "fashion", "00").add(["a", "b"], np.zeros((2, 4), np.uint8))
     (folder / "stage").mkdir()
-    save_checkpoint(folder / "checkpoints", state(), 2, {"pictured": 1, "sums": {"loss": 2.0}, "count": {"loss": 2}, "seconds": 1.0})
+    save_checkpoint(folder / "checkpoints", state(), 2)
+    notes = {"pictured": 1, "sums": {"loss": 2.0}, "count": {"loss": 2}, "seconds": 1.0}
+    (folder / "stage" / "notes.json").write_text(json.dumps(notes))
     save_feature_net(ConvClassifierSpec().build(), folder / "net.safetensors", class_names='["a", "b"]')
     (folder / "names.json").write_text('["a", "b"]')
     about = {"format": FORMAT, "pipeline": "p", "tokenizer": "t", "grid": "[2, 2]", "radix": "[2, 2]", "names": '["a", "b"]'}
@@ -105,8 +106,6 @@ class Kind:
             in_metadata(path, self.key, text)
         else:
             path.write_text(text + "\n" * self.line)
-        if path.parent.parent.name == "checkpoints" and path.name != CHECKSUMS:
-            (path.parent / CHECKSUMS).write_text(json.dumps(_checksums(path.parent)))
 
     def text(self, folder):
         if not self.key:
@@ -119,13 +118,8 @@ def pipeline(folder):
     return Pipeline.from_pretrained(folder / "pipeline")
 
 
-@functools.cache
-def begun():
-    return state()
-
-
 def resumed(folder):
-    return Log(folder / "stage", 0, Training(), "cpu", load_checkpoint(folder / "checkpoints", begun()))
+    return load_checkpoint(folder / "checkpoints", state())
 
 
 STEP = "checkpoints/step-00000000"
@@ -138,7 +132,7 @@ KINDS = {
     "metrics": Kind("run/tokenizer/metrics.jsonl", lambda folder: read_metrics(folder / "run/tokenizer/metrics.jsonl"), line=True),
     "index": Kind("index/index.json", lambda folder: Index.open(folder / "index")),
     "chunk": Kind("index/chunks/00000.safetensors", lambda folder: Index.open(folder / "index").names(), "names"),
-    "notes": Kind(f"{STEP}/notes.json", resumed),
+    "notes": Kind("stage/notes.json", lambda folder: Log(folder / "stage", 0, Training(), "cpu", read_json(folder / "stage/notes.json"))),
     "checksums": Kind(f"{STEP}/{CHECKSUMS}", resumed),
     "names": Kind("names.json", lambda folder: read_names(folder / "names.json")),
     "codes, grid": Kind("codes.safetensors", lambda folder: read_codes(folder / "codes.safetensors"), "grid"),
@@ -168,8 +162,6 @@ def restored(kind, folder):
         yield
     finally:
         path.write_bytes(held)
-        if kind.path.endswith("notes.json"):
-            (path.parent / CHECKSUMS).write_text(json.dumps(_checksums(path.parent)))
 
 
 @every_kind
