@@ -108,7 +108,11 @@ def test_pictures_stand_in_the_order_of_their_steps(run, capsys):
 
 
 @pytest.mark.parametrize(
-    "odd", ['{"step": Infinity}', '{"step": 1e400}', "[" * 100_000, '{"step": null}', '{"step": 1' + "0" * 30 + "}", "\x00"]
+    "odd",
+    [
+        '{"step": Infinity}', '{"step": 1e400}', "[" * 100_000, '{"step": null}', '{"step": 1' + "0" * 30 + "}", '{"step": 40, "loss": 1' + "0" * 400 + "}",
+        "\x00",
+    ],
 )
 def test_an_odd_line_of_metrics_is_an_error_that_names_it(run, capsys, odd):
     with (run / "tokenizer" / "metrics.jsonl").open("a") as file:
@@ -121,7 +125,7 @@ def test_an_odd_line_of_metrics_is_an_error_that_names_it(run, capsys, odd):
 @pytest.mark.parametrize(
     "odd",
     [
-        {"loss": 10**400}, {"$\\frac{": 1.0, "\ud800": 1.0}, {"seconds": math.inf}, {"seconds": math.nan}, {"images_per_second": 1e308},
+        {"$\\frac{": 1.0, "\ud800": 1.0}, {"seconds": math.inf}, {"seconds": math.nan}, {"images_per_second": 1e308},
     ],
 )  # fmt: skip
 def test_odd_values_of_metrics_are_drawn_or_left_out(run, capsys, odd):
