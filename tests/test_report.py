@@ -110,8 +110,8 @@ def test_pictures_stand_in_the_order_of_their_steps(run, capsys):
 @pytest.mark.parametrize(
     "odd",
     [
-        '{"step": Infinity}', '{"step": 1e400}', "[" * 100_000, '{"step": null}', '{"step": 1' + "0" * 30 + "}", '{"step": 40, "loss": 1' + "0" * 400 + "}",
-        "\x00",
+        '{"step": Infinity}', '{"step": 1e400}', "[" * 100_000, '{"step": null}', '{"step": 1' + "0" * 30 + "}",
+        '{"step": 40, "loss": 1' + "0" * 400 + "}", "\x00",
     ],
 )
 def test_an_odd_line_of_metrics_is_an_error_that_names_it(run, capsys, odd):
