@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -157,6 +159,45 @@ def test_torchrun_starts_a_job_again_when_a_process_dies(data, alone, tmp_path):
     same_road(alone, tmp_path / "run")
     kinds = [json.loads(line)["event"] for line in (tmp_path / "run" / "tokenizer" / "events.jsonl").read_text().splitlines()]
     assert kinds == ["started", "resumed"]
+
+
+LINGERING = """
+import pathlib, sys, time, bitmosaic.train.loop as loop
+from bitmosaic.cli import main
+move, count = loop._move, [0]
+def once(*a):
+    count[0] += 1
+    if count[0] == %d:
+        pathlib.Path(%r).touch()
+        time.sleep(3)
+    return move(*a)
+loop._move = once
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_sigterm_to_torchrun_saves_and_leaves_and_the_same_command_goes_on(data, alone, tmp_path, sharded):
+    words, script, there = command(data, tmp_path / "run", 4, 2, sharded=sharded), tmp_path / "lingering.py", tmp_path / "there"
+    script.write_text(LINGERING % (6 + 3, str(there)))  # in the third step of the prior
+    at = words.index("bitmosaic") - 1
+    torchrun = subprocess.Popen(
+        [*words[:at], str(script), *words[at + 2 :]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    end = time.monotonic() + 300
+    while not there.exists() and torchrun.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    torchrun.send_signal(signal.SIGTERM)
+    said, _ = torchrun.communicate(timeout=100)
+    assert torchrun.returncode and "told to end" in said, said
+    assert not (tmp_path / "run" / "pipeline").exists() and (tmp_path / "run" / "prior" / "checkpoints" / "step-00000003").is_dir()
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    same_road(alone, tmp_path / "run")
+    events = [json.loads(line)["event"] for line in (tmp_path / "run" / "prior" / "events.jsonl").read_text().splitlines()]
+    assert events == ["started", "stopped", "resumed"]
 
 
 @pytest.mark.slow
