@@ -243,7 +243,7 @@ def one(kind: Kind, file: Path, data: bytes, mend: bool) -> str:
     file.write_bytes(data)
     if mend:
         kind.mend(file)
-    faulthandler.dump_traceback_later(6 * SECONDS, exit=True)  # where a signal cannot come through
+    faulthandler.dump_traceback_later(6 * SECONDS, exit=True, file=sys.__stderr__)  # where a signal cannot come through
     signal.alarm(SECONDS)
     try:
         kind.read(file)
