@@ -44,8 +44,8 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game, Turn
+from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
-from bitmosaic.train.stage import Log
 from bitmosaic.train.training import Training
 
 SECONDS, GROWTH = 10, 200  # a case may take, MiB that memory may grow by

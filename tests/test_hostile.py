@@ -38,10 +38,10 @@ from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.run import Run
-from bitmosaic.train.stage import Log
 from bitmosaic.train.training import Training
 
 pytestmark = pytest.mark.timeout(60)
