@@ -44,8 +44,8 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game, Turn
+from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
-from bitmosaic.train.stage import Log
 from bitmosaic.train.training import Training
 
 SECONDS, GROWTH = 10, 200  # a case may take, MiB that memory may grow by
@@ -243,7 +243,7 @@ def one(kind: Kind, file: Path, data: bytes, mend: bool) -> str:
     file.write_bytes(data)
     if mend:
         kind.mend(file)
-    faulthandler.dump_traceback_later(6 * SECONDS, exit=True)  # where a signal cannot come through
+    faulthandler.dump_traceback_later(6 * SECONDS, exit=True, file=sys.__stderr__)  # where a signal cannot come through
     signal.alarm(SECONDS)
     try:
         kind.read(file)

@@ -158,3 +158,32 @@ def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
     theirs = sampling.one_row("L", "published arithmetic, float32", tmp_path)
     assert 0.3 < law["tflop_head"] / theirs["tflop_head"] < 0.75  # hidden places only
     assert 0.5 < law["tflop_backbone"] / theirs["tflop_backbone"] <= 1  # and no round that reveals nothing
+
+
+@pytest.mark.parametrize("name", ["containers", "pictures", "idx", "codes", "pipelines", "checkpoints"])
+def test_fuzz_reads_damaged_files_of_each_kind(benchmark, name, tmp_path):
+    fuzz = benchmark("fuzz")
+    found = fuzz.run(name, 8, 1, tmp_path / "kept")
+    assert name in fuzz.KINDS and found["results"] + found["errors"] == 8 and not found["failures"] and not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("how", ["wrong", "silent", "slow"])
+def test_fuzz_finds_what_is_no_clear_error(benchmark, how, tmp_path, monkeypatch, capsys):
+    fuzz, whole = benchmark("fuzz"), bytes(range(256))
+
+    def read(path):
+        data = path.read_bytes()
+        if data == whole:
+            return
+        if how == "slow":
+            try:
+                time.sleep(9)
+            except Exception:
+                raise ValueError("swallowed") from None
+        raise KeyError("a") if how == "wrong" else ValueError("")
+
+    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    monkeypatch.setitem(fuzz.KINDS, "bad", lambda folder: fuzz.Kind(fuzz.written(folder, {"a": whole}), read))
+    found = fuzz.run("bad", 2, 0, tmp_path / "kept")
+    assert found["failures"] and found["failures"] == len(list((tmp_path / "kept").iterdir())) and not found["errors"]
+    assert {"wrong": "KeyError", "silent": "ValueError: ", "slow": "TooLong"}[how] in capsys.readouterr().err

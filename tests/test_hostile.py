@@ -38,10 +38,10 @@ from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.run import Run
-from bitmosaic.train.stage import Log
 from bitmosaic.train.training import Training
 
 pytestmark = pytest.mark.timeout(60)
@@ -349,6 +349,17 @@ def test_bytes_that_are_not_there_are_told(place, tmp_path, offset, length):
     (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
     with pytest.raises(ValueError, match="checkpoint .* cannot be read"):
         load_checkpoint(tmp_path / "checkpoints", state())
+
+
+def test_what_is_wrong_is_told_in_a_line(place, tmp_path, caplog):
+    """torch would log a traceback for each way in which it has tried to read the description."""
+    shutil.copytree(place / "checkpoints", tmp_path / "checkpoints")
+    path = tmp_path / STEP
+    (path / ".metadata").write_bytes(b"\x80\x04no pickle")
+    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    with pytest.raises(ValueError, match="checkpoint .* cannot be read"):
+        load_checkpoint(tmp_path / "checkpoints", state())
+    assert not caplog.records
 
 
 def test_values_of_another_kind_are_told(place, tmp_path):

@@ -149,11 +149,12 @@ def _checksum(path: Path) -> str:
 
 
 def _read(path: Path, state: State) -> dict[str, Any]:
-    parts = state.state_dict()
+    parts, reader = state.state_dict(), _Reader(path)
     try:
+        reader.read_metadata()  # where it is wrong torch would log two tracebacks
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.load(parts, storage_reader=_Reader(path), planner=_Planner(), no_dist=not state.sharded)
+            dcp.load(parts, storage_reader=reader, planner=_Planner(), no_dist=not state.sharded)
         state.load_state_dict(parts)
         notes = read_json(path / NOTES)
         if not isinstance(notes, dict):
@@ -235,4 +236,5 @@ def _alike(found: Any, held: Any) -> bool:
 def _first(error: BaseException) -> str:
     """What went wrong, on one line: torch's exception holds one for each process."""
     inside = list(error.failures.values())[0][0] if getattr(error, "failures", None) else error
-    return " ".join(str(inside).split())[:300] or type(inside).__name__
+    told = " ".join(str(inside).split())[:300]
+    return f"{type(inside).__name__}: {told}" if isinstance(inside, LookupError) or not told else told
