@@ -19,9 +19,11 @@ import resource
 import signal
 import struct
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +40,23 @@ from bitmosaic.codec import StaticCoder
 from bitmosaic.codec.container import Reader
 from bitmosaic.commands.decode import read_codes
 from bitmosaic.commands.encode import FORMAT
+from bitmosaic.folders import part_fingerprint, save_part, write_json
 from bitmosaic.images.idx import read_idx
-from bitmosaic.images.read import read_image
+from bitmosaic.images.labels import class_number
+from bitmosaic.images.read import UnreadableImage, read_image
+from bitmosaic.images.tars import Passed, open_tars, samples
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.code_store import packed_bytes
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
+from bitmosaic.train.tokenized import FILES, Manifest, checksum
+from bitmosaic.train.tokenized import FORMAT as TOKENIZED
 from bitmosaic.train.training import Training
 
+MANIFEST = "manifest.json"
 SECONDS, GROWTH = 10, 200  # a case may take, MiB that memory may grow by
 ODD = [-1, 0, 2**31, 2**62, 10**30, 1e300, float("inf"), float("nan"), "", "../x", "\0", None, True, [], {}, [[[]]]]
 
@@ -158,6 +167,62 @@ def pipelines(folder: Path) -> Kind:
     return Kind(below(folder / "pipeline"), lambda path: Pipeline.from_pretrained(folder / "pipeline"))
 
 
+def tars(folder: Path) -> Kind:
+    """Tar shards of images and their classes."""
+    stream, picture = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (9, 8), "red").save(picture, "PNG")
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for i in range(3):
+            for name, data in ((f"a/{i}.png", picture.getvalue()), (f"a/{i}.cls", b"1")):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+    def load(path: Path) -> None:
+        for sample in samples(open_tars(str(path))[0], Passed()):
+            with suppress(UnreadableImage):
+                read_image(sample.image or b"", 8)
+            class_number(sample.label or b"", 10)
+
+    return Kind(written(folder, {"a.tar": stream.getvalue()}), load)
+
+
+def shards(folder: Path) -> Kind:
+    """Codes of 'bitmosaic tokenize', as training reads them, and their manifest."""
+    tokenizer, rng = tiny().tokenizer, np.random.default_rng(0)
+    save_part(tokenizer, tokenizer.spec, folder / "tokenizer")
+    for number in range(2):
+        place = folder / "shards" / f"{number:05d}"
+        place.mkdir(parents=True)
+        np.save(place / "codes.npy", rng.integers(0, 256, (3, 1, packed_bytes(tokenizer.spec.grid, tokenizer.radix)), np.uint8))
+        np.save(place / "labels.npy", np.array([0, 1, -1], np.int32))
+        np.save(place / "pixels.npy", np.arange(3, dtype=np.uint64))
+        write_json(place / "codes.json", {"images": 3})
+
+    def named() -> list[dict[str, Any]]:
+        found = sorted((folder / "shards").iterdir())
+        return [{"name": path.name, "images": 3, "sha256": {name: checksum(path / name) for name in FILES}} for path in found]
+
+    about = {
+        "format": TOKENIZED, "tokenizer": part_fingerprint(folder / "tokenizer"), "grid": list(tokenizer.spec.grid),
+        "radix": list(tokenizer.radix), "views": "plain", "classes": ["a", "b"], "source": "none", "images": 6,
+        "counts": {}, "shards": named(), "told": [],
+    }  # fmt: skip
+    write_json(folder / MANIFEST, about)
+
+    def load(path: Path) -> None:
+        found = Manifest.read(folder)
+        found.verify()
+        for _ in found.store().all(4):
+            pass
+
+    def mend(path: Path) -> None:
+        if path.name != MANIFEST:
+            write_json(folder / MANIFEST, {**about, "shards": named(), "tokenizer": part_fingerprint(folder / "tokenizer")})
+
+    return Kind([path for path in below(folder) if "tokenizer" not in path.parts], load, mend)
+
+
 class Small(Game):
     """A game of one small player, which makes no move."""
 
@@ -185,6 +250,7 @@ def checkpoints(folder: Path) -> Kind:
 
 KINDS = {
     "containers": containers, "pictures": pictures, "idx": idx, "codes": codes, "pipelines": pipelines, "checkpoints": checkpoints,
+    "tars": tars, "shards": shards,
 }  # fmt: skip
 
 
@@ -296,7 +362,7 @@ def put_back(folder: Path, whole: dict[Path, bytes], damaged: Path) -> None:
         if path.is_file() and path not in whole:
             path.unlink()  # written by what was tested
     for path, data in whole.items():
-        if path == damaged or not path.exists() or (path.parent == damaged.parent and path.name == CHECKSUMS):
+        if path == damaged or not path.exists() or path.name in (CHECKSUMS, MANIFEST):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
 

@@ -160,7 +160,7 @@ def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
     assert 0.5 < law["tflop_backbone"] / theirs["tflop_backbone"] <= 1  # and no round that reveals nothing
 
 
-@pytest.mark.parametrize("name", ["containers", "pictures", "idx", "codes", "pipelines", "checkpoints"])
+@pytest.mark.parametrize("name", ["containers", "pictures", "idx", "codes", "pipelines", "checkpoints", "tars", "shards"])
 def test_fuzz_reads_damaged_files_of_each_kind(benchmark, name, tmp_path):
     fuzz = benchmark("fuzz")
     found = fuzz.run(name, 8, 1, tmp_path / "kept")

@@ -268,8 +268,8 @@ def array_of_objects(path, command):
 
 PICKLES = {
     "published checkpoint": ("a.th", lambda path, c: torch.save({"a": c}, path), read_checkpoint),
-    "array": ("a.npy", array_of_objects, lambda path: read_array(path, np.float32, 1)),
-    "bare": ("a.npy", lambda path, c: path.write_bytes(pickle.dumps(c)), lambda path: read_array(path, np.float32, 1)),
+    "array": ("a.npy", array_of_objects, lambda path: read_array(path, 1, np.float32)),
+    "bare": ("a.npy", lambda path, c: path.write_bytes(pickle.dumps(c)), lambda path: read_array(path, 1, np.float32)),
     "Inception": ("a.pth", lambda path, c: torch.save({"a": c}, path), load_feature_net),
     "legacy": ("a.pth", lambda path, c: torch.save(c, path, _use_new_zipfile_serialization=False), load_feature_net),
 }
@@ -402,16 +402,16 @@ def header(shape, kind="<f4"):
 def test_arrays_that_are_not_what_they_say(tmp_path, data):
     (tmp_path / "a.npy").write_bytes(data)
     with little_memory(), pytest.raises(ValueError, match="a.npy"):
-        read_array(tmp_path / "a.npy", np.float32, 1)
+        read_array(tmp_path / "a.npy", 1, np.float32)
 
 
 def test_an_archive_of_arrays_is_none(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros(4, np.float32))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     with pytest.raises(ValueError, match="a.npy is not a readable array"):
-        read_array(tmp_path / "a.npy", np.float32, 1)
+        read_array(tmp_path / "a.npy", 1, np.float32)
     (tmp_path / "b.npy").write_bytes(header("(4,)"))
-    assert read_array(tmp_path / "b.npy", np.float32, 1).shape == (4,)
+    assert read_array(tmp_path / "b.npy", 1, np.float32).shape == (4,)
 
 
 @pytest.mark.parametrize("sizes", [(2**32 - 1,) * 4, (0, 5), (5, 2**31), ()], ids=str)

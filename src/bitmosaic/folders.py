@@ -182,14 +182,15 @@ def build_empty(spec: Spec, kind: type[nn.Module], tensors: int, where: str) -> 
         hook.remove()
 
 
-def read_array(path: Path, dtype: Any, axes: int) -> np.ndarray:
+def read_array(path: Path, axes: int, *dtypes: Any) -> np.ndarray:
     """A .npy file through a memory map, as it is on disk. ValueError names one that is missing, damaged, pickled, or of another kind."""
     try:
         found = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # of numpy, of Python's tokenizer that it reads headers with, of the disk: too many kinds to name
         raise ValueError(f"{path} is not a readable array ({' '.join(str(error).split())[:200]})") from error
-    if found.dtype != dtype or found.ndim != axes:
-        raise ValueError(f"{path} holds {found.dtype} {found.shape}; want {np.dtype(dtype)} with {axes} axes")
+    if found.dtype not in dtypes or found.ndim != axes:
+        wanted = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
+        raise ValueError(f"{path} holds {found.dtype} {found.shape}; want {wanted} with {axes} axes")
     return found
 
 

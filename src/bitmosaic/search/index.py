@@ -97,7 +97,7 @@ class Index:
 
     def medians(self) -> np.ndarray | None:
         """Of the features, (D,) float32, where vectors are their signs; else None. ValueError where the file is missing or damaged."""
-        return read_array(self.folder / "medians.npy", np.float32, 1) if self.spec.by == "bits" else None
+        return read_array(self.folder / "medians.npy", 1, np.float32) if self.spec.by == "bits" else None
 
     @property
     def removed(self) -> set[int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes, digit_widths
-from bitmosaic.folders import read_json
+from bitmosaic.folders import read_array, read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.loop import step_generator
@@ -54,7 +54,7 @@ class CodeStore:
     def of_run(folder: Path) -> CodeStore:
         """Those in the folder `codes` of a run: one shard, with `codes.json`."""
         about = read_json(folder / "codes.json")
-        packed = mapped(folder / "codes.npy")
+        packed = read_array(folder / "codes.npy", 3, np.uint8)
         null = np.iinfo(np.int64).max if about["labels"] else None  # a run's own images all have labels
         return CodeStore([Shard(folder, len(packed))], tuple(about["grid"]), tuple(about["radix"]), packed.shape[1], null)
 
@@ -91,13 +91,13 @@ class CodeStore:
             if len(self.maps) >= MAPS:
                 del self.maps[next(iter(self.maps))]
             shard = self.shards[number]
-            codes = mapped(shard.folder / "codes.npy")
+            codes = read_array(shard.folder / "codes.npy", 3, np.uint8)
             wanted = (shard.images, self.draws, packed_bytes(self.grid, self.radix))
-            if codes.shape != wanted or codes.dtype != np.uint8:
-                raise ValueError(f"{shard.folder / 'codes.npy'}: holds {codes.dtype} {codes.shape}, want uint8 {wanted}")
-            labels = None if self.null is None else mapped(shard.folder / "labels.npy")
-            if labels is not None and (labels.shape != wanted[:1] or labels.dtype not in (np.int32, np.int64)):
-                raise ValueError(f"{shard.folder / 'labels.npy'}: holds {labels.dtype} {labels.shape}, want integers {wanted[:1]}")
+            if codes.shape != wanted:
+                raise ValueError(f"{shard.folder / 'codes.npy'}: holds {codes.shape}, want {wanted}")
+            labels = None if self.null is None else read_array(shard.folder / "labels.npy", 1, np.int32, np.int64)
+            if labels is not None and labels.shape != wanted[:1]:
+                raise ValueError(f"{shard.folder / 'labels.npy'}: holds {labels.shape}, want {wanted[:1]}")
             if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < self.null:
                 raise ValueError(f"{shard.folder / 'labels.npy'}: labels from {labels.min()} to {labels.max()}, want -1 to {self.null - 1}")
             self.maps[number] = codes, labels
@@ -107,14 +107,6 @@ class CodeStore:
 def packed_bytes(grid: tuple[int, ...], radix: tuple[int, ...]) -> int:
     """Bytes of one packed code."""
     return (math.prod(grid) * sum(digit_widths(radix)) + 7) // 8
-
-
-def mapped(path: Path) -> np.ndarray:
-    """A .npy file through a memory map; ValueError names one that is missing or damaged."""
-    try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # a plain array over the map is indexed faster
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())[:200]})") from error
 
 
 class CodeBatches:

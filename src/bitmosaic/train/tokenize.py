@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from bitmosaic.folders import read_json, write_json, written_beside
+from bitmosaic.folders import read_array, read_json, write_json, written_beside
 from bitmosaic.images import UnreadableImage
 from bitmosaic.images.tars import BrokenTar, Passed
 from bitmosaic.images.views import VIEWS, read_views
@@ -252,7 +252,7 @@ def duplicates(out: Path, images: int) -> int:
     """Images whose pixels, cropped and scaled, are those of one before; 64 bits of BLAKE2b each, so that memory stays."""
     parts, found = 1 + images // HASHES, 0
     for part in range(parts):
-        every = (np.load(path) for path in sorted((out / "shards").glob("[0-9]*/pixels.npy")))
+        every = (read_array(path, 1, np.uint64) for path in sorted((out / "shards").glob("[0-9]*/pixels.npy")))
         hashes = np.concatenate([np.zeros(0, np.uint64), *(some[some % np.uint64(parts) == part] for some in every)])
         found += len(hashes) - len(np.unique(hashes))
     return found
