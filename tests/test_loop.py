@@ -277,6 +277,18 @@ def test_a_move_is_a_step_of_torchs_adamw():
     assert_bitwise(prior.state_dict(), state.game.players["prior"].state_dict())
 
 
+def test_gradients_of_the_step_before_are_gone_when_the_forward_pass_begins():
+    """Which is when memory is short; those of the last step stay to be looked at."""
+    torch.manual_seed(0)
+    game, seen = PriorGame(MaskedPriorSpec().build()), []
+    parameters = list(game.players["prior"].parameters())
+    game.players["prior"].blocks[0].register_forward_pre_hook(lambda *_: seen.append(any(p.grad is not None for p in parameters)))
+    digits = torch.randint(0, 2, (4, 4, 4, 8), dtype=torch.uint8)
+    training = Training(steps=3)
+    list(play(State.start(game, training), lambda step: CodeBatch(Codes(digits, (2,) * 8), None), training))
+    assert seen == [False] * 3 and all(p.grad is not None for p in game.players["prior"].blocks.parameters())
+
+
 def test_clipping_bounds_the_gradient_of_each_player():
     """The gradient that the last move was made with is still there; the metric is its norm before clipping."""
     for clip in (1e-3, 0.05, 1e6, 0.0):

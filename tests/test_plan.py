@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bitmosaic.cli import main
 from bitmosaic.codes import Codes
 from bitmosaic.commands.plan import Machines, about
+from bitmosaic.images import ArrayImages, Batches
 from bitmosaic.nets.llama import Block
 from bitmosaic.nets.precision import autocast
 from bitmosaic.nets.rotary import rotary_table
@@ -25,6 +26,7 @@ from bitmosaic.train.loop import State, play, step_generator
 from bitmosaic.train.plan import costs, prior_cost
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.rehearsal import Arithmetic, Live, most_bytes
+from bitmosaic.train.tokenizer_game import TokenizerGame
 from bitmosaic.train.training import Training
 
 
@@ -73,6 +75,19 @@ def test_memory_is_what_a_real_run_holds(precision, parts, recompute):
             game.recompute()
         list(play(State.start(game, training), batches(training), training))
     assert live.most == pytest.approx(prior_cost(SPEC, training, "cpu").memory(1, False, recompute), rel=0.05)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_tokenizer_and_its_adversary_hold_what_was_planned(precision):
+    run = fashion()
+    losses = dataclasses.replace(run.tokenizer_losses, perceptual_weight=0.0, adversarial_start=0)
+    training = dataclasses.replace(run.tokenizer_training, steps=2, batch_size=8, precision=precision)
+    tokenizer, _ = costs(dataclasses.replace(run, tokenizer_losses=losses, tokenizer_training=training), "cpu")
+    images = ArrayImages(torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
+    with Live([]) as live:
+        game = TokenizerGame(run.tokenizer.build(), losses)
+        list(play(State.start(game, training), Batches(images, 8, 0), training))
+    assert live.most == pytest.approx(tokenizer.memory(1, False, False), rel=0.1)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

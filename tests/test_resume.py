@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import dataclass, replace
 
 import pytest
@@ -74,6 +75,16 @@ def played(folder, training=TRAINING, game=None, given=batches):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     return folder, played(folder)
+
+
+def test_a_training_leaves_nothing_behind(tmp_path):
+    """Not a weight stays alive, nor waits for the garbage collector."""
+    game = prior_game()
+    held = [weakref.ref(x) for x in (game.players["prior"], *game.players["prior"].parameters())]
+    state = played(tmp_path, game=game)
+    held += [weakref.ref(x) for x in (state, state.optimizers["prior"], state.averages["prior"])]
+    del game, state
+    assert not [x for x in held if x() is not None]
 
 
 # ---- damage
