@@ -104,7 +104,7 @@ def formats() -> dict[str, list[dict]]:
 
         found["JPEG XL"] = [{"format": "JXL", "quality": q, "effort": 9} for q in qualities]
     except ImportError:
-        print("JPEG XL is left out; pip install pillow-jxl-plugin brings it")
+        print("JPEG XL is left out; pip install -c constraints.txt pillow-jxl-plugin brings it")
     return found
 
 
