@@ -142,7 +142,7 @@ def test_cuda_normalises_in_float32():
 
 
 RESIDENT = """
-import resource, sys
+import sys
 from dataclasses import replace
 import torch
 from test_plan import SPEC, batches
@@ -168,7 +168,7 @@ planned = prior_cost(spec, training, "cpu").memory(1, False, training.recompute)
 trained(replace(spec, width=32, depth=1, grid=(2, 2)), training)  # what is there once for all
 before = held("RssAnon")
 trained(spec, training)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held("RssFile") - held("RssShmem") - before
+grown = held("VmHWM") - held("RssFile") - held("RssShmem") - before  # ru_maxrss would be its parent's, if that is larger
 print(grown / planned)
 """
 
