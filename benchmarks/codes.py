@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitmosaic.folders import write_json
+from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import epoch_order
 from bitmosaic.train.code_store import CodeBatches
 from bitmosaic.train.shuffle import Shuffle
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "data.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = read_json(given.out) if given.out.exists() else {}
     if given.part != "tokenize":
         found["read"] = reading(given.grids, given.shard, given.batches)
         read = found["read"]
