@@ -130,6 +130,7 @@ def tokenizing(processes: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Reads the arguments, does what they say; what stands in the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", choices=("read", "tokenize", "both"), default="both")
     parser.add_argument("--grids", type=int, default=1_000_000)
