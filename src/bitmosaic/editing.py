@@ -143,12 +143,8 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
         raise ValueError(f"conditions: got {wrong!r}; give single classes, or None, the way mixes them by itself")
     if len(conditions) < 2 or (weights is None and (not isinstance(frames, Integral) or frames < 2)):
         raise ValueError(f"conditions, frames: got {len(conditions)} and {frames}; give at least two of each")
-    if weights is None:
-        ends = len(conditions) - 1
-        at = [i * ends / (frames - 1) for i in range(frames)]
-        weights = [[max(0.0, 1 - abs(x - j)) for j in range(len(conditions))] for x in at]
     found = []
-    for row in weights:
+    for row in way(len(conditions), frames) if weights is None else weights:
         if len(row) != len(conditions) or min(row) < 0 or not abs(sum(row) - 1) < 1e-3:
             raise ValueError(f"weights: got {list(row)}; give {len(conditions)} in each row, not negative, that sum to 1")
         frame: dict = {}
@@ -157,6 +153,12 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
                 frame[condition] = frame.get(condition, 0.0) + float(weight)
         found.append(frame)
     return found
+
+
+def way(conditions: int, frames: int) -> list[list[float]]:
+    """Rows of weights, evenly along the way through so many conditions."""
+    at = [i * (conditions - 1) / (frames - 1) for i in range(frames)]
+    return [[max(0.0, 1 - abs(x - j)) for j in range(conditions)] for x in at]
 
 
 def windows(repaint: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
