@@ -167,11 +167,11 @@ def test_the_document_describes_every_route_and_every_answer():
     with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
         told = server.ask("/openapi.json").json
         assert told == document(Limits())
+        image = {"image": "fashion:1"}
         asked = {
-            "generate": {"class": "bag"}, "encode": {"image": "fashion:1"},
-            "inpaint": {"image": "fashion:1", "mask": {"box": [0, 0, 9, 9]}}, "edit": {"image": "fashion:1", "mask": {"places": [[0, 1]]}, "class": 3},
-            "outpaint": {"image": "fashion:1", "padding": 1}, "interpolate": {"classes": ["bag", 1], "frames": 2}, "enrich": {"image": "fashion:1", "repeats": 1},
-            "features": {"image": "fashion:1"}, "neighbours": {"image": "fashion:1", "count": 1},
+            "generate": {"class": "bag"}, "inpaint": {**image, "mask": {"box": [0, 0, 9, 9]}}, "outpaint": {**image, "padding": 1},
+            "edit": {**image, "mask": {"places": [[0, 1]]}, "class": 3}, "interpolate": {"classes": ["bag", 1], "frames": 2},
+            "enrich": {**image, "repeats": 1}, "encode": image, "features": dict(image), "neighbours": {**image, "count": 1},
         }  # fmt: skip
         asked["decode"] = {"codes": server.ask("/v1/encode", asked["encode"]).json["codes"]}
         assert asked.keys() == requests.JOBS.keys()
