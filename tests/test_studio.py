@@ -195,6 +195,7 @@ def test_what_the_page_begins_with(server, pipe):
     first, second = (server.ask("/v1/classes/fashion/8.png") for _ in range(2))
     assert first.data == second.data and np.array_equal(first.picture, np.array(pipe("bag", 0)[0]))
     assert server.ask("/health").json["status"] == "ok"
+    server.made("generate", body("generate"))
     assert b'bitmosaic_requests_total{route="generate",status="200"}' in server.ask("/metrics").data
     page = server.ask("/")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
