@@ -216,7 +216,8 @@ def steps(tiny: bool) -> dict[str, tuple[int, bool, bool, bool]]:
         return {"batch 2": (2, False, True, False), "batch 2, recompute": (2, True, True, False)}
     return {
         "batch 64": (64, False, True, False), "batch 64, sums in any order": (64, False, False, False),
-        "batch 128": (128, False, True, False), "batch 128, recompute": (128, True, True, False), "batch 64, compiled": (64, False, True, True),
+        "batch 128": (128, False, True, False), "batch 128, recompute": (128, True, True, False),
+        "batch 64, compiled": (64, False, True, True),
     }  # fmt: skip
 
 
