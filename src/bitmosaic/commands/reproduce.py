@@ -74,7 +74,7 @@ def reproduce(
 ) -> dict[str, Any]:  # fmt: skip
     """Trains and measures what BiGR's paper compares, on Fashion-MNIST, and writes our tables beside the paper's.
 
-    Takes about three hours on two CPU cores, by estimate. The same command again goes on where it was, whatever stopped it; tables.md,
+    Takes about three hours on two CPU cores. The same command again goes on where it was, whatever stopped it; tables.md,
     tables.json and curves.png in the folder are written anew after each prior, from all that has been measured. Needs scikit-learn:
     pip install 'bitmosaic[eval]'.
 
