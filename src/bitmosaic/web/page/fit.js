@@ -1,0 +1,44 @@
+// Asks what to do with a picture of another size than the pipeline's: crop it, or keep its size and paint window by window.
+import { post } from './api.js';
+import { blobBase64, toBlob } from './bytes.js';
+import { button, h } from './dom.js';
+import { opened } from './source.js';
+
+/** The picture at a size that fits, with `fit` "exact" or "tile"; null if a person gave up. `tile`: whether windows are a way. */
+export async function fitted(picture, world, pipeline, { tile = false } = {}) {
+  const [height, width] = pipeline.image_size;
+  const found = await opened(picture, world, pipeline.channels === 1);
+  if (found.width === width && found.height === height) return { ...found, fit: 'exact' };
+  const room = found.width >= width && found.height >= height;
+  const answer = await question(found, [width, height], tile && room);
+  if (answer === 'tile') return { ...found, fit: 'tile' };
+  if (answer !== 'crop') return null;
+  const cropped = await cut(found, pipeline);
+  return { ...(await opened({ blob: cropped, name: found.name }, world, false)), fit: 'exact' };
+}
+
+/** A picture as the pipeline reads it: its centre, scaled. */
+export async function cut(picture, pipeline, signal) {
+  const { image } = await post('/v1/encode', { pipeline: pipeline.name, image: await imageText(picture) }, signal);
+  return toBlob(image);
+}
+
+/** What stands for a picture in a request. */
+export const imageText = async (picture) => picture.ref ?? picture.text ?? blobBase64(picture.blob);
+
+function question(picture, [width, height], tile) {
+  return new Promise((done) => {
+    const end = (answer) => () => { done(answer); element.close(); };
+    const preview = URL.createObjectURL(picture.blob);
+    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture', onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
+      h('h2', {}, `This picture is ${picture.width} × ${picture.height}`),
+      h('div', { class: 'two' }, h('img', { src: preview, alt: '', class: 'preview' }),
+        h('p', {}, `The pipeline works on ${width} × ${height} pixels. `, tile ? 'How shall it be used?' : 'It can be cropped to that.')),
+      h('div', { class: 'stack' },
+        button(`Crop: its centre, scaled to ${width} × ${height}`, null, end('crop'), { class: 'primary' }),
+        tile ? button('Tile: keep its size, paint in windows', null, end('tile')) : null,
+        button('Take another picture', null, end(null), { class: 'quiet' })));
+    document.body.append(element);
+    element.showModal();
+  });
+}
