@@ -27,6 +27,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "enrich": "Fine detail of a coarse picture, drawn anew.",
     "reveal": "How the model makes up its mind: entropy maps, the order of reveal, an animation.",
     "bits": "What each bit of a code means, as pictures.",
+    "studio": "A page to generate, paint, blend and look inside, and an HTTP service for applications.",
     "encode": "Images to codes: one small file for any number of images.",
     "tokenize": "Images of any number to codes in shards, to train priors on; the same command again goes on where it was.",
     "decode": "Codes back to images, as PNG files under their old names.",
@@ -51,6 +52,7 @@ EXAMPLES = (
     "bitmosaic demo",
     "bitmosaic sample fashion --classes bag 'ankle boot' --count 4",
     "bitmosaic inpaint fashion:1 --box 0 14 28 28 --class pullover",
+    "bitmosaic studio",
     "bitmosaic compress photos -o small --packets 8",
     "bitmosaic train folder --data photos --out runs/photos",
 )

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from bitmosaic.codes import Codes
 from bitmosaic.images import Output, check_output, crop_mask, places_of, read_image, read_mask, spread, to_output
-from bitmosaic.priors.likelihood import code_length
 from bitmosaic.samplers import Step
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def enrich(
             for group in range(4):
                 codes = _complete(pipeline, codes, groups != group, condition, generators, callback_on_step_end, settings)
         nothing = torch.zeros(groups.shape, dtype=torch.bool, device=groups.device)
-        return pipeline.decode(codes, "pt"), _bits(pipeline, codes, nothing, condition)
+        return pipeline.decode(codes, "pt"), pipeline._code_length(codes, nothing, [condition] * len(codes))
 
     return _ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
 
@@ -144,12 +143,8 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
         raise ValueError(f"conditions: got {wrong!r}; give single classes, or None, the way mixes them by itself")
     if len(conditions) < 2 or (weights is None and (not isinstance(frames, Integral) or frames < 2)):
         raise ValueError(f"conditions, frames: got {len(conditions)} and {frames}; give at least two of each")
-    if weights is None:
-        ends = len(conditions) - 1
-        at = [i * ends / (frames - 1) for i in range(frames)]
-        weights = [[max(0.0, 1 - abs(x - j)) for j in range(len(conditions))] for x in at]
     found = []
-    for row in weights:
+    for row in way(len(conditions), frames) if weights is None else weights:
         if len(row) != len(conditions) or min(row) < 0 or not abs(sum(row) - 1) < 1e-3:
             raise ValueError(f"weights: got {list(row)}; give {len(conditions)} in each row, not negative, that sum to 1")
         frame: dict = {}
@@ -158,6 +153,12 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
                 frame[condition] = frame.get(condition, 0.0) + float(weight)
         found.append(frame)
     return found
+
+
+def way(conditions: int, frames: int) -> list[list[float]]:
+    """Rows of weights, evenly along the way through so many conditions."""
+    at = [i * (conditions - 1) / (frames - 1) for i in range(frames)]
+    return [[max(0.0, 1 - abs(x - j)) for j in range(conditions)] for x in at]
 
 
 def windows(repaint: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
@@ -277,7 +278,7 @@ def _fill(pipeline, pixels: Tensor, repaint: Tensor, condition, generators, feat
     if feather and not repaint.all():
         step, rings = spread(pixels - made, ~repaint, feather)
         made = (made + step * (1 - rings / (feather + 1))).clamp(0, 1)  # what has no ring has no step
-    return torch.where(repaint, made, pixels), _bits(pipeline, codes, known, condition)
+    return torch.where(repaint, made, pixels), pipeline._code_length(codes, known, [condition] * len(codes))
 
 
 def _complete(pipeline, codes: Codes, known: Tensor, condition, generators, callback: Callback, settings) -> Codes:
@@ -286,12 +287,6 @@ def _complete(pipeline, codes: Codes, known: Tensor, condition, generators, call
         if callback is not None:
             callback(step)
     return step.codes
-
-
-def _bits(pipeline: Pipeline, codes: Codes, known: Tensor, condition) -> Tensor:
-    """Code lengths (n,), with an order and noise that are the same for all answers."""
-    rng = torch.Generator(pipeline.device).manual_seed(0)
-    return code_length(pipeline.prior, codes, known, pipeline._labels([condition] * len(codes)), rng).cpu()
 
 
 def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from bitmosaic.folders import check_tensors, load_part, read_json, save_part, wr
 from bitmosaic.images import Output, check_output, read_image, to_output
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import Prior
+from bitmosaic.priors.likelihood import code_length
 from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, RasterSpec, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
@@ -240,16 +241,32 @@ class Pipeline:
         return max(1, 64 * 64 * 64 // math.prod(self.tokenizer.image_size))
 
     def _pixels(self, codes: Codes) -> Tensor:
+        """Images (n, C, H, W) of codes."""
         with torch.no_grad():
-            n = self._at_once
-            return torch.cat([self.tokenizer.decode(codes[i : i + n].to(self.device)).float() for i in range(0, len(codes), n)])
+            parts = [self.tokenizer.decode(codes[some].to(self.device))[:own] for some, own in self._parts(len(codes))]
+            return torch.cat(parts).float()
 
     def _codes(self, pixels: Tensor) -> Codes:
         """Codes of pixels (n, C, H, W) in [0, 1] of the tokenizer's size."""
         dtype = next(self.tokenizer.parameters()).dtype
         with torch.no_grad():
-            parts = [self.tokenizer.encode(part.to(self.device, dtype)) for part in pixels.split(self._at_once)]
+            parts = [self.tokenizer.encode(pixels[some].to(self.device, dtype))[:own] for some, own in self._parts(len(pixels))]
         return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
+
+    def _parts(self, images: int) -> Iterator[tuple[list[int], int]]:
+        """Images that the tokenizer is given together, and how many of them are asked for.
+
+        One alone is given twice where there is room for two: for a batch of one, oneDNN takes another way to convolve, the last digits
+        differ, and with them now and then a pixel; an image should not depend on its batch.
+        """
+        for start in range(0, images, self._at_once):
+            some = list(range(start, min(start + self._at_once, images)))
+            yield some * 2 if len(some) == 1 < self._at_once else some, len(some)
+
+    def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        """Bits (n,) that the places not known cost, with an order and noise that are the same for all answers."""
+        rng = torch.Generator(self.device).manual_seed(0)
+        return code_length(self.prior, codes, known, self._labels(conditions), rng).cpu()
 
     def _images(self, images: Any) -> Tensor:
         """(n, C, H, W) floats in [0, 1] of the tokenizer's size."""

@@ -1,0 +1,102 @@
+"""`bitmosaic studio`: a page where a pipeline draws and a person paints, and an HTTP service for applications."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bitmosaic.commands.drawing import Drawing, at_precision
+from bitmosaic.commands.pipelines import load
+from bitmosaic.web.limits import Limits
+
+TOKEN = "BITMOSAIC_TOKEN"
+NO_LIMITS_GIVEN = Limits()
+Pipelines = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE ...", help_behavior_hint="(default: fashion)")]
+
+
+def studio(
+    pipelines: Pipelines = ("fashion",), *, host: str = "127.0.0.1", port: int = 8420,
+    token: Annotated[str | None, tyro.conf.arg(metavar="TOKEN", help_behavior_hint=f"(default: ${TOKEN})")] = None,
+    origin: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ORIGIN ...", help_behavior_hint="")] = (), batch: int = 64,
+    wait: float = 0.05, limits: tyro.conf.OmitArgPrefixes[Limits] = NO_LIMITS_GIVEN, device: str = "cpu", precision: Drawing = "float32",
+) -> None:  # fmt: skip
+    """Serves a page that generates, paints, blends, enriches and looks inside, and the same by HTTP; until Ctrl-C or SIGTERM.
+
+    On this machine alone, unless another host is named; then a token is needed, which clients send as 'Authorization: Bearer TOKEN'
+    and the page takes from its address, after '#token='. What runs when it is told to end is finished.
+
+    Args:
+        pipelines: that ship (see 'bitmosaic list'), folders of some, or of training runs that have ended; the first is the default.
+        host: address to listen on; 0.0.0.0 for all.
+        port: to listen on; 0: one that is free.
+        token: that requests must carry; needed where others than this machine can reach the host.
+        origin: other sites whose pages may ask, such as https://example.org.
+        batch: images that are drawn together at most.
+        wait: seconds that a request waits at most for others to be drawn together with.
+        limits: of one request, and of all.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+    """
+    try:
+        import uvicorn
+
+        from bitmosaic.web.app import application
+        from bitmosaic.web.guard import is_loopback
+        from bitmosaic.web.studio import Studio
+    except ImportError as error:
+        raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
+    token = token if token is not None else os.environ.get(TOKEN)
+    if token == "" or (token is None and not is_loopback(host)):
+        raise ValueError(
+            f"token: none, and others than this machine can reach {host}; give --token or ${TOKEN}, any long text that is hard to guess"
+        )
+    if batch < limits.count or not 0 <= wait <= 60:
+        raise ValueError(f"batch, wait: got {batch} and {wait}; give at least --count, {limits.count} images, and from 0 to 60 seconds")
+    named = {_name(path): at_precision(load(path, device), precision) for path in pipelines or ("fashion",)}
+    if len(named) < len(pipelines):
+        raise ValueError(f"pipelines: two of {', '.join(pipelines)} have one name, {', '.join(named)}; rename a folder")
+    listening = listen(host, port)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    hosts = ["localhost", "127.0.0.1", "::1"] + [host] * (host not in ("127.0.0.1", "::1")) if is_loopback(host) else None
+    app = application(Studio(named, limits, batch, wait), token=token, hosts=hosts, origins=origin)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
+    print(
+        f"bitmosaic studio: http://{shown}:{port}/{'#token=' + token if token and is_loopback(host) else ''}  (Ctrl-C ends it)", flush=True
+    )
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http="h11",
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on that address. ValueError for what is none, or is taken."""
+    if not 0 <= port < 65536:
+        raise ValueError(f"port: got {port}; give a number from 0 to 65535")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"host, port: cannot listen on {host}, port {port} ({why}); give others, such as --port 0 for one that is free"
+        ) from None
+    return found
+
+
+def _name(path: str) -> str:
+    """A pipeline's name: of the zoo, or of its folder."""
+    folder = Path(path).expanduser()
+    name = folder.resolve().name if folder.exists() else path
+    return folder.resolve().parent.name if name == "pipeline" else name

@@ -1,0 +1,1 @@
+"""The studio: a page on an HTTP service, one process, one model thread."""

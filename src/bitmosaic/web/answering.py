@@ -1,0 +1,190 @@
+"""From a request's bytes to an answer's: reading bodies, running a job in a thread while its client is there, streams of events."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bitmosaic.images import UnreadableImage
+from bitmosaic.web import requests
+from bitmosaic.web.jobs import Task, Uploads, about, answer, draw
+from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.model import Gone, Job
+from bitmosaic.web.pictures import encoded, strip, unreadable
+from bitmosaic.web.studio import Studio
+
+T = TypeVar("T")
+LOG = logging.getLogger("bitmosaic.studio")
+PICTURES = {"image/png": "png", "image/webp": "webp"}
+BEAT = 10  # seconds of silence in a stream, after which a comment keeps it open
+
+
+async def read_body(request: Request, kind: type[requests.Asked], limits: Limits) -> tuple[requests.Asked, Uploads]:
+    """What is asked, and the pictures beside it. Refused for what is neither JSON nor a form, or does not fit."""
+    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media == "application/json":
+        return requests.read(kind, await request.body(), limits), Uploads()
+    if media != "multipart/form-data":
+        raise Refused(415, f"content-type: got {media[:50]!r}; send application/json, or multipart/form-data")
+    async with request.form(max_files=2, max_fields=2, max_part_size=limits.bytes) as form:
+        fields, uploads = {}, {}
+        for name, value in form.multi_items():
+            if name in ("image", "mask") and name in kind.model_fields and isinstance(value, UploadFile) and name not in uploads:
+                uploads[name] = await value.read()
+            elif name == "request" and not fields:
+                fields = _json(value if isinstance(value, str) else await value.read())
+            else:
+                raise Refused(422, f"{name[:50]}: an unexpected part of the form; send 'request' (JSON), and the files 'image' and 'mask'")
+    for name in uploads:
+        if name in fields:
+            raise Refused(422, f"{name}: it came twice, in the JSON and as a file; send one")
+        fields[name] = ""
+    return requests.read(kind, fields, limits), Uploads(**uploads)
+
+
+def _json(text: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(400, "request: this part of the form is no JSON object")
+    return found
+
+
+def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
+    """The first of the media types in Accept that we have; forms[0] for anything. Refused (406) where there is none."""
+    for part in request.headers.get("accept", "*/*").split(","):
+        media = part.partition(";")[0].strip().lower()
+        if media in ("*/*", "application/*", ""):
+            return forms[0]
+        if media == "image/*" and "image/png" in forms:
+            return "image/png"
+        if media in forms:
+            return media
+    raise Refused(406, f"accept: got {request.headers['accept'][:100]!r}; want {', '.join(forms)}")
+
+
+async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[], T]) -> T:
+    """work() in a thread; the job is cancelled when the client goes away, and over at the end. Raises what it raises."""
+    found, error = None, None
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        job.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            try:
+                found = await anyio.to_thread.run_sync(work, limiter=studio.threads)
+            except Exception as raised:
+                error = raised
+            group.cancel_scope.cancel()
+    finally:
+        studio.model.leave(job)
+    if error is not None:
+        raise error
+    return found
+
+
+def pictures(task: Task, form: str, started: float) -> Response:
+    """The answer to a request for pictures, whole. In the job's thread."""
+    made = draw(task, None)
+    if form not in PICTURES:
+        return JSONResponse(answer(task, made, started))
+    image = made[0].image if len(made) == 1 else strip([one.image for one in made])
+    return Response(encoded(image, PICTURES[form], about(task, made[0]) if len(made) == 1 else None), media_type=form)
+
+
+def refused(error: Exception) -> Refused:
+    """What a client is told of an error: what it did wrong, or that we did, which goes to the log without the request."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, Gone):
+        return Refused(499, "the client has gone away")
+    if isinstance(error, UnreadableImage):
+        return Refused(400, unreadable(error))
+    if isinstance(error, ValueError):
+        return Refused(422, " ".join(str(error).split()))
+    LOG.error("a request failed", exc_info=error)
+    return Refused(500, "the service made a mistake, which is in its log; the request may be sent again")
+
+
+class Events(Response):
+    """Server-sent events of a job, which begins when this is sent and is over when the client has gone."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, studio: Studio, task: Task, started: float):
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._studio, self._task, self._started = studio, task, started
+
+    async def __call__(self, scope, receive, send) -> None:
+        job = self._task.guest.job
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        give, take = anyio.create_memory_object_stream(16)
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            job.cancel()
+            take.close()  # wakes who is giving
+
+        async def work() -> None:
+            async with give:
+                await anyio.to_thread.run_sync(self._work, give, limiter=self._studio.threads)
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                group.start_soon(work)
+                await self._pass_on(take, send)
+                group.cancel_scope.cancel()
+        finally:
+            self._studio.model.leave(job)
+            take.close()
+
+    async def _pass_on(self, take, send) -> None:
+        while True:
+            chunk = b": waiting\n\n"
+            try:
+                with anyio.move_on_after(BEAT):
+                    name, data = await take.receive()
+                    chunk = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _work(self, give) -> None:
+        """The job, in its thread."""
+
+        async def put(event: tuple[str, Any], seconds: float) -> None:
+            with anyio.fail_after(seconds):
+                await give.send(event)
+
+        def emit(name: str, data: dict[str, Any]) -> None:
+            try:
+                anyio.from_thread.run(put, (name, data), self._task.guest.job.left())
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
+                raise Gone from None  # nobody reads
+
+        try:
+            emit("result", answer(self._task, draw(self._task, emit), self._started))
+        except Gone:
+            return
+        except Exception as error:
+            told = refused(error)
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
+                anyio.from_thread.run(put, ("error", {"error": told.message, "status": told.status}), 5.0)

@@ -1,0 +1,159 @@
+"""The routes of the studio: its page, and the HTTP service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from bitmosaic import __version__
+from bitmosaic.images import FASHION_CLASSES
+from bitmosaic.web import requests
+from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
+from bitmosaic.web.guard import Guard
+from bitmosaic.web.jobs import Task, encode, features
+from bitmosaic.web.limits import Refused
+from bitmosaic.web.openapi import document
+from bitmosaic.web.pictures import bundled_image, encoded
+from bitmosaic.web.studio import Studio
+
+PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
+KEPT = {"Cache-Control": "private, max-age=300"}
+
+
+def application(
+    studio: Studio, *, token: str | None = None, hosts: Sequence[str] | None = None, origins: Sequence[str] = ()
+) -> Starlette:  # fmt: skip
+    """An ASGI application; hosts, origins and token as `Guard` has them."""
+
+    @asynccontextmanager
+    async def life(app):
+        with studio.model:
+            yield
+
+    guard = Middleware(Guard, limits=studio.limits, token=token, hosts=hosts, origins=origins, seen=studio.told)
+    routes = [
+        Route("/", lambda request: FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})),
+        Route("/health", _named(_health(studio), "health")),
+        Route("/metrics", _named(_metrics(studio), "metrics")),
+        Route("/openapi.json", _named(_document(studio), "openapi")),
+        Route("/v1/pipelines", _named(_pipelines(studio), "pipelines")),
+        Route("/v1/bundled/{number:int}", _named(_bundled(studio), "bundled")),
+        Route("/v1/classes/{pipeline}/{number:int}.png", _named(_thumbnail(studio), "classes")),
+        *(Route(f"/v1/{name}", _named(_job(studio, name), name), methods=["POST"]) for name in requests.JOBS),
+        Mount("/static", StaticFiles(directory=PAGE)),
+    ]
+    handlers = {HTTPException: _http_error, Exception: _error, Refused: _error, ValueError: _error}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=life)
+
+
+def _named(endpoint, name: str):
+    """An endpoint whose requests are counted under a name."""
+
+    async def named(request: Request) -> Response:
+        request.scope["bitmosaic.route"] = name
+        return await endpoint(request)
+
+    return named
+
+
+def _job(studio: Studio, name: str):
+    kind = requests.JOBS[name]
+    forms = ("application/json", "image/png", "image/webp") if name in requests.PICTURES else ("application/json",)
+    forms = (*forms, "text/event-stream") if name in requests.DRAWN else forms
+
+    async def job(request: Request) -> Response:
+        started, form = time.monotonic(), wanted_form(request, forms)
+        asked, uploads = await read_body(request, kind, studio.limits)
+        studio.pipeline(asked.pipeline)
+        admitted = studio.admit(asked)
+        task = Task(name, asked, uploads, studio.guest(asked.pipeline, admitted), studio.bundled, studio.limits)
+        if form == "text/event-stream":
+            return Events(studio, task, started)
+        return await in_thread(studio, request, admitted, lambda: _answer(studio, task, form, started))
+
+    return job
+
+
+def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
+    """In the job's thread."""
+    if task.name in requests.PICTURES:
+        return pictures(task, form, started)
+    if task.name == "neighbours":
+        found = studio.bundles[task.guest.name].nearest(task.guest, task.picture(), task.asked.count, task.asked.by)
+    else:
+        found = (encode if task.name == "encode" else features)(task)
+    return JSONResponse({"pipeline": task.guest.name, **found})
+
+
+def _thumbnail(studio: Studio):
+    async def thumbnail(request: Request) -> Response:
+        name, number = request.path_params["pipeline"], request.path_params["number"]
+        job = studio.model.admit(10, studio.limits.seconds)
+        data = await in_thread(studio, request, job, lambda: studio.thumbnail(name, number, job))
+        return Response(data, media_type="image/png", headers=KEPT)
+
+    return thumbnail
+
+
+def _bundled(studio: Studio):
+    async def bundled(request: Request) -> Response:
+        number = request.path_params["number"]
+        image = bundled_image(number, studio.bundled)
+        label = FASHION_CLASSES[int(studio.bundled.labels[number])]
+        return Response(encoded(image), media_type="image/png", headers={**KEPT, "X-Class": label})
+
+    return bundled
+
+
+def _pipelines(studio: Studio):
+    async def pipelines(request: Request) -> Response:
+        return JSONResponse(studio.about())
+
+    return pipelines
+
+
+def _health(studio: Studio):
+    async def health(request: Request) -> Response:
+        alive = studio.model.alive
+        told = {"status": "ok" if alive else "broken", "version": __version__, "images_waited_for": studio.model.admitted}
+        return JSONResponse(told, 200 if alive else 503)
+
+    return health
+
+
+def _metrics(studio: Studio):
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(studio.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return metrics
+
+
+def _document(studio: Studio):
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document(studio.limits))
+
+    return openapi
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    told = refused(error)
+    return JSONResponse({"error": told.message, "status": told.status}, told.status, told.headers)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """What Starlette refuses."""
+    plain = {404: "there is no such address; see /openapi.json", 405: "not by this method; see /openapi.json"}
+    message = plain.get(error.status_code, f"body: {error.detail}; send JSON, or a form with 'request', 'image' and 'mask'")
+    return JSONResponse({"error": message, "status": error.status_code}, error.status_code, error.headers)

@@ -1,0 +1,149 @@
+"""What stands before every request: whom it may come from, how large and how slow it may be, and what every answer says to browsers."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import anyio
+
+from bitmosaic.web.limits import Limits, Refused
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OPEN = ("/", "/health", "/favicon.ico")  # without a token, as is /static: the page asks for it
+LOG = logging.getLogger("bitmosaic.studio")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """ASGI middleware; what it refuses never reaches the application."""
+
+    def __init__(
+        self, app: Callable, *, limits: Limits, token: str | None, hosts: Sequence[str] | None, origins: Sequence[str],
+        seen: Callable[[str, int, float], None],
+    ):  # fmt: skip
+        """hosts: names that requests may call us by (None: any); origins: other sites that may ask; seen: told route, status, seconds."""
+        self.app, self.limits, self.token, self.hosts, self.origins, self.seen = app, limits, token, hosts, origins, seen
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status, origin = time.monotonic(), 500, None
+
+        async def answer(message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *_headers(origin)]}
+            await send(message)
+
+        try:
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            origin = self._origin(headers, scope)
+            if scope["method"] == "OPTIONS" and origin is not None:
+                await _send(
+                    answer,
+                    204,
+                    b"",
+                    {"Access-Control-Allow-Methods": "GET, POST", "Access-Control-Allow-Headers": "authorization, content-type"},
+                )
+                return
+            self._check_token(headers, scope["path"])
+            await self.app(scope, _limited(receive, headers, self.limits), answer)
+        except Refused as refused:
+            body = json.dumps({"error": refused.message, "status": refused.status}).encode()
+            await _send(answer, refused.status, body, {"Content-Type": "application/json", "Connection": "close", **refused.headers})
+        finally:
+            seconds = time.monotonic() - started
+            self.seen(scope.get("bitmosaic.route", "other"), status, seconds)
+            LOG.info("%s %s %d %.0f ms", scope["method"], scope["path"][:100].encode("unicode_escape").decode(), status, 1000 * seconds)
+
+    def _origin(self, headers: dict[str, str], scope) -> str | None:
+        """Another site that asks and may. Refused (403) for one that may not, and for names of ours that are not ours (DNS rebinding)."""
+        host = headers.get("host", "")
+        if self.hosts is not None and _name(host) not in self.hosts:
+            raise Refused(403, f"host: got {host[:100]!r}; this service answers to {', '.join(self.hosts)} only")
+        origin = headers.get("origin")
+        if origin is None or origin == f"{scope['scheme']}://{host}" or origin == f"https://{host}":
+            if origin is None and headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1"):
+                raise Refused(403, "origin: another site asks; start the studio with --origin to allow it")
+            return None
+        if origin not in self.origins:
+            raise Refused(403, f"origin: got {origin[:100]!r}; start the studio with --origin to allow it")
+        return origin
+
+    def _check_token(self, headers: dict[str, str], path: str) -> None:
+        if self.token is None or path in OPEN or path.startswith("/static/"):
+            return
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            raise Refused(401, "token: none, or a wrong one; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _headers(origin: str | None) -> list[tuple[bytes, bytes]]:
+    more = {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Cross-Origin-Resource-Policy": "cross-origin"} if origin else {}
+    return [(name.encode(), value.encode()) for name, value in {**HEADERS, **more}.items()]
+
+
+def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Callable:
+    """`receive` that gives no more bytes of a body than there may be, and no later. Refused: 400, 408, 413."""
+    length = headers.get("content-length", "0")
+    if not length.isdecimal():
+        raise Refused(400, f"content-length: got {length[:20]!r}; give a number of bytes")
+    too_much = f"body: more than {limits.bytes} bytes; send a smaller picture"
+    if int(length) > limits.bytes:
+        raise Refused(413, too_much)
+    taken, done = 0, False
+
+    async def limited():
+        nonlocal taken, done
+        if done:  # what comes now is that the client went away, which may be waited for
+            return await receive()
+        try:
+            with anyio.fail_after(limits.seconds):
+                message = await receive()
+        except TimeoutError:
+            raise Refused(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None
+        taken, done = taken + len(message.get("body", b"")), not message.get("more_body", False)
+        if taken > limits.bytes:
+            raise Refused(413, too_much)
+        return message
+
+    return limited
+
+
+async def _send(send: Callable, status: int, body: bytes, headers: dict[str, str]) -> None:
+    pairs = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": [*pairs, (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})

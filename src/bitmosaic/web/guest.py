@@ -1,0 +1,71 @@
+"""A pipeline as one request sees it: the same methods, but what computes is sent to the model's thread, where it meets that of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.priors.likelihood import marginal_entropy
+from bitmosaic.samplers import Step
+from bitmosaic.web.model import Job, Model, Wanted
+
+
+class Guest(Pipeline):
+    """Shares all parts with `pipeline`; its methods may be called in any thread, each guest's in one."""
+
+    def __init__(self, pipeline: Pipeline, name: str, model: Model, job: Job):
+        self.__dict__.update(pipeline.__dict__)  # it was checked when it was made
+        self.name, self.job, self._host, self._model = name, job, pipeline, model
+
+    def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        """How unsure the prior is of hidden places, (b, *grid), as `marginal_entropy` has it."""
+        labels = self._labels(conditions)
+
+        def compute(_: list) -> list[Tensor]:
+            rng = torch.Generator(self.device).manual_seed(0)
+            return [marginal_entropy(self.prior, codes, known, labels, rng).cpu()]
+
+        return self._model.call(self.job, compute, None)
+
+    def _complete(self, codes: Codes, known: Tensor, conditions: list, generators: list, settings: dict) -> Iterator[Step]:
+        spec, labels = self.settings(**settings), self._labels(conditions)
+        codes, known = codes.to(self.device), known.to(self.device)
+        self.prior.check(codes, known)  # here, so that it is told to whom it concerns
+        kind = None if labels is None else labels.dtype
+        sampler, prior = spec.build(), self.prior
+
+        def ask(*given) -> Iterator[Step]:
+            return sampler(prior, *given)
+
+        return self._model.complete(Wanted(self.job, (self.name, spec, kind), ask, codes, known, labels, generators))
+
+    def _pixels(self, codes: Codes) -> Tensor:
+        return self._apart(self._host._pixels, _joined_codes, codes, "pixels")
+
+    def _codes(self, pixels: Tensor) -> Codes:
+        return self._apart(self._host._codes, torch.cat, pixels, "codes")
+
+    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int) -> list[Tensor]:
+        return self._model.call(self.job, lambda _: [self._host._features(codes, layers, condition, pool)], None)
+
+    def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        return self._model.call(self.job, lambda _: [self._host._code_length(codes, known, conditions)], None)
+
+    def _apart(self, function, join, item: Any, kind: str) -> Any:
+        """function of items of several guests at once, each given its own part."""
+
+        def many(items: list) -> list:
+            found, sizes = function(join(items)), [len(one) for one in items]
+            ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+            return [found[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+        return self._model.call(self.job, many, item, (self.name, kind))
+
+
+def _joined_codes(parts: list[Codes]) -> Codes:
+    return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)

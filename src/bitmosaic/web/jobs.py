@@ -1,0 +1,267 @@
+"""What each request does, by the methods of `Pipeline` alone; in a thread of its own, on a Guest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bitmosaic.codes import Codes, digit_widths
+from bitmosaic.editing import Answers, blend, canvas, coarse, way
+from bitmosaic.images import ArrayImages, read_image
+from bitmosaic.samplers import Step
+from bitmosaic.web import requests
+from bitmosaic.web.guest import Guest
+from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.pictures import as_text, checked, decoded, encoded, picture
+
+Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its data
+WINDOWS = 64  # how many times as large as the pipeline's images a canvas may be
+
+
+@dataclass(frozen=True)
+class Made:
+    """One picture of an answer."""
+
+    image: Tensor  # (C, H, W) in [0, 1]
+    seed: int | None
+    bits: float | None  # as `Answers` has them
+    class_: Any  # as it was asked for
+    again: dict[str, Any]  # the request that makes this one picture
+    weights: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Pictures that came beside the JSON of a request, in parts of a form."""
+
+    image: bytes | None = None
+    mask: bytes | None = None
+
+
+class Task:
+    """A request that has been read, and what it needs."""
+
+    def __init__(self, name: str, asked: requests.Asked, uploads: Uploads, guest: Guest, bundled: ArrayImages, limits: Limits):
+        self.name, self.asked, self.uploads, self.guest, self.bundled, self.limits = name, asked, uploads, guest, bundled, limits
+
+    def picture(self) -> Any:
+        """The image of the request, as `Pipeline` takes it."""
+        return picture(self.uploads.image or self.asked.image, "image", self.limits, self.bundled)
+
+    def settings(self) -> dict[str, Any]:
+        """Of the sampler, those that are given."""
+        return self.asked.settings.model_dump(exclude_none=True)
+
+    def class_(self) -> Any:
+        """The condition. Refused (422) for weights that are none."""
+        found = self.asked.class_
+        if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
+            raise Refused(422, f"class: got weights {found}; give some that are at least 0 and sum to 1")
+        return found
+
+    def mask(self) -> Any:
+        """What is repainted, as `Pipeline` takes it."""
+        if self.uploads.mask is not None:
+            return checked(self.uploads.mask, "mask", self.limits)
+        mask = self.asked.mask
+        if isinstance(mask, requests.Box):
+            return tuple(mask.box)
+        if isinstance(mask, requests.Places):
+            return [tuple(place) for place in mask.places]
+        return checked(decoded(mask, "mask"), "mask", self.limits)
+
+    def seeds(self) -> list[int]:
+        """One an image."""
+        return list(range(self.asked.seed, self.asked.seed + self.asked.count))
+
+    def again(self, **changes) -> dict[str, Any]:
+        """The request with its defaults left out and some fields changed, for the text of a picture."""
+        kept = self.asked.model_dump(
+            by_alias=True, exclude_defaults=True, exclude={"timeout", "entropy", "format", "count", "image", "mask"}
+        )
+        return {"job": self.name, **kept, **changes}
+
+
+def draw(task: Task, emit: Emit | None) -> list[Made]:
+    """The pictures of a request. ValueError for what the pipeline refuses, Refused for what the service does."""
+    return {
+        "generate": _generate, "inpaint": _inpaint, "edit": _inpaint, "outpaint": _outpaint, "interpolate": _interpolate, "enrich": _enrich,
+        "decode": _decode,
+    }[task.name](task, emit)  # fmt: skip
+
+
+def _generate(task: Task, emit: Emit | None) -> list[Made]:
+    class_, seeds, guest = task.class_(), task.seeds(), task.guest
+    told = told_steps(task, emit, [class_] * len(seeds))
+    images = guest(class_, seeds, output_type="pt", batch_size=task.limits.count, callback_on_step_end=told, **task.settings())
+    made = zip(images, seeds, strict=True)
+    return [Made(image, seed, None, task.asked.class_, task.again(seed=seed)) for image, seed in made]
+
+
+def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
+    asked, guest, image, mask = task.asked, task.guest, task.picture(), task.mask()
+    pixels, repaint = canvas(guest, image, mask, asked.fit)
+    _check_canvas(task, pixels.shape[1:])
+    whole = (pixels, "tile" if asked.fit == "tile" else "exact")
+    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    make = guest.edit if task.name == "edit" else guest.inpaint
+    answers = make(
+        pixels, repaint, task.class_(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
+        batch_size=task.limits.count, **task.settings(),
+    )  # fmt: skip
+    kept = {"image": as_text(encoded(pixels)), "mask": as_text(encoded(repaint[None].float())), "fit": whole[1]}
+    return _answered(task, answers, **kept)
+
+
+def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
+    asked, guest = task.asked, task.guest
+    pixels = read_image(task.picture(), None, guest.tokenizer.channels)
+    sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
+    _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
+    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    answers = guest.outpaint(
+        pixels, asked.padding, task.class_(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
+        batch_size=task.limits.count, **task.settings(),
+    )  # fmt: skip
+    return _answered(task, answers, image=as_text(encoded(pixels)))
+
+
+def _enrich(task: Task, emit: Emit | None) -> list[Made]:
+    asked, guest = task.asked, task.guest
+    pixels, _ = coarse(guest, task.picture(), asked.shrink, asked.fit)
+    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    answers = guest.enrich(
+        pixels, task.class_(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
+        batch_size=task.limits.count, **task.settings(),
+    )  # fmt: skip
+    return _answered(task, answers, image=as_text(encoded(pixels)), fit="exact")
+
+
+def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
+    asked = task.asked
+    blends = blend(asked.classes, asked.frames, asked.weights)
+    rows = asked.weights or way(len(asked.classes), asked.frames)
+    told = told_steps(task, emit, blends)
+    images = task.guest.interpolate(
+        asked.classes,
+        asked.seed,
+        weights=rows,
+        output_type="pt",
+        callback_on_step_end=told,
+        batch_size=task.limits.count,
+        **task.settings(),
+    )
+    return [
+        Made(image, asked.seed, None, mixed, task.again(seed=asked.seed, weights=[row]), row)
+        for image, row, mixed in zip(images, rows, blends, strict=True)
+    ]
+
+
+def _decode(task: Task, emit: Emit | None) -> list[Made]:
+    texts = [task.asked.codes] if isinstance(task.asked.codes, str) else task.asked.codes
+    grid, radix = tuple(task.guest.prior.grid), task.guest.prior.radix
+    each, parts = -(-int(np.prod(grid)) * sum(digit_widths(radix)) // 8), []
+    for text in texts:
+        data = decoded(text, "codes")
+        if len(data) != each:
+            raise Refused(422, f"codes: got {len(data)} bytes; an image of this pipeline has {each}")
+        parts.append(np.frombuffer(data, np.uint8))
+    if not parts:
+        raise Refused(422, "codes: got none; give those of one image at least")
+    images = task.guest.decode(Codes.unpack(np.stack(parts), grid, radix).check(), "pt")
+    return [Made(image, None, None, None, {"job": "decode", "codes": text}) for image, text in zip(images, texts, strict=True)]
+
+
+def encode(task: Task) -> dict[str, Any]:
+    """The codes of a picture, what they were made of, and what they give back."""
+    guest = task.guest
+    pixels = read_image(task.picture(), guest.tokenizer.image_size, guest.tokenizer.channels)
+    codes = guest.encode(pixels)
+    return {
+        "grid": list(guest.prior.grid), "radix": list(guest.prior.radix), "codes": as_text(codes.pack()[0].tobytes()),
+        "image": as_text(encoded(pixels)), "reconstruction": as_text(encoded(guest.decode(codes, "pt")[0])),
+    }  # fmt: skip
+
+
+def features(task: Task) -> dict[str, Any]:
+    """What the prior sees in a picture after one of its blocks."""
+    layer = len(task.guest.prior.blocks) // 2 if task.asked.layer is None else task.asked.layer
+    found = task.guest.features(task.picture(), layer, None, task.asked.pool)[0]
+    return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
+
+
+def told_steps(task: Task, emit: Emit | None, conditions: list) -> Callable[[Step], None] | None:
+    """What is called after each step: it tells the client where the pictures stand. None without a stream."""
+    if emit is None:
+        return None
+    guest, window = task.guest, 0
+    emit("begin", {"grid": list(guest.prior.grid), "size": list(guest.tokenizer.image_size)[::-1], "count": len(conditions)})
+
+    def tell(step: Step) -> None:
+        nonlocal window
+        window += step.index == 1
+        entropy = None
+        if task.asked.entropy and not guest.prior.raster:
+            found = guest.entropy(step.codes, step.known, conditions)
+            entropy = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
+        known = ["".join("1" if x else "0" for x in row) for row in step.known.flatten(1).tolist()]
+        images = [as_text(encoded(image)) for image in guest.decode(step.codes, "pt")]
+        emit("step", {"index": step.index, "total": step.total, "window": window, "known": known, "entropy": entropy, "images": images})
+
+    return tell
+
+
+def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
+    """Answers as pictures; `kept`: fields of the request that makes them again."""
+    return [
+        Made(image, seed, bits, task.asked.class_, task.again(seed=seed, **kept))
+        for image, seed, bits in zip(answers.images, answers.seeds, answers.bits, strict=True)
+    ]
+
+
+def _check_canvas(task: Task, size: Sequence[int]) -> None:
+    (height, width), own = size, task.guest.tokenizer.image_size
+    most = min(task.limits.pixels, WINDOWS * own[0] * own[1])
+    if height * width > most:
+        raise Refused(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
+
+
+def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
+    """The JSON of an answer with pictures."""
+    guest, asked = task.guest, task.asked
+    used = guest.settings(**task.settings()).to_json() if task.name != "decode" else None
+    size = [made[0].image.shape[2], made[0].image.shape[1]]
+    return {
+        "pipeline": guest.name, "grid": list(guest.prior.grid), "size": size, "seconds": round(time.monotonic() - started, 3),
+        "settings": used,
+        "images": [
+            {
+                "image": as_text(encoded(one.image, asked.format, about(task, one))), "seed": one.seed,
+                "bits": None if one.bits is None else round(one.bits, 1), "class": named(one.class_),
+                **({} if one.weights is None else {"weights": one.weights}),
+            }
+            for one in made
+        ],
+    }  # fmt: skip
+
+
+def about(task: Task, made: Made) -> dict[str, Any]:
+    """The text of a PNG: how it was made, for people, and the request that makes it again."""
+    told: dict[str, Any] = {"Command": task.name, "Pipeline": task.guest.name}
+    if task.name != "decode":
+        told |= {"Class": json.dumps(named(made.class_)), "Seed": str(made.seed)}
+        told["Settings"] = {**task.guest.settings(**task.settings()).to_json(), "device": task.guest.device.type}
+    if made.bits is not None:
+        told["Bits"] = f"{made.bits:.1f}"
+    return {**told, "Request": {**made.again, "pipeline": task.guest.name}}
+
+
+def named(class_: Any) -> Any:
+    """A class as JSON has it: the null class of a blend is called none."""
+    return {("none" if name is None else str(name)): weight for name, weight in class_.items()} if isinstance(class_, dict) else class_

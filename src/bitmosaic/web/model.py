@@ -1,0 +1,301 @@
+"""One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
+
+A batch changes no image, since every image has a generator of its own. Samplers that wait are joined when nothing runs, when half
+a batch has come together, or when the first has waited for `wait` seconds. Of the batches that run, the one goes on that has had
+the least time, so that a single image does not wait for sixty-four.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.samplers import Step
+from bitmosaic.web.limits import Refused
+
+Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
+
+
+class Gone(Exception):
+    """The client of a job has gone away."""
+
+
+class Job:
+    """One request: how long it may take, and whether somebody still wants it. It asks for one thing at a time."""
+
+    def __init__(self, seconds: float, images: int):
+        self.images, self.gone = images, False
+        self._ends, self._seconds, self._inbox = time.monotonic() + seconds, seconds, None
+
+    def left(self) -> float:
+        """Seconds; Gone or Refused where there are none."""
+        left = self._ends - time.monotonic()
+        if self.gone:
+            raise Gone
+        if left <= 0:
+            raise Refused(408, f"timeout: this took more than {self._seconds:g} seconds; ask for fewer images or steps, or for more time")
+        return left
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no need to go on."""
+        return self.gone or time.monotonic() >= self._ends
+
+    def take(self, inbox: SimpleQueue) -> Any:
+        """What comes next; what the model raised is raised here."""
+        self._inbox = inbox
+        found = None
+        while found is None:
+            with suppress(Empty):
+                found = inbox.get(timeout=self.left())
+            self.left()  # raises where the job is over
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: whoever waits for it is woken, and it stands in no queue."""
+        self.gone = True
+        if self._inbox is not None:
+            self._inbox.put(None)
+
+
+@dataclass(eq=False)
+class Call:
+    """Something short to compute; calls of the same key are done together."""
+
+    job: Job
+    key: Hashable
+    many: Callable[[list], list]
+    item: Any
+    inbox: SimpleQueue = field(default_factory=SimpleQueue)
+
+
+@dataclass(eq=False)
+class Wanted:
+    """Places that a sampler is to fill."""
+
+    job: Job
+    key: Hashable  # what may be joined has the same
+    ask: Ask
+    codes: Codes
+    known: Tensor
+    labels: Tensor | None
+    generators: list[torch.Generator]
+    alone: bool = False
+    since: float = field(default_factory=time.monotonic)
+    inbox: SimpleQueue = field(default_factory=SimpleQueue)
+
+
+class Batch:
+    """Some that are filled together, round by round."""
+
+    def __init__(self, parts: list[Wanted], used: float):
+        self.parts, self.used = parts, used  # seconds of the model thread, from that of the others on
+        self.images = sum(len(part.codes) for part in parts)
+        labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
+        codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
+        generators = [rng for part in parts for rng in part.generators]
+        self._states = [rng.get_state() for rng in generators] if len(parts) > 1 else []
+        self._steps = parts[0].ask(codes, torch.cat([part.known for part in parts]), labels, generators)
+
+    def round(self) -> bool:
+        """One more; whether there are further ones that somebody wants."""
+        started = time.perf_counter()
+        step = next(self._steps)
+        self.used += time.perf_counter() - started
+        start = 0
+        for part in self.parts:
+            own = slice(start, start := start + len(part.codes))
+            part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
+        if step.index == step.total or all(part.job.over for part in self.parts):
+            self._steps.close()
+            return False
+        return True
+
+    def failed(self, error: Exception) -> list[Wanted]:
+        """Those to try again one by one, from where they began; one that was alone is told."""
+        if len(self.parts) == 1:
+            self.parts[0].inbox.put(error)
+            return []
+        states = iter(self._states)
+        for part in self.parts:
+            part.alone = True
+            for rng in part.generators:
+                rng.set_state(next(states))
+        return self.parts
+
+
+class Model:
+    """The thread, what waits for it, and what it has done. Use it in a `with`."""
+
+    def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256):
+        """batch: images in one batch; wait: seconds that a request waits at most for others to join; queue: images that may wait in all."""
+        self.batch, self.wait, self.queue = batch, wait, queue
+        self.images = self.batches = 0  # done so far
+        self.seconds = 0.0  # of drawing them
+        self.told: Callable[[int], None] = lambda images: None  # of every batch that begins
+        self._admitted = 0
+        self._calls: list[Call] = []
+        self._wanted: list[Wanted] = []
+        self._running: list[Batch] = []
+        self._change = threading.Condition()
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+
+    def __enter__(self) -> Model:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Ends after what is asked so far."""
+        with self._change:
+            self._open = False
+            self._change.notify()
+        self._thread.join()
+
+    @property
+    def admitted(self) -> int:
+        """Images that are waited for."""
+        return self._admitted
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still works."""
+        return self._thread.is_alive()
+
+    def admit(self, images: int, seconds: float) -> Job:
+        """A job, which must be given to `leave` at the end. Refused (429) where too much is waited for already."""
+        with self._change:
+            if self._admitted and self._admitted + images > self.queue:
+                each = self.seconds / self.images if self.images else 0.1
+                after = max(1, round(each * self._admitted))
+                raise Refused(429, f"{self._admitted} images are waited for already; try again in {after} seconds", Retry_After=str(after))
+            self._admitted += images
+        return Job(seconds, images)
+
+    def leave(self, job: Job) -> None:
+        """The job is over: its place is free."""
+        job.gone = True
+        with self._change:
+            self._admitted -= job.images
+
+    def call(self, job: Job, many: Callable[[list], list], item: Any, key: Hashable = None) -> Any:
+        """many([item])[0], computed in the model thread; calls that wait with equal keys (not None) are done as one."""
+        call = Call(job, key, many, item)
+        self._put(self._calls, call)
+        return job.take(call.inbox)
+
+    def complete(self, wanted: Wanted) -> Iterator[Step]:
+        """The steps of a sampler, of these images alone."""
+        self._put(self._wanted, wanted)
+        while True:
+            step = wanted.job.take(wanted.inbox)
+            yield step
+            if step.index == step.total:
+                return
+
+    def _put(self, where: list, what: Any) -> None:
+        with self._change:
+            if not self._open:
+                raise Refused(503, "the service is shutting down; try again later")
+            where.append(what)
+            self._change.notify()
+
+    def _work(self) -> None:
+        with torch.no_grad():
+            while self._wait():
+                self._answer()
+                self._join()
+                if self._running:
+                    self._go_on(min(self._running, key=lambda batch: batch.used))
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False when there will not be."""
+        with self._change:
+            self._wanted = [w for w in self._wanted if not w.job.over]
+            while not (self._calls or self._running or self._wanted) and self._open:
+                self._change.wait()
+            if self._wanted and not (self._calls or self._running):  # others may come at the same moment
+                ready = self._wanted[0].since + min(self.wait, 0.005) - time.monotonic()
+                if ready > 0 and self._open and sum(len(w.codes) for w in self._wanted) < self.batch // 2:
+                    self._change.wait(ready)
+            return bool(self._calls or self._running or self._wanted or self._open)
+
+    def _answer(self) -> None:
+        """All that is short."""
+        with self._change:
+            calls, self._calls = self._calls, []
+        groups: dict[Hashable, list[Call]] = {}
+        for call in calls:
+            if not call.job.over:
+                groups.setdefault(id(call) if call.key is None else call.key, []).append(call)
+        for group in groups.values():
+            self._answer_together(group)
+
+    def _answer_together(self, calls: list[Call]) -> None:
+        try:
+            found = calls[0].many([call.item for call in calls])
+        except Exception as error:
+            if len(calls) == 1:
+                calls[0].inbox.put(error)
+            else:  # one spoils it for the others: each by itself
+                for call in calls:
+                    self._answer_together([call])
+            return
+        for call, one in zip(calls, found, strict=True):
+            call.inbox.put(one)
+
+    def _join(self) -> None:
+        """Begins batches of those that have waited long enough."""
+        while True:
+            with self._change:
+                self._wanted = [w for w in self._wanted if not w.job.over]
+                group = self._next_group()
+                self._wanted = [w for w in self._wanted if w not in group]
+            if not group:
+                return
+            used = min((batch.used for batch in self._running), default=0.0)
+            try:
+                batch = Batch(group, used)
+            except Exception as error:
+                for part in group:
+                    part.inbox.put(error)
+                continue
+            self.told(batch.images)
+            self._running.append(batch)
+
+    def _next_group(self) -> list[Wanted]:
+        """Those that begin now: with the one that has waited longest all that fit to it, up to a batch."""
+        room = 2 * self.batch - sum(batch.images for batch in self._running)
+        if not self._wanted or (self._running and room < len(self._wanted[0].codes)):
+            return []
+        first, group, images = self._wanted[0], [], 0
+        for wanted in [first] if first.alone else self._wanted:
+            fits = wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= min(self.batch, room)
+            if wanted is first or fits:
+                group, images = [*group, wanted], images + len(wanted.codes)
+        waited = time.monotonic() - first.since
+        return group if not self._running or 2 * images >= self.batch or waited >= self.wait else []
+
+    def _go_on(self, batch: Batch) -> None:
+        before = batch.used
+        try:
+            more = batch.round()
+        except Exception as error:
+            with self._change:
+                self._wanted = [*batch.failed(error), *self._wanted]
+            more = False
+        self.seconds += batch.used - before
+        if not more:
+            self._running.remove(batch)
+            self.images, self.batches = self.images + batch.images, self.batches + 1

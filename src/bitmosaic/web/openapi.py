@@ -1,0 +1,156 @@
+"""The OpenAPI 3.1 document: requests from the classes that read them, so that it cannot say other than what is done; answers by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from bitmosaic import __version__
+from bitmosaic.web import requests
+from bitmosaic.web.limits import Limits
+
+TEXT, NUMBER, WHOLE, YES = {"type": "string"}, {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
+BASE64 = {"type": "string", "contentEncoding": "base64"}
+WHY = {
+    "400": "what came is no JSON, or no picture",
+    "401": "a token is needed",
+    "403": "another site, or another name of this one",
+    "404": "there is no such thing",
+    "405": "not by this method",
+    "406": "no such form of answer",
+    "408": "it took, or came, too long",
+    "413": "too many bytes or pixels",
+    "415": "neither JSON nor a form",
+    "422": "a field does not fit",
+    "429": "too much is waited for; Retry-After says how many seconds",
+    "503": "shutting down",
+}
+
+
+def _list(of: dict) -> dict:
+    return {"type": "array", "items": of}
+
+
+def _or_null(of: dict) -> dict:
+    return {"anyOf": [of, {"type": "null"}]}
+
+
+def _object(optional: tuple[str, ...] = (), **fields) -> dict:
+    needed = [name for name in fields if name not in optional]
+    return {"type": "object", "properties": fields, "required": needed, "additionalProperties": False}
+
+
+ANY = {"type": "object"}
+PICTURE = _object(("weights",), image=BASE64, seed=_or_null(WHOLE), bits=_or_null(NUMBER), **{"class": {}}, weights=_list(NUMBER))
+PICTURES = _object(
+    pipeline=TEXT,
+    grid=_list(WHOLE),
+    size=_list(WHOLE),
+    seconds=NUMBER,
+    settings=_or_null(ANY),
+    images=_list({"$ref": "#/components/schemas/Picture"}),
+)
+ENCODED = _object(pipeline=TEXT, grid=_list(WHOLE), radix=_list(WHOLE), codes=BASE64, image=BASE64, reconstruction=BASE64)
+FEATURES = _object(pipeline=TEXT, layer=WHOLE, shape=_list(WHOLE), features={"type": "array"})
+NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
+NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, neighbours=_list(NEIGHBOUR))
+PIPELINE = _object(
+    name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
+    layers=WHOLE, raster=YES, sampler=ANY, parameters=WHOLE,
+)  # fmt: skip
+LIMITS = _object(bytes=WHOLE, pixels=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
+PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)
+HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_for=WHOLE)
+ERROR = _object(error=TEXT, status=WHOLE)
+ANSWERS = {"encode": "Encoded", "features": "Features", "neighbours": "Neighbours"}
+STREAM = (
+    "Events begin {grid, size, count}, step {index, total, window, known, entropy, images}, result (the JSON answer), "
+    "error {error, status}."
+)
+
+
+def document(limits: Limits) -> dict[str, Any]:
+    """The document of a service with these limits."""
+    names = {kind: f"{kind.__name__}Request" for kind in requests.JOBS.values()}
+    _, found = models_json_schema([(kind, "validation") for kind in names], by_alias=True, ref_template="#/components/schemas/{model}")
+    schemas = found["$defs"]
+    for kind in names:
+        fields = schemas[kind.__name__]["properties"]
+        for name, most in (("count", limits.count), ("frames", limits.count), ("timeout", limits.seconds)):
+            _bound(fields.get(name), most)
+    for name in ("steps", "evaluations"):
+        _bound(schemas["Settings"]["properties"][name], getattr(limits, name))
+    answers = {
+        "Picture": PICTURE, "PicturesAnswer": PICTURES, "EncodedAnswer": ENCODED, "FeaturesAnswer": FEATURES,
+        "NeighboursAnswer": NEIGHBOURS, "Pipelines": PIPELINES, "Health": HEALTH, "Error": ERROR,
+    }  # fmt: skip
+    paths = {f"/v1/{name}": {"post": _job(name, kind)} for name, kind in requests.JOBS.items()}
+    number = {"in": "path", "name": "number", "required": True, "schema": {"type": "integer", "minimum": 0}}
+    pipeline = {"in": "path", "name": "pipeline", "required": True, "schema": TEXT}
+    paths |= {
+        "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
+        "/v1/bundled/{number}": {"get": _get("A bundled test image", {"image/png": {}}, number)},
+        "/v1/classes/{pipeline}/{number}.png": {"get": _get("A class, drawn once by the model", {"image/png": {}}, pipeline, number)},
+        "/health": {"get": {**_get("Whether the service works", _json("Health")), "security": []}},
+        "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
+        "/openapi.json": {"get": _get("This document", {"application/json": {}})},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "bitmosaic studio", "version": __version__, "description": "Images as small grids of discrete codes."},
+        "paths": paths,
+        "components": {"schemas": {**schemas, **answers}, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+    }
+
+
+def _bound(field: dict | None, most: float) -> None:
+    """Writes the largest value into a field's schema, which may be one of two."""
+    for kind in [] if field is None else field.get("anyOf", [field]):
+        if kind.get("type") in ("integer", "number"):
+            kind["maximum"] = min(most, kind.get("maximum", most))
+
+
+def _json(name: str) -> dict:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+def _errors(*statuses: str) -> dict:
+    return {status: {"description": WHY[status], "content": _json("Error")} for status in statuses}
+
+
+def _get(summary: str, content: dict, *parameters: dict) -> dict:
+    more = {"parameters": list(parameters)} if parameters else {}
+    return {
+        "summary": summary,
+        **more,
+        "responses": {"200": {"description": summary, "content": content}, **_errors("401", "403", "404", "405", "429", "503")},
+    }
+
+
+def _job(name: str, kind: type[requests.Asked]) -> dict:
+    reference, content = (
+        {"$ref": f"#/components/schemas/{kind.__name__}"},
+        _json(ANSWERS.get(name, "PicturesAnswer") + ("" if name not in ANSWERS else "Answer")),
+    )
+    if name in requests.PICTURES:
+        content |= {"image/png": {}, "image/webp": {}}
+    if name in requests.DRAWN:
+        content["text/event-stream"] = {"schema": {"type": "string", "description": STREAM}}
+    parts = {
+        "request": reference,
+        **{part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields},
+    }
+    form = {"type": "object", "properties": parts, "description": "request: the JSON without the pictures that come as files"}
+    return {
+        "summary": " ".join((kind.__doc__ or "").split()),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": reference},
+                "multipart/form-data": {"schema": form, "encoding": {"request": {"contentType": "application/json"}}},
+            },
+        },
+        "responses": {"200": {"description": "the answer", "content": content}, **_errors(*WHY)},
+    }

@@ -1,0 +1,90 @@
+"""Pictures in requests and answers: base64 or bytes in, small and of known formats only; PNG or WebP out, with their settings inside."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from bitmosaic import __version__
+from bitmosaic.images import ArrayImages, UnreadableImage, grid, to_pil
+from bitmosaic.web.limits import Limits, Refused
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of what comes in: Pillow reads more, by parsers that fewer people have looked at
+Format = Literal["png", "webp"]
+
+
+def decoded(text: str, argument: str) -> bytes:
+    """The bytes of base64, with or without `data:...;base64,` before it. Refused (422) for what is none."""
+    body = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        what = f"{argument}: got text that is no base64 ({error})"
+        raise Refused(422, f"{what}; give a picture's file in base64, or a bundled one such as fashion:17") from None
+
+
+def checked(data: bytes, argument: str, limits: Limits) -> bytes:
+    """The bytes of a picture's file, its header read. Refused: 400 for what is no picture, 413 for one of too many pixels."""
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+    except Exception as error:  # parsers of damaged files raise whatever they like
+        why = "" if str(error).startswith("cannot identify") else f" ({type(error).__name__})"
+        raise Refused(400, f"{argument}: got {len(data)} bytes that are no picture{why}; give PNG, JPEG, WebP, GIF or BMP") from None
+    if width * height > limits.pixels:
+        raise Refused(413, f"{argument}: got {width} x {height} pixels; give at most {limits.pixels} in all")
+    return data
+
+
+def picture(value: str | bytes, argument: str, limits: Limits, bundled: ArrayImages) -> Any:
+    """What `Pipeline` takes as an image: a file's bytes, or the pixels of a bundled image. No path is ever looked at."""
+    if isinstance(value, str) and (found := re.fullmatch(r"fashion:(\d{1,9})", value)):
+        return bundled_image(int(found[1]), bundled)
+    return checked(value if isinstance(value, bytes) else decoded(value, argument), argument, limits)
+
+
+def bundled_image(number: int, bundled: ArrayImages) -> Tensor:
+    """One test image that ships, (1, 28, 28) uint8. Refused (404) where there is none of that number."""
+    if number >= len(bundled):
+        raise Refused(404, f"image: there is no fashion:{number}; give fashion:0 to fashion:{len(bundled) - 1}")
+    return bundled.pixels[number]
+
+
+def unreadable(error: UnreadableImage) -> str:
+    """What is wrong with a file, without a word of where it lay."""
+    return f"image: it cannot be read: {error.reason}; give a picture that is whole"
+
+
+def encoded(image: Tensor | Image.Image, format: Format = "png", about: dict[str, Any] | None = None) -> bytes:
+    """A file of one image (C, H, W) in [0, 1] or uint8; `about` goes into a PNG's text, what is no text as JSON."""
+    image, data = image if isinstance(image, Image.Image) else to_pil(image), BytesIO()
+    if format == "webp":
+        image.save(data, "WEBP", lossless=True)
+        return data.getvalue()
+    info = PngInfo()
+    for name, value in {"Software": f"bitmosaic {__version__}", **(about or {})}.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        add = info.add_text if text.isascii() else info.add_itxt
+        add(name, text)
+    image.save(data, "PNG", pnginfo=info)
+    return data.getvalue()
+
+
+def as_text(data: bytes) -> str:
+    """Bytes in base64."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def strip(images: Sequence[Tensor]) -> Image.Image:
+    """Images side by side."""
+    return grid(torch.stack(list(images)), len(images), gap=0)

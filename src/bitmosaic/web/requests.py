@@ -1,0 +1,217 @@
+"""What may stand in the body of each request, and the schema of it: what does not fit is refused with a line that says so."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bitmosaic.web.limits import Limits, Refused
+
+Class = Annotated[None | int | str | dict[str, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
+Single = None | int | str
+Picture = Annotated[str, Field(description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image such as fashion:17")]
+Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
+Count = Annotated[int, Field(ge=1, description="images")]
+Whole = Annotated[int, Field(ge=0)]
+Feather = Annotated[int, Field(ge=0, le=1024, description="pixels over which the seam is levelled")]
+
+
+class Body(BaseModel):
+    """Of every request: unknown fields are refused, and a number is no text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Settings(Body):
+    """Of the sampler; those that are left out are the pipeline's own."""
+
+    guidance_scale: float | None = None
+    steps: int | None = Field(None, ge=1)
+    evaluations: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    sampler: Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "fast", "looks"] | None = None
+    procedure: Literal["chain", "posterior", "transitions"] | None = None
+    shortlist: float | None = None
+    budget: float | None = None
+
+
+class Asked(Body):
+    """What all requests have."""
+
+    pipeline: str | None = Field(None, description="a name of GET /v1/pipelines; null: the first")
+    timeout: float | None = Field(None, gt=0, description="seconds after which the answer is no longer wanted (408)")
+
+
+class Drawn(Asked):
+    """What all requests for pictures have."""
+
+    format: Literal["png", "webp"] = Field("png", description="of the pictures in a JSON answer; WebP is lossless, and holds no settings")
+    settings: Settings = Settings()
+    entropy: bool = Field(False, description="in a stream: how unsure the model is of each hidden place, for one more pass a step")
+
+
+class Several(Drawn):
+    """Requests for several pictures of one kind."""
+
+    class_: Class = Field(None, alias="class")
+    seed: Seed = 0
+    count: Count = 1
+
+
+class Generate(Several):
+    """New images of a class."""
+
+
+class Box(Body):
+    """Pixels, right and bottom not included."""
+
+    box: list[Whole] = Field(min_length=4, max_length=4, description="left, top, right, bottom")
+
+
+class Places(Body):
+    """Places of the code grid."""
+
+    places: list[Annotated[list[Whole], Field(min_length=2, max_length=2)]] = Field(min_length=1, max_length=65536)
+
+
+Mask = Annotated[
+    str | Box | Places, Field(description="what is repainted: a picture of the image's size (white), a box, or places [row, column]")
+]
+
+
+class Inpaint(Several):
+    """What a mask covers is painted anew; all other pixels stay."""
+
+    image: Picture
+    mask: Mask
+    feather: Feather = 0
+    fit: Literal["exact", "crop", "tile"] = Field("exact", description="for pictures of other sizes than the pipeline's")
+
+
+class Edit(Inpaint):
+    """Another class inside the mask."""
+
+    class_: Class = Field(alias="class")
+
+
+class Outpaint(Several):
+    """A picture goes on beyond its edges."""
+
+    image: Picture
+    padding: Whole | Annotated[list[Whole], Field(min_length=4, max_length=4)] = Field(
+        description="pixels: one number, or left, top, right, bottom"
+    )
+    feather: Feather = 0
+
+
+class Interpolate(Drawn):
+    """From class to class, all from one seed."""
+
+    classes: list[Single] = Field(min_length=2, max_length=16)
+    frames: int = Field(9, ge=2, description="images, evenly along the way")
+    weights: list[list[float]] | None = Field(
+        None, min_length=1, description="instead of the way: one row an image, a weight for each class"
+    )
+    seed: Seed = 0
+
+
+class Enrich(Several):
+    """Fine detail of a coarse picture, drawn anew."""
+
+    image: Picture
+    shrink: int = Field(2, ge=1, le=1024)
+    repeats: int = Field(4, ge=1, le=16)
+    fit: Literal["exact", "crop"] = "exact"
+
+
+class Encode(Asked):
+    """A picture to codes."""
+
+    image: Picture
+
+
+class Decode(Asked):
+    """Codes to pictures."""
+
+    codes: str | list[str] = Field(description="base64 of packed digits, as encode gives them")
+    format: Literal["png", "webp"] = "png"
+
+
+class Features(Asked):
+    """What the prior sees in a picture."""
+
+    image: Picture
+    layer: Whole | None = Field(None, description="block after which they are taken; null: the middle")
+    pool: bool | int = Field(True, description="true: the mean over places; false: all of them; g: the means of g x g parts")
+
+
+class Neighbours(Asked):
+    """The nearest bundled images."""
+
+    image: Picture
+    count: int = Field(8, ge=1, le=100)
+    by: Literal["codes", "features"] = "codes"
+
+
+JOBS: dict[str, type[Asked]] = {
+    "generate": Generate, "inpaint": Inpaint, "edit": Edit, "outpaint": Outpaint, "interpolate": Interpolate, "enrich": Enrich,
+    "encode": Encode, "decode": Decode, "features": Features, "neighbours": Neighbours,
+}  # fmt: skip
+PICTURES = ("generate", "inpaint", "edit", "outpaint", "interpolate", "enrich", "decode")  # what answers with pictures
+DRAWN = PICTURES[:-1]  # step by step, so that there is a stream of it
+
+
+def images_of(asked: Asked) -> int:
+    """How many images a request makes the model draw, or look at."""
+    if isinstance(asked, Interpolate):
+        return asked.frames if asked.weights is None else len(asked.weights)
+    if isinstance(asked, Decode):
+        return 1 if isinstance(asked.codes, str) else max(1, len(asked.codes))
+    return asked.count if isinstance(asked, Several) else 1
+
+
+def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Asked:
+    """A request of that kind from JSON or a dictionary. Refused: 400 for what is no JSON, 422 for what does not fit or is too much."""
+    try:
+        asked = kind.model_validate_json(body) if isinstance(body, bytes) else kind.model_validate(body)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False)
+        if wrong[0]["type"] == "json_invalid":
+            raise Refused(400, f"body: {wrong[0]['msg']}; give a JSON object") from None
+        raise Refused(422, _plain(wrong, kind)) from None
+    except (RecursionError, UnicodeError):
+        raise Refused(400, "body: it is no JSON that can be read; give a JSON object") from None
+    _check(asked, limits)
+    return asked
+
+
+def _plain(wrong: list[dict[str, Any]], kind: type[Asked]) -> str:
+    """One line of what pydantic found. Where a field may be of several kinds it complains of each; the field's description says more."""
+    first, name = wrong[0], str(next(iter(wrong[0]["loc"]), "body"))
+    if first["type"] in ("missing", "extra_forbidden") and len(first["loc"]) == 1:
+        why = "is missing" if first["type"] == "missing" else "there is no such field"
+        return f"{name}: {why}; {kind.__name__.lower()} takes {_names(kind)}"
+    got = repr(first["input"])
+    got = got if len(got) <= 80 else got[:77] + "..."
+    described = next((f.description for n, f in kind.model_fields.items() if name == (f.alias or n)), None)
+    if sum(one["loc"][:1] == first["loc"][:1] for one in wrong) > 1 and described:
+        return f"{name}: got {got}; give {described}"
+    return f"{'.'.join(map(str, first['loc'])) or 'body'}: got {got}; {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _names(kind: type[Asked]) -> str:
+    return ", ".join(field.alias or name for name, field in kind.model_fields.items())
+
+
+def _check(asked: Asked, limits: Limits) -> None:
+    images = images_of(asked)
+    if images > limits.count:
+        name = "frames" if isinstance(asked, Interpolate) else "codes" if isinstance(asked, Decode) else "count"
+        raise Refused(422, f"{name}: got {images}; give at most {limits.count}")
+    settings = getattr(asked, "settings", Settings())
+    for name in ("steps", "evaluations"):
+        if (getattr(settings, name) or 0) > getattr(limits, name):
+            raise Refused(422, f"settings.{name}: got {getattr(settings, name)}; give at most {getattr(limits, name)}")
+    if asked.timeout is not None and asked.timeout > limits.seconds:
+        raise Refused(422, f"timeout: got {asked.timeout:g}; give at most {limits.seconds:g} seconds")

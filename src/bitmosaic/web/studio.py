@@ -1,0 +1,95 @@
+"""The state of a studio: its pipelines, the model's thread, what it has made once and keeps, what it has counted."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bitmosaic import __version__
+from bitmosaic.images import fashion_sample
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.web import requests
+from bitmosaic.web.guest import Guest
+from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.model import Job, Model
+from bitmosaic.web.neighbours import Bundle
+from bitmosaic.web.pictures import encoded
+
+
+class Studio:
+    """What all requests share."""
+
+    def __init__(self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float):
+        """pipelines: by name, the first is the default; batch, wait: as for `Model`."""
+        self.pipelines, self.limits, self.bundled = pipelines, limits, fashion_sample()
+        self.model = Model(batch, wait, limits.queue)
+        self.threads = anyio.CapacityLimiter(limits.queue + 16)
+        self.bundles = {name: Bundle(pipe, name, self.model, self.bundled) for name, pipe in pipelines.items()}
+        self._thumbnails: dict[tuple[str, int], bytes] = {}
+        self._drawing = threading.Lock()
+        self.registry = CollectorRegistry()
+        self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            "bitmosaic_request_seconds", "From the first byte to the last, by route", ["route"], registry=self.registry
+        )
+        sizes = Histogram("bitmosaic_batch_images", "Images drawn together", registry=self.registry, buckets=[1, 2, 4, 8, 16, 32, 64, 128])
+        waited = Gauge("bitmosaic_images_waited_for", "Images asked for and not yet answered", registry=self.registry)
+        waited.set_function(lambda: self.model.admitted)
+        drawn = Gauge("bitmosaic_images_drawn", "Images drawn since the start", registry=self.registry)
+        drawn.set_function(lambda: self.model.images)
+        self.model.told = sizes.observe
+
+    def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
+        """One by name, or the first. Refused (422) where there is none."""
+        name = next(iter(self.pipelines)) if name is None else name
+        if name not in self.pipelines:
+            raise Refused(422, f"pipeline: there is no {name[:100]!r}; there are {', '.join(self.pipelines)}")
+        return name, self.pipelines[name]
+
+    def guest(self, name: str | None, job: Job) -> Guest:
+        """A pipeline for one job."""
+        name, pipeline = self.pipeline(name)
+        return Guest(pipeline, name, self.model, job)
+
+    def admit(self, asked: requests.Asked) -> Job:
+        """A job for a request. Refused (429) where too much is waited for."""
+        return self.model.admit(requests.images_of(asked), asked.timeout or self.limits.seconds)
+
+    def thumbnail(self, name: str, number: int, job: Job) -> bytes:
+        """A PNG of a class, drawn once by the model's own settings from seed 0. Refused (404) where there is no such class."""
+        if name not in self.pipelines or not 0 <= number < self.pipelines[name].prior.condition.classes:
+            raise Refused(404, "there is no such class; see /v1/pipelines")
+        with self._drawing:
+            if (name, number) not in self._thumbnails:  # all that are not there yet and near: a page shows them together
+                classes = self.pipelines[name].prior.condition.classes
+                near = [
+                    c for c in range(number - number % 10, min(classes, number - number % 10 + 10)) if (name, c) not in self._thumbnails
+                ]
+                images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
+                for c, image in zip(near, images, strict=True):
+                    self._thumbnails[name, c] = encoded(image)
+            return self._thumbnails[name, number]
+
+    def about(self) -> dict[str, Any]:
+        """What there is, and the limits."""
+        limits = {name: getattr(self.limits, name) for name in ("bytes", "pixels", "count", "steps", "evaluations", "seconds", "queue")}
+        found = [_about(name, pipe) for name, pipe in self.pipelines.items()]
+        return {"pipelines": found, "limits": limits, "bundled": len(self.bundled), "version": __version__}
+
+    def told(self, route: str, status: int, seconds: float) -> None:
+        """Counts a request."""
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+
+def _about(name: str, pipe: Pipeline) -> dict[str, Any]:
+    prior, tokenizer = pipe.prior, pipe.tokenizer
+    return {
+        "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
+        "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
+        "raster": prior.raster, "sampler": pipe.sampler.to_json(),
+        "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
+    }  # fmt: skip
