@@ -5,15 +5,15 @@ import { stream } from './api.js';
 export async function draw(request, shots, signal, onstep) {
   const { job, ...body } = request;
   let grid = null;
-  let windows = 1;
   for await (const [event, data] of stream(`/v1/${job}`, { ...body, entropy: true }, signal)) {
-    if (event === 'begin') ({ grid, windows = 1 } = data);
+    if (event === 'begin') ({ grid } = data);
     if (event === 'step') {
       shots.forEach((one, i) => {
-        if (data.images?.[i]) one.step(grid, { image: data.images[i], known: data.known[i], entropy: data.entropy?.[i] ?? null });
+        if (data.images?.[i]) one.step(grid, { image: data.images[i], known: data.known[i], entropy: data.entropy?.[i] ?? null, window: data.window });
       });
-      const part = windows > 1 ? `Part ${Number(data.window ?? 0) + 1} of ${windows}, step ${data.index} of ${data.total}` : null;
-      onstep(data.index, data.total, part);
+      const rounds = job === 'enrich' ? 4 * (request.repeats ?? 4) : null;
+      if (rounds) onstep((data.window - 1) * data.total + data.index, rounds * data.total, `Round ${data.window} of ${rounds}, step ${data.index} of ${data.total}`);
+      else onstep(data.index, data.total, data.window > 1 ? `Window ${data.window}, step ${data.index} of ${data.total}` : null);
     }
     if (event === 'result') {
       for (const answer of data.images) {

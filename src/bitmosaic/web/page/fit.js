@@ -4,17 +4,36 @@ import { blobBase64, toBlob } from './bytes.js';
 import { button, h } from './dom.js';
 import { opened } from './source.js';
 
+const WINDOWS = 64; // how many times as large as its images the service lets a pipeline paint
+
 /** The picture at a size that fits, with `fit` "exact" or "tile"; null if a person gave up. `tile`: whether windows are a way. */
 export async function fitted(picture, world, pipeline, { tile = false } = {}) {
   const [height, width] = pipeline.image_size;
   const found = await opened(picture, world, pipeline.channels === 1);
   if (found.width === width && found.height === height) return { ...found, fit: 'exact' };
-  const room = found.width >= width && found.height >= height;
-  const answer = await question(found, [width, height], tile && room);
-  if (answer === 'tile') return { ...found, fit: 'tile' };
+  const tiled = tile ? windowsFor(found, [width, height], world.limits?.canvas ?? WINDOWS * width * height) : null;
+  const answer = await question(found, [width, height], tiled);
+  if (answer === 'tile') {
+    const same = tiled[0] === found.width && tiled[1] === found.height;
+    return { ...(same ? found : await opened({ blob: await scaled(found, tiled), name: found.name }, world, pipeline.channels === 1)), fit: 'tile' };
+  }
   if (answer !== 'crop') return null;
   const cropped = await cut(found, pipeline);
   return { ...(await opened({ blob: cropped, name: found.name }, world, false)), fit: 'exact' };
+}
+
+/** The size at which a picture can be painted in windows: its own, or smaller where that is more than `most` pixels; null: at none. */
+function windowsFor(picture, [width, height], most) {
+  const by = Math.min(1, Math.sqrt(most / (picture.width * picture.height)));
+  const size = [Math.floor(picture.width * by), Math.floor(picture.height * by)];
+  return size[0] >= width && size[1] >= height ? size : null;
+}
+
+async function scaled(picture, [width, height]) {
+  const bitmap = await createImageBitmap(picture.blob, { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext('2d').drawImage(bitmap, 0, 0);
+  return canvas.convertToBlob({ type: 'image/png' });
 }
 
 /** A picture as the pipeline reads it: its centre, scaled. */
@@ -36,7 +55,7 @@ function question(picture, [width, height], tile) {
         h('p', {}, `The pipeline works on ${width} × ${height} pixels. `, tile ? 'How shall it be used?' : 'It can be cropped to that.')),
       h('div', { class: 'stack' },
         button(`Crop: its centre, scaled to ${width} × ${height}`, null, end('crop'), { class: 'primary' }),
-        tile ? button('Tile: keep its size, paint in windows', null, end('tile')) : null,
+        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows' : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

@@ -135,7 +135,7 @@ function choosePipeline(at) {
 function foot() {
   const { name, parameters, grid, radix_length: k, image_size: [height, width] } = world.pipeline();
   byId('foot').replaceChildren(h('p', {}, `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as ${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
-    h('p', {}, `bitmosaic ${world.version ?? ''} · everything stays on this machine · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
+    h('p', {}, `bitmosaic ${world.version ?? ''} · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
 }
 
 function header() {

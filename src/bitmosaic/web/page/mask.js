@@ -1,5 +1,6 @@
 // Which pixels are repainted, and the shapes that a person draws into that.
 import { toBase64 } from './bytes.js';
+import { greyPng } from './png.js';
 
 export class Mask {
   constructor(width, height, data = new Uint8Array(width * height)) {
@@ -47,11 +48,7 @@ export class Mask {
 
   /** A PNG of it, white where it is repainted. */
   async png() {
-    const canvas = new OffscreenCanvas(this.width, this.height);
-    const image = new ImageData(this.width, this.height);
-    this.data.forEach((value, i) => image.data.set([255 * value, 255 * value, 255 * value, 255], 4 * i));
-    canvas.getContext('2d').putImageData(image, 0, 0);
-    return toBase64(new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer()));
+    return toBase64(await greyPng(this.width, this.height, this.data.map((value) => 255 * value)));
   }
 
   static of({ width, height, data }) {

@@ -1,4 +1,4 @@
-// Reads what stands in a PNG beside its pixels: text chunks (tEXt, zTXt, iTXt), and the request that made the picture.
+// PNG files: what stands in one beside its pixels (tEXt, zTXt, iTXt, the request that made it), and grey ones written without alpha.
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const MOST = 64 * 1024 * 1024; // bytes of one inflated text
 
@@ -50,6 +50,37 @@ async function inflate(bytes) {
     parts.push(value);
   }
   return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+/** The bytes of a PNG of grey `pixels`, one byte each; a canvas would write an alpha channel. */
+export async function greyPng(width, height, pixels) {
+  const lines = new Uint8Array((width + 1) * height); // each begins with its filter, none
+  for (let y = 0; y < height; y++) lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
+  const head = new Uint8Array([0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
+  new DataView(head.buffer).setUint32(0, width);
+  new DataView(head.buffer).setUint32(4, height);
+  const packed = await new Response(new Blob([lines]).stream().pipeThrough(new CompressionStream('deflate'))).arrayBuffer();
+  const parts = [new Uint8Array(SIGNATURE), chunk('IHDR', head), chunk('IDAT', new Uint8Array(packed)), chunk('IEND', new Uint8Array())];
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+function chunk(type, data) {
+  const bytes = new Uint8Array(12 + data.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, data.length);
+  bytes.set([...type].map((letter) => letter.charCodeAt(0)), 4);
+  bytes.set(data, 8);
+  view.setUint32(8 + data.length, crc(bytes.subarray(4, 8 + data.length)));
+  return bytes;
+}
+
+function crc(bytes) {
+  let sum = 0xffffffff;
+  for (const byte of bytes) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  }
+  return (sum ^ 0xffffffff) >>> 0;
 }
 
 /** The request that made a picture of the studio, or null. */

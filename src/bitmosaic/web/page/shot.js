@@ -1,5 +1,5 @@
 // One picture being drawn: its steps, a veil over places that are not known yet, the entropy map under it, and at last the picture.
-import { fromBase64, toBlob } from './bytes.js';
+import { toBlob } from './bytes.js';
 import { className } from './common.js';
 import { button, h, icon } from './dom.js';
 import { view } from './viewer.js';
@@ -17,9 +17,11 @@ export function shot({ label, seed, size, map = true, extra = null }) {
   const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true, onclick: () => view(answer, blob) }, image, veil);
   const entropy = h('canvas', { class: 'entropy', role: 'img', 'aria-label': `Entropy map of ${label}`, width: 1, height: 1, hidden: !map });
   const save = h('a', { class: 'bare save', download: '', title: 'Save as PNG', 'aria-label': `Save ${label} as PNG`, hidden: true }, icon('save'));
-  const caption = h('figcaption', {}, h('span', {}, label), h('span', { class: 'bits' }));
+  const bits = h('span', { class: 'bits' });
+  const state = h('span', { class: 'state' }, '');
+  const caption = h('figcaption', {}, h('span', {}, label), bits, state);
   const actions = h('div', { class: 'row tight' });
-  const element = h('figure', { class: 'shot' }, h('div', { class: 'frame' }, open, save), entropy, caption, extra ? actions : null);
+  const element = h('figure', { class: 'shot' }, h('div', { class: 'frame' }, open, save), h('div', { class: 'under' }, entropy, caption), extra ? actions : null);
 
   function show(i) {
     const frame = frames[Math.min(i, frames.length - 1)];
@@ -27,15 +29,15 @@ export function shot({ label, seed, size, map = true, extra = null }) {
     const final = answer && i >= frames.length - 1;
     image.src = final ? image.dataset.final : source(frame.image);
     hide(veil, frame);
-    if (map) heat(entropy, frame, frames[Math.min(i, frames.length - 1) - 1]);
+    if (map) state.textContent = final ? order(entropy, frames) : heat(entropy, frame);
   }
 
   const api = {
     element, seed, frames: () => frames.length, show, label,
     answer: () => answer,
     blob: () => blob,
-    step(grid, { image: picture, known, entropy: doubts }) {
-      frames.push({ grid, image: picture, known, entropy: doubts });
+    step(grid, frame) {
+      frames.push({ grid, ...frame });
       image.alt = `${label}, step ${frames.length}`;
     },
     result(found) {
@@ -44,16 +46,14 @@ export function shot({ label, seed, size, map = true, extra = null }) {
       image.dataset.final = URL.createObjectURL(blob);
       image.src = image.dataset.final;
       image.alt = label;
-      veil.width = 1;
       element.classList.add('done');
       open.disabled = false;
       save.href = image.dataset.final;
       save.download = fileName(found);
       save.hidden = false;
-      if (found.bits !== null && found.bits !== undefined) caption.lastChild.textContent = `${found.bits.toFixed(0)} bits`;
+      if (found.bits !== null && found.bits !== undefined) bits.textContent = `${found.bits.toFixed(0)} bits`;
       if (extra) actions.replaceChildren(...extra(api));
     },
-    note(words) { caption.lastChild.textContent = words; },
     drop() { if (image.dataset.final) URL.revokeObjectURL(image.dataset.final); },
   };
   return api;
@@ -61,20 +61,34 @@ export function shot({ label, seed, size, map = true, extra = null }) {
 
 /** Covers the places that are not known. */
 function hide(canvas, { grid: [rows, columns], known }) {
-  paint(canvas, rows, columns, (i) => (known[i] === '1' ? [0, 0, 0, 0] : [128, 140, 137, 235]));
+  canvas.width = columns;
+  canvas.height = rows;
+  const context = canvas.getContext('2d');
+  context.fillStyle = getComputedStyle(canvas).color;
+  for (let i = 0; i < rows * columns; i++) if (known[i] === '0') context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
 }
 
-/** Colours the doubt about hidden places: none dark, one bit a bit bright; those revealed last have a light dot's colour. */
-function heat(canvas, { grid: [rows, columns], known, entropy }, before) {
-  paint(canvas, rows, columns, (i) => {
-    if (known[i] === '1') return before && before.known[i] === '0' ? [255, 255, 255, 255] : [94, 209, 189, 70];
-    return ramp(entropy ? entropy[i] : 0.5);
-  });
+/** Colours the doubt about hidden places, from none (dark) to a bit a bit (bright), and says what it shows. */
+function heat(canvas, { grid: [rows, columns], known, entropy }) {
+  paint(canvas, rows, columns, (i) => (known[i] === '1' ? [0, 0, 0, 0] : ramp(entropy ? entropy[i] : 0.5)));
+  const hidden = [...known].filter((one) => one === '0').length;
+  const sum = entropy ? entropy.reduce((a, b) => a + b, 0) / Math.max(1, hidden) : null;
+  return `${hidden} of ${known.length} places hidden${sum === null ? '' : `, ${sum.toFixed(2)} bits of doubt a bit`}`;
 }
 
+/** Colours the places of the last window by when they were known, the first ones dark. */
+function order(canvas, all) {
+  const { grid: [rows, columns], known, window: last } = all.at(-1);
+  const frames = all.filter((frame) => frame.window === last);
+  const when = [...known].map((_, place) => frames.findIndex((frame) => frame.known[place] === '1'));
+  paint(canvas, rows, columns, (place) => ramp(when[place] / Math.max(1, frames.length - 1)));
+  return last > 1 ? 'The order of places in its last window, dark ones first' : 'The order of its places, dark ones first';
+}
+
+/** A dark to bright colour for a number from 0 to 1. */
 export function ramp(value) {
   const x = Math.min(1, Math.max(0, value));
-  return [Math.round(16 + 239 * x ** 1.6), Math.round(48 + 150 * x), Math.round(58 + 60 * x - 40 * x * x), 255];
+  return [Math.round(10 + 210 * x * x), Math.round(46 + 206 * x), Math.round(44 + 186 * x), 255];
 }
 
 export function paint(canvas, rows, columns, colour) {
@@ -87,7 +101,7 @@ export function paint(canvas, rows, columns, colour) {
 
 /** A picture that is there already, with its way into the viewer. */
 export function still(answer, label) {
-  const blob = new Blob([fromBase64(answer.image)], { type: 'image/png' });
+  const blob = toBlob(answer.image);
   const url = URL.createObjectURL(blob);
   return { blob, url, element: h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, onclick: () => view(answer, blob) }, h('img', { src: url, alt: label })) };
 }
