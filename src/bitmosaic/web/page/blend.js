@@ -3,14 +3,20 @@ import { picture, post } from './api.js';
 import { blendPad } from './blendpad.js';
 import { classPicker } from './classes.js';
 import { className, seedField } from './common.js';
-import { debounced, h } from './dom.js';
+import { debounced, h, icon } from './dom.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
 import { settingsForm } from './settings.js';
 import { remember } from './share.js';
-import { still } from './shot.js';
+import { fileName, still } from './shot.js';
 
 const FRAMES = 9;
+
+const rounded = (row) => {
+  const own = row.map((one) => Math.round(one * 1e4) / 1e4);
+  own[own.indexOf(Math.max(...own))] += 1 - own.reduce((a, b) => a + b, 0);
+  return own;
+};
 
 export function blendPanel(world) {
   const first = () => world.pipeline().classes.map(String);
@@ -51,14 +57,8 @@ export function blendPanel(world) {
     const rows = at.map((t) => rounded(end.map((one, i) => t * one + (i === top ? 1 - t : 0))));
     rows[here] = weights;
     const flip = weights.length === 2 && top === 1; // two classes stand left and right, whichever is stronger
-    return flip ? { rows: rows.reverse(), here: FRAMES - 1 - here, top: 0 } : { rows, here, top };
+    return flip ? { rows: rows.reverse(), here: FRAMES - 1 - here } : { rows, here };
   }
-
-  const rounded = (row) => {
-    const own = row.map((one) => Math.round(one * 1e4) / 1e4);
-    own[own.indexOf(Math.max(...own))] += 1 - own.reduce((a, b) => a + b, 0);
-    return own;
-  };
 
   function start() {
     const chosen = classes.chosen();
@@ -68,44 +68,47 @@ export function blendPanel(world) {
       return;
     }
     try {
-      const { rows, here } = frames(pad.weights());
-      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: rows, seed: seed.get(), settings: settings.value() }, { here });
+      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: [pad.weights()], seed: seed.get(), settings: settings.value() });
     } catch (error) {
       job.fail(error);
     }
   }
 
-  function run(asked, { here = 0, expect = null } = {}) {
+  /** Draws the point, then the strip through it; what is older than the last move is given up. */
+  function run(asked, expect = null) {
     drawn = true;
-    return job.run(async (signal) => {
+    return job.run(async (signal, step) => {
       const { job: path, ...body } = asked;
-      const found = await post(`/v1/${path}`, body, signal);
-      remember('blend', { ...asked, ...(path === 'interpolate' ? { here } : {}) });
-      show(found.images, here, asked);
-      if (expect) await remade(job, expect, last);
+      step(0, 2, 'Drawing the point');
+      const { images } = await post(`/v1/${path}`, body, signal);
+      remember('blend', asked);
+      const main = hero(images[Math.floor(images.length / 2)]);
+      if (expect) await remade(job, expect, main.blob);
+      step(1, 2, 'Drawing the strip');
+      const { rows, here } = frames(pad.weights());
+      const strips = { pipeline: asked.pipeline, classes: classes.chosen(), weights: rows, seed: asked.seed, settings: asked.settings };
+      row(images.length > 1 ? images : (await post('/v1/interpolate', strips, signal)).images, images.length > 1 ? Math.floor(images.length / 2) : here);
     });
   }
 
-  let last = null;
-  function show(images, here, asked) {
-    const name = (one, i) => className(one.class ?? null) + (asked.weights?.[i] ? '' : '');
-    const made = images.map((one, i) => still(one, name(one, i)));
-    const row = images.length > 1;
-    strip.replaceChildren(...(row ? made.map(({ element }, i) => h('span', { role: 'listitem', class: i === here ? 'here' : '' }, element)) : []));
-    const main = still(images[here], name(images[here], here));
-    last = main.blob;
-    big.replaceChildren(main.element, h('a', { class: 'button', href: main.url, download: `bitmosaic-blend-${images[here].seed}.png` }, 'Save as PNG'));
+  function hero(answer) {
+    const main = still(answer, className(answer.class));
+    big.replaceChildren(main.element, h('a', { class: 'button', href: main.url, download: fileName(answer) }, icon('save'), 'Save as PNG'));
+    return main;
+  }
+
+  function row(images, here) {
+    strip.replaceChildren(...images.map((one, i) => h('span', { role: 'listitem', class: i === here ? 'here' : '' }, still(one, className(one.class)).element)));
     const top = pad.weights().indexOf(Math.max(...pad.weights()));
     const chosen = classes.chosen().map(className);
-    way.textContent = row ? (chosen.length === 2 ? `From ${chosen[0]} to ${chosen[1]}` : `From ${chosen[top]}, through the point, to the others`) : '';
+    way.textContent = chosen.length === 2 ? `From ${chosen[0]} to ${chosen[1]}` : `From ${chosen[top]} through the point to the others`;
   }
 
   /** Classes and weights of a request, which may also be a blend of `generate`. */
   function read(asked) {
     if (asked.job === 'generate') return { names: Object.keys(asked.class), weights: Object.values(asked.class) };
-    const here = asked.here ?? 0;
-    const row = asked.weights?.[here] ?? asked.classes.map(() => 1 / asked.classes.length);
-    return { names: asked.classes, weights: row };
+    const rows = asked.weights;
+    return { names: asked.classes, weights: rows?.[Math.floor(rows.length / 2)] ?? asked.classes.map(() => 1 / asked.classes.length) };
   }
 
   arrange();
@@ -121,8 +124,7 @@ export function blendPanel(world) {
       told.textContent = pad.words();
       seed.set(asked.seed);
       settings.set(asked.settings);
-      const { here = 0, ...plain } = asked;
-      return run(plain, { here, expect });
+      return run(asked, expect);
     },
     refill() {
       classes.fill(world.pipeline());

@@ -24,6 +24,8 @@ export const blobBase64 = async (blob) => toBase64(new Uint8Array(await blob.arr
 export async function pixels(blob, grey = false) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image' });
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true });
+  context.fillStyle = 'white'; // the service reads transparent pictures over white too
+  context.fillRect(0, 0, bitmap.width, bitmap.height);
   if (grey) context.filter = 'grayscale(1)';
   context.drawImage(bitmap, 0, 0);
   return context.getImageData(0, 0, bitmap.width, bitmap.height);

@@ -5,7 +5,8 @@ import { stream } from './api.js';
 export async function draw(request, shots, signal, onstep) {
   const { job, ...body } = request;
   let grid = null;
-  for await (const [event, data] of stream(`/v1/${job}`, { ...body, entropy: true }, signal)) {
+  // Enrichment has so many steps that the doubt in each would double a long wait.
+  for await (const [event, data] of stream(`/v1/${job}`, { ...body, entropy: job !== 'enrich' }, signal)) {
     if (event === 'begin') ({ grid } = data);
     if (event === 'step') {
       shots.forEach((one, i) => {

@@ -32,7 +32,10 @@ function windowsFor(picture, [width, height], most) {
 async function scaled(picture, [width, height]) {
   const bitmap = await createImageBitmap(picture.blob, { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext('2d').drawImage(bitmap, 0, 0);
+  const context = canvas.getContext('2d');
+  context.fillStyle = 'white';
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
   return canvas.convertToBlob({ type: 'image/png' });
 }
 

@@ -23,7 +23,7 @@ export function insidePanel(world) {
   const ownCaption = h('figcaption', {}, 'As read');
   const board = placeBoard('Picture of the codes; Space flips a place', { choose: (at) => { place = at; draw(); }, flip: (at) => { place = at; flipPlace(at); } });
   const told = h('span', {});
-  const look = button('Look at it, save it', 'save', () => { if (decoded) view(decoded, toBlob(decoded.image)); }, { class: 'quiet' });
+  const look = button('Look at it, save it', 'save', () => show(), { class: 'quiet' });
   const reset = button('Back to its own codes', 'reset', () => { codes.bits.set(codes.own); changed(); }, { class: 'quiet' });
   const tiny = planes((at, bit) => { place = at; flip(at, bit); });
   const switches = bitSwitches((at, bit) => flip(at, bit));
@@ -73,7 +73,7 @@ export function insidePanel(world) {
     const k = radix.length;
     const bits = binary ? unpack(fromBase64(packed), rows * columns * k) : new Uint8Array(rows * columns * k);
     codes = { bits, own: bits.slice(), rows, columns, k, binary };
-    decoded = { image: reconstruction, seed: 0, class: 'reconstruction', bits: null };
+    decoded = null;
     for (const part of [whole, switches.element, tiny.element]) part.hidden = !binary;
     place = Math.floor(rows / 2) * columns + Math.floor(columns / 2);
     draw();
@@ -103,12 +103,18 @@ export function insidePanel(world) {
     changed();
   }
 
+  /** Shows the picture of the codes; the service's own answer holds the codes in its text. */
+  async function show() {
+    if (!decoded) await decode(false);
+    if (decoded) view({ ...decoded, title: 'Out of its codes' }, toBlob(decoded.image));
+  }
+
   function changed() {
     draw();
     soon();
   }
 
-  async function decode() {
+  async function decode(flipped = true) {
     pending?.abort();
     pending = new AbortController();
     const asked = { job: 'decode', pipeline: world.pipeline().name, codes: toBase64(pack(codes.bits)) };
@@ -117,7 +123,7 @@ export function insidePanel(world) {
       decoded = found;
       trouble.clear();
       board.image.src = URL.createObjectURL(toBlob(found.image));
-      remember('inside', asked);
+      if (flipped) remember('inside', asked);
       say(told.textContent);
     } catch (error) {
       trouble.show(error, () => decode());

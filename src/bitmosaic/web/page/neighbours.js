@@ -20,16 +20,39 @@ export function neighbours(world, open) {
       h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name), h('span', { class: 'bits' }, told));
   }
 
+  let following = new AbortController();
+
+  async function ask(by, i, image, signal) {
+    const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT, by }, signal);
+    element.hidden = false;
+    rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
+    const of = found.of ?? world.bundled;
+    about.textContent = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.` : `Among ${number(found.total)} that the model has never seen.`;
+    return found.total >= of;
+  }
+
+  const number = (value) => value.toLocaleString('en');
+
+  /** Asks again while the service is still reading test images; what goes wrong then leaves what is there. */
+  async function follow(image, { signal }) {
+    for (let all = false; !all && !signal.aborted;) {
+      await new Promise((done) => setTimeout(done, 4000));
+      try {
+        all = (await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal)))).every(Boolean);
+      } catch {
+        return;
+      }
+    }
+  }
+
   return {
     element,
     async find(image, signal) {
+      following.abort();
       if (!world.bundled) return;
-      await Promise.all(kinds.map(async ([by], i) => {
-        const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT, by }, signal);
-        element.hidden = false;
-        about.textContent = `Among ${found.total.toLocaleString('en')} that the model has never seen.`;
-        rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
-      }));
+      const all = await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal)));
+      following = new AbortController();
+      if (!all.every(Boolean)) follow(image, following);
     },
   };
 }

@@ -82,7 +82,7 @@ function order(canvas, all) {
   const frames = all.filter((frame) => frame.window === last);
   const when = [...known].map((_, place) => frames.findIndex((frame) => frame.known[place] === '1'));
   paint(canvas, rows, columns, (place) => ramp(when[place] / Math.max(1, frames.length - 1)));
-  return last > 1 ? 'The order of places in its last window, dark ones first' : 'The order of its places, dark ones first';
+  return last > 1 ? 'Order of the last window’s places, dark first' : 'Order of its places, dark first';
 }
 
 /** A dark to bright colour for a number from 0 to 1. */
