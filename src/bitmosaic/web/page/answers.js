@@ -31,6 +31,7 @@ export function answers({ use, words, hint, size }) {
       }));
       empty.hidden = true;
       title.hidden = all.length < 2;
+      sheet.style.setProperty('--n', all.length);
       sheet.replaceChildren(...all.map(({ element }) => element));
       scrub.of(all);
       const found = await draw(request, all, signal, (i, total, told) => { step(i, total, told); scrub.moved(); });

@@ -72,4 +72,9 @@ export function debounced(work, wait) {
   };
 }
 
+/** Scrolls to an element where little of it can be seen, as on a phone, where it stands below the form. */
+export function reveal(element) {
+  if (element.getBoundingClientRect().top > innerHeight * 0.75) element.scrollIntoView({ block: 'start', behavior: calm() ? 'auto' : 'smooth' });
+}
+
 export const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;

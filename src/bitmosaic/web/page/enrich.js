@@ -2,7 +2,7 @@
 import { answers } from './answers.js';
 import { classPicker } from './classes.js';
 import { countField, seedField, whole } from './common.js';
-import { choice, field, h, say } from './dom.js';
+import { choice, field, h, reveal, say } from './dom.js';
 import { fitted, imageText } from './fit.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
@@ -32,7 +32,7 @@ export function enrichPanel(world) {
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, empty, kind.element, view.element, job.progress, found.element);
+  const stage = h('div', { class: 'stage' }, job.notice, empty, job.progress, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));
 
   function show() {
     empty.hidden = Boolean(picture);
@@ -56,6 +56,7 @@ export function enrichPanel(world) {
       if (!fits) return;
       found.clear();
       put(fits);
+      reveal(stage);
       say(`Picture taken: ${fits.name}`);
     } catch (error) {
       job.fail(error, () => take(one));

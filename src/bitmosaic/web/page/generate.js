@@ -7,7 +7,7 @@ import { runner } from './runner.js';
 import { scrubber } from './scrubber.js';
 import { settingsForm } from './settings.js';
 import { remember } from './share.js';
-import { shot } from './shot.js';
+import { gallery, shot } from './shot.js';
 import { remade } from './remade.js';
 
 const AT_ONCE = 3; // streams; browsers open six connections to one address, and other panels want some
@@ -51,7 +51,7 @@ export function generatePanel(world) {
       all = groups.flatMap(({ shots }) => shots);
       empty.hidden = true;
       sheet.replaceChildren(...groups.map(({ one, shots }) => h('section', { class: 'group', 'aria-label': className(one.class) },
-        groups.length > 1 ? h('h3', {}, className(one.class)) : null, h('div', { class: 'shots' }, shots.map(({ element }) => element)))));
+        groups.length > 1 ? h('h3', {}, className(one.class)) : null, gallery(shots))));
       scrub.of(all);
       await several(groups, signal, step);
       if (expect) await remade(job, expect, all[0]?.blob());

@@ -31,10 +31,10 @@ export function insidePanel(world) {
   const whole = button('Flip the whole place', 'swap', () => flipPlace(place), { class: 'quiet' });
   const near = neighbours(world, (number) => bundled(number).then(take, (error) => job.fail(error)));
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture to see the bits that it is made of.'), h('p', { class: 'hint' }, 'Then flip some of them and see what changes.'));
-  const body = h('div', { class: 'insides', hidden: true },
+  const body = h('div', { class: 'insides', hidden: true }, h('div', {},
     h('div', { class: 'pairview' }, h('figure', {}, own, ownCaption), h('figure', {}, board.element, h('figcaption', {}, told, h('span', { class: 'row tight' }, reset, look)))),
     h('section', { class: 'bitsview' }, which, h('div', { class: 'row' }, switches.element, whole)),
-    h('section', {}, h('h3', {}, 'Bit planes'), h('p', { class: 'hint' }, 'Each shows one bit at every place. Click on a place of a plane to flip it there.'), tiny.element),
+    h('section', {}, h('h3', {}, 'Bit planes'), h('p', { class: 'hint' }, 'Each shows one bit at every place. Click on a place of a plane to flip it there.'), tiny.element)),
     near.element);
   const form = h('div', { class: 'controls' }, source.element,
     h('p', { class: 'hint' }, 'A click on the right picture flips all bits of a place; a second click brings them back. Keys: arrows choose a place, Space flips it.'), h('div', { class: 'dock' }, job.button));

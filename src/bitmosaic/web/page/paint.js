@@ -4,7 +4,7 @@ import { board as makeBoard } from './board.js';
 import { pixels } from './bytes.js';
 import { classPicker } from './classes.js';
 import { countField, seedField } from './common.js';
-import { choice, field, h, say } from './dom.js';
+import { choice, field, h, reveal, say } from './dom.js';
 import { fitted, imageText } from './fit.js';
 import { History } from './history.js';
 import { Mask } from './mask.js';
@@ -46,7 +46,7 @@ export function paintPanel(world) {
     source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, empty, bar.element, board.element, job.progress, found.element);
+  const stage = h('div', { class: 'stage' }, job.notice, empty, job.progress, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
   const element = h('div', { class: 'columns', onkeydown: shortcut }, form, stage);
 
   function redraw() {
@@ -105,6 +105,7 @@ export function paintPanel(world) {
       if (!fits) return;
       put(fits);
       found.clear();
+      reveal(stage);
       say(`Picture taken: ${fits.name}`);
     } catch (error) {
       job.fail(error, () => take(one));

@@ -1,5 +1,5 @@
 // One running job of a panel: a button that draws and stops, progress, and what went wrong in plain words with a way on.
-import { button, h, icon, say } from './dom.js';
+import { button, h, icon, reveal, say } from './dom.js';
 import { whenBack } from './health.js';
 
 /** {button, progress, notice, run(work), stop()}. `work(signal, step)` is awaited; `step(i, total, words)` moves the bar. */
@@ -38,6 +38,7 @@ export function runner(words, onclick, name = null) {
     controller = own;
     notice.clear();
     busy(true);
+    reveal(notice.element.parentElement);
     try {
       await work(own.signal, step);
       if (controller === own) say('Done.');

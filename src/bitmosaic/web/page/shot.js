@@ -15,7 +15,7 @@ export function shot({ label, seed, size, map = true, extra = null }) {
   const image = h('img', { alt: `${label}, not drawn yet`, width: size?.[0] ?? 28, height: size?.[1] ?? 28, decoding: 'sync', draggable: true });
   const veil = h('canvas', { class: 'veil', 'aria-hidden': 'true', width: 1, height: 1 });
   const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true, onclick: () => view(answer, blob) }, image, veil);
-  const entropy = h('canvas', { class: 'entropy', role: 'img', 'aria-label': `Entropy map of ${label}`, width: 1, height: 1, hidden: !map });
+  const entropy = h('canvas', { class: 'entropy', role: 'img', 'aria-label': `Entropy of the hidden places of ${label}, bright where the model is unsure; at the end the order in which it made them`, title: 'Bright where the model is unsure, in bits a bit; at the end the order in which it made up its mind', width: 1, height: 1, hidden: !map });
   const save = h('a', { class: 'bare save', download: '', title: 'Save as PNG', 'aria-label': `Save ${label} as PNG`, hidden: true }, icon('save'));
   const bits = h('span', { class: 'bits' });
   const state = h('span', { class: 'state' }, '');
@@ -72,8 +72,8 @@ function hide(canvas, { grid: [rows, columns], known }) {
 function heat(canvas, { grid: [rows, columns], known, entropy }) {
   paint(canvas, rows, columns, (i) => (known[i] === '1' ? [0, 0, 0, 0] : ramp(entropy ? entropy[i] : 0.5)));
   const hidden = [...known].filter((one) => one === '0').length;
-  const sum = entropy ? entropy.reduce((a, b) => a + b, 0) / Math.max(1, hidden) : null;
-  return `${hidden} of ${known.length} places hidden${sum === null ? '' : `, ${sum.toFixed(2)} bits of doubt a bit`}`;
+  const mean = entropy && hidden ? `, entropy ${(entropy.reduce((a, b) => a + b, 0) / hidden).toFixed(2)}` : '';
+  return `${hidden} of ${known.length} hidden${mean}`;
 }
 
 /** Colours the places of the last window by when they were known, the first ones dark. */
@@ -82,7 +82,7 @@ function order(canvas, all) {
   const frames = all.filter((frame) => frame.window === last);
   const when = [...known].map((_, place) => frames.findIndex((frame) => frame.known[place] === '1'));
   paint(canvas, rows, columns, (place) => ramp(when[place] / Math.max(1, frames.length - 1)));
-  return last > 1 ? 'Order of the last window’s places, dark first' : 'Order of its places, dark first';
+  return 'order: dark first';
 }
 
 /** A dark to bright colour for a number from 0 to 1. */
@@ -97,6 +97,13 @@ export function paint(canvas, rows, columns, colour) {
   const data = new ImageData(columns, rows);
   for (let i = 0; i < rows * columns; i++) data.data.set(colour(i), 4 * i);
   canvas.getContext('2d').putImageData(data, 0, 0);
+}
+
+/** Shots side by side; their number decides how large they may get. */
+export function gallery(shots) {
+  const element = h('div', { class: 'shots' }, shots.map((one) => one.element));
+  element.style.setProperty('--n', shots.length);
+  return element;
 }
 
 /** A picture that is there already, with its way into the viewer. */

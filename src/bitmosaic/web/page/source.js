@@ -14,7 +14,7 @@ export function sourcePicker(world, take) {
   const bundle = button('Test images', 'pictures', () => pickBundled(world.bundled, take), { hidden: !world.bundled });
   const element = h('div', { class: 'field source' }, h('span', { class: 'label' }, 'Picture'),
     h('div', { class: 'row' }, bundle, button('Upload', 'upload', () => file.click()), button('Paste', 'paste', () => paste(take))), file,
-    h('p', { class: 'hint' }, 'Or drop one anywhere on the page, or press Ctrl V.'));
+    h('p', { class: 'hint' }, 'Or drop one anywhere on the page, or press Ctrl\u00a0V.'));
   return { element };
 }
 
