@@ -131,6 +131,22 @@ def drop(page, data, name="picture.png", kind="image/png"):
     }""", [base64.b64encode(data).decode(), name, kind])
 
 
+def paste(page, data):
+    """Pastes a picture."""
+    page.evaluate("""(text) => {
+        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
+        document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    }""", base64.b64encode(data).decode())
+
+
+def narrow(page):
+    """A phone's window, which nothing may be wider than."""
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def stroke(page, board, points):
     """A real mouse path over a board, through points in shares of its sides."""
     board.scroll_into_view_if_needed()
@@ -149,7 +165,7 @@ def test_generate_shows_steps_and_comes_back_from_png_and_address(page, browser)
     sheet.get_by_role("button", name="bag").click()
     sheet.get_by_label("Pictures of each").fill("2")
     sheet.get_by_label("Seed", exact=True).fill("5")
-    sheet.get_by_role("button", name="Draw", exact=True).click()
+    page.keyboard.press("Enter")
     shots = done(sheet, 4)
     scrub = sheet.get_by_label("Step", exact=True)
     expect(scrub).to_have_value("3")
@@ -258,13 +274,14 @@ def test_outpaint_and_a_picture_of_another_size(page):
     few_steps(sheet)
     sheet.get_by_role("button", name="Paint", exact=True).click()
     assert pixels(png(page, done(sheet))).shape == (32, 40)
-    drop(page, photo.getvalue())
+    paste(page, photo.getvalue())
     page.get_by_role("button", name="Crop: its centre").click()
     sheet.get_by_title("Extend").click()
     for side, value in (("Left", "4"), ("Top", "0"), ("Right", "4"), ("Bottom", "0")):
         sheet.get_by_label(f"{side}, pixels").fill(value)
     sheet.get_by_role("button", name="Paint", exact=True).click()
     assert pixels(png(page, done(sheet))).shape == (28, 36)
+    narrow(page)
 
 
 def test_blend_follows_slider_triangle_and_sliders(page):
@@ -290,7 +307,10 @@ def test_blend_follows_slider_triangle_and_sliders(page):
     share = sheet.locator(".lead").inner_text().split(", ")[2]
     assert share.endswith("bag") and int(share.split()[0]) > 80
     made = png(page, sheet.locator(".hero"))
-    drop(page, made)
+    narrow(page)
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="Open a saved picture").click()
+    chosen.value.set_files({"name": "blend.png", "mimeType": "image/png", "buffer": made})
     expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
     sheet.get_by_role("button", name="coat").click()
     expect(sheet.locator(".pad input[type=range]")).to_have_count(4)
@@ -303,7 +323,9 @@ def done_strip(sheet):
 
 def test_enrich_wipes_between_before_and_after(page):
     sheet = panel(page, "Enrich")
-    take(page, sheet, 2)
+    with urllib.request.urlopen(page.url.partition("#")[0] + "v1/bundled/2") as answer, page.expect_file_chooser() as chosen:
+        sheet.get_by_role("button", name="Upload").click()
+        chosen.value.set_files({"name": "trouser.png", "mimeType": "image/png", "buffer": answer.read()})
     sheet.get_by_label("Answers").fill("1")
     sheet.get_by_label("Repeats").fill("1")
     sheet.get_by_text("Settings", exact=True).click()
@@ -318,6 +340,7 @@ def test_enrich_wipes_between_before_and_after(page):
     page.mouse.up()
     assert 5 < int(wipe.input_value()) < 35
     assert sheet.locator(".wipe .after").evaluate("one => one.style.clipPath").startswith("inset(0")
+    narrow(page)
 
 
 def test_inside_flips_bits_and_finds_neighbours(page):
@@ -342,6 +365,7 @@ def test_inside_flips_bits_and_finds_neighbours(page):
     expect(sheet.locator(".near .class")).to_have_count(16, timeout=WAIT)
     sheet.get_by_role("button", name="Look at it, save it").click()
     made = png(page, page.locator("dialog"))
+    narrow(page)
     page.get_by_role("button", name="Close").click()
     drop(page, made)
     expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
@@ -359,10 +383,9 @@ def test_tabs_by_arrows_colours_and_no_sideways_scrolling(page):
         switch.click()
         found.add(page.evaluate(paper))
     assert len(found) == 2
-    page.set_viewport_size({"width": 360, "height": 740})
     for name in ("Generate", "Paint", "Blend", "Enrich", "Look inside"):
         panel(page, name)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        narrow(page)
 
 
 def test_errors_are_told_where_they_arise(page, studio):

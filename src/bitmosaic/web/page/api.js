@@ -52,11 +52,23 @@ async function whole(work) {
 export const post = async (path, body, signal) => whole((await ask(path, { body, signal })).json());
 export const get = async (path, signal) => whole((await ask(path, { signal })).json());
 
+/** Asks again for a while where the service is too busy: small pictures should come in the end, without a word. */
+async function patiently(work, tries = 5) {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error.wait === null || error.wait === undefined || --tries === 0) throw error;
+      await new Promise((done) => setTimeout(done, 1000 * error.wait));
+    }
+  }
+}
+
 const kept = new Map();
 /** {url, blob, name} of a picture at a GET address; each is fetched once, since an <img> could not send the token. */
 export function picture(path) {
   if (!kept.has(path)) {
-    const made = ask(path, { accept: 'image/png' }).then(async (response) => {
+    const made = patiently(() => ask(path, { accept: 'image/png' })).then(async (response) => {
       const blob = await response.blob();
       return { blob, url: URL.createObjectURL(blob), name: response.headers.get('X-Class') };
     });

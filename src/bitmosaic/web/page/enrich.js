@@ -28,7 +28,7 @@ export function enrichPanel(world) {
   kind.element.hidden = true;
   const found = answers({ words: 'Compare', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => { chosen = shot; show(); view.element.scrollIntoView({ block: 'nearest' }); } });
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'), h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
-  const form = h('form', { class: 'controls', onsubmit: (event) => { event.preventDefault(); start(); } },
+  const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));

@@ -21,7 +21,7 @@ export function generatePanel(world) {
   const scrub = scrubber();
   const sheet = h('div', { class: 'sheet' });
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'), h('p', { class: 'hint' }, 'The pictures appear place by place, the surest places first.'));
-  const form = h('form', { class: 'controls', onsubmit: (event) => { event.preventDefault(); start(); } },
+  const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     classes.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
   const stage = h('div', { class: 'stage' }, job.notice, job.progress, scrub.element, empty, sheet);
   form.append(h('div', { class: 'dock' }, job.button));

@@ -42,7 +42,7 @@ export function paintPanel(world) {
   const job = runner('Paint', () => start(), 'brush');
   const found = answers({ words: 'Use this', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => adopt(shot) });
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'), h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
-  const form = h('form', { class: 'controls', onsubmit: (event) => { event.preventDefault(); start(); } },
+  const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));

@@ -6,11 +6,18 @@ import { whenBack } from './health.js';
 export function runner(words, onclick, name = null) {
   let controller = null;
   const label = h('span', {}, words);
-  const go = h('button', { type: 'button', class: 'primary go', onclick: () => (controller ? stop() : onclick()) }, name ? icon(name) : null, label);
+  const go = h('button', { type: 'submit', class: 'primary go', onclick: press }, name ? icon(name) : null, label);
   const bar = h('progress', { max: 1, value: 0, 'aria-label': 'Progress' });
   const told = h('p', { class: 'told' });
   const progress = h('div', { class: 'progress', hidden: true }, bar, told);
   const notice = notices();
+
+  /** In a form the button submits it, as Enter does; while the job runs it stops it. */
+  function press(event) {
+    if (controller || !go.form) event.preventDefault();
+    if (controller) stop();
+    else if (!go.form) onclick();
+  }
 
   function busy(on) {
     go.classList.toggle('stop', on);
