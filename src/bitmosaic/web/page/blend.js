@@ -32,7 +32,7 @@ export function blendPanel(world) {
   const way = h('p', { class: 'hint' });
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     classes.element, seed.element, h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
+  const stage = h('div', { class: 'stage steady' }, job.notice, h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
   let drawn = false;
 
   function arrange() {

@@ -52,11 +52,8 @@ export function board({ stroke, changed }) {
     else cover(data);
     tint.getContext('2d').putImageData(data, 0, 0);
     const scale = surface.clientWidth / width;
-    grid.hidden = factor * scale < 7;
+    grid.hidden = factor * scale < 7 || outpaints();
     grid.style.backgroundSize = `${100 * factor / width}% ${100 * factor / height}%`;
-    const [x, y] = [factor / width, factor / height]; // a background moves by the share of what is left
-    grid.style.backgroundPosition = `${x < 1 ? (100 * (pad[0] % factor)) / width / (1 - x) : 0}% ${y < 1 ? (100 * (pad[1] % factor)) / height / (1 - y) : 0}%`;
-    grid.style.backgroundSize = `${100 * x}% ${100 * y}%`;
   }
 
   function cover(data) {

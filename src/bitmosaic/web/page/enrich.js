@@ -32,7 +32,7 @@ export function enrichPanel(world) {
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, empty, job.progress, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));
+  const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));
 
   function show() {
     empty.hidden = Boolean(picture);

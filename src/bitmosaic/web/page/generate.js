@@ -23,7 +23,7 @@ export function generatePanel(world) {
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'), h('p', { class: 'hint' }, 'The pictures appear place by place, the surest places first.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     classes.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
-  const stage = h('div', { class: 'stage' }, job.notice, job.progress, scrub.element, empty, sheet);
+  const stage = h('div', { class: 'stage' }, job.status, scrub.element, empty, sheet);
   form.append(h('div', { class: 'dock' }, job.button));
   let all = [];
 

@@ -38,7 +38,7 @@ export function insidePanel(world) {
     near.element);
   const form = h('div', { class: 'controls' }, source.element,
     h('p', { class: 'hint' }, 'A click on the right picture flips all bits of a place; a second click brings them back. Keys: arrows choose a place, Space flips it.'), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, trouble.element, job.progress, empty, body);
+  const stage = h('div', { class: 'stage' }, job.status, trouble.element, empty, body);
   let last = null;
   let pending = null;
   job.button.hidden = true;

@@ -36,7 +36,7 @@ function select(name, focus = false) {
 function tabs(list) {
   for (const panel of list) {
     const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`, onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
-    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true }, panel.element);
+    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true }, h('h2', { class: 'unseen' }, panel.title), panel.element);
     panels.set(panel.name, { panel, tab, sheet });
     byId('tabs').append(tab);
     byId('main').append(sheet);

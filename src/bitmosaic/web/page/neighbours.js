@@ -16,7 +16,7 @@ export function neighbours(world, open) {
   function tile({ name, class: kind, distance, image }, by) {
     const number = Number(/\d+$/.exec(name)?.[0]);
     const told = by === 'codes' ? `${distance.toFixed(0)} bits` : distance.toPrecision(3);
-    return h('button', { type: 'button', class: 'class', 'aria-label': `${kind ?? name}, distance ${told}. Look inside`, onclick: () => open(number) },
+    return h('button', { type: 'button', class: 'class', title: 'Look inside', onclick: () => open(number) },
       h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name), h('span', { class: 'bits' }, told));
   }
 

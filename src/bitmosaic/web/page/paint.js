@@ -46,7 +46,7 @@ export function paintPanel(world) {
     source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage' }, job.notice, empty, job.progress, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
+  const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
   const element = h('div', { class: 'columns', onkeydown: shortcut }, form, stage);
 
   function redraw() {

@@ -43,7 +43,7 @@ export function bitSwitches(flip) {
       [...row.children].forEach((one, bit) => {
         const value = bits[place * k + bit];
         one.textContent = String(value);
-        one.setAttribute('aria-label', `Bit ${bit + 1}`);
+        one.setAttribute('aria-label', `Bit ${bit + 1}: ${value}`);
         one.setAttribute('aria-pressed', String(value === 1));
         one.classList.toggle('changed', value !== own[place * k + bit]);
         one.onclick = () => flip(place, bit);

@@ -2,7 +2,7 @@
 import { button, h, icon, reveal, say } from './dom.js';
 import { whenBack } from './health.js';
 
-/** {button, progress, notice, run(work), stop()}. `work(signal, step)` is awaited; `step(i, total, words)` moves the bar. */
+/** {button, status (progress and notice, which may also stand apart), run(work), stop()}. `work(signal, step)` is awaited; `step(i, total, words)` moves the bar. */
 export function runner(words, onclick, name = null) {
   let controller = null;
   const label = h('span', {}, words);
@@ -11,6 +11,7 @@ export function runner(words, onclick, name = null) {
   const told = h('p', { class: 'told' });
   const progress = h('div', { class: 'progress', hidden: true }, bar, told);
   const notice = notices();
+  const status = h('div', { class: 'status' }, notice.element, progress);
 
   /** In a form the button submits it, as Enter does; while the job runs it stops it. */
   function press(event) {
@@ -45,7 +46,7 @@ export function runner(words, onclick, name = null) {
     controller = own;
     notice.clear();
     busy(true);
-    reveal(notice.element.parentElement);
+    reveal(notice.element.closest('.stage'));
     try {
       await work(own.signal, step);
       if (controller === own) say('Done.');
@@ -58,7 +59,7 @@ export function runner(words, onclick, name = null) {
       }
     }
   }
-  return { button: go, progress, notice: notice.element, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear, busy: () => controller !== null };
+  return { button: go, progress, notice: notice.element, status, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear, busy: () => controller !== null };
 }
 
 /** A place for messages: tell(words), show(error, again), clear(). */
@@ -66,7 +67,11 @@ export function notices() {
   let timer = 0;
   const element = h('div', { class: 'notices', 'aria-live': 'polite' });
   const clear = () => { clearInterval(timer); element.replaceChildren(); };
-  const put = (kind, ...parts) => { clear(); element.append(h('div', { class: `notice ${kind}`, role: kind === 'bad' ? 'alert' : null }, ...parts)); };
+  const put = (kind, ...parts) => {
+    clear();
+    element.append(h('div', { class: `notice ${kind}`, role: kind === 'bad' ? 'alert' : null }, ...parts));
+    if (kind === 'bad') element.scrollIntoView({ block: 'nearest' });
+  };
   const tell = (...parts) => put('', ...parts);
 
   function show(error, again) {

@@ -39,7 +39,7 @@ const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature
 async function settingsOf(blob) {
   try {
     const { type, ...settings } = JSON.parse((await texts(new Uint8Array(await blob.arrayBuffer()))).Settings ?? '{}');
-    return { ...settings, sampler: type?.replace(/Spec$/, '') };
+    return { ...settings, sampler: type?.replace(/Spec$/, '').replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase() };
   } catch {
     return {};
   }
