@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bitmosaic.images import UnreadableImage
@@ -110,7 +110,7 @@ def refused(error: Exception) -> Refused:
     """What a client is told of an error: what it did wrong, or that we did, which goes to the log without the request."""
     if isinstance(error, Refused):
         return error
-    if isinstance(error, Gone):
+    if isinstance(error, Gone | ClientDisconnect):
         return Refused(499, "the client has gone away")
     if isinstance(error, UnreadableImage):
         return Refused(400, unreadable(error))

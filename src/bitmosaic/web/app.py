@@ -23,10 +23,9 @@ from bitmosaic.web import requests
 from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
 from bitmosaic.web.guard import Guard
 from bitmosaic.web.jobs import Task, encode, features
-from bitmosaic.web.limits import Refused
 from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import bundled_image, encoded
-from bitmosaic.web.studio import Studio
+from bitmosaic.web.studio import TOGETHER, Studio
 
 PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
 KEPT = {"Cache-Control": "private, max-age=300"}
@@ -54,16 +53,21 @@ def application(
         *(Route(f"/v1/{name}", _named(_job(studio, name), name), methods=["POST"]) for name in requests.JOBS),
         Mount("/static", StaticFiles(directory=PAGE)),
     ]
-    handlers = {HTTPException: _http_error, Exception: _error, Refused: _error, ValueError: _error}
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=life)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _http_error}, lifespan=life)
 
 
 def _named(endpoint, name: str):
-    """An endpoint whose requests are counted under a name."""
+    """An endpoint whose requests are counted under a name, and whose errors become answers."""
 
     async def named(request: Request) -> Response:
         request.scope["bitmosaic.route"] = name
-        return await endpoint(request)
+        try:
+            return await endpoint(request)
+        except HTTPException:
+            raise
+        except Exception as error:
+            told = refused(error)
+            return JSONResponse({"error": told.message, "status": told.status}, told.status, told.headers)
 
     return named
 
@@ -100,8 +104,10 @@ def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
 def _thumbnail(studio: Studio):
     async def thumbnail(request: Request) -> Response:
         name, number = request.path_params["pipeline"], request.path_params["number"]
-        job = studio.model.admit(10, studio.limits.seconds)
-        data = await in_thread(studio, request, job, lambda: studio.thumbnail(name, number, job))
+        data = studio.thumbnails.get((name, number))
+        if data is None:
+            job = studio.model.admit(TOGETHER, studio.limits.seconds)
+            data = await in_thread(studio, request, job, lambda: studio.thumbnail(name, number, job))
         return Response(data, media_type="image/png", headers=KEPT)
 
     return thumbnail
@@ -145,11 +151,6 @@ def _document(studio: Studio):
         return JSONResponse(document(studio.limits))
 
     return openapi
-
-
-async def _error(request: Request, error: Exception) -> Response:
-    told = refused(error)
-    return JSONResponse({"error": told.message, "status": told.status}, told.status, told.headers)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

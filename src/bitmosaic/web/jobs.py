@@ -82,10 +82,9 @@ class Task:
 
     def again(self, **changes) -> dict[str, Any]:
         """The request with its defaults left out and some fields changed, for the text of a picture."""
-        kept = self.asked.model_dump(
-            by_alias=True, exclude_defaults=True, exclude={"timeout", "entropy", "format", "count", "image", "mask"}
-        )
-        return {"job": self.name, **kept, **changes}
+        left_out = {"pipeline", "timeout", "entropy", "format", "count", "image", "mask"}
+        kept = self.asked.model_dump(by_alias=True, exclude_defaults=True, exclude=left_out)
+        return {"job": self.name, "pipeline": self.guest.name, **kept, **changes}
 
 
 def draw(task: Task, emit: Emit | None) -> list[Made]:
@@ -175,7 +174,7 @@ def _decode(task: Task, emit: Emit | None) -> list[Made]:
     if not parts:
         raise Refused(422, "codes: got none; give those of one image at least")
     images = task.guest.decode(Codes.unpack(np.stack(parts), grid, radix).check(), "pt")
-    return [Made(image, None, None, None, {"job": "decode", "codes": text}) for image, text in zip(images, texts, strict=True)]
+    return [Made(image, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
 
 
 def encode(task: Task) -> dict[str, Any]:
@@ -259,7 +258,7 @@ def about(task: Task, made: Made) -> dict[str, Any]:
         told["Settings"] = {**task.guest.settings(**task.settings()).to_json(), "device": task.guest.device.type}
     if made.bits is not None:
         told["Bits"] = f"{made.bits:.1f}"
-    return {**told, "Request": {**made.again, "pipeline": task.guest.name}}
+    return {**told, "Request": made.again}
 
 
 def named(class_: Any) -> Any:

@@ -38,6 +38,8 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refused(413, f"{argument}: its header claims too many pixels; give at most {limits.pixels} in all") from None
     except Exception as error:  # parsers of damaged files raise whatever they like
         why = "" if str(error).startswith("cannot identify") else f" ({type(error).__name__})"
         raise Refused(400, f"{argument}: got {len(data)} bytes that are no picture{why}; give PNG, JPEG, WebP, GIF or BMP") from None

@@ -18,6 +18,8 @@ from bitmosaic.web.model import Job, Model
 from bitmosaic.web.neighbours import Bundle
 from bitmosaic.web.pictures import encoded
 
+TOGETHER = 10  # classes whose thumbnails are drawn at once
+
 
 class Studio:
     """What all requests share."""
@@ -28,7 +30,7 @@ class Studio:
         self.model = Model(batch, wait, limits.queue)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
         self.bundles = {name: Bundle(pipe, name, self.model, self.bundled) for name, pipe in pipelines.items()}
-        self._thumbnails: dict[tuple[str, int], bytes] = {}
+        self.thumbnails: dict[tuple[str, int], bytes] = {}
         self._drawing = threading.Lock()
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
@@ -63,15 +65,13 @@ class Studio:
         if name not in self.pipelines or not 0 <= number < self.pipelines[name].prior.condition.classes:
             raise Refused(404, "there is no such class; see /v1/pipelines")
         with self._drawing:
-            if (name, number) not in self._thumbnails:  # all that are not there yet and near: a page shows them together
-                classes = self.pipelines[name].prior.condition.classes
-                near = [
-                    c for c in range(number - number % 10, min(classes, number - number % 10 + 10)) if (name, c) not in self._thumbnails
-                ]
+            if (name, number) not in self.thumbnails:  # all that are not there yet and near: a page shows them together
+                first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
+                near = [c for c in range(first, min(classes, first + TOGETHER)) if (name, c) not in self.thumbnails]
                 images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
                 for c, image in zip(near, images, strict=True):
-                    self._thumbnails[name, c] = encoded(image)
-            return self._thumbnails[name, number]
+                    self.thumbnails[name, c] = encoded(image)
+            return self.thumbnails[name, number]
 
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""

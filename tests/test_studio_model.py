@@ -1,0 +1,242 @@
+"""The studio's model thread: what is joined, who goes first, what goes wrong; its OpenAPI document and its command line."""
+
+import threading
+import time
+
+import pytest
+import torch
+from studio_server import Limits
+
+from bitmosaic.cli import main
+from bitmosaic.codes import Codes
+from bitmosaic.samplers import Step
+
+pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
+
+from bitmosaic.web import requests  # noqa: E402
+from bitmosaic.web.guard import is_loopback  # noqa: E402
+from bitmosaic.web.limits import Refused  # noqa: E402
+from bitmosaic.web.model import Gone, Model, Wanted  # noqa: E402
+from bitmosaic.web.openapi import document  # noqa: E402
+
+
+class Counting:
+    """A sampler that notes the sizes of its batches, and fails where a code is 1."""
+
+    def __init__(self, rounds, seconds=0.0):
+        self.rounds, self.seconds, self.sizes, self.ends = rounds, seconds, [], []
+
+    def __call__(self, codes, known, labels, generators):
+        self.sizes.append(len(codes))
+        for i in range(1, self.rounds + 1):
+            time.sleep(self.seconds)
+            if codes.digits.any():
+                raise ValueError("a code is 1")
+            noise = torch.stack([torch.rand(known.shape[1:], generator=rng) for rng in generators])
+            if i == self.rounds:
+                self.ends.append(time.monotonic())
+            yield Step(i, self.rounds, codes, known, noise)
+
+
+def wanted(model, ask, images=1, key="same", value=0, seconds=30.0):
+    job = model.admit(images, seconds)
+    codes = Codes(torch.full((images, 2, 2, 3), value, dtype=torch.uint8), (2,) * 3)
+    generators = [torch.Generator().manual_seed(i) for i in range(images)]
+    return Wanted(job, key, ask, codes, torch.zeros(images, 2, 2, dtype=torch.bool), None, generators)
+
+
+def together(model, asked):
+    """The last steps, or errors, of all, asked for at once."""
+    found = [None] * len(asked)
+
+    def run(i):
+        try:
+            *_, found[i] = model.complete(asked[i])
+        except Exception as error:
+            found[i] = error
+        model.leave(asked[i].job)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(asked))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_what_waits_is_joined_and_each_gets_its_own():
+    ask, model = Counting(2), Model(batch=8, wait=0.2)
+    asked = [wanted(model, ask, images) for images in (1, 2, 1, 3)]
+    with model:
+        found = together(model, asked)
+    assert sum(ask.sizes) == 7 and len(ask.sizes) < 4
+    assert [len(step.codes) for step in found] == [1, 2, 1, 3]
+    expected = torch.stack([torch.rand(2, 2, 2, generator=torch.Generator().manual_seed(i))[1] for i in range(3)])
+    assert all(torch.equal(step.entropy, expected[: len(step.codes)]) for step in found)
+    assert model.admitted == 0 and model.images == 7
+
+
+def test_other_keys_are_not_joined_and_batches_have_a_size():
+    ask, model = Counting(1), Model(batch=4, wait=0.1)
+    asked = [wanted(model, ask, 2, key) for key in "aabbb"]
+    with model:
+        assert all(isinstance(step, Step) for step in together(model, asked))
+    assert max(ask.sizes) <= 4 and sum(ask.sizes) == 10 and len(ask.sizes) >= 3
+
+
+def test_one_that_fails_spoils_nothing_for_others():
+    ask, model = Counting(3), Model(batch=8, wait=0.2)
+    asked = [wanted(model, ask, value=value) for value in (0, 1, 0)]
+    with model:
+        found = together(model, asked)
+    assert [type(one) for one in found] == [Step, ValueError, Step]
+    expected = [torch.rand(2, 2, generator=rng) for rng in [torch.Generator().manual_seed(0)] for _ in range(3)][-1]
+    assert torch.equal(found[0].entropy[0], expected), "the noise began anew"
+
+
+def test_a_small_batch_does_not_wait_for_a_large_one():
+    slow, fast, model = Counting(20, 0.05), Counting(3, 0.002), Model(batch=8, wait=0.01)
+    with model:
+        first = threading.Thread(target=together, args=(model, [wanted(model, slow, 8, "slow")]))
+        first.start()
+        while not slow.sizes:
+            time.sleep(0.001)
+        together(model, [wanted(model, fast, 1, "fast")])
+        first.join()
+    assert fast.ends[0] < slow.ends[0]
+
+
+def test_short_calls_are_joined_and_fail_apart():
+    model, sizes = Model(), []
+
+    def half(items):
+        sizes.append(len(items))
+        return [10 // item for item in items]
+
+    found, jobs = {}, [model.admit(1, 10.0) for _ in range(4)]
+
+    def run(i, item):
+        try:
+            found[i] = model.call(jobs[i], half, item, "half")
+        except ZeroDivisionError as error:
+            found[i] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate((1, 2, 0, 5))]
+    for thread in threads:
+        thread.start()
+    while len(model._calls) < 4:
+        time.sleep(0.001)
+    with model:
+        for thread in threads:
+            thread.join()
+    assert [found[i] for i in (0, 1, 3)] == [10, 5, 2] and isinstance(found[2], ZeroDivisionError)
+    assert sizes[0] == 4
+
+
+def test_what_nobody_waits_for_is_not_begun():
+    ask, model = Counting(2), Model()
+    gone, late = wanted(model, ask), wanted(model, ask, seconds=0.01)
+    gone.job.cancel()
+    time.sleep(0.02)
+    with model:
+        found = together(model, [gone, late])
+    assert ask.sizes == [] and isinstance(found[0], Gone) and isinstance(found[1], Refused) and found[1].status == 408
+
+
+def test_at_the_end_what_was_asked_is_done_and_no_more_is_taken():
+    ask, model = Counting(5, 0.02), Model(wait=0.0)
+    found = []
+    with model:
+        asked = wanted(model, ask)
+        thread = threading.Thread(target=lambda: found.extend(together(model, [asked])))
+        thread.start()
+        while not ask.sizes:
+            time.sleep(0.001)
+    thread.join()
+    assert isinstance(found[0], Step) and found[0].index == 5
+    with pytest.raises(Refused, match="shutting down"):
+        next(model.complete(wanted(model, ask)))
+
+
+def test_the_document_describes_every_route_and_every_answer():
+    import jsonschema
+    from studio_server import serving
+
+    from bitmosaic import Pipeline
+
+    with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
+        told = server.ask("/openapi.json").json
+        assert told == document(Limits())
+        image = {"image": "fashion:1"}
+        asked = {
+            "generate": {"class": "bag"}, "inpaint": {**image, "mask": {"box": [0, 0, 9, 9]}}, "outpaint": {**image, "padding": 1},
+            "edit": {**image, "mask": {"places": [[0, 1]]}, "class": 3}, "interpolate": {"classes": ["bag", 1], "frames": 2},
+            "enrich": {**image, "repeats": 1}, "encode": image, "features": dict(image), "neighbours": {**image, "count": 1},
+        }  # fmt: skip
+        asked["decode"] = {"codes": server.ask("/v1/encode", asked["encode"]).json["codes"]}
+        assert asked.keys() == requests.JOBS.keys()
+        for name, body in asked.items():
+            if name in requests.DRAWN:
+                body["settings"] = {"steps": 2, "evaluations": 2}
+            post = told["paths"][f"/v1/{name}"]["post"]
+            _check(told, post["requestBody"]["content"]["application/json"]["schema"], body)
+            answer = server.ask(f"/v1/{name}", body)
+            assert answer.status == 200, answer.data
+            _check(told, post["responses"]["200"]["content"]["application/json"]["schema"], answer.json)
+            wrong = server.ask(f"/v1/{name}", {**body, "nonsense": 1})
+            _check(told, post["responses"]["422"]["content"]["application/json"]["schema"], wrong.json)
+            with pytest.raises(jsonschema.ValidationError):
+                _check(told, post["requestBody"]["content"]["application/json"]["schema"], {**body, "nonsense": 1})
+        for path in ("/v1/pipelines", "/health"):
+            schema = told["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            _check(told, schema, server.ask(path).json)
+        routes = {route.path.replace(":int", "") for route in _routes(server)} - {"/", "/static"}
+        assert routes == told["paths"].keys()
+
+
+def _check(told, schema, value):
+    import jsonschema
+
+    whole = {**schema, "components": told["components"]}
+    jsonschema.Draft202012Validator.check_schema(whole)
+    jsonschema.validate(value, whole, jsonschema.Draft202012Validator)
+
+
+def _routes(server):
+    from bitmosaic.web.app import application
+
+    return application(server.studio).routes
+
+
+@pytest.mark.parametrize("field, value", [("count", 65), ("count", 0), ("seed", -1), ("seed", 1.5), ("format", "gif"), ("timeout", 61)])
+def test_the_document_refuses_what_the_service_refuses(field, value):
+    import jsonschema
+
+    told, body = document(Limits()), {field: value}
+    with pytest.raises(Refused):
+        requests.read(requests.Generate, body, Limits())
+    with pytest.raises(jsonschema.ValidationError):
+        _check(told, {"$ref": "#/components/schemas/Generate"}, body)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--host", "0.0.0.0"], "give --token"),
+        (["--host", "no such host", "--token", "long"], "cannot listen on"),
+        (["--port", "70000"], "from 0 to 65535"),
+        (["--batch", "8"], "give at least --count, 64 images"),
+        (["--seconds", "0"], "seconds: got 0"),
+        (["no-such-pipeline"], "no pipeline no-such-pipeline"),
+        (["fashion", "fashion"], "rename a folder"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, message, capsys, monkeypatch):
+    monkeypatch.delenv("BITMOSAIC_TOKEN", raising=False)
+    assert main(["studio", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_which_hosts_are_this_machine():
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org", "localhost.example.org", "")))
