@@ -3,12 +3,7 @@
 import base64
 import io
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 
 import numpy as np
@@ -16,41 +11,28 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -c constraints.txt -e '.[dev]'")
-pytest.importorskip("starlette", reason="needs what serves the page: pip install 'bitmosaic[web]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("needs Chromium; on Debian: apt-get install chromium", allow_module_level=True)
 
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
+from studio_server import serving  # noqa: E402
+
+from bitmosaic import Pipeline  # noqa: E402
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 WAIT = 60_000  # milliseconds, for busy machines
 
 
-def serve(*arguments):
-    """A studio of its own: the process and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "bitmosaic", "studio", "--port", str(port), *arguments]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-            return process, url
-        except OSError:
-            assert process.poll() is None, "the studio ended"
-            time.sleep(0.1)
-    raise AssertionError("the studio does not answer")
+@pytest.fixture(scope="module")
+def pipelines():
+    return {"fashion": Pipeline.from_pretrained("fashion")}
 
 
 @pytest.fixture(scope="module")
-def studio():
-    process, url = serve()
-    yield url
-    process.terminate()
-    process.wait(30)
+def studio(pipelines):
+    with serving(pipelines) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="module")
@@ -421,9 +403,9 @@ def test_errors_are_told_where_they_arise(page, studio):
     expect(page.get_by_text("The address is cut off or broken")).to_be_visible()
 
 
-def test_token_is_taken_from_the_address_or_asked_for(browser):
-    process, url = serve("--token", "a-long-secret")
-    try:
+def test_token_is_taken_from_the_address_or_asked_for(browser, pipelines):
+    with serving(pipelines, token="a-long-secret") as server:
+        url = f"http://127.0.0.1:{server.port}"
         for page in opened(browser, f"{url}/#token=a-long-secret"):
             assert "secret" not in page.url
             expect(page.locator(".class img[src]").first).to_be_visible()
@@ -433,6 +415,3 @@ def test_token_is_taken_from_the_address_or_asked_for(browser):
             page.get_by_label("Token").fill("a-long-secret")
             page.keyboard.press("Enter")
             expect(page.get_by_role("tab", name="Paint")).to_be_visible()
-    finally:
-        process.terminate()
-        process.wait(30)

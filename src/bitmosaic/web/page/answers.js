@@ -24,17 +24,20 @@ export function answers({ use, words, hint, size }) {
       title.hidden = true;
     },
     async run(request, signal, step) {
-      all.forEach((old) => old.drop());
       const seed = request.seed ?? 0;
-      all = Array.from({ length: request.count ?? 1 }, (_, i) => shot({
+      const next = Array.from({ length: request.count ?? 1 }, (_, i) => shot({
         label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: size(), extra: use ? (one) => [useButton(words, () => use(one))] : null,
       }));
-      empty.hidden = true;
-      title.hidden = all.length < 2;
-      sheet.style.setProperty('--n', all.length);
-      sheet.replaceChildren(...all.map(({ element }) => element));
-      scrub.of(all);
-      const found = await draw(request, all, signal, (i, total, told) => { step(i, total, told); scrub.moved(); });
+      const begin = () => { // until then the older answers stay
+        all.forEach((old) => old.drop());
+        all = next;
+        empty.hidden = true;
+        title.hidden = all.length < 2;
+        sheet.style.setProperty('--n', all.length);
+        sheet.replaceChildren(...all.map(({ element }) => element));
+        scrub.of(all);
+      };
+      const found = await draw(request, next, signal, begin, (i, total, told) => { step(i, total, told); scrub.moved(); });
       scrub.moved();
       const place = new Map(found.images.map((image, i) => [image.seed, i]));
       all.sort((a, b) => place.get(a.seed) - place.get(b.seed));

@@ -45,17 +45,24 @@ export function generatePanel(world) {
     const { classes: many, ...rest } = asked;
     const wanted = (many ?? [asked.class ?? null]).map((one) => ({ ...rest, class: one }));
     return job.run(async (signal, step) => {
-      remember('generate', asked);
       const groups = wanted.map((one) => ({ one, shots: lay(one) }));
-      all.forEach((old) => old.drop());
-      all = groups.flatMap(({ shots }) => shots);
-      empty.hidden = true;
-      sheet.replaceChildren(...groups.map(({ one, shots }) => h('section', { class: 'group', 'aria-label': className(one.class) },
-        groups.length > 1 ? h('h3', {}, className(one.class)) : null, gallery(shots))));
-      scrub.of(all);
-      await several(groups, signal, step);
+      let begun = false;
+      await several(groups, signal, step, () => {
+        if (!begun) show(groups); // until then the older pictures stay
+        begun = true;
+        remember('generate', asked);
+      });
       if (expect) await remade(job, expect, all[0]?.blob());
     });
+  }
+
+  function show(groups) {
+    all.forEach((old) => old.drop());
+    all = groups.flatMap(({ shots }) => shots);
+    empty.hidden = true;
+    sheet.replaceChildren(...groups.map(({ one, shots }) => h('section', { class: 'group', 'aria-label': className(one.class) },
+      groups.length > 1 ? h('h3', {}, className(one.class)) : null, gallery(shots))));
+    scrub.of(all);
   }
 
   function lay({ class: one, seed: first = 0, count: pictures = 1 }) {
@@ -64,7 +71,7 @@ export function generatePanel(world) {
   }
 
   /** Some streams at once; if one fails the others are ended too. */
-  async function several(groups, signal, step) {
+  async function several(groups, signal, step, onbegin) {
     const inner = new AbortController();
     const end = () => inner.abort();
     signal.addEventListener('abort', end);
@@ -73,7 +80,7 @@ export function generatePanel(world) {
     const worker = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) {
         const [{ one, shots }, i] = next;
-        await draw(one, shots, inner.signal, (index, total) => {
+        await draw(one, shots, inner.signal, onbegin, (index, total) => {
           at[i] = [index, total];
           const [done, of] = [Math.round(100 * at.reduce((sum, [a, b]) => sum + a / b, 0)), 100 * groups.length];
           step(done, of, groups.length > 1 ? `${Math.round(100 * done / of)} %` : `Step ${index} of ${total}`);
