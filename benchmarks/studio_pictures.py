@@ -33,7 +33,7 @@ def main(
         out: folder.
         widths: of the window, of 360, 1440 and 3840.
         colours: of the page.
-        whole: the page to its end, not the window alone.
+        whole: the page to its end, as always at 360, not the window alone.
     """
     from playwright.sync_api import sync_playwright
 
@@ -50,6 +50,8 @@ def main(
                     page.get_by_role("tab", name=name).click()
                     work(page, page.get_by_role("tabpanel", name=name))
                     page.wait_for_timeout(500)
+                    if whole or width == 360:  # in a picture of all the page nothing may stick to the window's edge
+                        page.evaluate("document.querySelectorAll('.dock').forEach((one) => { one.style.position = 'static'; })")
                     file = out / f"studio-{name.split()[-1].lower()}-{width}-{colour}.png"
                     small(page.screenshot(full_page=whole or width == 360)).save(file, optimize=True)
                     print(f"{file}: {file.stat().st_size // 1000} kB")

@@ -22,6 +22,7 @@ from bitmosaic import Pipeline  # noqa: E402
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 WAIT = 60_000  # milliseconds, for busy machines
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,8 @@ def take(page, sheet, number):
 def done(sheet, count=1):
     """The pictures of a panel when all are there, in their order."""
     shots = sheet.locator(".shot.done")
-    expect(shots).to_have_count(count, timeout=WAIT)
-    expect(sheet.locator(".go.stop")).to_have_count(0, timeout=WAIT)
+    expect(shots).to_have_count(count)
+    expect(sheet.locator(".go.stop")).to_have_count(0)
     return shots
 
 
@@ -111,6 +112,16 @@ def drop(page, data, name="picture.png", kind="image/png"):
         const about = { dataTransfer, bubbles: true, cancelable: true };
         for (const kind of ['dragenter', 'dragover', 'drop']) document.body.dispatchEvent(new DragEvent(kind, about));
     }""", [base64.b64encode(data).decode(), name, kind])
+
+
+def elsewhere(browser, address, name, count=1, label=None):
+    """The first picture, or that of a label, that another visitor's page makes of an address."""
+    page = browser.new_context().new_page()
+    page.goto(address)
+    shots = done(page.get_by_role("tabpanel", name=name), count)
+    made = png(page, page.locator(".shot", has=page.get_by_role("button", name=label)) if label else shots.first)
+    page.context.close()
+    return made
 
 
 def paste(page, data):
@@ -165,12 +176,7 @@ def test_generate_shows_steps_and_comes_back_from_png_and_address(page, browser)
     expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
     assert sheet.get_by_label("Seed", exact=True).input_value() == "6"
     assert sheet.get_by_role("button", name="t-shirt").get_attribute("aria-pressed") == "false"
-    other = browser.new_context().new_page()
-    other.goto(address)
-    again = other.locator(".shot", has=other.get_by_role("button", name="Look at bag, seed 6"))
-    done(other.get_by_role("tabpanel", name="Generate"), 4)
-    assert png(other, again) == made
-    other.context.close()
+    assert elsewhere(browser, address, "Generate", 4, "Look at bag, seed 6") == made
 
 
 def test_stop_ends_a_drawing_at_once(page):
@@ -185,7 +191,7 @@ def test_stop_ends_a_drawing_at_once(page):
     assert sheet.locator(".shot.done").count() == 0
 
 
-def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page):
+def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
     sheet = panel(page, "Paint")
     take(page, sheet, 3)
     board = sheet.get_by_role("application")
@@ -206,6 +212,7 @@ def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page):
         found = pixels(png(page, shots.nth(i)))
         assert (found == own)[~mask].all() and (found != own)[mask].any()
     made = png(page, shots.first)
+    assert elsewhere(browser, page.url, "Paint", 2) == made
     shots.first.get_by_role("button", name="Use this").click()
     sheet.get_by_role("button", name="Undo").click()  # the answer that was taken, and with the next one the stroke
     sheet.get_by_role("button", name="Undo").click()
@@ -299,11 +306,11 @@ def test_blend_follows_slider_triangle_and_sliders(page):
 
 
 def done_strip(sheet):
-    expect(sheet.locator(".go.stop")).to_have_count(0, timeout=WAIT)
-    expect(sheet.locator(".strip .view")).to_have_count(9, timeout=WAIT)
+    expect(sheet.locator(".go.stop")).to_have_count(0)
+    expect(sheet.locator(".strip .view")).to_have_count(9)
 
 
-def test_enrich_wipes_between_before_and_after(page):
+def test_enrich_wipes_between_before_and_after(page, browser):
     sheet = panel(page, "Enrich")
     with urllib.request.urlopen(page.url.partition("#")[0] + "v1/bundled/2") as answer, page.expect_file_chooser() as chosen:
         sheet.get_by_role("button", name="Upload").click()
@@ -313,7 +320,10 @@ def test_enrich_wipes_between_before_and_after(page):
     sheet.get_by_text("Settings", exact=True).click()
     few_steps(sheet, 1)
     sheet.get_by_role("button", name="Enrich", exact=True).click()
-    done(sheet)
+    made = png(page, done(sheet))
+    assert elsewhere(browser, page.url, "Enrich") == made  # the address holds the file that was uploaded
+    drop(page, made)
+    expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
     wipe = sheet.get_by_label("Wipe between before and after")
     box = wipe.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -344,7 +354,7 @@ def test_inside_flips_bits_and_finds_neighbours(page):
     board.focus()
     page.keyboard.press(" ")
     expect(sheet.get_by_text("2 of 980 bits flipped")).to_be_visible()
-    expect(sheet.locator(".near .class")).to_have_count(16, timeout=WAIT)
+    expect(sheet.locator(".near .class")).to_have_count(16)
     sheet.get_by_role("button", name="Look at it, save it").click()
     made = png(page, page.locator("dialog"))
     narrow(page)
