@@ -18,7 +18,7 @@ from bitmosaic.priors.masked import MaskedPrior
 
 def logits(prior: MaskedPrior, x: Tensor, timestep: int, condition: Tensor) -> Tensor:
     """One call of the head: bits x (m, K) at a timestep 1..T under conditions (m, D)."""
-    return prior.head.logits(x, torch.full((len(x),), timestep - 1), condition)
+    return prior.head.logits(x, torch.full((len(x),), timestep - 1, device=x.device), condition)
 
 
 def chain(prior: MaskedPrior, condition: Tensor, null: Tensor, scale: float, evaluations: int, uniform) -> Tensor:
@@ -43,22 +43,24 @@ def chain(prior: MaskedPrior, condition: Tensor, null: Tensor, scale: float, eva
         x = (uniform() < both[1] / (both[0] + both[1])).long()
 
 
-def round_(prior: MaskedPrior, digits: Tensor, known: Tensor, label: Tensor, spec, rng: torch.Generator):
-    """Backbone twice and chains of all places, for one image: P(x_0 = 1) (N, K) and bits drawn (N, K)."""
-    given = prior.context(digits, known, prior.embed(label, 1))[0]
-    null = prior.context(digits, known, prior.embed(None, 1))[0]
-    shape = given.shape[0], digits.shape[-1]
-    p = chain(prior, given, null, spec.guidance_scale, spec.evaluations, lambda: torch.rand(shape, generator=rng))
-    return p, (torch.rand(shape, generator=rng) < p).to(digits.dtype)
+def round_(prior: MaskedPrior, digits: Tensor, known: Tensor, labels: Tensor, spec, uniform):
+    """Backbone twice and chains of all places, for images (b, N, K): P(x_0 = 1) and bits drawn, both of that shape.
+
+    `uniform()` gives (b N, K).
+    """
+    given, null = (prior.context(digits, known, prior.embed(asked, len(digits))).flatten(0, 1) for asked in (labels, None))
+    p = chain(prior, given, null, spec.guidance_scale, spec.evaluations, uniform)
+    return p.view(digits.shape), (uniform() < p).to(digits.dtype).view(digits.shape)
 
 
 @torch.no_grad()
 def sample(prior: MaskedPrior, label: int, spec, seed: int) -> Tensor:
     """Digits (N, K) of one image."""
     rng, places = torch.Generator().manual_seed(seed), math.prod(prior.grid)
+    shape = places, prior.spec.bits
     digits, known = torch.zeros(1, places, prior.spec.bits, dtype=torch.uint8), torch.zeros(1, places, dtype=torch.bool)
     for i in range(1, spec.steps + 1):
-        p, drawn = round_(prior, digits, known, torch.tensor([label]), spec, rng)
+        p, drawn = (x[0] for x in round_(prior, digits, known, torch.tensor([label]), spec, lambda: torch.rand(shape, generator=rng)))
         gumbel = -(-torch.rand(places, generator=rng).clamp(1e-20, 1 - 1e-7).log()).log()
         confidence = ((2 * p - 1).abs().mean(-1) + spec.temperature * gumbel).masked_fill(known[0], -math.inf)
         stay = math.floor(math.cos(math.pi / 2 * i / spec.steps) * places) if i < spec.steps else 0

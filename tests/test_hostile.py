@@ -338,6 +338,19 @@ def test_compressed_tensors_of_a_checkpoint_are_refused(place, tmp_path):
         load_checkpoint(tmp_path / "checkpoints", state())
 
 
+def test_each_tensor_of_a_checkpoint_is_an_archive_of_its_own(place, monkeypatch):
+    """Newer Pythons, and older ones with the fix of CVE-2025-8291, read no archive that has other bytes before it."""
+
+    class Strict(zipfile.ZipFile):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            if min(part.header_offset for part in self.infolist()):
+                raise zipfile.BadZipFile("Corrupt zip64 end of central directory record")
+
+    monkeypatch.setattr("bitmosaic.train.checkpoint.zipfile.ZipFile", Strict)
+    assert load_checkpoint(place / "checkpoints", state()) is not None
+
+
 @pytest.mark.parametrize("offset, length", [(0, 2**40), (2**40, 10), (-1, 10), (0, -1), (0, 0), ("0", 10), (0, True)])
 def test_bytes_that_are_not_there_are_told(place, tmp_path, offset, length):
     shutil.copytree(place / "checkpoints", tmp_path / "checkpoints")

@@ -141,6 +141,22 @@ def test_cuda_normalises_in_float32():
         assert torch.nn.functional.group_norm(real, 4).dtype == torch.bfloat16
 
 
+def test_cuda_widens_what_a_gate_is_added_to():
+    """Its autocast takes addcmul in the widest type of its factors: offsets of modulation are float32, and so the stream becomes."""
+    x, gate = torch.empty(2, 9, 16, dtype=torch.bfloat16, device="meta"), torch.empty(2, 1, 16, device="meta")
+    with Arithmetic("bf16", "cuda"):
+        assert torch.addcmul(x, gate, x).dtype == torch.float32 and torch.addcmul(x, gate.bfloat16(), x).dtype == torch.bfloat16
+
+
+def test_dropout_is_planned():
+    """A mask for each of two drops in each block, in the type of what is dropped."""
+    training, found = Training(batch_size=16), {}
+    for dropout in (0.0, 0.1):
+        found[dropout] = prior_cost(dataclasses.replace(SPEC, dropout=dropout), training, "cuda").step(16, False, False, False)
+    masks = 2 * SPEC.depth * 16 * (math.prod(SPEC.grid) + 1) * SPEC.width * 4
+    assert found[0.1] - found[0.0] == pytest.approx(masks, rel=0.2)
+
+
 RESIDENT = """
 import sys
 from dataclasses import replace

@@ -24,3 +24,11 @@ def test_auto_is_what_the_processor_multiplies(monkeypatch, capabilities, meant)
     with precision.autocast("auto"):
         made = torch.ones(2, 2) @ torch.ones(2, 2)
     assert made.dtype == (torch.bfloat16 if meant == "bf16" else torch.float32)
+
+
+def test_float32_is_whole_inside_and_as_before_outside():
+    before = torch.backends.cudnn.conv.fp32_precision
+    with pytest.raises(ZeroDivisionError), precision.whole_float32():
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        raise ZeroDivisionError
+    assert torch.backends.cudnn.conv.fp32_precision == before

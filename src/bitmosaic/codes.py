@@ -6,6 +6,7 @@ Binary, FSQ, single-index and residual codes are all digits with a radix; packin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -14,6 +15,12 @@ import torch
 from torch import Tensor
 
 MOST_BITS = 2**16  # of a place: more stand in no honest description, and a radix of them takes memory
+
+
+def on_device(values: Sequence[int] | Sequence[bool], device: torch.device | str) -> Tensor:
+    """Numbers as a tensor on `device`, without waiting for it as `torch.tensor(values, device=device)` does on a GPU."""
+    return torch.tensor(values).to(device, non_blocking=True)
+
 
 def digit_dtype(radix: tuple[int, ...]) -> torch.dtype:
     """The smallest integer type that holds every digit below `radix`."""

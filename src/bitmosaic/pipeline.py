@@ -113,7 +113,8 @@ class Pipeline:
         num_inference_steps: int | None = None, output_type: Output = "pil", batch_size: int = 64,
         callback_on_step_end: Callable[[Step], None] | None = None, **settings,
     ) -> Any:  # fmt: skip
-        """New images, one for each condition and seed; image i depends on its own condition and seed alone.
+        """New images, one for each condition and seed; image i depends on its own condition and seed alone, up to rounding: in bf16, and
+        seldom in float32 on a GPU, another batch size can tip a bit (docs/performance.md).
 
         One condition is used for all seeds. `seeds` None: 0, 1, 2, ... as many as conditions. `settings` are further fields of the
         sampler's spec, such as evaluations or temperature, or another `sampler` (see the method `settings`). `output_type`: "pil" a

@@ -19,6 +19,7 @@ from bitmosaic.evaluate.frechet import WIDEST
 from bitmosaic.evaluate.parallel import everywhere
 from bitmosaic.nets.feature_net import ConvClassifier, load_feature_net
 from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
+from bitmosaic.nets.precision import whole_float32
 
 SPATIAL = 2048  # at most so many numbers of a map, as many as Inception's have roughly
 SHIPPED = "fashion"  # the classifier of Fashion-MNIST in the package
@@ -70,6 +71,7 @@ class FeatureSpace:
             raise ValueError(f"feature net {space.name}: other weights in each process; let the file read its weights, or seed them")
         return space
 
+    @whole_float32()
     def measure(self, images: Tensor) -> Features:
         """Features of uint8 images (b, C, H, W), in batches of any size. ValueError where the network does not take them."""
         at = next(self.net.parameters(), next(self.net.buffers(), torch.zeros(())))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitmosaic.codes import on_device
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
 from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
@@ -155,7 +156,7 @@ class BernoulliDiffusion(Head):
         """
         timesteps = chain_timesteps(evaluations, self.spec.steps)
         embedded = self.net.from_condition(conditions)  # once a chain (E2)
-        times = self.net.embed_time(torch.tensor(timesteps, device=conditions.device) - 1)  # once a timestep (E2)
+        times = self.net.embed_time(on_device(timesteps, conditions.device) - 1)  # once a timestep (E2)
         keep = [1 - t / self.spec.steps for t in timesteps]
         x = (uniform() < 0.5).to(torch.uint8)
         for i in range(len(timesteps)):
@@ -200,7 +201,7 @@ class BernoulliDiffusion(Head):
         embedded = self.net.from_condition(conditions)
         order, x = uniform().argsort(1), (uniform() < 0.5).to(torch.uint8)
         timesteps = [math.ceil(self.spec.steps * (self.bits - i) / self.bits) for i in range(self.bits)]
-        times = self.net.embed_time(torch.tensor(timesteps, device=conditions.device) - 1)
+        times = self.net.embed_time(on_device(timesteps, conditions.device) - 1)
         for i, t in enumerate(timesteps):
             column, k_t = order[:, i : i + 1], 1 - t / self.spec.steps
             sign = 1 - 2 * x.gather(1, column).float()  # -1 where the noise of that bit is 1

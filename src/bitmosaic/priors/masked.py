@@ -88,4 +88,5 @@ class MaskedPrior(Prior):
         ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
         known = ranks >= hidden_counts(places, u)[:, None]
         context = self.context(digits, known, self.embed(self.condition.drop(labels, class_dropout, rng), b), rng)
-        return self.head.loss(digits[~known], context[~known], rng)
+        hidden = (~known).flatten().nonzero()[:, 0]  # once: a mask as an index waits for a GPU each time, in the backward pass too
+        return self.head.loss(digits.flatten(0, 1)[hidden], context.flatten(0, 1)[hidden], rng)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, on_device
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, hidden_after
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
@@ -59,7 +59,7 @@ class Asked:
     def first(self, counts: list[int]) -> Tensor:
         """(b, m) True at the first counts[j] columns of image j."""
         columns = torch.arange(self.places.shape[1], device=self.places.device)
-        return columns < torch.tensor(counts, device=self.places.device)[:, None]
+        return columns < on_device(counts, self.places.device)[:, None]
 
     def uniform(self, count: int, bits: int) -> Tensor:
         """Uniforms (count, b, m, bits), each image's own columns from its own generator on its device."""
@@ -182,7 +182,7 @@ class MaskedSampler(Sampler):
 
 def _at_rank(values: Tensor, ranks: list[int]) -> Tensor:
     """The ranks[j]-th largest of row j of values (b, m), (b, 1); infinite where the rank is 0."""
-    ranks = torch.tensor(ranks, device=values.device)[:, None]
+    ranks = on_device(ranks, values.device)[:, None]
     found = values.sort(dim=1, descending=True).values.gather(1, (ranks - 1).clamp(min=0))
     return torch.where(ranks > 0, found, math.inf)
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, on_device
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
 from bitmosaic.samplers.masked import binary_entropy
@@ -57,18 +57,18 @@ class Raster(Sampler):
         vectors = Branches(prior, labels, b)(spec.guidance_scale)
         n, total = len(vectors) // b, known.shape[1]
         context = prior.in_order(vectors) if prior.raster else None
-        hidden = (~known).any(0).tolist()  # in any image
+        hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
-            entropy = torch.zeros(known.shape, device=known.device)
+            entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
             if context is not None:
                 told = context(digits[:, i - 1].repeat(n, 1) if i else None)
-            elif hidden[i]:
+            elif rows:
                 told = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), vectors)[:, i]
-            if hidden[i]:
-                rows = (~known[:, i]).nonzero()[:, 0]
-                found = self._draw(prior, told.view(n, b, -1)[:, rows], [generators[j] for j in rows.tolist()])
+            if rows:
+                at = on_device(rows, known.device)
+                found = self._draw(prior, told.view(n, b, -1)[:, at], [generators[j] for j in rows])
                 digits, known = digits.clone(), known.clone()
-                digits[rows, i], known[rows, i], entropy[rows, i] = found[0].to(digits.dtype), True, binary_entropy(found[1]).mean(-1)
+                digits[at, i], known[:, i], entropy[at, i] = found[0].to(digits.dtype), True, binary_entropy(found[1]).mean(-1)
             yield Step(i + 1, total, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
 
     def _draw(self, prior, contexts: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:

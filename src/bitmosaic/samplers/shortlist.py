@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitmosaic.codes import on_device
 from bitmosaic.samplers.masked import Asked, MaskedSampler, MaskedSamplerSpec, binary_entropy
 
 
@@ -47,7 +48,7 @@ class Shortlist(MaskedSampler):
 
         Image j has no marginals where unsure[j] is 0: all its places walk the chain, in the order in which they would alone.
         """
-        has = torch.tensor([n > 0 for n in unsure], device=p.device)[:, None]
+        has = on_device([n > 0 for n in unsure], p.device)[:, None]
         listed = self._listed(asked, reveal)
         short = asked.at(self._order(torch.where(has, self._confidence(p, asked), 0.0), asked)[:, : max(listed)], listed)
         digits, new, at_ends = self._reveal_surest(prior, digits, known, short, reveal)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.nets import conv
+from bitmosaic.nets.precision import whole_float32
 from bitmosaic.quantizers.base import Quantized
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer
 from bitmosaic.spec import Spec
@@ -96,11 +97,13 @@ class BinaryAutoencoder(Tokenizer):
         quantized = self.quantizer(self.logits(images), rng)
         return self.pixels(quantized.z), quantized
 
+    @whole_float32()
     def encode(self, images: Tensor, rng: torch.Generator | None = None) -> Codes:
         """The most probable bits, or with `rng` a draw of them (as the prior is trained on)."""
         self.check_images(images)
         return Codes(self.quantizer(self.logits(images), rng).digits, self.radix)
 
+    @whole_float32()
     def decode(self, codes: Codes) -> Tensor:
         self.check_codes(codes)
         return self.pixels(codes.digits.to(self.from_bits.weight.dtype)).clamp(0, 1)

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
-import mmap
 import pickle
 import re
 import shutil
 import warnings
 import zipfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -209,14 +208,41 @@ class _Reader(dcp.FileSystemReader):
         """As torch's own, for archives as torch writes them: packed ones could unpack to more than there is memory."""
         if not all(type(number) is int and number >= 0 for number in (info.offset, info.length)):
             raise ValueError("its .metadata names bytes that cannot be")
-        with mmap.mmap(file.fileno(), info.offset + info.length, access=mmap.ACCESS_READ) as until, zipfile.ZipFile(until) as archive:
+        with zipfile.ZipFile(_Part(file, info.offset, info.length)) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 raise ValueError("it holds compressed tensors, which are not read")
         return super()._slice_file(file, info)
 
 
+class _Part(io.RawIOBase):
+    """The bytes [start, start + length) of a file as one of their own: newer Pythons read no archive that has others before it."""
+
+    def __init__(self, file: IO[bytes], start: int, length: int):
+        self.file, self.start, self.length, self.at = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, (0, self.at, self.length)[whence] + offset)
+        return self.at
+
+    def readinto(self, into: Any) -> int:
+        self.file.seek(self.start + self.at)
+        found = self.file.read(max(0, min(len(into), self.length - self.at)))
+        into[: len(found)] = found
+        self.at += len(found)
+        return len(found)
+
+
 class _Planner(DefaultLoadPlanner):
-    def load_bytes(self, read_item: ReadItem, value: BytesIO) -> None:
+    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
         """As torch's own, for what is plain and of the kind that stands there: that one unpickles anything."""
         name = read_item.dest_index.fqn
         found, held = torch.load(value, weights_only=True), self.state_dict[name]

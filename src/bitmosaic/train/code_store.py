@@ -16,6 +16,7 @@ from torch import Tensor
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.folders import read_array, read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
+from bitmosaic.nets.precision import whole_float32
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.loop import step_generator
 
@@ -154,7 +155,7 @@ def write_codes(
     for batch in in_order(images, images_at_once(images.size)):
         x = batch.images.to(device).float() / 255
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
-        with torch.inference_mode():
+        with torch.inference_mode(), whole_float32():
             ways = [tokenizer.logits(x.flip(-1) if mirrored else x) for mirrored in ((False, True) if flip else (False,))]
             codes = [Codes(tokenizer.quantizer(ways[i % len(ways)], rng).digits, tokenizer.radix) for i, rng in enumerate(rngs)]
         packed.append(np.stack([c.pack() for c in codes], 1))

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from bitmosaic.nets.precision import autocast
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, summed
+from bitmosaic.train.same_order import same_order
 from bitmosaic.train.training import Training
 
 PATIENCE = 20  # steps in a row with a move left out that end a run
@@ -144,42 +145,43 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
     arithmetic, mine, row = autocast(training.precision, device), share(training.parts), 0
     reducers = {name: Reducer(module, training.parts) for name, module in players.items()}
     for step in range(state.step, training.steps):
-        buffers = Buffers(players, training.parts, mine)
-        metrics: dict[str, Tensor] = {}
-        skips: list[Skip] = []
-        given = [batches(step * training.parts + i) for i in mine]
-        rngs = [step_generator(training.seed, step, device, i) for i in mine]
-        plays = [state.game.play(batch, step, rng) for batch, rng in zip(given, rngs, strict=True)]
-        for optimizer in state.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)  # before the forward pass wants their memory
-        while True:
-            turns = []
-            for i, one in enumerate(plays):
-                with buffers.of(i), arithmetic:
-                    turn = next(one, None)
-                if turn is None:
-                    break
+        with same_order(device):
+            buffers = Buffers(players, training.parts, mine)
+            metrics: dict[str, Tensor] = {}
+            skips: list[Skip] = []
+            given = [batches(step * training.parts + i) for i in mine]
+            rngs = [step_generator(training.seed, step, device, i) for i in mine]
+            plays = [state.game.play(batch, step, rng) for batch, rng in zip(given, rngs, strict=True)]
+            for optimizer in state.optimizers.values():
+                optimizer.zero_grad(set_to_none=True)  # before the forward pass wants their memory
+            while True:
+                turns = []
+                for i, one in enumerate(plays):
+                    with buffers.of(i), arithmetic:
+                        turn = next(one, None)
+                    if turn is None:
+                        break
+                    if not turns:
+                        state.optimizers[turn.player].zero_grad(set_to_none=True)
+                    reducers[turn.player].backward(turn.loss, i == len(plays) - 1)
+                    turns.append(Turn(turn.player, turn.loss.detach(), turn.metrics))
                 if not turns:
-                    state.optimizers[turn.player].zero_grad(set_to_none=True)
-                reducers[turn.player].backward(turn.loss, i == len(plays) - 1)
-                turns.append(Turn(turn.player, turn.loss.detach(), turn.metrics))
-            if not turns:
-                break
-            player, turn = turns[0].player, _joined(turns, training.parts)
-            norm, moved = _move(players[player], state.optimizers[player], turn.loss, buffers, training, step)
-            if moved:
-                metrics.update(turn.metrics)
-                metrics[f"{player}_gradient"] = norm
-            else:
-                skips.append(Skip(player, float(turn.loss), float(norm)))
-        buffers.settle(spoilt=bool(skips))
-        row = row + 1 if skips else 0
-        if row == PATIENCE:
-            raise NotFinite(step, tuple(skips), given[-1])
-        state.step = step + 1
-        if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
-            for name, module in players.items():
-                state.averages[name].update_parameters(module)
+                    break
+                player, turn = turns[0].player, _joined(turns, training.parts)
+                norm, moved = _move(players[player], state.optimizers[player], turn.loss, buffers, training, step)
+                if moved:
+                    metrics.update(turn.metrics)
+                    metrics[f"{player}_gradient"] = norm
+                else:
+                    skips.append(Skip(player, float(turn.loss), float(norm)))
+            buffers.settle(spoilt=bool(skips))
+            row = row + 1 if skips else 0
+            if row == PATIENCE:
+                raise NotFinite(step, tuple(skips), given[-1])
+            state.step = step + 1
+            if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
+                for name, module in players.items():
+                    state.averages[name].update_parameters(module)
         yield Progress(state.step, metrics, tuple(skips))
 
 
@@ -211,10 +213,10 @@ class Buffers:
         yield
         self.after[i] = [b.clone() for b in self.buffers]
 
-    def finite(self) -> bool:
-        """Whether all are, on this process."""
+    def finite(self) -> list[Tensor]:
+        """Whether each is, on this process; still on its device."""
         held = [self.buffers] if self.parts == 1 else self.after
-        return all(bool(b.isfinite().all()) for part in held for b in part)
+        return [b.isfinite().all() for part in held for b in part]
 
     def settle(self, spoilt: bool) -> None:
         """Ends a step: what was before it where a move was left out, else the mean over parts."""
@@ -241,8 +243,8 @@ def _move(
         group["lr"] = training.rate(step) * group["rate"]
     norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    bad = torch.tensor(float(not (norm.isfinite() and loss.isfinite() and buffers.finite())))
-    finite = not summed(bad.to(loss.device))
+    fine = torch.stack([x.to(loss.device) for x in (norm.isfinite(), loss.isfinite(), *buffers.finite())]).all()
+    finite = not summed((~fine).float())  # the one wait for a GPU in a move
     if finite:
         optimizer.step()
     return norm, finite

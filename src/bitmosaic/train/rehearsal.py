@@ -26,6 +26,7 @@ from bitmosaic.tokenizers.base import Tokenizer
 HIDDEN = 2 / math.pi  # share of places that is hidden, on average, at ratios cos(pi/2 u)
 LOWER = {F.linear, F.conv2d, torch.conv2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}  # in bf16 under autocast
 WHOLE = {F.layer_norm, F.group_norm}  # in float32 under CUDA's autocast; a CPU's takes what comes
+WIDEST = {torch.addcmul}  # in the widest type among its factors under CUDA's autocast, which copies the others, and keeps the copies
 
 
 def most_bytes(
@@ -81,11 +82,12 @@ def prior_step(prior: Prior, images: int) -> Callable[[], Tensor]:
     """A prior's forward pass, and its head's on as many places as are hidden at the mean."""
     places = math.prod(prior.grid)
     asked = images * (places if prior.raster else round(HIDDEN * places))
+    rng = [torch.Generator()] if getattr(prior.spec, "dropout", 0.0) else []  # what is dropped is kept for the backward pass
 
     def forward() -> Tensor:
         with torch.device("meta"):
             digits = torch.empty(images, places, len(prior.radix), dtype=torch.uint8)
-            context = prior.context(digits, torch.empty(images, places, dtype=torch.bool), prior.embed(None, images))
+            context = prior.context(digits, torch.empty(images, places, dtype=torch.bool), prior.embed(None, images), *rng)
             which = torch.empty(asked, dtype=torch.long)
             return prior.head.once(digits.flatten(0, 1)[which], context.flatten(0, 1)[which])
 
@@ -134,7 +136,7 @@ class Arithmetic(TorchFunctionMode):
         attends = func is F.scaled_dot_product_attention
         if self.low and (attends or func in LOWER):
             args, kwargs = tree_map(self._lower, (args, kwargs))
-        elif self.low and self.gpu and func in WHOLE:
+        elif self.low and self.gpu and (func in WHOLE or (func in WIDEST and _holds_float32((args, kwargs)))):
             args, kwargs = tree_map(_raise, (args, kwargs))
         if attends and (self.gpu or args[0].ndim == 4):  # a CPU takes nets/conv.py's as they are
             return (_fused if self.gpu else products)(*args, **kwargs)
@@ -152,6 +154,10 @@ class Arithmetic(TorchFunctionMode):
 
 def _raise(x: object) -> object:
     return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _holds_float32(values: object) -> bool:
+    return any(isinstance(x, Tensor) and x.dtype == torch.float32 for x in tree_leaves(values))
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
