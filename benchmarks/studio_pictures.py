@@ -109,6 +109,7 @@ def blend(page, sheet) -> None:
 def enrich(page, sheet) -> None:
     """One answer beside what it began with."""
     take(page, sheet, 2, "trouser")
+    sheet.get_by_label("Repeats").fill("1")
     sheet.get_by_role("button", name="Enrich", exact=True).click()
     done(sheet, 3)
     page.evaluate("scrollTo(0, 0)")

@@ -20,7 +20,7 @@ export function enrichPanel(world) {
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 3);
   const shrink = h('input', { type: 'number', min: 1, max: 28, step: 1, value: 2, oninput: () => show() });
-  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 4 });
+  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 2 });
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Enrich', () => start(), 'enrich');
   const view = wipe();
