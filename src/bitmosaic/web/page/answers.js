@@ -1,0 +1,48 @@
+// Several answers to one request, side by side, the likeliest first.
+import { className } from './common.js';
+import { draw } from './drawing.js';
+import { h } from './dom.js';
+import { scrubber } from './scrubber.js';
+import { shot, useButton } from './shot.js';
+
+/** {element, empty, run(request, signal, step), first()}. `use(shot)` takes an answer on; `words` names that button. */
+export function answers({ use, words, hint, size }) {
+  const sheet = h('div', { class: 'shots' });
+  const scrub = scrubber();
+  const empty = h('p', { class: 'hint' }, hint);
+  const title = h('h3', { hidden: true }, 'Answers, the likeliest first');
+  let all = [];
+  return {
+    element: h('div', { class: 'answers' }, title, scrub.element, empty, sheet),
+    first: () => all[0],
+    clear() {
+      all.forEach((old) => old.drop());
+      all = [];
+      scrub.of([]);
+      sheet.replaceChildren();
+      empty.hidden = false;
+      title.hidden = true;
+    },
+    async run(request, signal, step) {
+      const seed = request.seed ?? 0;
+      const next = Array.from({ length: request.count ?? 1 }, (_, i) => shot({
+        label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: size(), extra: use ? (one) => [useButton(words, () => use(one))] : null,
+      }));
+      const begin = () => { // until then the older answers stay
+        all.forEach((old) => old.drop());
+        all = next;
+        empty.hidden = true;
+        title.hidden = all.length < 2;
+        sheet.style.setProperty('--n', all.length);
+        sheet.replaceChildren(...all.map(({ element }) => element));
+        scrub.of(all);
+      };
+      const found = await draw(request, next, signal, begin, (i, total, told) => { step(i, total, told); scrub.moved(); });
+      scrub.moved();
+      const place = new Map(found.images.map((image, i) => [image.seed, i]));
+      all.sort((a, b) => place.get(a.seed) - place.get(b.seed));
+      sheet.replaceChildren(...all.map(({ element }) => element));
+      return found;
+    },
+  };
+}

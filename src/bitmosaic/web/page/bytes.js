@@ -1,0 +1,51 @@
+// Bytes, base64, pixels of pictures, and bits packed eight to a byte.
+
+export function fromBase64(text) {
+  const plain = text.replace(/^data:[^,]*,/, '').replace(/-/g, '+').replace(/_/g, '/');
+  return Uint8Array.from(atob(plain), (letter) => letter.charCodeAt(0));
+}
+
+export function toBase64(bytes) {
+  let text = '';
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return btoa(text);
+}
+
+/** A picture that came as base64, as a file. */
+export function toBlob(text) {
+  const bytes = fromBase64(text);
+  const kind = { 0x89: 'png', 0xff: 'jpeg', 0x52: 'webp', 0x47: 'gif', 0x42: 'bmp' }[bytes[0]] ?? 'png';
+  return new Blob([bytes], { type: `image/${kind}` });
+}
+
+export const blobBase64 = async (blob) => toBase64(new Uint8Array(await blob.arrayBuffer()));
+
+/** Pixels (ImageData) of a picture; `grey` as one-channel pipelines see it. */
+export async function pixels(blob, grey = false) {
+  const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image' });
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true });
+  context.fillStyle = 'white'; // the service reads transparent pictures over white too
+  context.fillRect(0, 0, bitmap.width, bitmap.height);
+  if (grey) context.filter = 'grayscale(1)';
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}
+
+/** Whether two pictures have the same pixels, all of them. */
+export async function same(one, other) {
+  const [a, b] = await Promise.all([pixels(one), pixels(other)]);
+  return a.width === b.width && a.height === b.height && a.data.every((value, i) => value === b.data[i]);
+}
+
+/** Digits 0 or 1 of packed bytes, the most significant bit first. */
+export function unpack(bytes, count) {
+  const bits = new Uint8Array(count);
+  for (let i = 0; i < count; i++) bits[i] = (bytes[i >> 3] >> (7 - (i & 7))) & 1;
+  return bits;
+}
+
+export function pack(bits) {
+  const bytes = new Uint8Array(Math.ceil(bits.length / 8));
+  bits.forEach((bit, i) => { bytes[i >> 3] |= bit << (7 - (i & 7)); });
+  return bytes;
+}

@@ -1,0 +1,72 @@
+// Classes as thumbnails to toggle: several, or one, with or without "any".
+import { picture } from './api.js';
+import { fresh, h } from './dom.js';
+
+const MANY = 24; // from so many on there is a field to search them
+
+/** {element, chosen(), set(names)}. `most` 1: one at a time; `none`: words for "no class", which stands first. Names; null is no class. */
+export function classPicker(label, { pipeline, most = Infinity, none = null, chosen = [], onchange = () => {} }) {
+  const picked = new Set(chosen);
+  const group = h('div', { class: 'classes', role: 'group', 'aria-label': label });
+  const count = h('span', { class: 'hint count', 'aria-live': 'polite' });
+  const search = h('input', { type: 'search', placeholder: 'Find a class', 'aria-label': 'Find a class', hidden: true, oninput: filter });
+  let tiles = [];
+
+  function toggle(value) {
+    if (most === 1) {
+      picked.clear();
+      picked.add(value);
+    } else if (picked.has(value)) picked.delete(value);
+    else if (picked.size < most) picked.add(value);
+    else {
+      count.textContent = `At most ${most} at once`;
+      return;
+    }
+    show();
+    onchange(api.chosen());
+  }
+
+  function show() {
+    tiles.forEach(({ value, element }) => element.setAttribute('aria-pressed', String(picked.has(value))));
+    count.textContent = most === 1 ? '' : `${picked.size} chosen`;
+  }
+
+  function filter() {
+    const words = search.value.trim().toLowerCase();
+    tiles.forEach(({ element, name }) => { element.hidden = !name.toLowerCase().includes(words); });
+  }
+
+  function fill(of) {
+    const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+      seen.unobserve(target);
+      picture(`/v1/classes/${encodeURIComponent(of.name)}/${target.dataset.number}.png`).then(({ url }) => { target.querySelector('img').src = url; }, () => {});
+    }));
+    const names = of.classes.map(String);
+    const all = names.map((name, number) => ({ value: names.indexOf(name) === number ? name : number, name, number }));
+    if (none) all.unshift({ value: null, name: none, number: null });
+    tiles = all.map(({ value, name, number }) => {
+      const image = number === null ? h('span', { class: 'any', 'aria-hidden': 'true' }) : h('img', { alt: '', width: 28, height: 28, decoding: 'async' });
+      const element = h('button', { type: 'button', class: 'class', data: { number: number ?? '' }, onclick: () => toggle(value) }, image, h('span', {}, name));
+      if (number !== null) seen.observe(element);
+      return { value, name, element };
+    });
+    group.replaceChildren(...tiles.map(({ element }) => element));
+    search.hidden = names.length < MANY;
+    [...picked].filter((value) => !all.some((one) => one.value === value)).forEach((value) => picked.delete(value));
+    show();
+  }
+
+  const api = {
+    element: h('div', { class: 'field', id: fresh('classes') }, h('div', { class: 'head' }, h('span', { class: 'label' }, label), count), search, group),
+    chosen: () => tiles.map(({ value }) => value).filter((value) => picked.has(value)),
+    set(values) {
+      picked.clear();
+      values.forEach((value) => picked.add(known(value)));
+      show();
+    },
+    fill,
+  };
+  const known = (value) => (typeof value === 'number' && tiles.length ? tiles.find(({ element }) => element.dataset.number === String(value))?.value ?? value : value);
+  fill(pipeline);
+  return api;
+}

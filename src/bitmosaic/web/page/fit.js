@@ -1,0 +1,66 @@
+// Asks what to do with a picture of another size than the pipeline's: crop it, or keep its size and paint window by window.
+import { post } from './api.js';
+import { blobBase64, toBlob } from './bytes.js';
+import { button, h } from './dom.js';
+import { opened } from './source.js';
+
+const WINDOWS = 64; // how many times as large as its images the service lets a pipeline paint
+
+/** The picture at a size that fits, with `fit` "exact" or "tile"; null if a person gave up. `tile`: whether windows are a way. */
+export async function fitted(picture, world, pipeline, { tile = false } = {}) {
+  const [height, width] = pipeline.image_size;
+  const found = await opened(picture, world, pipeline.channels === 1);
+  if (found.width === width && found.height === height) return { ...found, fit: 'exact' };
+  const tiled = tile ? windowsFor(found, [width, height], world.limits?.canvas ?? WINDOWS * width * height) : null;
+  const answer = await question(found, [width, height], tiled);
+  if (answer === 'tile') {
+    const same = tiled[0] === found.width && tiled[1] === found.height;
+    return { ...(same ? found : await opened({ blob: await scaled(found, tiled), name: found.name }, world, pipeline.channels === 1)), fit: 'tile' };
+  }
+  if (answer !== 'crop') return null;
+  const cropped = await cut(found, pipeline);
+  return { ...(await opened({ blob: cropped, name: found.name }, world, false)), fit: 'exact' };
+}
+
+/** The size at which a picture can be painted in windows: its own, or smaller where that is more than `most` pixels; null: at none. */
+function windowsFor(picture, [width, height], most) {
+  const by = Math.min(1, Math.sqrt(most / (picture.width * picture.height)));
+  const size = [Math.floor(picture.width * by), Math.floor(picture.height * by)];
+  return size[0] >= width && size[1] >= height ? size : null;
+}
+
+async function scaled(picture, [width, height]) {
+  const bitmap = await createImageBitmap(picture.blob, { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext('2d');
+  context.fillStyle = 'white';
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  return canvas.convertToBlob({ type: 'image/png' });
+}
+
+/** A picture as the pipeline reads it: its centre, scaled. */
+export async function cut(picture, pipeline, signal) {
+  const { image } = await post('/v1/encode', { pipeline: pipeline.name, image: await imageText(picture) }, signal);
+  return toBlob(image);
+}
+
+/** What stands for a picture in a request. */
+export const imageText = async (picture) => picture.ref ?? picture.text ?? blobBase64(picture.blob);
+
+function question(picture, [width, height], tile) {
+  return new Promise((done) => {
+    const end = (answer) => () => { done(answer); element.close(); };
+    const preview = URL.createObjectURL(picture.blob);
+    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture', onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
+      h('h2', {}, `This picture is ${picture.width} × ${picture.height}`),
+      h('div', { class: 'two' }, h('img', { src: preview, alt: '', class: 'preview' }),
+        h('p', {}, `The pipeline works on ${width} × ${height} pixels. `, tile ? 'How shall it be used?' : 'It can be cropped to that.')),
+      h('div', { class: 'stack' },
+        button(`Crop: its centre, scaled to ${width} × ${height}`, null, end('crop'), { class: 'primary' }),
+        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows' : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
+        button('Take another picture', null, end(null), { class: 'quiet' })));
+    document.body.append(element);
+    element.showModal();
+  });
+}

@@ -1,0 +1,176 @@
+// The page: tabs, pipelines, pictures that are dropped or pasted, and the address.
+import { get } from './api.js';
+import { blendPanel } from './blend.js';
+import { button, byId, h, say } from './dom.js';
+import { enrichPanel } from './enrich.js';
+import { generatePanel } from './generate.js';
+import { insidePanel } from './inside.js';
+import { paintPanel } from './paint.js';
+import { requestOf } from './png.js';
+import { notices } from './runner.js';
+import { readAddress, showPanel } from './share.js';
+import { themeSwitch } from './theme.js';
+import { keep } from './token.js';
+import { setSender } from './viewer.js';
+
+const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich', encode: 'inside', decode: 'inside' };
+
+const world = { pipelines: [], limits: {}, bundled: 0, at: 0, pipeline: () => world.pipelines[world.at] };
+const panels = new Map();
+const messages = notices();
+let current = null;
+
+function select(name, focus = false) {
+  const before = current;
+  current = panels.has(name) ? name : 'generate';
+  for (const [key, { tab, sheet }] of panels) {
+    const on = key === current;
+    tab.setAttribute('aria-selected', String(on));
+    tab.tabIndex = on ? 0 : -1;
+    sheet.hidden = !on;
+  }
+  if (focus) panels.get(current).tab.focus();
+  if (before !== current) panels.get(current).panel.shown?.();
+}
+
+function tabs(list) {
+  for (const panel of list) {
+    const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`, onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
+    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true }, h('h2', { class: 'unseen' }, panel.title), panel.element);
+    panels.set(panel.name, { panel, tab, sheet });
+    byId('tabs').append(tab);
+    byId('main').append(sheet);
+  }
+  byId('tabs').addEventListener('keydown', (event) => {
+    const names = [...panels.keys()];
+    const at = names.indexOf(current);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    const name = names[(next + names.length) % names.length];
+    select(name, true);
+    showPanel(name);
+  });
+}
+
+/** Shows the panel of a request and makes its pictures again; `expect` is the picture that must come out. */
+async function open(request, expect = null) {
+  messages.clear();
+  const blends = request.job === 'generate' && request.class && typeof request.class === 'object';
+  const few = blends && Object.keys(request.class).length > 1 && Object.keys(request.class).length < 5;
+  const name = few ? 'blend' : PANEL_OF[request.job];
+  const at = world.pipelines.findIndex((one) => one.name === (request.pipeline ?? world.pipelines[0].name));
+  if (!name || at < 0) {
+    messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.` : `This page has no panel for the job “${request.job}”.`));
+    return;
+  }
+  if (at !== world.at) choosePipeline(at);
+  const { panel } = panels.get(name);
+  current = name; // so that the panel does not draw by itself
+  select(name);
+  try {
+    await panel.open(request, expect);
+  } catch (error) {
+    messages.show(error);
+  }
+}
+
+/** A file that came from anywhere: a picture of the studio is made again, another one goes to a panel that works on pictures. */
+async function receive(blob, name) {
+  if (!blob.type.startsWith('image/')) {
+    messages.show(new Error(`${name} is no picture.`));
+    return;
+  }
+  const request = await requestOf(blob);
+  if (!request) {
+    send(panels.get(current).panel.take ? current : 'paint', { blob, name });
+    return;
+  }
+  say('This picture holds its settings. It is made again.');
+  await open(request, blob);
+  messages.tell(h('p', {}, `${name} holds its settings; they are in the form.`),
+    h('div', { class: 'row' }, button('Use it as a picture in Paint instead', 'brush', () => { messages.clear(); send('paint', { blob, name }); }), button('Fine', 'check', () => messages.clear(), { class: 'quiet' })));
+}
+
+function send(name, picture) {
+  messages.clear();
+  select(name);
+  showPanel(name);
+  panels.get(name).panel.take(picture);
+}
+
+function drops() {
+  const veil = h('div', { class: 'dropveil', hidden: true, 'aria-hidden': 'true' }, h('p', {}, 'Drop the picture'));
+  document.body.append(veil);
+  const files = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');
+  let depth = 0;
+  const at = (change) => { depth = Math.max(0, depth + change); veil.hidden = depth === 0; };
+  addEventListener('dragenter', (event) => { if (files(event)) at(1); });
+  addEventListener('dragleave', (event) => { if (files(event)) at(-1); });
+  addEventListener('dragover', (event) => { if (files(event)) event.preventDefault(); });
+  addEventListener('drop', (event) => {
+    depth = 0;
+    at(0);
+    const file = event.dataTransfer?.files[0];
+    if (!file) return;
+    event.preventDefault();
+    receive(file, file.name);
+  });
+  addEventListener('paste', (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith('image/'));
+    if (!file) return;
+    event.preventDefault();
+    receive(file, file.name);
+  });
+}
+
+function choosePipeline(at) {
+  world.at = at;
+  const chooser = byId('pipeline');
+  if (chooser) chooser.value = at;
+  panels.forEach(({ panel }) => panel.refill());
+  foot();
+}
+
+function foot() {
+  const { name, parameters, grid, radix_length: k, image_size: [height, width] } = world.pipeline();
+  byId('foot').replaceChildren(h('p', {}, `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as ${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
+    h('p', {}, `bitmosaic ${world.version ?? ''} · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
+}
+
+function header() {
+  const file = h('input', { type: 'file', accept: 'image/png', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', id: 'open-file', onchange: () => { if (file.files[0]) receive(file.files[0], file.files[0].name); file.value = ''; } });
+  const chooser = world.pipelines.length > 1 ? h('select', { id: 'pipeline', 'aria-label': 'Pipeline', onchange: () => choosePipeline(Number(chooser.value)) }, world.pipelines.map(({ name }, i) => h('option', { value: i }, name))) : null;
+  byId('tools').append(...[chooser, button('Open a saved picture', 'open', () => file.click(), { bare: true }), file].filter(Boolean));
+}
+
+async function start() {
+  const address = readAddress();
+  if (address.token) {
+    keep(address.token);
+    history.replaceState(null, '', location.pathname);
+  }
+  byId('tools').append(themeSwitch());
+  byId('main').prepend(messages.element);
+  try {
+    Object.assign(world, await get('/v1/pipelines'));
+  } catch (error) {
+    messages.show(error, () => location.reload());
+    return;
+  }
+  header();
+  tabs([generatePanel(world), paintPanel(world), blendPanel(world), enrichPanel(world), insidePanel(world)]);
+  foot();
+  drops();
+  setSender(send);
+  follow(address);
+  addEventListener('hashchange', () => follow(readAddress()));
+}
+
+function follow({ request, panel, broken }) {
+  if (broken) messages.show(new Error('The address is cut off or broken, so nothing could be read out of it.'));
+  if (request) open(request);
+  else select(panel ?? current ?? 'generate');
+}
+
+start();

@@ -1,0 +1,108 @@
+// The sampler's settings as a form. What is left alone stays the pipeline's own, and what the form has no field for is kept.
+import { button, field, h } from './dom.js';
+
+const MASKED = ['steps', 'evaluations', 'guidance_scale', 'temperature', 'procedure'];
+const FIELDS = { // which sampler has which settings
+  'entropy-ordered': MASKED, fast: MASKED,
+  'marginals-first': [...MASKED, 'shortlist'], looks: [...MASKED, 'shortlist'],
+  'entropy-budget': [...MASKED, 'shortlist', 'budget'],
+  raster: ['evaluations', 'guidance_scale', 'procedure'],
+};
+const SAMPLERS = [
+  ['', 'the pipeline’s own'], ['fast', 'fast'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
+  ['marginals-first', 'marginals first'], ['entropy-budget', 'entropy budget'], ['raster', 'raster: row by row'],
+];
+const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];
+const NUMBERS = { // label, least, most, step, hint
+  guidance_scale: ['Guidance', 0, 6, 0.05, 'How strongly the class is followed; 1 is not at all.'],
+  steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed.'],
+  evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
+  temperature: ['Temperature', 0, 2, 0.01, 'How much chance there is in the order.'],
+  shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
+  budget: ['Budget', 0, 200, 1, 'Bits of doubt that one round may reveal.'],
+};
+
+const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget', RasterSpec: 'raster' };
+
+/** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
+export function settingsForm(pipeline, limits, onchange = () => {}) {
+  let own = {};
+  let extra = {};
+  const sampler = select('Sampler', SAMPLERS);
+  const procedure = select('Procedure', PROCEDURES);
+  const numbers = Object.fromEntries(Object.entries(NUMBERS).map(([name, about]) => [name, slider(...about, onchange)]));
+  const rows = { ...Object.fromEntries(Object.entries(numbers).map(([name, { element }]) => [name, element])), procedure: procedure.element };
+  sampler.input.addEventListener('change', () => { extra = {}; show(); onchange(); });
+  procedure.input.addEventListener('change', onchange);
+  const { guidance_scale, steps, ...others } = rows;
+  const kept = h('p', { class: 'hint' });
+  const main = [guidance_scale, steps, sampler.element];
+  const more = h('details', { class: 'more' }, h('summary', {}, 'More settings'), h('div', {}, ...Object.values(others), kept,
+    button('As the pipeline has them', 'reset', () => { api.set({}); onchange(); }, { class: 'quiet' })));
+
+  const has = (name) => FIELDS[sampler.input.value || KIND[own.type] || 'entropy-ordered'].includes(name);
+
+  function show() {
+    for (const [name, row] of Object.entries(rows)) row.hidden = !has(name);
+    for (const [name, { own: tell }] of Object.entries(numbers)) tell(sampler.input.value ? null : own[name]);
+    kept.textContent = Object.keys(extra).length ? `Also: ${Object.entries(extra).map(([key, value]) => `${key} ${value}`).join(', ')}` : '';
+  }
+
+  const api = {
+    main, more,
+    value() {
+      const given = Object.fromEntries(Object.entries(numbers).filter(([name, { get }]) => has(name) && get() !== null).map(([name, { get }]) => [name, get()]));
+      if (sampler.input.value) given.sampler = sampler.input.value;
+      if (procedure.input.value && has('procedure')) given.procedure = procedure.input.value;
+      return { ...extra, ...given };
+    },
+    set(settings = {}) {
+      const { sampler: name, procedure: how, ...rest } = settings ?? {};
+      sampler.input.value = FIELDS[name] ? name : '';
+      procedure.input.value = how ?? '';
+      for (const [key, { set }] of Object.entries(numbers)) set(rest[key] ?? null);
+      extra = Object.fromEntries(Object.entries(rest).filter(([key, value]) => !(key in numbers) && value !== null));
+      show();
+    },
+    fill(of, bounds) {
+      own = of.sampler ?? {};
+      numbers.steps.most(bounds?.steps);
+      numbers.evaluations.most(bounds?.evaluations);
+      sampler.input.querySelectorAll('option').forEach((option) => { option.hidden = of.raster && !['', 'raster'].includes(option.value); });
+      show();
+    },
+  };
+  api.fill(pipeline, limits);
+  return api;
+}
+
+function select(label, options) {
+  const input = h('select', {}, options.map(([value, words]) => h('option', { value }, words)));
+  return { input, element: field(label, input) };
+}
+
+/** A range and a number field that say the same; empty is the pipeline's own value. */
+function slider(label, least, most, step, hint, onchange) {
+  const number = h('input', { type: 'number', class: 'small', min: least, step: 'any', 'aria-label': `${label}, number`, oninput: () => { if (number.value !== '') range.value = number.value; changed(); } });
+  const range = h('input', { type: 'range', min: least, max: most, step, oninput: () => { number.value = range.value; changed(); } });
+  const clear = button(`${label}: as the pipeline has it`, 'reset', () => { number.value = ''; tell(shown); onchange(); }, { bare: true, class: 'tiny' });
+  let shown = null;
+  function tell(value) {
+    shown = value ?? null;
+    number.placeholder = shown ?? 'own';
+    if (number.value === '' && shown !== null) range.value = shown;
+    element.classList.toggle('own', number.value === '');
+    clear.hidden = number.value === '';
+  }
+  function changed() {
+    tell(shown);
+    onchange();
+  }
+  const element = field(label, range, { hint, value: h('span', { class: 'value' }, clear, number) });
+  return {
+    element, own: tell,
+    get: () => (number.value === '' || !Number.isFinite(number.valueAsNumber) ? null : number.valueAsNumber),
+    set(value) { number.value = value ?? ''; if (value !== null) range.value = value; tell(shown); },
+    most(value) { if (value) { range.max = Math.min(most, value); number.max = value; } },
+  };
+}

@@ -1,0 +1,40 @@
+// The page's address: #do= holds the request that the panel shows, so that the address makes the same pictures again.
+import { fromBase64, toBase64 } from './bytes.js';
+
+const LONGEST = 1_500_000; // letters; browsers take two million
+const last = new Map(); // panel -> its fragment
+
+export const fragment = (request) => {
+  const text = toBase64(new TextEncoder().encode(JSON.stringify(request)));
+  return `#do=${text.replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '')}`;
+};
+
+export const addressOf = (request) => location.origin + location.pathname + fragment(request);
+
+/** Puts a panel's request into the address. False where it is too long for one. */
+export function remember(panel, request) {
+  const text = fragment(request);
+  const fits = text.length <= LONGEST;
+  last.set(panel, fits ? text : `#panel=${panel}`);
+  history.replaceState(null, '', last.get(panel));
+  return fits;
+}
+
+export function showPanel(panel) {
+  history.replaceState(null, '', last.get(panel) ?? `#panel=${panel}`);
+}
+
+/** {token, request, panel, broken} of the address. */
+export function readAddress() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const found = { token: parts.get('token'), panel: parts.get('panel'), request: null, broken: false };
+  if (parts.has('do')) {
+    try {
+      found.request = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(fromBase64(parts.get('do'))));
+      if (typeof found.request?.job !== 'string') throw new Error('no job');
+    } catch {
+      Object.assign(found, { request: null, broken: true });
+    }
+  }
+  return found;
+}

@@ -1,0 +1,105 @@
+// Where a picture comes from: a file, the clipboard, a drop, or the bundled test images.
+import { picture as fetched } from './api.js';
+import { pixels, toBlob } from './bytes.js';
+import { button, h } from './dom.js';
+
+const KINDS = 'image/png,image/jpeg,image/webp,image/gif,image/bmp';
+
+/** {element, show(picture)}: buttons to choose a picture. `take(picture)` gets {blob, name, ref?}. */
+export function sourcePicker(world, take) {
+  const file = h('input', { type: 'file', accept: KINDS, class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', onchange: () => {
+    if (file.files[0]) take({ blob: file.files[0], name: file.files[0].name });
+    file.value = '';
+  } });
+  const bundle = button('Test images', 'pictures', () => pickBundled(world.bundled, take), { hidden: !world.bundled });
+  const element = h('div', { class: 'field source' }, h('span', { class: 'label' }, 'Picture'),
+    h('div', { class: 'row' }, bundle, button('Upload', 'upload', () => file.click()), button('Paste', 'paste', () => paste(take))), file,
+    h('p', { class: 'hint' }, 'Or drop one anywhere on the page, or press Ctrl\u00a0V.'));
+  return { element };
+}
+
+async function paste(take) {
+  try {
+    for (const item of await navigator.clipboard.read()) {
+      const kind = item.types.find((type) => type.startsWith('image/'));
+      if (kind) return take({ blob: await item.getType(kind), name: 'pasted picture' });
+    }
+    return take({ problem: 'There is no picture on the clipboard.' });
+  } catch {
+    return take({ problem: 'The browser does not let the page read the clipboard here. Press Ctrl V (⌘ V) instead.' });
+  }
+}
+
+/** A bundled image by number, as a picture. */
+export async function bundled(number) {
+  const { blob, name } = await fetched(`/v1/bundled/${number}`);
+  return { blob, name: `${name ?? 'test image'} (test image ${number})`, ref: `fashion:${number}` };
+}
+
+function pickBundled(total, take) {
+  const page = 24;
+  let first = 0;
+  const grid = h('div', { class: 'bundle' });
+  const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number', onchange: () => show(number.valueAsNumber) });
+  const close = () => element.close();
+  const element = h('dialog', { class: 'card wide', 'aria-label': 'Test images', onclose: () => element.remove(), onclick: (event) => { if (event.target === element) close(); } },
+    h('h2', {}, 'Test images'), h('p', { class: 'hint' }, 'Real photographs that the model has never been trained on.'), grid,
+    h('div', { class: 'row between' },
+      h('div', { class: 'row' }, button('Earlier', null, () => show(first - page)), number, button('Later', null, () => show(first + page)), button('Anywhere', 'dice', () => show(Math.floor(Math.random() * total)))),
+      button('Close', 'clear', close, { class: 'quiet' })));
+
+  function show(at) {
+    first = Math.max(0, Math.min(total - page, Math.floor(at) || 0));
+    number.value = first;
+    grid.replaceChildren(...Array.from({ length: Math.min(page, total) }, (_, i) => tile(first + i)));
+  }
+
+  function tile(at) {
+    const image = h('img', { alt: '', width: 28, height: 28 });
+    const name = h('span', {}, String(at));
+    const one = h('button', { type: 'button', class: 'class', 'aria-label': `Test image ${at}`, onclick: async () => {
+      try {
+        take(await bundled(at));
+        close();
+      } catch (error) {
+        name.textContent = error.message;
+      }
+    } }, image, name);
+    fetched(`/v1/bundled/${at}`).then((found) => {
+      image.src = found.url;
+      if (found.name) {
+        name.textContent = found.name;
+        one.setAttribute('aria-label', `Test image ${at}: ${found.name}`);
+      }
+    }, () => { name.textContent = 'not there'; });
+    return one;
+  }
+
+  document.body.append(element);
+  element.showModal();
+  show(0);
+}
+
+/** The picture with its pixels read, {…picture, pixels, width, height}; an Error that a person understands for what is none. */
+export async function opened(picture, world, grey) {
+  if (picture.problem) throw new Error(picture.problem);
+  if (picture.blob.size > (world.limits?.bytes ?? Infinity)) {
+    throw new Error(`This file has ${(picture.blob.size / 1e6).toFixed(1)} MB; the service takes ${(world.limits.bytes / 1e6).toFixed(1)} MB.`);
+  }
+  let found;
+  try {
+    found = await pixels(picture.blob, grey);
+  } catch {
+    throw new Error('This is no picture that the browser can read. PNG, JPEG, WebP, GIF and BMP are fine.');
+  }
+  if (found.width * found.height > (world.limits?.pixels ?? Infinity)) {
+    throw new Error(`This picture is ${found.width} × ${found.height} pixels; the service takes ${Math.floor(world.limits.pixels / 1e3) / 1e3} million.`);
+  }
+  return { ...picture, pixels: found, width: found.width, height: found.height };
+}
+
+/** A picture out of a request: base64, or the name of a bundled one. */
+export async function fromRequest(image, name = 'picture') {
+  const number = /^fashion:(\d+)$/.exec(image)?.[1];
+  return number ? bundled(number) : { blob: toBlob(image), name, text: image };
+}

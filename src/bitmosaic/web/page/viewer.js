@@ -1,0 +1,66 @@
+// Shows one picture big, with the settings that made it, and what can be done with it.
+import { className } from './common.js';
+import { button, h } from './dom.js';
+import { requestOf, texts } from './png.js';
+import { addressOf } from './share.js';
+import { fileName } from './shot.js';
+
+let go = () => {};
+/** `send(panel, picture)` takes a picture to a panel. */
+export const setSender = (send) => { go = send; };
+
+export async function view(answer, blob) {
+  const request = await requestOf(blob);
+  const title = answer.title ?? className(answer.class ?? null);
+  const used = await settingsOf(blob);
+  const url = URL.createObjectURL(blob);
+  const name = fileName(answer);
+  const close = () => element.close();
+  const to = (panel) => () => { close(); go(panel, { blob, name: answer.seed === null ? title : `${title}, seed ${answer.seed}` }); };
+  const copied = h('p', { class: 'hint', role: 'status' });
+  const copy = button('Copy address', 'link', async () => { copied.textContent = await copyText(addressOf(request)); }, { disabled: !request });
+  const element = h('dialog', { class: 'card viewer', 'aria-label': 'Picture', onclose: () => { URL.revokeObjectURL(url); element.remove(); }, onclick: (event) => { if (event.target === element) close(); } },
+    h('div', { class: 'two' },
+      h('img', { src: url, alt: title, class: 'big' }),
+      h('div', { class: 'about' },
+        h('h2', {}, title),
+        list(answer, request, used),
+        h('div', { class: 'stack' },
+          h('a', { class: 'button primary', href: url, download: name }, 'Save as PNG'), copy, copied,
+          button('Paint on it', 'brush', to('paint')), button('Enrich it', 'enrich', to('enrich')), button('Look inside', 'inside', to('inside')),
+          button('Close', 'clear', close, { class: 'quiet' })))));
+  document.body.append(element);
+  element.showModal();
+}
+
+const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'procedure', 'shortlist', 'budget'];
+
+/** All settings of the sampler that made a picture, as its text tells them. */
+async function settingsOf(blob) {
+  try {
+    const { type, ...settings } = JSON.parse((await texts(new Uint8Array(await blob.arrayBuffer()))).Settings ?? '{}');
+    return { ...settings, sampler: type?.replace(/Spec$/, '').replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase() };
+  } catch {
+    return {};
+  }
+}
+
+function list(answer, request, used) {
+  const rows = [['job', request?.job], ['seed', answer.seed], ['bits', answer.bits?.toFixed(1)], ['pipeline', request?.pipeline], ...SHOWN.map((name) => [name, used[name]])];
+  return h('dl', {}, rows.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [h('dt', {}, name.replace(/_/g, ' ')), h('dd', {}, String(value))]).flat());
+}
+
+/** Puts text on the clipboard, also where the page is not in a secure context; says what happened. */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return 'Copied. The address makes this picture again.';
+  } catch {
+    const area = h('textarea', { value: text, class: 'unseen' });
+    (document.querySelector('dialog[open]') ?? document.body).append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done ? 'Copied. The address makes this picture again.' : 'The browser did not let the page copy.';
+  }
+}
