@@ -21,7 +21,6 @@ from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import as_text, checked, decoded, encoded, picture
 
 Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its data
-WINDOWS = 64  # how many times as large as the pipeline's images a canvas may be
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
 
 def _check_canvas(task: Task, size: Sequence[int]) -> None:
     (height, width), own = size, task.guest.tokenizer.image_size
-    most = min(task.limits.pixels, WINDOWS * own[0] * own[1])
+    most = min(task.limits.pixels, task.limits.canvas * own[0] * own[1])
     if height * width > most:
         raise Refused(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
 

@@ -12,6 +12,7 @@ class Limits:
     Args:
         bytes: that the body of a request may have.
         pixels: that a picture or a canvas may have.
+        canvas: how many times as large as the pipeline's images what is painted on may be.
         count: images that one request may ask for.
         steps: rounds of the sampler.
         evaluations: of the head in one round.
@@ -21,6 +22,7 @@ class Limits:
 
     bytes: int = 16 * 2**20
     pixels: int = 2**22
+    canvas: int = 64
     count: int = 64
     steps: int = 128
     evaluations: int = 256

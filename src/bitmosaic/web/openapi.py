@@ -59,7 +59,7 @@ PIPELINE = _object(
     name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
     layers=WHOLE, raster=YES, sampler=ANY, parameters=WHOLE,
 )  # fmt: skip
-LIMITS = _object(bytes=WHOLE, pixels=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
+LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
 PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)
 HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_for=WHOLE)
 ERROR = _object(error=TEXT, status=WHOLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from typing import Any
 
 import anyio
@@ -75,9 +76,8 @@ class Studio:
 
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""
-        limits = {name: getattr(self.limits, name) for name in ("bytes", "pixels", "count", "steps", "evaluations", "seconds", "queue")}
         found = [_about(name, pipe) for name, pipe in self.pipelines.items()]
-        return {"pipelines": found, "limits": limits, "bundled": len(self.bundled), "version": __version__}
+        return {"pipelines": found, "limits": asdict(self.limits), "bundled": len(self.bundled), "version": __version__}
 
     def told(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
