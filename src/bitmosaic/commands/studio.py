@@ -87,6 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen(2048)  # before the address is told: who asks at once waits, and isn't refused
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ValueError(
