@@ -1,12 +1,15 @@
 """One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
 
 A batch changes no image, since every image has a generator of its own. Samplers that wait are joined when nothing runs, when half
-a batch has come together, or when the first has waited for `wait` seconds. Of the batches that run, the one goes on that has had
-the least time, so that a single image does not wait for sixty-four.
+a batch has come together, or when the first has waited for `wait` seconds, four times as long for every further batch that runs: many
+small batches would take longer than few large ones. Those that run share the time by sqrt(requests x images), which makes the mean
+request wait least: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and sum r_i w_i / s_i is least at
+s_i ~ sqrt(r_i w_i). So a single image does not wait for a request for sixty-four.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -100,8 +103,8 @@ class Batch:
     """Some that are filled together, round by round."""
 
     def __init__(self, parts: list[Wanted], used: float):
-        self.parts, self.used = parts, used  # seconds of the model thread, from that of the others on
-        self.images = sum(len(part.codes) for part in parts)
+        self.parts, self.used = parts, used  # seconds of the model thread for each of its shares, from that of the others on
+        self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
         labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
         codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
         generators = [rng for part in parts for rng in part.generators]
@@ -112,7 +115,8 @@ class Batch:
         """One more; whether there are further ones that somebody wants."""
         started = time.perf_counter()
         step = next(self._steps)
-        self.used += time.perf_counter() - started
+        took = time.perf_counter() - started
+        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(len(self.parts) * self.images)
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))
@@ -139,7 +143,9 @@ class Model:
     """The thread, what waits for it, and what it has done. Use it in a `with`."""
 
     def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256):
-        """batch: images in one batch; wait: seconds that a request waits at most for others to join; queue: images that may wait in all."""
+        """batch: images in one batch; wait: seconds that a request waits at most for others to join, while one batch runs; queue: images
+        that may wait in all.
+        """
         self.batch, self.wait, self.queue = batch, wait, queue
         self.images = self.batches = 0  # done so far
         self.seconds = 0.0  # of drawing them
@@ -284,18 +290,19 @@ class Model:
             fits = wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= min(self.batch, room)
             if wanted is first or fits:
                 group, images = [*group, wanted], images + len(wanted.codes)
-        waited = time.monotonic() - first.since
-        return group if not self._running or 2 * images >= self.batch or waited >= self.wait else []
+        if not self._running or 2 * images >= self.batch:
+            return group
+        return group if time.monotonic() - first.since >= self.wait * 4 ** (len(self._running) - 1) else []
 
     def _go_on(self, batch: Batch) -> None:
-        before = batch.used
+        before = batch.seconds
         try:
             more = batch.round()
         except Exception as error:
             with self._change:
                 self._wanted = [*batch.failed(error), *self._wanted]
             more = False
-        self.seconds += batch.used - before
+        self.seconds += batch.seconds - before
         if not more:
             self._running.remove(batch)
             self.images, self.batches = self.images + batch.images, self.batches + 1
