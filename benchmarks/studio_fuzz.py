@@ -4,8 +4,8 @@
     python benchmarks/studio_fuzz.py --only 4711        # one again, and what came back
 
 Kinds stand in studio_hostile.py. Each is answered within `--patience` seconds with a status below 500, or the connection is closed where
-there is nothing to answer. What speaks HTTP and is refused gets JSON as the OpenAPI document says, with a status that the document names; an
-answer of 200 fits its schema too. Afterwards: /health is ok and nothing is waited for, the log holds no traceback, memory has not grown by
+there is nothing to answer. What speaks HTTP and is refused gets JSON as the OpenAPI document says, with a status that it names; an answer
+of 200 fits its schema too. Afterwards: /health is ok and nothing is waited for, the log holds no traceback, memory has not grown by
 more than `--growth` MiB since the first tenth, and a request gives the pixels that it gave before.
 
 Prints counts by kind and status, writes docs/studio.json (this part of it).
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from studio_hostile import KINDS, LIMITS, TOKEN, Case, case
+from studio_hostile import LIMITS, TOKEN, Case, case
 from studio_server import Server
 
 from bitmosaic.folders import read_json, write_json
@@ -177,7 +177,8 @@ def fuzz(given: argparse.Namespace) -> dict[str, Any]:
         log = server.told()
     return {
         "requests": given.count, "seed": given.seed, "seconds": took, "counts": {kind: dict(rows) for kind, rows in sorted(counts.items())},
-        "failures": failures, "slowest_seconds": slowest, "tracebacks_in_the_log": log.count("Traceback"), "first_traceback": log[log.find("Traceback") :][:3000] if "Traceback" in log else None,
+        "failures": failures, "slowest_seconds": slowest, "tracebacks_in_the_log": log.count("Traceback"),
+        "first_traceback": log[log.find("Traceback") :][:3000] if "Traceback" in log else None,
         "health_afterwards": health["status"], "still_waited_for": waited, "same_pixels_afterwards": same,
         "memory": {"after_a_tenth_mib": sizes[0], "at_the_end_mib": sizes[-1], "most_mib": max(sizes)},
     }  # fmt: skip

@@ -88,7 +88,8 @@ def result(data: bytes) -> dict[str, Any]:
 def raw(server: Server, name: str, body: dict[str, Any], accept: str) -> socket.socket:
     """A socket on which a request has been sent."""
     data = json.dumps(body).encode()
-    head = f"POST /v1/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: {accept}\r\nContent-Length: {len(data)}"
+    head = f"POST /v1/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Accept: {accept}\r\nContent-Length: {len(data)}"
     found = socket.create_connection((server.host, server.port), 90)
     found.sendall(f"{head}\r\n\r\n".encode() + data)
     return found

@@ -136,7 +136,9 @@ def compared(pipeline: str, kept: list[tuple[str, int, bytes]]) -> int:
         return 0
     pipe = Pipeline.from_pretrained(pipeline)
     again = pipe([name for name, _, _ in kept], [seed for _, seed, _ in kept], output_type="np", batch_size=BATCH)
-    return sum(not np.array_equal(np.atleast_3d(Image.open(io.BytesIO(data))), image) for (*_, data), image in zip(kept, again, strict=True))
+    return sum(
+        not np.array_equal(np.atleast_3d(Image.open(io.BytesIO(data))), image) for (*_, data), image in zip(kept, again, strict=True)
+    )
 
 
 def memory(samples: list[tuple[float, int]]) -> dict[str, float]:
@@ -184,7 +186,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     if bares:
         ours, theirs = (statistics.median(row["images_per_second"] for row in rows) for rows in (rounds, bares))
         cpu, own = (statistics.median(row["cpu_seconds_an_image"] for row in rows) for rows in (rounds, bares))
-        found |= {"bare": bares, "images_per_second": ours, "bare_images_per_second": theirs, "ratio": ours / theirs, "cpu_ratio": own / cpu}
+        found |= {
+            "bare": bares,
+            "images_per_second": ours,
+            "bare_images_per_second": theirs,
+            "ratio": ours / theirs,
+            "cpu_ratio": own / cpu,
+        }
     return found
 
 
