@@ -1,0 +1,70 @@
+"""Connections that nobody uses are ended: a client that begins no request, or does not take its answer, holds nothing for long.
+
+uvicorn waits for both without end, so that some thousand idle connections, or a few hundred streams that nobody reads, would
+shut all others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bitmosaic.web.guard import HEADERS
+
+
+class Patient(H11Protocol):
+    """HTTP/1.1 by uvicorn and h11, with ends to its patience. What is no HTTP is answered as all errors are, with status 400."""
+
+    head = 30.0  # seconds in which the lines before a body must have come
+    stall = 30.0  # seconds in which what is ready to be sent must get less than a quarter of what may wait
+
+    def __init__(self, *given: Any, **more: Any):
+        super().__init__(*given, **more)
+        self._waits: dict[str, asyncio.TimerHandle] = {}
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait("stall", self.stall)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._rest("stall")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for name in list(self._waits):
+            self._rest(name)
+
+    def send_400_response(self, msg: str) -> None:
+        body = json.dumps({"error": "request: this is no HTTP/1.1 that can be read; see /openapi.json", "status": 400}).encode()
+        told = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close", **HEADERS}
+        for event in (h11.Response(status_code=400, headers=list(told.items()), reason=b"Bad Request"), h11.Data(body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def _expect(self) -> None:
+        """Between requests the next one must come; its first bytes begin the time, further ones do not lengthen it."""
+        if self.conn.their_state is not h11.IDLE:
+            self._rest("head")
+        elif "head" not in self._waits:
+            self._wait("head", self.head)
+
+    def _wait(self, name: str, seconds: float) -> None:
+        self._rest(name)
+        self._waits[name] = self.loop.call_later(seconds, self.transport.abort)
+
+    def _rest(self, name: str) -> None:
+        if (timer := self._waits.pop(name, None)) is not None:
+            timer.cancel()
