@@ -47,6 +47,7 @@ def studio(
         import uvicorn
 
         from bitmosaic.web.app import application
+        from bitmosaic.web.connections import Patient
         from bitmosaic.web.guard import is_loopback
         from bitmosaic.web.studio import Studio
     except ImportError as error:
@@ -73,7 +74,7 @@ def studio(
     )
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http="h11",
+        timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
@@ -48,8 +49,8 @@ def application(
         Route("/metrics", _named(_metrics(studio), "metrics")),
         Route("/openapi.json", _named(_document(studio), "openapi")),
         Route("/v1/pipelines", _named(_pipelines(studio), "pipelines")),
-        Route("/v1/bundled/{number:int}", _named(_bundled(studio), "bundled")),
-        Route("/v1/classes/{pipeline}/{number:int}.png", _named(_thumbnail(studio), "classes")),
+        Route("/v1/bundled/{number}", _named(_bundled(studio), "bundled")),
+        Route("/v1/classes/{pipeline}/{number}.png", _named(_thumbnail(studio), "classes")),
         *(Route(f"/v1/{name}", _named(_job(studio, name), name), methods=["POST"]) for name in requests.JOBS),
         Mount("/static", StaticFiles(directory=PAGE)),
     ]
@@ -103,7 +104,7 @@ def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
 
 def _thumbnail(studio: Studio):
     async def thumbnail(request: Request) -> Response:
-        name, number = request.path_params["pipeline"], request.path_params["number"]
+        name, number = request.path_params["pipeline"], _number(request)
         data = studio.thumbnails.get((name, number))
         if data is None:
             job = studio.model.admit(TOGETHER, studio.limits.seconds)
@@ -113,9 +114,17 @@ def _thumbnail(studio: Studio):
     return thumbnail
 
 
+def _number(request: Request) -> int:
+    """Of a path; a route of Starlette's would fail at one of thousands of digits. 404 for what is none."""
+    text = request.path_params["number"]
+    if re.fullmatch("[0-9]{1,9}", text) is None:
+        raise HTTPException(404)
+    return int(text)
+
+
 def _bundled(studio: Studio):
     async def bundled(request: Request) -> Response:
-        number = request.path_params["number"]
+        number = _number(request)
         image = bundled_image(number, studio.bundled)
         label = FASHION_CLASSES[int(studio.bundled.labels[number])]
         return Response(encoded(image), media_type="image/png", headers={**KEPT, "X-Class": label})

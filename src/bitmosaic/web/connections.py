@@ -55,8 +55,9 @@ class Patient(H11Protocol):
         self.transport.close()
 
     def _expect(self) -> None:
-        """Between requests the next one must come; its first bytes begin the time, further ones do not lengthen it."""
-        if self.conn.their_state is not h11.IDLE:
+        """Where no request is being answered, one must come; its first bytes begin the time, further ones do not lengthen it."""
+        answered = self.cycle is not None and self.cycle.response_complete  # though the rest of its body may still drip in
+        if self.conn.their_state is not h11.IDLE and not answered:
             self._rest("head")
         elif "head" not in self._waits:
             self._wait("head", self.head)

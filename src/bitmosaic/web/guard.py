@@ -119,19 +119,19 @@ def _headers(origin: str | None) -> list[tuple[bytes, bytes]]:
 def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Callable:
     """`receive` that gives no more bytes of a body than there may be, and no later. Refused: 400, 408, 413."""
     length = headers.get("content-length", "0")
-    if not length.isdecimal():
+    if not (length.isascii() and length.isdigit() and len(length) <= 20):
         raise Refused(400, f"content-length: got {length[:20]!r}; give a number of bytes")
     too_much = f"body: more than {limits.bytes} bytes; send a smaller picture"
     if int(length) > limits.bytes:
         raise Refused(413, too_much)
-    taken, done = 0, False
+    taken, done, ends = 0, False, time.monotonic() + limits.seconds
 
     async def limited():
         nonlocal taken, done
         if done:  # what comes now is that the client went away, which may be waited for
             return await receive()
         try:
-            with anyio.fail_after(limits.seconds):
+            with anyio.fail_after(ends - time.monotonic()):  # of the whole body, however many parts it comes in
                 message = await receive()
         except TimeoutError:
             raise Refused(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None
