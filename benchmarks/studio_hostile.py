@@ -1,6 +1,7 @@
 """Malformed requests for a studio, by kind: what is sent on a socket, made from a random generator."""
 
 import base64
+import copy
 import io
 import json
 import random
@@ -99,6 +100,11 @@ def post(kind: str, rng: random.Random, name: str, body: bytes, media: str | Non
     return Case(kind, (message(rng, "POST", f"/v1/{name}", body, media, (accept,), **more),), path=f"/v1/{name}")
 
 
+def odd(rng: random.Random) -> Any:
+    """A value that hardly any field may have."""
+    return copy.deepcopy(rng.choice(ODD))
+
+
 def odd_fields(rng: random.Random) -> Case:
     """A request that is right, with one to three fields odd, missing or unknown."""
     name, body = valid(rng)
@@ -107,14 +113,14 @@ def odd_fields(rng: random.Random) -> Case:
         if way == 0:
             body.pop(key, None)
         elif way == 1:
-            body[rng.choice(["unknown", "", "__class__", "Class", "a" * 300, "\u202e", "image ", "mask"])] = rng.choice(ODD)
+            body[rng.choice(["unknown", "", "__class__", "Class", "a" * 300, "\u202e", "image ", "mask"])] = odd(rng)
         elif way == 2 and isinstance(body.get("settings"), dict):
             field = rng.choice(
                 ["guidance_scale", "steps", "evaluations", "temperature", "sampler", "procedure", "shortlist", "budget", "x"]
             )
-            body["settings"][field] = rng.choice(ODD)
+            body["settings"][field] = odd(rng)
         else:
-            body[key] = rng.choice(ODD)
+            body[key] = odd(rng)
     return post("odd fields", rng, name, dumped(body))
 
 

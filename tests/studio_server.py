@@ -18,6 +18,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the studio is not installed: pi
 
 from bitmosaic.commands.studio import listen  # noqa: E402
 from bitmosaic.web.app import application  # noqa: E402
+from bitmosaic.web.connections import Patient  # noqa: E402
 from bitmosaic.web.limits import Limits  # noqa: E402
 from bitmosaic.web.studio import Studio  # noqa: E402
 
@@ -69,7 +70,7 @@ def serving(pipelines, limits=None, batch=64, wait=0.05, **guarded):
     """A server of these pipelines, which ends with the block."""
     studio = Studio(pipelines, limits or Limits(), batch, wait)
     listening = listen("127.0.0.1", 0)
-    config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http="h11")
+    config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http=Patient)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -68,7 +68,8 @@ def _named(endpoint, name: str):
             raise
         except Exception as error:
             told = refused(error)
-            return JSONResponse({"error": told.message, "status": told.status}, told.status, told.headers)
+            unread = {"Connection": "close"} if told.status in (408, 413) else {}  # the rest of a body need not be taken
+            return JSONResponse({"error": told.message, "status": told.status}, told.status, {**told.headers, **unread})
 
     return named
 

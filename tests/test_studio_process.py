@@ -1,0 +1,122 @@
+"""The studio as a process: killed in the middle of its work it leaves nothing behind, told to end it finishes what runs."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("starlette", reason="the studio is not installed: pip install 'bitmosaic[web]'")
+pytest.importorskip("uvicorn", reason="the studio is not installed: pip install 'bitmosaic[web]'")
+
+LONG = {"class": "bag", "count": 4, "settings": {"steps": 49, "evaluations": 10}}
+SHORT = {"class": "bag", "seed": 3, "settings": {"steps": 3, "evaluations": 3}}
+EDGE = "edge"
+
+
+@contextlib.contextmanager
+def started(folder, port=0):
+    """A studio whose temporary files would lie in `folder`, and its port."""
+    words = [sys.executable, "-m", "bitmosaic", "studio", "--port", str(port)]
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        yield process, int(re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[1])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def connection(port):
+    return contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))
+
+
+def asked(port, path, body=None, kind="application/json", accept="application/json"):
+    """Status and JSON."""
+    with connection(port) as found:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        found.request("GET" if body is None else "POST", path, data, {"Content-Type": kind, "Accept": accept})
+        answer = found.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def stream(found, body):
+    """An answer whose events can be read, the first of them read."""
+    found.request("POST", "/v1/generate", json.dumps(body).encode(), {"Content-Type": "application/json", "Accept": "text/event-stream"})
+    answer = found.getresponse()
+    assert answer.status == 200 and answer.readline() == b"event: begin\n"
+    return answer
+
+
+def files(folder):
+    """What lies there, torch's empty folder aside."""
+    return [path for path in folder.rglob("*") if not path.is_dir()]
+
+
+def upload():
+    """A form with a picture that is too large to be kept in memory while it comes in."""
+    picture = b"BM" + b"\x00" * 3_000_000
+    parts = {'name="request"': b"{}", 'name="image"; filename="a.bmp"': picture}
+    found = b"".join(
+        f"--{EDGE}\r\nContent-Disposition: form-data; {name}\r\n\r\n".encode() + data + b"\r\n" for name, data in parts.items()
+    )
+    return found + f"--{EDGE}--\r\n".encode()
+
+
+def test_killed_at_work_and_started_again_it_works_and_told_to_end_it_finishes(tmp_path):
+    with started(tmp_path) as (process, port), connection(port) as found, connection(port) as other:
+        before = asked(port, "/v1/generate", SHORT)[1]["images"]
+        status, told = asked(port, "/v1/encode", upload(), f"multipart/form-data; boundary={EDGE}")
+        assert status == 400 and "no picture" in told["error"]
+        stream(found, LONG)
+        form = upload()
+        other.putrequest("POST", "/v1/encode")
+        other.putheader("Content-Type", f"multipart/form-data; boundary={EDGE}")
+        other.putheader("Content-Length", str(len(form)))
+        other.endheaders(form[:-100])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not files(tmp_path)
+    with started(tmp_path, port) as (process, again), connection(again) as found, connection(again) as idle:
+        assert again == port and asked(port, "/v1/generate", SHORT)[1]["images"] == before
+        idle.request("GET", "/health")
+        assert idle.getresponse().read()
+        events = stream(found, LONG)
+        waiting = []
+        thread = threading.Thread(target=lambda: waiting.append(asked(port, "/v1/generate", {**SHORT, "count": 2})))
+        thread.start()
+        while asked(port, "/health")[1]["images_waited_for"] < 6:
+            time.sleep(0.01)
+        process.terminate()
+        lines = events.read().decode().splitlines()
+        thread.join()
+        assert process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends by the signal itself, when all is done
+        assert [line for line in lines if line.startswith("event: ")][-1] == "event: result"
+        assert len(json.loads(lines[-2].removeprefix("data: "))["images"]) == 4
+        assert waiting[0][0] == 200 and waiting[0][1]["images"][0]["image"] == before[0]["image"]
+        with pytest.raises(ConnectionRefusedError):
+            asked(port, "/health")
+        assert not files(tmp_path)
+
+
+def test_told_to_end_while_it_is_idle_it_ends_at_once(tmp_path):
+    with started(tmp_path) as (process, port), connection(port) as idle:
+        idle.request("GET", "/health")
+        assert json.loads(idle.getresponse().read())["status"] == "ok"
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130, -signal.SIGINT) and time.monotonic() - start < 5
