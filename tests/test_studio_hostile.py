@@ -8,13 +8,14 @@ import threading
 import time
 from types import SimpleNamespace
 
-import anyio
 import pytest
 from studio_server import Limits, serving, uvicorn
 
 from bitmosaic import Pipeline
 from bitmosaic.commands.studio import listen
 from bitmosaic.web.connections import Patient
+
+anyio = pytest.importorskip("anyio", reason="the studio is not installed: pip install 'bitmosaic[web]'")
 
 SECONDS = 0.4  # that the service has patience for, here
 MANY = {"class": "bag", "count": 16, "settings": {"steps": 12, "evaluations": 4}}
