@@ -160,12 +160,12 @@ def batches_of(server: Server) -> dict[str, float]:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds."""
-    rounds, bares, statuses, seconds, different, compare = [], [], Counter(), [], 0, 0
+    rounds, bares, statuses, seconds, different, compare, before = [], [], Counter(), [], 0, 0, 0
     jobs: Counter[str] = Counter()
     with Server(*(["--queue", str(given.queue)] if given.queue else []), pipeline=given.pipeline) as server:
         for number in range(given.rounds):
             bares += [] if given.mixed else [bare(given.pipeline, given.batches)]
-            client = mixed if given.mixed else plain
+            client, before = mixed if given.mixed else plain, before if number else len(server.memory)
             tally, row = loaded(server, given.clients, given.seconds / given.rounds, given.seed + number, client)
             rounds.append(row)
             statuses, seconds, jobs = statuses + tally.statuses, seconds + tally.seconds, jobs + tally.jobs
@@ -174,7 +174,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         bares += [] if given.mixed else [bare(given.pipeline, given.batches)]
         time.sleep(2)
         health, drawn = json.loads(server.ask("GET", "/health")[1]), batches_of(server)
-        held, mistakes = memory(server.memory), server.told().count("Traceback")
+        held, mistakes = memory(server.memory[before:]), server.told().count("Traceback")
     seconds.sort()
     quantile = {f"p{q}": seconds[min(len(seconds) - 1, len(seconds) * q // 100)] for q in (50, 90, 99)} if seconds else {}
     found = {

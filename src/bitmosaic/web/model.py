@@ -1,10 +1,10 @@
 """One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
 
 A batch changes no image, since every image has a generator of its own. Samplers that wait are joined when nothing runs, when half
-a batch has come together, or when the first has waited for `wait` seconds, four times as long for every further batch that runs: many
-small batches would take longer than few large ones. Those that run share the time by sqrt(requests x images), which makes the mean
-request wait least: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and sum r_i w_i / s_i is least at
-s_i ~ sqrt(r_i w_i). So a single image does not wait for a request for sixty-four.
+a batch has come together, or when the first has waited for `wait` seconds, four times as long for every further batch of its kind
+that runs: many small batches would take longer than few large ones. Those that run share the time by sqrt(requests x images), which
+makes the mean request wait least: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and sum r_i w_i / s_i is
+least at s_i ~ sqrt(r_i w_i). So a single image does not wait for a request for sixty-four.
 """
 
 from __future__ import annotations
@@ -281,18 +281,32 @@ class Model:
             self._running.append(batch)
 
     def _next_group(self) -> list[Wanted]:
-        """Those that begin now: with the one that has waited longest all that fit to it, up to a batch."""
-        room = 2 * self.batch - sum(batch.images for batch in self._running)
-        if not self._wanted or (self._running and room < len(self._wanted[0].codes)):
-            return []
-        first, group, images = self._wanted[0], [], 0
-        for wanted in [first] if first.alone else self._wanted:
-            fits = wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= min(self.batch, room)
-            if wanted is first or fits:
+        """Those that begin now: with one that has waited long enough all that fit to it, up to a batch."""
+        room, seen = 2 * self.batch - sum(batch.images for batch in self._running), set()
+        for first in self._wanted:
+            if self._running and room < len(first.codes):
+                return []  # smaller ones behind it would take its room for ever
+            if first.alone or first.key not in seen:
+                seen.add(first.key)
+                group = self._with(first, min(self.batch, room))
+                if self._ready(group):
+                    return group
+        return []
+
+    def _with(self, first: Wanted, room: int) -> list[Wanted]:
+        """It and those that may be joined to it, in the order in which they came."""
+        group, images = [first], len(first.codes)
+        for wanted in [] if first.alone else self._wanted:
+            if wanted is not first and wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= room:
                 group, images = [*group, wanted], images + len(wanted.codes)
-        if not self._running or 2 * images >= self.batch:
-            return group
-        return group if time.monotonic() - first.since >= self.wait * 4 ** (len(self._running) - 1) else []
+        return group
+
+    def _ready(self, group: list[Wanted]) -> bool:
+        """Whether it need not wait for more to join; the longer, the more of its kind run already."""
+        if not self._running or 2 * sum(len(wanted.codes) for wanted in group) >= self.batch:
+            return True
+        alike = sum(batch.parts[0].key == group[0].key for batch in self._running)
+        return time.monotonic() - group[0].since >= self.wait * 4 ** max(0, alike - 1)
 
     def _go_on(self, batch: Batch) -> None:
         before = batch.seconds

@@ -36,8 +36,9 @@ class Studio:
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
-            "bitmosaic_request_seconds", "From the first byte to the last, by route", ["route"], registry=self.registry
-        )
+            "bitmosaic_request_seconds", "From the first byte to the last, by route", ["route"], registry=self.registry,
+            buckets=[0.01, 0.03, 0.1, 0.3, 1, 3, 10, 20, 40, 60, 120],
+        )  # fmt: skip
         sizes = Histogram("bitmosaic_batch_images", "Images drawn together", registry=self.registry, buckets=[1, 2, 4, 8, 16, 32, 64, 128])
         waited = Gauge("bitmosaic_images_waited_for", "Images asked for and not yet answered", registry=self.registry)
         waited.set_function(lambda: self.model.admitted)

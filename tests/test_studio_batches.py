@@ -1,0 +1,63 @@
+"""What the studio's model thread joins under load, and how it shares its time."""
+
+import threading
+import time
+
+from test_studio_model import Counting, wanted
+
+from bitmosaic.web.model import Model
+
+
+def asking(model, ask, until, done, **more):
+    """A client: an image, and when it has come, the next."""
+    while time.monotonic() < until:
+        one = wanted(model, ask, **more)
+        *_, _ = model.complete(one)
+        model.leave(one.job)
+        done.append(time.monotonic())
+
+
+def crowd(model, ask, clients, seconds):
+    """Clients that have begun, and a list that grows with what they got."""
+    done, until = [], time.monotonic() + seconds
+    threads = [threading.Thread(target=asking, args=(model, ask, until, done)) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    return threads, done
+
+
+def test_under_load_batches_are_few_and_large():
+    ask, model = Counting(4, 0.01), Model(batch=16, wait=0.01)
+    with model:
+        threads, done = crowd(model, ask, 16, 1.5)
+        for thread in threads:
+            thread.join()
+    late = ask.sizes[len(ask.sizes) // 2 :]
+    assert sum(late) / len(late) > 3 and len(done) == sum(ask.sizes)
+
+
+def test_one_of_another_kind_does_not_wait_behind_those_that_could_be_joined():
+    ask, model = Counting(1000, 0.005), Model(batch=64, wait=0.05)
+    with model:
+        asked = []
+        for pause in (0.02, 0.15, 0.4, 0.02):  # three run, one after the other; the fourth waits 0.8 s for more of its kind
+            asked.append(wanted(model, ask))
+            model._put(model._wanted, asked[-1])
+            time.sleep(pause)
+        assert len(ask.sizes) == 3
+        start = time.monotonic()
+        list(model.complete(wanted(model, Counting(1), key="other")))
+        assert time.monotonic() - start < 0.4 and len(ask.sizes) == 3
+        for one in asked:
+            one.job.cancel()
+
+
+def test_a_single_image_does_not_wait_for_many():
+    ask, model = Counting(50, 0.01), Model(batch=64, wait=0.01)
+    with model:
+        many = threading.Thread(target=lambda: list(model.complete(wanted(model, ask, 64))))
+        many.start()
+        time.sleep(0.1)
+        list(model.complete(wanted(model, Counting(3, 0.01), 1, key="other")))
+        assert many.is_alive()
+        many.join()
