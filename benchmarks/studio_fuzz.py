@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from studio_hostile import LIMITS, TOKEN, Case, case
-from studio_server import Server
+from studio_hostile import KINDS, LIMITS, TOKEN, Case, case, slow
+from studio_server import Server, thinned
 
 from bitmosaic.folders import read_json, write_json
 
@@ -161,7 +161,7 @@ def fuzz(given: argparse.Namespace) -> dict[str, Any]:
 
         def once(number: int) -> None:
             nonlocal slowest, tenth
-            one, began = case(given.seed, number), time.monotonic()
+            one, began = case(given.seed, number, given.kind), time.monotonic()
             what, why = outcome(server, judge, one, given.patience)
             with lock:
                 counts.setdefault(one.kind, Counter())[what] += 1
@@ -184,7 +184,7 @@ def fuzz(given: argparse.Namespace) -> dict[str, Any]:
         "seconds_by_kind": dict(spent), "failures": failures, "slowest_seconds": slowest, "tracebacks_in_the_log": log.count("Traceback"),
         "first_traceback": log[log.find("Traceback") :][:3000] if "Traceback" in log else None,
         "health_afterwards": health["status"], "still_waited_for": waited, "same_pixels_afterwards": same,
-        "memory": {"after_a_tenth_mib": sizes[0], "at_the_end_mib": sizes[-1], "most_mib": max(sizes)},
+        "memory": {"after_a_tenth_mib": sizes[0], "at_the_end_mib": sizes[-1], "most_mib": max(sizes), "mib": thinned(sizes)},
     }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def wait_for_quiet(server: Server) -> int:
 
 def again(given: argparse.Namespace) -> None:
     """One request, and all that came back."""
-    one = case(given.seed, given.only)
+    one = case(given.seed, given.only, given.kind)
     print(one.kind, one.end, one.parts[:2] if sum(map(len, one.parts)) < 3000 else [part[:1500] for part in one.parts[:2]])
     with Server("--token", TOKEN, "--origin", "https://example.org", *[f"--{name}={value}" for name, value in LIMITS.items()]) as server:
         print((sent(server, one, given.patience) or b"nothing")[:3000])
@@ -215,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--patience", type=float, default=60)
     parser.add_argument("--growth", type=float, default=200)
+    parser.add_argument("--kind", choices=[kind.__name__ for kind in (*KINDS, slow)], help="only this one")
     parser.add_argument("--only", type=int, metavar="NUMBER")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "studio.json")
     given = parser.parse_args(arguments)

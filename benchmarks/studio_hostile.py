@@ -480,7 +480,9 @@ KINDS: dict[Callable[[random.Random], Case], int] = {  # and how often
 SLOW = 250  # one in so many
 
 
-def case(seed: int, number: int) -> Case:
-    """One of all."""
+def case(seed: int, number: int, kind: str | None = None) -> Case:
+    """One of all, or of a kind by the name of its function."""
     rng = random.Random(f"{seed} {number}")
+    if kind is not None:
+        return globals()[kind](rng)
     return slow(rng) if number % SLOW == SLOW - 1 else rng.choices(list(KINDS), list(KINDS.values()))[0](rng)

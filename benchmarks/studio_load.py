@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from studio_jobs import mixed
-from studio_server import Server, asked
+from studio_server import Server, asked, thinned
 
 from bitmosaic import Pipeline
 from bitmosaic.folders import read_json, write_json
@@ -141,12 +141,12 @@ def compared(pipeline: str, kept: list[tuple[str, int, bytes]]) -> int:
     )
 
 
-def memory(samples: list[tuple[float, int]]) -> dict[str, float]:
+def memory(samples: list[tuple[float, int]]) -> dict[str, Any]:
     """Of (seconds, bytes): medians of the second and of the last tenth, and what there is between them; in MiB."""
     sizes = [size / 2**20 for _, size in samples if size]
     tenth = max(1, len(sizes) // 10)
     first, last = statistics.median(sizes[tenth : 2 * tenth] or sizes), statistics.median(sizes[-tenth:])
-    return {"after_a_tenth_mib": first, "at_the_end_mib": last, "grown_mib": last - first, "most_mib": max(sizes)}
+    return {"after_a_tenth_mib": first, "at_the_end_mib": last, "grown_mib": last - first, "most_mib": max(sizes), "mib": thinned(sizes)}
 
 
 def batches_of(server: Server) -> dict[str, float]:
@@ -201,7 +201,7 @@ def shown(found: dict[str, Any]) -> None:
     rows = [(name, found[name]) for name in ("clients", "seconds", "answers", "jobs")]
     rows += [(f"latency {name}, s", value) for name, value in found["latency_seconds"].items()]
     rows += [(name, found.get(name)) for name in ("images_per_second", "bare_images_per_second", "ratio", "cpu_ratio")]
-    rows += [(f"memory {name}", value) for name, value in found["memory"].items()]
+    rows += [(f"memory {name}", value) for name, value in found["memory"].items() if name != "mib"]
     rows += [("images a batch", found["batches"]["images"] / max(1, found["batches"]["batches"]))]
     rows += [(name, found[name]) for name in ("images_compared", "images_different", "still_waited_for", "tracebacks_in_the_log")]
     for name, value in rows:

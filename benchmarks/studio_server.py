@@ -105,3 +105,9 @@ def cpu_seconds(process: int) -> float:
     """Processor seconds that a process has used, in the system and out of it."""
     words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / TICK
+
+
+def thinned(sizes: list[float], points: int = 50) -> list[float]:
+    """So many of them, from first to last."""
+    step = max(1, len(sizes) // points)
+    return [round(size, 1) for size in sizes[::step]]
