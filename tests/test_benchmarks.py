@@ -189,3 +189,24 @@ def test_fuzz_finds_what_is_no_clear_error(benchmark, how, tmp_path, monkeypatch
     found = fuzz.run("bad", 2, 0, tmp_path / "kept")
     assert found["failures"] and found["failures"] == len(list((tmp_path / "kept").iterdir())) and not found["errors"]
     assert {"wrong": "KeyError", "silent": "ValueError: ", "slow": "TooLong"}[how] in capsys.readouterr().err
+
+
+def test_malformed_requests_are_the_same_for_a_seed(benchmark):
+    pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
+    hostile = benchmark("studio_hostile")
+    made = [hostile.case(3, number) for number in range(400)]
+    assert made == [hostile.case(3, number) for number in range(400)]
+    assert len({one.kind for one in made}) == len(hostile.KINDS) + 1 and made != [hostile.case(4, number) for number in range(400)]
+
+
+@pytest.mark.slow
+def test_studio_fuzz_and_load(benchmark, tmp_path, capsys):
+    pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
+    pytest.importorskip("uvicorn", reason="the studio is not installed: pip install 'bitmosaic[web]'")
+    out = ["--out", str(tmp_path / "studio.json")]
+    assert benchmark("studio_fuzz").main(["--count", "150", *out]) == 0, capsys.readouterr().err
+    load = benchmark("studio_load")
+    assert load.main(["--clients", "4", "--seconds", "3", "--rounds", "1", "--batches", "1", *out]) == 0
+    assert load.main(["--clients", "4", "--seconds", "3", "--rounds", "1", "--mixed", *out]) == 0
+    found = json.loads((tmp_path / "studio.json").read_text())
+    assert set(found) == {"fuzz", "load", "mixed"} and found["load"]["images_compared"] > 0 and not found["fuzz"]["failures"]
