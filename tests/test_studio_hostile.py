@@ -137,6 +137,22 @@ def test_who_does_not_read_its_answer_is_dropped(monkeypatch):
         assert len(found.recv(2**16)) > 0 and gone.wait(30)
 
 
+@pytest.mark.parametrize("more", ["Connection: close", "Connection: keep-alive"])
+def test_who_sends_too_much_reads_why_it_is_refused(server, more):
+    size = 40 * 2**20
+    with connected(server, head("/v1/encode", more, length=size)) as found:
+        for _ in range(size // 2**16):  # as most clients do: all of the body before they look for an answer
+            found.sendall(bytes(2**16))
+        told, _, body = found.recv(2**16).partition(b"\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 413") and "send a smaller picture" in json.loads(body)["error"]
+
+
+def test_a_refused_client_that_never_ends_is_dropped(server, monkeypatch):
+    monkeypatch.setattr(Patient, "linger", SECONDS)
+    with connected(server, head("/v1/encode", length=10**12)) as found:
+        assert drip(found, bytes(2**16), 10 * SECONDS) < 10 * SECONDS
+
+
 def test_what_is_no_http_is_told_in_json(server):
     with connected(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n") as found:
         told, _, body = rest(found).partition(b"\r\n\r\n")

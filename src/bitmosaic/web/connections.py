@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -16,23 +17,57 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from bitmosaic.web.guard import HEADERS
 
 
+class Lingering:
+    """A transport that, closed while its client still sends, ends our half of it only, until `let_go` (RFC 9112, section 9.6).
+
+    Closed altogether it would answer what still comes with a reset, which destroys the answer on its way: a client that sends
+    too large a picture would never read why it is refused.
+    """
+
+    def __init__(self, transport: asyncio.Transport, sends: Callable[[], bool], begun: Callable[[], None]):
+        """sends: whether more may come; begun: called when the wait begins."""
+        self._transport, self._sends, self._begun, self.lingers = transport, sends, begun, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        if not self._sends():
+            self._transport.close()
+            return
+        self.lingers = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._begun()
+
+
 class Patient(H11Protocol):
     """HTTP/1.1 by uvicorn and h11, with ends to its patience. What is no HTTP is answered as all errors are, with status 400."""
 
     head = 30.0  # seconds in which the lines before a body must have come
     stall = 30.0  # seconds in which what is ready to be sent must get less than a quarter of what may wait
+    linger = 5.0  # seconds in which a client that was refused in the middle of its body may go on sending it
 
     def __init__(self, *given: Any, **more: Any):
         super().__init__(*given, **more)
         self._waits: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Lingering(transport, self._sends, lambda: self._wait("linger", self.linger)))
         self._expect()
 
+    def _sends(self) -> bool:
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._expect()
+        if not self.transport.lingers:
+            super().data_received(data)
+            self._expect()
 
     def pause_writing(self) -> None:
         super().pause_writing()
