@@ -2,9 +2,9 @@
 
 A batch changes no image, since every image has a generator of its own. Samplers that wait are joined when nothing runs, when half
 a batch has come together, or when the first has waited for `wait` seconds, four times as long for every further batch of its kind
-that runs: many small batches would take longer than few large ones. Those that run share the time by sqrt(requests x images), which
-makes the mean request wait least: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and sum r_i w_i / s_i is
-least at s_i ~ sqrt(r_i w_i). So a single image does not wait for a request for sixty-four.
+that runs: many small batches would take longer than few large ones. Those that run share the time by the square root of their
+images, which makes them wait least in the mean: n batches of work w_i with shares s_i take w_i / s_i each, and the sum is least at
+s_i ~ sqrt(w_i). So a single image does not wait for sixty-four, and they hardly for it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Batch:
         started = time.perf_counter()
         step = next(self._steps)
         took = time.perf_counter() - started
-        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(len(self.parts) * self.images)
+        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(self.images)
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))
