@@ -90,6 +90,28 @@ def test_a_picture_holds_the_request_that_makes_it_again(server, job):
     assert json.loads(Image.open(io.BytesIO(again.data)).text["Request"]) == json.loads(text["Request"])
 
 
+@pytest.mark.parametrize("job", ["generate", "interpolate", "inpaint", "decode"])
+def test_pictures_side_by_side_hold_the_request_that_makes_them_again(server, job):
+    two = {"codes": [server.ask("/v1/encode", {"image": f"fashion:{i}"}).json["codes"] for i in (1, 2)]}
+    strip = server.ask(f"/v1/{job}", two if job == "decode" else body(job), "image/png")
+    request = json.loads(Image.open(io.BytesIO(strip.data)).text["Request"])
+    assert request.pop("job") == job
+    assert np.array_equal(server.ask(f"/v1/{job}", request, "image/png").picture, strip.picture)
+
+
+def test_what_a_picture_was_made_by(server, pipe):
+    about = server.ask("/v1/pipelines").json["pipelines"][0]
+    text = Image.open(io.BytesIO(server.ask("/v1/generate", body("generate", count=1), "image/png").data)).text
+    assert text["Model"] == about["fingerprint"] and len(about["fingerprint"]) == 12
+    assert json.loads(text["Settings"])["precision"] == about["precision"] == "float32"
+
+
+def test_no_class_is_called_none_in_blends(server, pipe):
+    images = server.made("generate", {"class": {"none": 0.5, "bag": 0.5}, "settings": FEW})
+    assert same(images, [np.array(pipe({None: 0.5, "bag": 0.5}, 0, **FEW)[0])])
+    assert same(server.made("generate", {"class": "none", "settings": FEW}), [np.array(pipe(None, 0, **FEW)[0])])
+
+
 def test_requests_that_are_joined_change_nothing(server, pipe):
     alone = {job: by_python(pipe, job) for job in JOBS}
     before, found = server.studio.model.batches, {}
@@ -216,13 +238,19 @@ def svg():
 
 WRONG = {
     "no JSON": ("generate", b"{", 400, "JSON"),
-    "deep": ("generate", b"[" * 100_000, 400, "JSON"),
+    "deep": ("generate", b"[" * 5000, 400, "JSON"),
     "a list": ("generate", b"[]", 422, "object"),
     "unknown field": ("generate", {"clas": "bag"}, 422, "no such field; generate takes"),
     "missing field": ("inpaint", {"image": "fashion:1"}, 422, "mask: is missing"),
     "a number as text": ("generate", {"seed": "1"}, 422, "seed: got '1'"),
     "a negative seed": ("generate", {"seed": -1}, 422, "seed: got -1"),
     "a huge seed": ("generate", {"seed": 10**30}, 422, "seed"),
+    "the last seed": ("generate", {"seed": 2**53 - 1, "count": 2}, 422, "below 2^53"),
+    "very many codes": ("decode", {"codes": [1] * 300_000}, 422, "more than 10000 values"),
+    "very many fields": ("generate", {str(i): i for i in range(100_000)}, 422, "more than 10000 values"),
+    "many wrong weights": ("interpolate", {"classes": ["bag", "dress"], "weights": [[""] * 2] * 3000}, 422, "weights"),
+    "a very long class": ("generate", {"class": "9" * 5000}, 422, "class: got"),
+    "digits of others": ("encode", {"image": "fashion:\u0664"}, 422, "no base64"),
     "NaN": ("generate", b'{"settings": {"temperature": NaN}}', 422, "temperature"),
     "no such class": ("generate", {"class": "bog"}, 422, "no class 'bog'"),
     "weights": ("generate", {"class": {"bag": 0.7}}, 422, "sum to 1"),
@@ -273,6 +301,37 @@ def test_what_is_refused_in_the_headers(server):
     assert server.ask("/v1/encode", data, headers=headers).status == 422
     data, headers = form(request='{"image": "fashion:1"}', image=("a", b"x"))
     assert "twice" in server.ask("/v1/encode", data, headers=headers).json["error"]
+
+
+def test_what_is_accepted(server):
+    data = body("generate", count=1)
+    for accept, kind in {
+        "image/webp;q=0, application/json": "application/json", "application/json;q=0.5, image/png": "image/png", "*/*": "application/json",
+        "text/html, image/*;q=0.8, */*;q=0.1": "image/png", "image/webp;q=nonsense": "image/webp",
+    }.items():  # fmt: skip
+        assert server.ask("/v1/generate", data, accept).headers["content-type"] == kind
+    assert server.ask("/v1/generate/", data).status == 404
+
+
+def test_a_body_where_there_should_be_none(pipe):
+    """It comes while the answer is made, and is too large."""
+    with serving({"fashion": pipe}, Limits(bytes=100_000)) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /v1/classes/fashion/0.png HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall((b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 8)
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+        wait_for(lambda: server.studio.model.admitted == 0)
+
+
+def test_a_page_of_thumbnails_waits_for_one_request(pipe):
+    with serving({"fashion": pipe}, Limits(queue=12)) as server:
+        found = {}
+        paths = [f"/v1/classes/fashion/{i}.png" for i in range(10)]
+        threads = [threading.Thread(target=lambda path=path: found.update({path: server.ask(path).status})) for path in paths]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(found.values()) == {200} and server.studio.model.batches == 1
 
 
 def test_a_client_that_goes_away_frees_its_place(server):

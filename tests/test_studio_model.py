@@ -15,8 +15,9 @@ pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip insta
 
 from bitmosaic.web import requests  # noqa: E402
 from bitmosaic.web.guard import is_loopback  # noqa: E402
+from bitmosaic.web.job import Gone  # noqa: E402
 from bitmosaic.web.limits import Refused  # noqa: E402
-from bitmosaic.web.model import Gone, Model, Wanted  # noqa: E402
+from bitmosaic.web.model import Model, Wanted  # noqa: E402
 from bitmosaic.web.openapi import document  # noqa: E402
 
 

@@ -54,6 +54,7 @@ def studio(
         from bitmosaic.web.studio import Studio
     except ImportError as error:
         raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
+    shown_token = f"#token={token}" if token and sys.stdout.isatty() else ""  # not into a journal
     token = token if token is not None else os.environ.get(TOKEN)
     if token == "" or (token is None and not is_loopback(host)):
         raise ValueError(
@@ -72,9 +73,7 @@ def studio(
     app = application(Studio(named, limits, batch, wait), token=token, hosts=hosts, origins=origin)
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
-    print(
-        f"bitmosaic studio: http://{shown}:{port}/{'#token=' + token if token and is_loopback(host) else ''}  (Ctrl-C ends it)", flush=True
-    )
+    print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
         timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,

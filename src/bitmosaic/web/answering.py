@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 
 from bitmosaic.images import UnreadableImage
 from bitmosaic.web import requests
+from bitmosaic.web.job import Gone, Job
 from bitmosaic.web.jobs import Task, Uploads, about, answer, draw
 from bitmosaic.web.limits import Limits, Refused
-from bitmosaic.web.model import Gone, Job
 from bitmosaic.web.pictures import encoded, strip, unreadable
 from bitmosaic.web.studio import Studio
 
@@ -51,6 +51,7 @@ async def read_body(request: Request, kind: type[requests.Asked], limits: Limits
 
 
 def _json(text: str | bytes) -> dict[str, Any]:
+    requests.check_values(text.encode(errors="replace") if isinstance(text, str) else text)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -62,8 +63,7 @@ def _json(text: str | bytes) -> dict[str, Any]:
 
 def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
     """The first of the media types in Accept that we have; forms[0] for anything. Refused (406) where there is none."""
-    for part in request.headers.get("accept", "*/*").split(","):
-        media = part.partition(";")[0].strip().lower()
+    for media in _accepted(request.headers.get("accept", "*/*")):
         if media in ("*/*", "application/*", ""):
             return forms[0]
         if media == "image/*" and "image/png" in forms:
@@ -73,13 +73,30 @@ def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
     raise Refused(406, f"accept: got {request.headers['accept'][:100]!r}; want {', '.join(forms)}")
 
 
+def _accepted(header: str) -> list[str]:
+    """Media types, the most wanted first, without those that are not (q=0)."""
+    found = []
+    for part in header.split(","):
+        media, *parameters = (text.strip().lower() for text in part.split(";"))
+        weights = [text[2:] for text in parameters if text.startswith("q=")]
+        try:
+            found.append((float(weights[0]) if weights else 1.0, media))
+        except ValueError:
+            found.append((1.0, media))
+    return [media for weight, media in sorted(found, key=lambda pair: -pair[0]) if weight > 0]
+
+
 async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[], T]) -> T:
     """work() in a thread; the job is cancelled when the client goes away, and over at the end. Raises what it raises."""
     found, error = None, None
 
     async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        nonlocal error
+        try:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+        except Refused as refused:  # a body where there should be none, and too much of it
+            error = refused
         job.cancel()
 
     try:
@@ -88,7 +105,7 @@ async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[
             try:
                 found = await anyio.to_thread.run_sync(work, limiter=studio.threads)
             except Exception as raised:
-                error = raised
+                error = error or raised
             group.cancel_scope.cancel()
     finally:
         studio.model.leave(job)
@@ -103,7 +120,7 @@ def pictures(task: Task, form: str, started: float) -> Response:
     if form not in PICTURES:
         return JSONResponse(answer(task, made, started))
     image = made[0].image if len(made) == 1 else strip([one.image for one in made])
-    return Response(encoded(image, PICTURES[form], about(task, made[0]) if len(made) == 1 else None), media_type=form)
+    return Response(encoded(image, PICTURES[form], about(task, *made)), media_type=form)
 
 
 def refused(error: Exception) -> Refused:
@@ -132,7 +149,6 @@ class Events(Response):
 
     async def __call__(self, scope, receive, send) -> None:
         job = self._task.guest.job
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         give, take = anyio.create_memory_object_stream(16)
 
         async def watch() -> None:
@@ -146,6 +162,7 @@ class Events(Response):
                 await anyio.to_thread.run_sync(self._work, give, limiter=self._studio.threads)
 
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async with anyio.create_task_group() as group:
                 group.start_soon(watch)
                 group.start_soon(work)
@@ -178,6 +195,7 @@ class Events(Response):
             try:
                 anyio.from_thread.run(put, (name, data), self._task.guest.job.left())
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
+                self._task.guest.job.left()  # raises where its time is over
                 raise Gone from None  # nobody reads
 
         try:

@@ -54,7 +54,9 @@ def application(
         *(Route(f"/v1/{name}", _named(_job(studio, name), name), methods=["POST"]) for name in requests.JOBS),
         Mount("/static", StaticFiles(directory=PAGE)),
     ]
-    return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _http_error}, lifespan=life)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _http_error}, lifespan=life)
+    app.router.redirect_slashes = False
+    return app
 
 
 def _named(endpoint, name: str):
@@ -106,11 +108,12 @@ def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
 def _thumbnail(studio: Studio):
     async def thumbnail(request: Request) -> Response:
         name, number = request.path_params["pipeline"], _number(request)
-        data = studio.thumbnails.get((name, number))
-        if data is None:
-            job = studio.model.admit(TOGETHER, studio.limits.seconds)
-            data = await in_thread(studio, request, job, lambda: studio.thumbnail(name, number, job))
-        return Response(data, media_type="image/png", headers=KEPT)
+        studio.check_class(name, number)
+        async with studio.drawing:
+            if (name, number) not in studio.thumbnails:
+                job = studio.model.admit(TOGETHER, studio.limits.seconds)
+                await in_thread(studio, request, job, lambda: studio.draw_thumbnails(name, number, job))
+        return Response(studio.thumbnails[name, number], media_type="image/png", headers=KEPT)
 
     return thumbnail
 

@@ -25,7 +25,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-OPEN = ("/", "/health", "/favicon.ico")  # without a token, as is /static: the page asks for it
+OPEN = ("/", "/health", "/openapi.json")  # without a token, as is /static: the page asks for it
 LOG = logging.getLogger("bitmosaic.studio")
 
 
@@ -112,8 +112,11 @@ def _name(host: str) -> str:
 
 
 def _headers(origin: str | None) -> list[tuple[bytes, bytes]]:
-    more = {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Cross-Origin-Resource-Policy": "cross-origin"} if origin else {}
-    return [(name.encode(), value.encode()) for name, value in {**HEADERS, **more}.items()]
+    allowed = {
+        "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After", "Vary": "Origin",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    } if origin else {}  # fmt: skip
+    return [(name.encode(), value.encode()) for name, value in {**HEADERS, **allowed}.items()]
 
 
 def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Callable:

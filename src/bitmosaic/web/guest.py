@@ -12,14 +12,17 @@ from bitmosaic.codes import Codes
 from bitmosaic.pipeline import Condition, Pipeline
 from bitmosaic.priors.likelihood import marginal_entropy
 from bitmosaic.samplers import Step
-from bitmosaic.web.model import Job, Model, Wanted
+from bitmosaic.web.job import Job
+from bitmosaic.web.model import Model, Wanted
 
 
 class Guest(Pipeline):
     """Shares all parts with `pipeline`; its methods may be called in any thread, each guest's in one."""
 
-    def __init__(self, pipeline: Pipeline, name: str, model: Model, job: Job):
+    def __init__(self, pipeline: Pipeline, name: str, model: Model, job: Job, fingerprint: str = "", precision: str = ""):
+        """fingerprint, precision: of the weights, for those who are told how a picture was made."""
         self.__dict__.update(pipeline.__dict__)  # it was checked when it was made
+        self.fingerprint, self.precision = fingerprint, precision
         self.name, self.job, self._host, self._model = name, job, pipeline, model
 
     def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:

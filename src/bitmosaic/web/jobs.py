@@ -60,6 +60,10 @@ class Task:
     def class_(self) -> Any:
         """The condition. Refused (422) for weights that are none."""
         found = self.asked.class_
+        if "none" not in self.guest.class_names:  # what the commands call no class, and answers in blends
+            if isinstance(found, dict):
+                found = {None if name == "none" else name: weight for name, weight in found.items()}
+            found = None if found == "none" else found
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
             raise Refused(422, f"class: got weights {found}; give some that are at least 0 and sum to 1")
         return found
@@ -249,15 +253,26 @@ def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def about(task: Task, made: Made) -> dict[str, Any]:
-    """The text of a PNG: how it was made, for people, and the request that makes it again."""
-    told: dict[str, Any] = {"Command": task.name, "Pipeline": task.guest.name}
+def about(task: Task, *made: Made) -> dict[str, Any]:
+    """The text of a PNG of one picture, or of several side by side: how it was made, for people, and the request that makes it again."""
+    first, guest = made[0], task.guest
+    told: dict[str, Any] = {"Command": task.name, "Pipeline": guest.name, "Model": guest.fingerprint}
     if task.name != "decode":
-        told |= {"Class": json.dumps(named(made.class_)), "Seed": str(made.seed)}
-        told["Settings"] = {**task.guest.settings(**task.settings()).to_json(), "device": task.guest.device.type}
-    if made.bits is not None:
-        told["Bits"] = f"{made.bits:.1f}"
-    return {**told, "Request": made.again}
+        told |= {"Class": json.dumps(named(first.class_)), "Seed": str(first.seed)} if len(made) == 1 else {}
+        used = guest.settings(**task.settings()).to_json()
+        told["Settings"] = {**used, "device": guest.device.type, "precision": guest.precision}
+    if len(made) == 1 and first.bits is not None:
+        told["Bits"] = f"{first.bits:.1f}"
+    return {**told, "Request": first.again if len(made) == 1 else _all_again(task, first)}
+
+
+def _all_again(task: Task, first: Made) -> dict[str, Any]:
+    """The request that makes all pictures of an answer."""
+    if isinstance(task.asked, requests.Several):
+        return {**first.again, "seed": task.asked.seed, "count": task.asked.count}
+    if isinstance(task.asked, requests.Decode):
+        return {**first.again, "codes": task.asked.codes}
+    return {name: value for name, value in first.again.items() if name != "weights"} | task.again(seed=first.seed)
 
 
 def named(class_: Any) -> Any:

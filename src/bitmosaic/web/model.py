@@ -13,9 +13,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -23,53 +22,10 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.samplers import Step
+from bitmosaic.web.job import Job
 from bitmosaic.web.limits import Refused
 
 Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
-
-
-class Gone(Exception):
-    """The client of a job has gone away."""
-
-
-class Job:
-    """One request: how long it may take, and whether somebody still wants it. It asks for one thing at a time."""
-
-    def __init__(self, seconds: float, images: int):
-        self.images, self.gone = images, False
-        self._ends, self._seconds, self._inbox = time.monotonic() + seconds, seconds, None
-
-    def left(self) -> float:
-        """Seconds; Gone or Refused where there are none."""
-        left = self._ends - time.monotonic()
-        if self.gone:
-            raise Gone
-        if left <= 0:
-            raise Refused(408, f"timeout: this took more than {self._seconds:g} seconds; ask for fewer images or steps, or for more time")
-        return left
-
-    @property
-    def over(self) -> bool:
-        """Whether there is no need to go on."""
-        return self.gone or time.monotonic() >= self._ends
-
-    def take(self, inbox: SimpleQueue) -> Any:
-        """What comes next; what the model raised is raised here."""
-        self._inbox = inbox
-        found = None
-        while found is None:
-            with suppress(Empty):
-                found = inbox.get(timeout=self.left())
-            self.left()  # raises where the job is over
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def cancel(self) -> None:
-        """Nobody wants it any more: whoever waits for it is woken, and it stands in no queue."""
-        self.gone = True
-        if self._inbox is not None:
-            self._inbox.put(None)
 
 
 @dataclass(eq=False)
@@ -95,6 +51,7 @@ class Wanted:
     labels: Tensor | None
     generators: list[torch.Generator]
     alone: bool = False
+    told: int = 0  # steps, which are not told again where a batch that failed begins anew
     since: float = field(default_factory=time.monotonic)
     inbox: SimpleQueue = field(default_factory=SimpleQueue)
 
@@ -120,7 +77,9 @@ class Batch:
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))
-            part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
+            if step.index > part.told:
+                part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
+                part.told = step.index
         if step.index == step.total or all(part.job.over for part in self.parts):
             self._steps.close()
             return False
@@ -149,7 +108,7 @@ class Model:
         self.batch, self.wait, self.queue = batch, wait, queue
         self.images = self.batches = 0  # done so far
         self.seconds = 0.0  # of drawing them
-        self.told: Callable[[int], None] = lambda images: None  # of every batch that begins
+        self.told: Callable[[int], None] = lambda images: None  # of every batch that is over
         self._admitted = 0
         self._calls: list[Call] = []
         self._wanted: list[Wanted] = []
@@ -277,7 +236,6 @@ class Model:
                 for part in group:
                     part.inbox.put(error)
                 continue
-            self.told(batch.images)
             self._running.append(batch)
 
     def _next_group(self) -> list[Wanted]:
@@ -319,4 +277,5 @@ class Model:
         self.seconds += batch.seconds - before
         if not more:
             self._running.remove(batch)
+            self.told(batch.images)
             self.images, self.batches = self.images + batch.images, self.batches + 1

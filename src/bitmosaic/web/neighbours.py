@@ -13,8 +13,9 @@ from bitmosaic.images import ArrayImages, read_image
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.search.vectors import VectorSpec, features
 from bitmosaic.web.guest import Guest
+from bitmosaic.web.job import Job
 from bitmosaic.web.limits import Refused
-from bitmosaic.web.model import Job, Model
+from bitmosaic.web.model import Model
 from bitmosaic.web.pictures import as_text, encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
@@ -38,7 +39,7 @@ class Bundle:
         code, feature = _vectors(guest, pixels[None])
         codes, seen = self._seen(guest)
         if by == "codes":
-            distance = np.bitwise_count(codes ^ code).sum(1).astype(float)
+            distance = (codes != code).sum(1).astype(float)  # of digits, so of bits in a binary code
         else:
             distance = ((seen - feature) ** 2).sum(1).astype(float)
         nearest = np.argsort(distance, kind="stable")[:count]
@@ -81,7 +82,7 @@ class Bundle:
 
 
 def _vectors(guest: Guest, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Packed codes (n, bytes) and features of unit length (n, D) of images, uint8 (n, C, H, W)."""
+    """Digits (n, places k) and features of unit length (n, D) of images, uint8 (n, C, H, W)."""
     codes = guest._codes(pixels.float() / 255)
     found = features(guest, codes, VectorSpec("features"))
-    return codes.pack(), found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    return codes.flat().flatten(1).cpu().numpy(), found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

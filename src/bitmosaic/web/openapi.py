@@ -57,7 +57,7 @@ NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
 NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, neighbours=_list(NEIGHBOUR))
 PIPELINE = _object(
     name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
-    layers=WHOLE, raster=YES, sampler=ANY, parameters=WHOLE,
+    layers=WHOLE, raster=YES, sampler=ANY, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
 PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)
@@ -85,14 +85,14 @@ def document(limits: Limits) -> dict[str, Any]:
         "Picture": PICTURE, "PicturesAnswer": PICTURES, "EncodedAnswer": ENCODED, "FeaturesAnswer": FEATURES,
         "NeighboursAnswer": NEIGHBOURS, "Pipelines": PIPELINES, "Health": HEALTH, "Error": ERROR,
     }  # fmt: skip
-    paths = {f"/v1/{name}": {"post": _job(name, kind)} for name, kind in requests.JOBS.items()}
+    paths = {f"/v1/{name}": {"post": _job(name, kind, schemas[kind.__name__])} for name, kind in requests.JOBS.items()}
     number = {"in": "path", "name": "number", "required": True, "schema": {"type": "integer", "minimum": 0}}
     pipeline = {"in": "path", "name": "pipeline", "required": True, "schema": TEXT}
     paths |= {
         "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
         "/v1/bundled/{number}": {"get": _get("A bundled test image", {"image/png": {}}, number)},
         "/v1/classes/{pipeline}/{number}.png": {"get": _get("A class, drawn once by the model", {"image/png": {}}, pipeline, number)},
-        "/health": {"get": {**_get("Whether the service works", _json("Health")), "security": []}},
+        "/health": {"get": _health()},
         "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
         "/openapi.json": {"get": _get("This document", {"application/json": {}})},
     }
@@ -125,11 +125,17 @@ def _get(summary: str, content: dict, *parameters: dict) -> dict:
     return {
         "summary": summary,
         **more,
-        "responses": {"200": {"description": summary, "content": content}, **_errors("401", "403", "404", "405", "429", "503")},
+        "responses": {"200": {"description": summary, "content": content}, **_errors("401", "403", "404", "405", "408", "429", "503")},
     }
 
 
-def _job(name: str, kind: type[requests.Asked]) -> dict:
+def _health() -> dict:
+    told = _get("Whether the service works", _json("Health"))
+    told["responses"]["503"] = {"description": "its model is broken", "content": _json("Health")}
+    return {**told, "security": []}
+
+
+def _job(name: str, kind: type[requests.Asked], schema: dict) -> dict:
     reference, content = (
         {"$ref": f"#/components/schemas/{kind.__name__}"},
         _json(ANSWERS.get(name, "PicturesAnswer") + ("" if name not in ANSWERS else "Answer")),
@@ -138,11 +144,10 @@ def _job(name: str, kind: type[requests.Asked]) -> dict:
         content |= {"image/png": {}, "image/webp": {}}
     if name in requests.DRAWN:
         content["text/event-stream"] = {"schema": {"type": "string", "description": STREAM}}
-    parts = {
-        "request": reference,
-        **{part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields},
-    }
-    form = {"type": "object", "properties": parts, "description": "request: the JSON without the pictures that come as files"}
+    files = {part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields}
+    rest = {**schema, "required": [field for field in schema.get("required", []) if field not in files]}
+    about = "request: the JSON without the pictures that come as files"
+    form = {"type": "object", "properties": {"request": rest, **files}, "description": about}
     return {
         "summary": " ".join((kind.__doc__ or "").split()),
         "requestBody": {

@@ -50,7 +50,7 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
 
 def picture(value: str | bytes, argument: str, limits: Limits, bundled: ArrayImages) -> Any:
     """What `Pipeline` takes as an image: a file's bytes, or the pixels of a bundled image. No path is ever looked at."""
-    if isinstance(value, str) and (found := re.fullmatch(r"fashion:(\d{1,9})", value)):
+    if isinstance(value, str) and (found := re.fullmatch(r"fashion:([0-9]{1,9})", value)):
         return bundled_image(int(found[1]), bundled)
     return checked(value if isinstance(value, bytes) else decoded(value, argument), argument, limits)
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bitmosaic.web.limits import Limits, Refused
 
-Class = Annotated[None | int | str | dict[str, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
-Single = None | int | str
+Name = Annotated[str, Field(max_length=200)]
+Class = Annotated[None | int | Name | dict[Name, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
+Single = None | int | Name
 Picture = Annotated[str, Field(description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image such as fashion:17")]
 Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
 Count = Annotated[int, Field(ge=1, description="images")]
@@ -39,7 +40,7 @@ class Settings(Body):
 class Asked(Body):
     """What all requests have."""
 
-    pipeline: str | None = Field(None, description="a name of GET /v1/pipelines; null: the first")
+    pipeline: Name | None = Field(None, description="a name of GET /v1/pipelines; null: the first")
     timeout: float | None = Field(None, gt=0, description="seconds after which the answer is no longer wanted (408)")
 
 
@@ -159,6 +160,7 @@ JOBS: dict[str, type[Asked]] = {
     "encode": Encode, "decode": Decode, "features": Features, "neighbours": Neighbours,
 }  # fmt: skip
 PICTURES = ("generate", "inpaint", "edit", "outpaint", "interpolate", "enrich", "decode")  # what answers with pictures
+VALUES = 10_000  # of the JSON of one request
 DRAWN = PICTURES[:-1]  # step by step, so that there is a stream of it
 
 
@@ -173,6 +175,8 @@ def images_of(asked: Asked) -> int:
 
 def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Asked:
     """A request of that kind from JSON or a dictionary. Refused: 400 for what is no JSON, 422 for what does not fit or is too much."""
+    if isinstance(body, bytes):
+        check_values(body)
     try:
         asked = kind.model_validate_json(body) if isinstance(body, bytes) else kind.model_validate(body)
     except ValidationError as error:
@@ -184,6 +188,12 @@ def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Ask
         raise Refused(400, "body: it is no JSON that can be read; give a JSON object") from None
     _check(asked, limits)
     return asked
+
+
+def check_values(body: bytes) -> None:
+    """Refused (422) for JSON of too many values, before it is parsed: pydantic would take seconds to complain of each."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES:
+        raise Refused(422, f"body: more than {VALUES} values; give a mask as a picture, and fewer images")
 
 
 def _plain(wrong: list[dict[str, Any]], kind: type[Asked]) -> str:
@@ -209,6 +219,8 @@ def _check(asked: Asked, limits: Limits) -> None:
     if images > limits.count:
         name = "frames" if isinstance(asked, Interpolate) else "codes" if isinstance(asked, Decode) else "count"
         raise Refused(422, f"{name}: got {images}; give at most {limits.count}")
+    if isinstance(asked, Several) and asked.seed + asked.count > 2**53:
+        raise Refused(422, f"seed: got {asked.seed} for {asked.count} images; the last of their seeds must be below 2^53")
     settings = getattr(asked, "settings", Settings())
     for name in ("steps", "evaluations"):
         if (getattr(settings, name) or 0) > getattr(limits, name):

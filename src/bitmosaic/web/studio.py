@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
 import anyio
+import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bitmosaic import __version__
 from bitmosaic.images import fashion_sample
+from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
+from bitmosaic.web.job import Job
 from bitmosaic.web.limits import Limits, Refused
-from bitmosaic.web.model import Job, Model
+from bitmosaic.web.model import Model
 from bitmosaic.web.neighbours import Bundle
 from bitmosaic.web.pictures import encoded
 
@@ -32,7 +35,8 @@ class Studio:
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
         self.bundles = {name: Bundle(pipe, name, self.model, self.bundled) for name, pipe in pipelines.items()}
         self.thumbnails: dict[tuple[str, int], bytes] = {}
-        self._drawing = threading.Lock()
+        self.drawing = anyio.Lock()  # of thumbnails: a page asks for all of them at once, and one request draws them
+        self._known = {name: (fingerprint(pipe), precision(pipe)) for name, pipe in pipelines.items()}
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
@@ -42,9 +46,13 @@ class Studio:
         sizes = Histogram("bitmosaic_batch_images", "Images drawn together", registry=self.registry, buckets=[1, 2, 4, 8, 16, 32, 64, 128])
         waited = Gauge("bitmosaic_images_waited_for", "Images asked for and not yet answered", registry=self.registry)
         waited.set_function(lambda: self.model.admitted)
-        drawn = Gauge("bitmosaic_images_drawn", "Images drawn since the start", registry=self.registry)
-        drawn.set_function(lambda: self.model.images)
-        self.model.told = sizes.observe
+        drawn = Counter("bitmosaic_images_drawn", "Images drawn", registry=self.registry)
+
+        def told(images: int) -> None:
+            sizes.observe(images)
+            drawn.inc(images)
+
+        self.model.told = told
 
     def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
         """One by name, or the first. Refused (422) where there is none."""
@@ -56,28 +64,27 @@ class Studio:
     def guest(self, name: str | None, job: Job) -> Guest:
         """A pipeline for one job."""
         name, pipeline = self.pipeline(name)
-        return Guest(pipeline, name, self.model, job)
+        return Guest(pipeline, name, self.model, job, *self._known[name])
 
     def admit(self, asked: requests.Asked) -> Job:
         """A job for a request. Refused (429) where too much is waited for."""
         return self.model.admit(requests.images_of(asked), asked.timeout or self.limits.seconds)
 
-    def thumbnail(self, name: str, number: int, job: Job) -> bytes:
-        """A PNG of a class, drawn once by the model's own settings from seed 0. Refused (404) where there is no such class."""
+    def check_class(self, name: str, number: int) -> None:
+        """Refused (404) where there is no such class."""
         if name not in self.pipelines or not 0 <= number < self.pipelines[name].prior.condition.classes:
             raise Refused(404, "there is no such class; see /v1/pipelines")
-        with self._drawing:
-            if (name, number) not in self.thumbnails:  # all that are not there yet and near: a page shows them together
-                first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
-                near = [c for c in range(first, min(classes, first + TOGETHER)) if (name, c) not in self.thumbnails]
-                images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
-                for c, image in zip(near, images, strict=True):
-                    self.thumbnails[name, c] = encoded(image)
-            return self.thumbnails[name, number]
+
+    def draw_thumbnails(self, name: str, number: int, job: Job) -> None:
+        """Of a class and those near it, PNG files drawn by the model's own settings from seed 0."""
+        first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
+        near = list(range(first, min(classes, first + TOGETHER)))
+        images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
+        self.thumbnails |= {(name, c): encoded(image) for c, image in zip(near, images, strict=True)}
 
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""
-        found = [_about(name, pipe) for name, pipe in self.pipelines.items()]
+        found = [_about(name, pipe, *self._known[name]) for name, pipe in self.pipelines.items()]
         return {"pipelines": found, "limits": asdict(self.limits), "bundled": len(self.bundled), "version": __version__}
 
     def told(self, route: str, status: int, seconds: float) -> None:
@@ -86,11 +93,29 @@ class Studio:
         self.seconds.labels(route).observe(seconds)
 
 
-def _about(name: str, pipe: Pipeline) -> dict[str, Any]:
+def fingerprint(pipe: Pipeline) -> str:
+    """Twelve digits over all weights as they are here."""
+    found = hashlib.sha256()
+    for part in (pipe.tokenizer, pipe.prior):
+        for name, tensor in part.state_dict().items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:12]
+
+
+def precision(pipe: Pipeline) -> str:
+    """Of the prior: float32, bfloat16 or int8."""
+    if any(isinstance(part, Int8Linear) for part in pipe.prior.modules()):
+        return "int8"
+    return str(next(pipe.prior.parameters()).dtype).removeprefix("torch.")
+
+
+def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[str, Any]:
     prior, tokenizer = pipe.prior, pipe.tokenizer
     return {
         "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
         "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
         "raster": prior.raster, "sampler": pipe.sampler.to_json(),
+        "fingerprint": fingerprint, "precision": precision,
         "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
     }  # fmt: skip

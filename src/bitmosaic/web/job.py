@@ -1,0 +1,54 @@
+"""One request while it is worked on: what it waits for, how long it may, and whether somebody still wants it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from bitmosaic.web.limits import Refused
+
+
+class Gone(Exception):
+    """The client of a job has gone away."""
+
+
+class Job:
+    """One request: how long it may take, and whether somebody still wants it. It asks for one thing at a time."""
+
+    def __init__(self, seconds: float, images: int):
+        self.images, self.gone = images, False
+        self._ends, self._seconds, self._inbox = time.monotonic() + seconds, seconds, None
+
+    def left(self) -> float:
+        """Seconds; Gone or Refused where there are none."""
+        left = self._ends - time.monotonic()
+        if self.gone:
+            raise Gone
+        if left <= 0:
+            raise Refused(408, f"timeout: this took more than {self._seconds:g} seconds; ask for fewer images or steps, or for more time")
+        return left
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no need to go on."""
+        return self.gone or time.monotonic() >= self._ends
+
+    def take(self, inbox: SimpleQueue) -> Any:
+        """What comes next; what the model raised is raised here."""
+        self._inbox = inbox
+        found = None
+        while found is None:
+            with suppress(Empty):
+                found = inbox.get(timeout=self.left())
+            self.left()  # raises where the job is over
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: whoever waits for it is woken, and it stands in no queue."""
+        self.gone = True
+        if self._inbox is not None:
+            self._inbox.put(None)
