@@ -94,6 +94,7 @@ class Wanted:
     known: Tensor
     labels: Tensor | None
     generators: list[torch.Generator]
+    every: bool = True  # whether each step is told, or the last one only
     alone: bool = False
     since: float = field(default_factory=time.monotonic)
     inbox: SimpleQueue = field(default_factory=SimpleQueue)
@@ -120,7 +121,8 @@ class Batch:
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))
-            part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
+            if part.every or step.index == step.total:
+                part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
         if step.index == step.total or all(part.job.over for part in self.parts):
             self._steps.close()
             return False
@@ -202,7 +204,7 @@ class Model:
         return job.take(call.inbox)
 
     def complete(self, wanted: Wanted) -> Iterator[Step]:
-        """The steps of a sampler, of these images alone."""
+        """The steps of a sampler, of these images alone; the last one only where `every` is not set."""
         self._put(self._wanted, wanted)
         while True:
             step = wanted.job.take(wanted.inbox)

@@ -53,10 +53,10 @@ class Studio:
             raise Refused(422, f"pipeline: there is no {name[:100]!r}; there are {', '.join(self.pipelines)}")
         return name, self.pipelines[name]
 
-    def guest(self, name: str | None, job: Job) -> Guest:
-        """A pipeline for one job."""
+    def guest(self, name: str | None, job: Job, every: bool) -> Guest:
+        """A pipeline for one job; every: as `Guest` has it."""
         name, pipeline = self.pipeline(name)
-        return Guest(pipeline, name, self.model, job)
+        return Guest(pipeline, name, self.model, job, every)
 
     def admit(self, asked: requests.Asked) -> Job:
         """A job for a request. Refused (429) where too much is waited for."""
@@ -70,7 +70,7 @@ class Studio:
             if (name, number) not in self.thumbnails:  # all that are not there yet and near: a page shows them together
                 first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
                 near = [c for c in range(first, min(classes, first + TOGETHER)) if (name, c) not in self.thumbnails]
-                images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
+                images = self.guest(name, job, False)(near, [0] * len(near), output_type="pt")
                 for c, image in zip(near, images, strict=True):
                     self.thumbnails[name, c] = encoded(image)
             return self.thumbnails[name, number]
