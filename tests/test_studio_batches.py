@@ -61,3 +61,13 @@ def test_a_single_image_does_not_wait_for_many():
         list(model.complete(wanted(model, Counting(3, 0.01), 1, key="other")))
         assert many.is_alive()
         many.join()
+
+
+def test_who_wants_the_last_step_alone_is_told_no_other():
+    ask, model = Counting(5), Model(batch=8, wait=0.1)
+    some = [wanted(model, ask), wanted(model, ask)]
+    some[1].every = False
+    with model:
+        for one in some:
+            model._put(model._wanted, one)
+        assert [[step.index for step in model.complete(one)] for one in some] == [[1, 2, 3, 4, 5], [5]]

@@ -86,8 +86,9 @@ def _job(studio: Studio, name: str):
         asked, uploads = await read_body(request, kind, studio.limits)
         studio.pipeline(asked.pipeline)
         admitted = studio.admit(asked)
-        task = Task(name, asked, uploads, studio.guest(asked.pipeline, admitted), studio.bundled, studio.limits)
-        if form == "text/event-stream":
+        streamed = form == "text/event-stream"
+        task = Task(name, asked, uploads, studio.guest(asked.pipeline, admitted, streamed), studio.bundled, studio.limits)
+        if streamed:
             return Events(studio, task, started)
         return await in_thread(studio, request, admitted, lambda: _answer(studio, task, form, started))
 

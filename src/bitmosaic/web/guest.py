@@ -19,11 +19,16 @@ from bitmosaic.web.model import Model, Wanted
 class Guest(Pipeline):
     """Shares all parts with `pipeline`; its methods may be called in any thread, each guest's in one."""
 
-    def __init__(self, pipeline: Pipeline, name: str, model: Model, job: Job, fingerprint: str = "", precision: str = ""):
-        """fingerprint, precision: of the weights, for those who are told how a picture was made."""
+    def __init__(
+        self, pipeline: Pipeline, name: str, model: Model, job: Job, every: bool = True, fingerprint: str = "", precision: str = ""
+    ):  # fmt: skip
+        """every: whether each step of sampling is told, or, which wakes this thread less often, the last one only.
+
+        fingerprint, precision: of the weights, for those who are told how a picture was made.
+        """
         self.__dict__.update(pipeline.__dict__)  # it was checked when it was made
+        self.name, self.job, self._host, self._model, self._every = name, job, pipeline, model, every
         self.fingerprint, self.precision = fingerprint, precision
-        self.name, self.job, self._host, self._model = name, job, pipeline, model
 
     def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
         """How unsure the prior is of hidden places, (b, *grid), as `marginal_entropy` has it."""
@@ -45,7 +50,7 @@ class Guest(Pipeline):
         def ask(*given) -> Iterator[Step]:
             return sampler(prior, *given)
 
-        return self._model.complete(Wanted(self.job, (self.name, spec, kind), ask, codes, known, labels, generators))
+        return self._model.complete(Wanted(self.job, (self.name, spec, kind), ask, codes, known, labels, generators, self._every))
 
     def _pixels(self, codes: Codes) -> Tensor:
         return self._apart(self._host._pixels, _joined_codes, codes, "pixels")

@@ -50,6 +50,7 @@ class Wanted:
     known: Tensor
     labels: Tensor | None
     generators: list[torch.Generator]
+    every: bool = True  # whether each step is told, or the last one only
     alone: bool = False
     told: int = 0  # steps, which are not told again where a batch that failed begins anew
     since: float = field(default_factory=time.monotonic)
@@ -77,7 +78,7 @@ class Batch:
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))
-            if step.index > part.told:
+            if step.index > part.told and (part.every or step.index == step.total):
                 part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
                 part.told = step.index
         if step.index == step.total or all(part.job.over for part in self.parts):
@@ -161,7 +162,7 @@ class Model:
         return job.take(call.inbox)
 
     def complete(self, wanted: Wanted) -> Iterator[Step]:
-        """The steps of a sampler, of these images alone."""
+        """The steps of a sampler, of these images alone; the last one only where `every` is not set."""
         self._put(self._wanted, wanted)
         while True:
             step = wanted.job.take(wanted.inbox)

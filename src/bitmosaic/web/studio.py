@@ -61,10 +61,10 @@ class Studio:
             raise Refused(422, f"pipeline: there is no {name[:100]!r}; there are {', '.join(self.pipelines)}")
         return name, self.pipelines[name]
 
-    def guest(self, name: str | None, job: Job) -> Guest:
-        """A pipeline for one job."""
+    def guest(self, name: str | None, job: Job, every: bool) -> Guest:
+        """A pipeline for one job; every: as `Guest` has it."""
         name, pipeline = self.pipeline(name)
-        return Guest(pipeline, name, self.model, job, *self._known[name])
+        return Guest(pipeline, name, self.model, job, every, *self._known[name])
 
     def admit(self, asked: requests.Asked) -> Job:
         """A job for a request. Refused (429) where too much is waited for."""
@@ -79,7 +79,7 @@ class Studio:
         """Of a class and those near it, PNG files drawn by the model's own settings from seed 0."""
         first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
         near = list(range(first, min(classes, first + TOGETHER)))
-        images = self.guest(name, job)(near, [0] * len(near), output_type="pt")
+        images = self.guest(name, job, False)(near, [0] * len(near), output_type="pt")
         self.thumbnails |= {(name, c): encoded(image) for c, image in zip(near, images, strict=True)}
 
     def about(self) -> dict[str, Any]:
