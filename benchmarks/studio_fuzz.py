@@ -175,6 +175,8 @@ def fuzz(given: argparse.Namespace) -> dict[str, Any]:
         with ThreadPoolExecutor(given.clients) as pool:
             list(pool.map(once, range(given.count)))
         took = time.monotonic() - start
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the studio ended with {server.process.returncode}: {server.told()[-5000:]}")
         waited = wait_for_quiet(server)
         same, health = normal(server) == before, json.loads(server.ask("GET", "/health")[1])
         sizes = [size / 2**20 for seconds, size in server.memory if seconds >= tenth]

@@ -24,7 +24,8 @@ class Server:
     def __init__(self, *more: str, pipeline: str = "fashion"):
         self.log = tempfile.NamedTemporaryFile("w+", prefix="studio-", suffix=".log")
         words = [sys.executable, "-m", "bitmosaic", "studio", pipeline, "--port", "0", *more]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        told = {**os.environ, "PYTHONFAULTHANDLER": "1"}  # where it was, if it ends by a signal
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.log, text=True, env=told)
         self.host, self.port = self._address()
         self.memory: list[tuple[float, int]] = []  # seconds since the start, bytes
         self._done = threading.Event()
