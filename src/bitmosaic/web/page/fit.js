@@ -4,14 +4,15 @@ import { blobBase64, toBlob } from './bytes.js';
 import { button, h } from './dom.js';
 import { opened } from './source.js';
 
-const WINDOWS = 64; // how many times as large as its images the service lets a pipeline paint
+const CANVAS = 64; // how many times as large as the pipeline's images a canvas may be, where the service does not say
 
 /** The picture at a size that fits, with `fit` "exact" or "tile"; null if a person gave up. `tile`: whether windows are a way. */
 export async function fitted(picture, world, pipeline, { tile = false } = {}) {
   const [height, width] = pipeline.image_size;
   const found = await opened(picture, world, pipeline.channels === 1);
   if (found.width === width && found.height === height) return { ...found, fit: 'exact' };
-  const tiled = tile ? windowsFor(found, [width, height], world.limits?.canvas ?? WINDOWS * width * height) : null;
+  const most = Math.min((world.limits?.canvas ?? CANVAS) * width * height, world.limits?.pixels ?? Infinity);
+  const tiled = tile ? windowsFor(found, [width, height], most) : null;
   const answer = await question(found, [width, height], tiled);
   if (answer === 'tile') {
     const same = tiled[0] === found.width && tiled[1] === found.height;
