@@ -8,7 +8,7 @@ import { insidePanel } from './inside.js';
 import { paintPanel } from './paint.js';
 import { requestOf } from './png.js';
 import { notices } from './runner.js';
-import { readAddress, showPanel } from './share.js';
+import { hideToken, readAddress, showPanel } from './share.js';
 import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
 import { setSender } from './viewer.js';
@@ -145,11 +145,8 @@ function header() {
 }
 
 async function start() {
-  const address = readAddress();
-  if (address.token) {
-    keep(address.token);
-    history.replaceState(null, '', location.pathname);
-  }
+  addEventListener('hashchange', changed); // first of all, since a token may be pasted while the page still asks for one
+  tokenOf(readAddress());
   byId('tools').append(themeSwitch());
   byId('main').prepend(messages.element);
   try {
@@ -163,8 +160,21 @@ async function start() {
   foot();
   drops();
   setSender(send);
-  follow(address);
-  addEventListener('hashchange', () => follow(readAddress()));
+  follow(readAddress());
+}
+
+/** Keeps a token of the address for this tab, where nobody sees it. False where there is none. */
+function tokenOf({ token }) {
+  if (!token) return false;
+  keep(token);
+  hideToken();
+  return true;
+}
+
+function changed() {
+  const address = readAddress();
+  if (tokenOf(address)) location.reload();
+  else if (panels.size) follow(address);
 }
 
 function follow({ request, panel, broken }) {

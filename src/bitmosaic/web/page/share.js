@@ -24,6 +24,13 @@ export function showPanel(panel) {
   history.replaceState(null, '', last.get(panel) ?? `#panel=${panel}`);
 }
 
+/** The address without its token, so that no one reads it there. */
+export function hideToken() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  parts.delete('token');
+  history.replaceState(null, '', location.pathname + (parts.size ? `#${parts}` : ''));
+}
+
 /** {token, request, panel, broken} of the address. */
 export function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
