@@ -80,7 +80,10 @@ export function blendPad(onchange) {
       if (names.length === 2) slider(pictures);
       else if (names.length === 3) triangle(pictures);
       else if (names.length === 4) sliders();
-      else element.replaceChildren();
+      else {
+        element.replaceChildren();
+        show = () => {};
+      }
       if (names.length > 1) put(weights.length === names.length ? weights : names.map(() => 1));
     },
   };

@@ -28,7 +28,8 @@ export function showPanel(panel) {
 export function hideToken() {
   const parts = new URLSearchParams(location.hash.slice(1));
   parts.delete('token');
-  history.replaceState(null, '', location.pathname + (parts.size ? `#${parts}` : ''));
+  const rest = parts.toString();
+  history.replaceState(null, '', location.pathname + (rest ? `#${rest}` : ''));
 }
 
 /** {token, request, panel, broken} of the address. */
