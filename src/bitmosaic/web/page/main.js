@@ -8,7 +8,7 @@ import { insidePanel } from './inside.js';
 import { paintPanel } from './paint.js';
 import { requestOf } from './png.js';
 import { notices } from './runner.js';
-import { hideToken, readAddress, showPanel } from './share.js';
+import { hideToken, nowShown, readAddress, showPanel } from './share.js';
 import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
 import { setSender } from './viewer.js';
@@ -23,6 +23,7 @@ let current = null;
 function select(name, focus = false) {
   const before = current;
   current = panels.has(name) ? name : 'generate';
+  nowShown(current);
   for (const [key, { tab, sheet }] of panels) {
     const on = key === current;
     tab.setAttribute('aria-selected', String(on));
