@@ -3,7 +3,7 @@ import { picture, post } from './api.js';
 import { blendPad } from './blendpad.js';
 import { classPicker } from './classes.js';
 import { className, seedField } from './common.js';
-import { debounced, h, icon } from './dom.js';
+import { debounced, h, icon, release } from './dom.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
 import { settingsForm } from './settings.js';
@@ -99,11 +99,13 @@ export function blendPanel(world) {
 
   function hero(answer) {
     const main = still(answer, className(answer.class));
+    release(big);
     big.replaceChildren(main.element, h('a', { class: 'button', href: main.url, download: fileName(answer) }, icon('save'), 'Save as PNG'));
     return main;
   }
 
   function row(images, here) {
+    release(strip);
     strip.replaceChildren(...images.map((one, i) => h('span', { role: 'listitem', class: i === here ? 'here' : '' },
       still(one, className(one.class)).element)));
   }

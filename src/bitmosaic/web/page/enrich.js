@@ -15,6 +15,7 @@ export function enrichPanel(world) {
   let picture = null;
   let before = 'shrunk';
   let chosen = null; // the answer shown
+  let after = null; // {shot, url}: the file of that answer
   const source = sourcePicker(world, (one) => take(one));
   const classes = classPicker('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] });
   const seed = seedField();
@@ -40,10 +41,19 @@ export function enrichPanel(world) {
     if (!picture) return;
     const by = Math.max(1, Math.min(shrink.valueAsNumber || 1, picture.height));
     const from = before === 'own' || by === 1 ? (picture.url ??= URL.createObjectURL(picture.blob)) : shrunk(picture.pixels, by);
-    view.show(from, chosen?.answer() ? URL.createObjectURL(chosen.blob()) : null, picture.name);
+    view.show(from, addressOf(chosen?.answer() ? chosen : null), picture.name);
+  }
+
+  function addressOf(shot) {
+    if (after?.shot !== shot) {
+      if (after) URL.revokeObjectURL(after.url);
+      after = shot && { shot, url: URL.createObjectURL(shot.blob()) };
+    }
+    return after?.url ?? null;
   }
 
   function put(one) {
+    if (picture?.url) URL.revokeObjectURL(picture.url);
     picture = one;
     chosen = null;
     show();

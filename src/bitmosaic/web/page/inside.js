@@ -1,7 +1,7 @@
 // The panel Look inside: a picture's codes, what they are turned back into, what a flipped bit changes, and the nearest test images.
 import { post } from './api.js';
 import { fromBase64, pack, toBase64, toBlob, unpack } from './bytes.js';
-import { button, debounced, h, say } from './dom.js';
+import { button, debounced, h, say, showFile } from './dom.js';
 import { imageText } from './fit.js';
 import { neighbours } from './neighbours.js';
 import { placeBoard } from './placeboard.js';
@@ -66,10 +66,10 @@ export function insidePanel(world) {
     const binary = radix.every((one) => one === 2);
     empty.hidden = true;
     body.hidden = false;
-    own.src = URL.createObjectURL(toBlob(image));
+    showFile(own, toBlob(image));
     own.alt = name;
     ownCaption.textContent = name;
-    board.image.src = URL.createObjectURL(toBlob(reconstruction));
+    showFile(board.image, toBlob(reconstruction));
     const k = radix.length;
     const bits = binary ? unpack(fromBase64(packed), rows * columns * k) : new Uint8Array(rows * columns * k);
     codes = { bits, own: bits.slice(), rows, columns, k, binary };
@@ -122,7 +122,7 @@ export function insidePanel(world) {
       const { images: [found] } = await post('/v1/decode', { pipeline: asked.pipeline, codes: asked.codes }, pending.signal);
       decoded = found;
       trouble.clear();
-      board.image.src = URL.createObjectURL(toBlob(found.image));
+      showFile(board.image, toBlob(found.image));
       if (flipped) remember('inside', asked);
       say(told.textContent);
     } catch (error) {

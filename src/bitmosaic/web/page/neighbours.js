@@ -1,7 +1,7 @@
 // The bundled images nearest to a picture, by the prior's features and by differing bits, side by side.
 import { post } from './api.js';
 import { toBlob } from './bytes.js';
-import { h } from './dom.js';
+import { h, release } from './dom.js';
 
 const COUNT = 8;
 
@@ -25,6 +25,7 @@ export function neighbours(world, open) {
   async function ask(by, i, image, signal) {
     const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT, by }, signal);
     element.hidden = false;
+    release(rows[i].list);
     rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
     const of = found.of ?? world.bundled;
     about.textContent = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.` : `Among ${number(found.total)} that the model has never seen.`;
