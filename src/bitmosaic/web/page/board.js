@@ -3,12 +3,14 @@ import { fresh, h, say } from './dom.js';
 
 const TINT = [64, 224, 196];
 
-/** {element, show(picture, mask, factor, padding), tool, size}; calls `stroke()` before a change of the mask begins, `changed()` after it ended. */
-export function board({ stroke, changed }) {
+/** {element, show(picture, mask, factor, padding), tool, size}; calls `stroke(before)` with the mask before a stroke that changed it. */
+export function board({ stroke }) {
   let picture = null;
   let mask = null;
   let factor = 1;
   let pad = [0, 0, 0, 0];
+  let pointer = null; // the one that paints; a second finger does not
+  let before = null; // the mask when it began
   let from = null; // where the pointer was, in pixels of the picture
   let start = null; // where a box began
   let cursor = [0, 0];
@@ -30,6 +32,7 @@ export function board({ stroke, changed }) {
   const outpaints = () => pad.some((side) => side > 0);
 
   function show(newPicture, newMask, newFactor, padding = [0, 0, 0, 0]) {
+    if (newMask !== mask) end(); // of a stroke over what is gone
     [picture, mask, factor, pad] = [newPicture, newMask, newFactor, padding];
     api.element.hidden = !picture;
     if (!picture) return;
@@ -83,16 +86,16 @@ export function board({ stroke, changed }) {
   }
 
   function down(event) {
-    if (!picture || outpaints() || event.button > 0) return;
+    if (!picture || outpaints() || event.button > 0 || pointer !== null) return;
     surface.setPointerCapture(event.pointerId);
-    stroke();
+    [pointer, before] = [event.pointerId, mask.clone()];
     [from, start] = [at(event), at(event)];
     place.hidden = true;
     if (api.tool !== 'box') draw(from);
   }
 
   function move(event) {
-    if (!picture || outpaints()) return;
+    if (!picture || outpaints() || (pointer !== null && event.pointerId !== pointer)) return;
     const all = event.getCoalescedEvents?.() ?? [];
     for (const one of all.length ? all : [event]) if (from && api.tool !== 'box') draw(at(one));
     const [x, y] = at(event);
@@ -120,12 +123,17 @@ export function board({ stroke, changed }) {
   }
 
   function up(event) {
-    if (!from) return;
+    if (event.pointerId !== pointer) return;
     if (api.tool === 'box' && event.type === 'pointerup') mask.box(...boxOf(...at(event)));
-    frame.hidden = true;
-    from = start = null;
+    const old = before;
+    end();
     refresh();
-    changed();
+    if (!mask.equals(old)) stroke(old);
+  }
+
+  function end() {
+    frame.hidden = true;
+    pointer = before = from = start = null;
   }
 
   function lay(element, x, y, width, height) {
@@ -146,10 +154,10 @@ export function board({ stroke, changed }) {
     const last = [Math.ceil(picture.height / factor) - 1, Math.ceil(picture.width / factor) - 1];
     if (step) cursor = cursor.map((value, i) => Math.max(0, Math.min(last[i], value + step[i])));
     else {
-      stroke();
+      const old = mask.clone();
       mask.togglePlace(...cursor, factor);
       refresh();
-      changed();
+      stroke(old);
     }
     showPlace(true);
     say(`Row ${cursor[0] + 1}, column ${cursor[1] + 1}: ${mask.hides(...cursor, factor) ? 'repainted' : 'kept'}`);

@@ -1,7 +1,7 @@
 // The panel Paint: hide a part of a picture and let the model fill it, change its class, or paint around it.
 import { answers } from './answers.js';
 import { board as makeBoard } from './board.js';
-import { pixels } from './bytes.js';
+import { pixels, toBlob } from './bytes.js';
 import { classPicker } from './classes.js';
 import { countField, seedField } from './common.js';
 import { choice, field, h, reveal, say } from './dom.js';
@@ -14,7 +14,6 @@ import { settingsForm } from './settings.js';
 import { remember } from './share.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
-import { toBlob } from './bytes.js';
 
 const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.', outpaint: 'The model paints around the picture.' };
 
@@ -25,7 +24,7 @@ export function paintPanel(world) {
   const history = new History();
   const factor = () => Math.round(world.pipeline().image_size[0] / world.pipeline().grid[0]);
   const state = () => ({ picture, mask: mask.clone() });
-  const board = makeBoard({ stroke: () => { history.keep(state()); }, changed: () => bar.can(history) });
+  const board = makeBoard({ stroke: (before) => { history.keep({ picture, mask: before }); bar.can(history); } });
   const bar = toolbar({
     ontool: (tool) => { board.tool = tool; }, onsize: (size) => { board.size = size; }, undo: () => step('undo'), redo: () => step('redo'),
     clear: () => change(() => mask.data.fill(0)), swap: () => change(() => mask.invert()),
