@@ -59,10 +59,12 @@ async function open(request, expect = null) {
   messages.clear();
   const blends = request.job === 'generate' && request.class && typeof request.class === 'object';
   const few = blends && Object.keys(request.class).length > 1 && Object.keys(request.class).length < 5;
-  const name = few ? 'blend' : PANEL_OF[request.job];
+  const own = Object.hasOwn(PANEL_OF, request.job) ? PANEL_OF[request.job] : null; // `constructor` is a property too
+  const name = few ? 'blend' : own;
   const at = world.pipelines.findIndex((one) => one.name === (request.pipeline ?? world.pipelines[0].name));
   if (!name || at < 0) {
-    messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.` : `This page has no panel for the job “${request.job}”.`));
+    messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.`
+      : `“${request.job}” is no job of the studio.`));
     return;
   }
   if (at !== world.at) choosePipeline(at);
