@@ -21,8 +21,7 @@ export function scrubber() {
 
   function start() {
     if (Number(range.value) === Number(range.max)) range.value = 1;
-    play.replaceChildren(icon('pause'));
-    play.setAttribute('aria-label', 'Pause');
+    face('pause', 'Pause');
     timer = setInterval(() => {
       range.value = Number(range.value) + 1;
       follow = Number(range.value) === Number(range.max);
@@ -35,8 +34,13 @@ export function scrubber() {
   function pause() {
     clearInterval(timer);
     timer = 0;
-    play.replaceChildren(icon('play'));
-    play.setAttribute('aria-label', 'Play the steps');
+    face('play', 'Play the steps');
+  }
+
+  function face(name, words) {
+    play.replaceChildren(icon(name));
+    play.setAttribute('aria-label', words);
+    play.title = words;
   }
 
   return {
