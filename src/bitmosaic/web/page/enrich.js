@@ -21,7 +21,8 @@ export function enrichPanel(world) {
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 3);
   const shrink = h('input', { type: 'number', min: 1, max: 28, step: 1, value: 2, oninput: () => show() });
-  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 2 });
+  // As the API, the command and Python have it: who comes from one to the other gets the same picture. Fewer are sooner done, and Stop is near.
+  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 4 });
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Enrich', () => start(), 'enrich');
   const view = wipe();
