@@ -33,8 +33,10 @@ export function blendPanel(world) {
   const strip = h('div', { class: 'strip', role: 'list', 'aria-label': 'On the way through this blend' });
   const way = h('p', { class: 'hint' });
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
-    classes.element, seed.element, h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage steady' }, job.notice, h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
+    classes.element, seed.element, h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
+    h('div', { class: 'dock' }, job.button));
+  const stage = h('div', { class: 'stage steady' }, job.notice,
+    h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
   let drawn = false;
 
   function arrange() {
@@ -72,7 +74,8 @@ export function blendPanel(world) {
     }
     try {
       const weights = pad.weights();
-      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: [weights], seed: seed.get(), settings: settings.value() }, chosen, weights);
+      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: [weights], seed: seed.get(),
+        settings: settings.value() }, chosen, weights);
     } catch (error) {
       job.fail(error);
     }
@@ -112,7 +115,8 @@ export function blendPanel(world) {
 
   function onTheWay(names, weights) {
     const told = names.map(className);
-    return told.length === 2 ? `From ${told[0]} to ${told[1]}` : `From ${told[weights.indexOf(Math.max(...weights))]} through the point to the others`;
+    return told.length === 2 ? `From ${told[0]} to ${told[1]}`
+      : `From ${told[weights.indexOf(Math.max(...weights))]} through the point to the others`;
   }
 
   /** Classes and weights of a request, which may also be a blend of `generate`, whose keys are texts: numbers too, and "none" for no class. */

@@ -20,9 +20,11 @@ export function board({ stroke }) {
   const ring = h('div', { class: 'ring', hidden: true });
   const frame = h('div', { class: 'boxed', hidden: true });
   const place = h('div', { class: 'place', hidden: true });
-  const help = h('p', { class: 'hint', id: fresh('help') }, 'Paint with the mouse, a finger or a pen. Keys: arrows move over the code grid, Space hides or shows a place.');
+  const help = h('p', { class: 'hint', id: fresh('help') },
+    'Paint with the mouse, a finger or a pen. Keys: arrows move over the code grid, Space hides or shows a place.');
   const surface = h('div', {
-    class: 'surface', tabIndex: 0, role: 'application', 'aria-roledescription': 'painting board', 'aria-label': 'Picture to paint on', 'aria-describedby': help.id,
+    class: 'surface', tabIndex: 0, role: 'application', 'aria-roledescription': 'painting board', 'aria-label': 'Picture to paint on',
+    'aria-describedby': help.id,
     onpointerdown: down, onpointermove: move, onpointerup: up, onpointercancel: up, onpointerleave: () => { ring.hidden = true; },
     onkeydown: key, onfocus: () => showPlace(surface.matches(':focus-visible')), onblur: () => { place.hidden = true; },
   }, image, tint, grid, ring, frame, place);
@@ -61,7 +63,8 @@ export function board({ stroke }) {
 
   function cover(data) {
     const columns = Math.ceil(mask.width / factor);
-    const hidden = Array.from({ length: columns * Math.ceil(mask.height / factor) }, (_, i) => mask.hides(Math.floor(i / columns), i % columns, factor));
+    const hidden = Array.from({ length: columns * Math.ceil(mask.height / factor) },
+      (_, i) => mask.hides(Math.floor(i / columns), i % columns, factor));
     for (let y = 0; y < mask.height; y++) {
       for (let x = 0; x < mask.width; x++) {
         const i = y * mask.width + x;
@@ -112,7 +115,8 @@ export function board({ stroke }) {
     refresh();
   }
 
-  const boxOf = (x, y) => [Math.floor(Math.min(start[0], x)), Math.floor(Math.min(start[1], y)), Math.ceil(Math.max(start[0], x)), Math.ceil(Math.max(start[1], y))];
+  const boxOf = (x, y) => [Math.floor(Math.min(start[0], x)), Math.floor(Math.min(start[1], y)), Math.ceil(Math.max(start[0], x)),
+    Math.ceil(Math.max(start[1], y))];
 
   function drag(x, y) {
     ring.hidden = true;
@@ -138,7 +142,8 @@ export function board({ stroke }) {
 
   function lay(element, x, y, width, height) {
     Object.assign(element.style, {
-      left: `${100 * x / picture.width}%`, top: `${100 * y / picture.height}%`, width: `${100 * width / picture.width}%`, height: `${100 * height / picture.height}%`,
+      left: `${100 * x / picture.width}%`, top: `${100 * y / picture.height}%`, width: `${100 * width / picture.width}%`,
+      height: `${100 * height / picture.height}%`,
     });
   }
 

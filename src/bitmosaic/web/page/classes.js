@@ -50,8 +50,10 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, rar
     const all = names.map((name, number) => ({ value: names.indexOf(name) === number ? name : number, name, number }));
     if (none && (!rare || picked.has(null))) all.unshift({ value: null, name: none, number: null });
     tiles = all.map(({ value, name, number }) => {
-      const image = number === null ? h('span', { class: 'any', 'aria-hidden': 'true' }) : h('img', { alt: '', width: 28, height: 28, decoding: 'async' });
-      const element = h('button', { type: 'button', class: 'class', data: { number: number ?? '' }, onclick: () => toggle(value) }, image, h('span', {}, name));
+      const image = number === null ? h('span', { class: 'any', 'aria-hidden': 'true' })
+        : h('img', { alt: '', width: 28, height: 28, decoding: 'async' });
+      const element = h('button', { type: 'button', class: 'class', data: { number: number ?? '' }, onclick: () => toggle(value) }, image,
+        h('span', {}, name));
       if (number !== null) seen.observe(element);
       return { value, name, element };
     });

@@ -28,12 +28,15 @@ export function enrichPanel(world) {
   const view = wipe();
   const kind = choice('Before', [['shrunk', 'What it begins with'], ['own', 'The picture itself']], before, (value) => { before = value; show(); });
   kind.element.hidden = true;
-  const found = answers({ words: 'Compare', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => { chosen = shot; show(); view.element.scrollIntoView({ block: 'nearest' }); } });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'), h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
+  const found = answers({ words: 'Compare', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28],
+    use: (shot) => { chosen = shot; show(); view.element.scrollIntoView({ block: 'nearest' }); } });
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'),
+    h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)),
-    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
+    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
+    h('div', { class: 'dock' }, job.button));
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));
 
   function show() {
@@ -79,7 +82,8 @@ export function enrichPanel(world) {
       if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
       const side = Math.min(...world.pipeline().image_size);
       await run({
-        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(), count: count.get(),
+        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+        count: count.get(),
         shrink: whole(shrink, 'Smaller by', 1, side), repeats: whole(repeats, 'Repeats', 1, 16), settings: settings.value(),
       });
     } catch (error) {

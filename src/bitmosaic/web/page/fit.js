@@ -31,7 +31,8 @@ function windowsFor(picture, [width, height], most) {
 }
 
 async function scaled(picture, [width, height]) {
-  const bitmap = await createImageBitmap(picture.blob, { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
+  const bitmap = await createImageBitmap(picture.blob,
+    { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext('2d');
   context.fillStyle = 'white';
@@ -53,13 +54,15 @@ function question(picture, [width, height], tile) {
   return new Promise((done) => {
     const end = (answer) => () => { done(answer); element.close(); };
     const preview = URL.createObjectURL(picture.blob);
-    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture', onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
+    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture',
+      onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
       h('h2', {}, `This picture is ${picture.width} × ${picture.height}`),
       h('div', { class: 'two' }, h('img', { src: preview, alt: '', class: 'preview' }),
         h('p', {}, `The pipeline works on ${width} × ${height} pixels. `, tile ? 'How shall it be used?' : 'It can be cropped to that.')),
       h('div', { class: 'stack' },
         button(`Crop: its centre, scaled to ${width} × ${height}`, null, end('crop'), { class: 'primary' }),
-        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows' : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
+        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows'
+          : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

@@ -13,7 +13,8 @@ import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
 import { setSender } from './viewer.js';
 
-const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich', encode: 'inside', decode: 'inside' };
+const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich',
+  encode: 'inside', decode: 'inside' };
 
 const world = { pipelines: [], limits: {}, bundled: 0, at: 0, pipeline: () => world.pipelines[world.at] };
 const panels = new Map();
@@ -36,8 +37,10 @@ function select(name, focus = false) {
 
 function tabs(list) {
   for (const panel of list) {
-    const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`, onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
-    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true }, h('h2', { class: 'unseen' }, panel.title), panel.element);
+    const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`,
+      onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
+    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true },
+      h('h2', { class: 'unseen' }, panel.title), panel.element);
     panels.set(panel.name, { panel, tab, sheet });
     byId('tabs').append(tab);
     byId('main').append(sheet);
@@ -92,7 +95,8 @@ async function receive(blob, name) {
   say('This picture holds its settings. It is made again.');
   await open(request, blob);
   messages.tell(h('p', {}, `${name} holds its settings; they are in the form.`),
-    h('div', { class: 'row' }, button('Use it as a picture in Paint instead', 'brush', () => { messages.clear(); send('paint', { blob, name }); }), button('Fine', 'check', () => messages.clear(), { class: 'quiet' })));
+    h('div', { class: 'row' }, button('Use it as a picture in Paint instead', 'brush',
+      () => { messages.clear(); send('paint', { blob, name }); }), button('Fine', 'check', () => messages.clear(), { class: 'quiet' })));
 }
 
 function send(name, picture) {
@@ -137,13 +141,18 @@ function choosePipeline(at) {
 
 function foot() {
   const { name, parameters, grid, radix_length: k, image_size: [height, width] } = world.pipeline();
-  byId('foot').replaceChildren(h('p', {}, `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as ${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
+  byId('foot').replaceChildren(h('p', {},
+    `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as `
+    + `${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
     h('p', {}, `bitmosaic ${world.version ?? ''} · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
 }
 
 function header() {
-  const file = h('input', { type: 'file', accept: 'image/png', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', id: 'open-file', onchange: () => { if (file.files[0]) receive(file.files[0], file.files[0].name); file.value = ''; } });
-  const chooser = world.pipelines.length > 1 ? h('select', { id: 'pipeline', 'aria-label': 'Pipeline', onchange: () => choosePipeline(Number(chooser.value)) }, world.pipelines.map(({ name }, i) => h('option', { value: i }, name))) : null;
+  const file = h('input', { type: 'file', accept: 'image/png', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', id: 'open-file',
+    onchange: () => { if (file.files[0]) receive(file.files[0], file.files[0].name); file.value = ''; } });
+  const chooser = world.pipelines.length > 1
+    ? h('select', { id: 'pipeline', 'aria-label': 'Pipeline', onchange: () => choosePipeline(Number(chooser.value)) },
+      world.pipelines.map(({ name }, i) => h('option', { value: i }, name))) : null;
   byId('tools').append(...[chooser, button('Open a saved picture', 'open', () => file.click(), { bare: true }), file].filter(Boolean));
 }
 

@@ -15,7 +15,8 @@ import { remember } from './share.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
 
-const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.', outpaint: 'The model paints around the picture.' };
+const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.',
+  outpaint: 'The model paints around the picture.' };
 
 export function paintPanel(world) {
   let picture = null;
@@ -40,10 +41,12 @@ export function paintPanel(world) {
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Paint', () => start(), 'brush');
   const found = answers({ words: 'Use this', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => adopt(shot) });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'), h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'),
+    h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
-    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
+    h('details', { class: 'more' }, h('summary', {}, 'Settings'),
+      h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
   const element = h('div', { class: 'columns', onkeydown: shortcut }, form, stage);
@@ -115,7 +118,8 @@ export function paintPanel(world) {
     const blob = shot.blob();
     const data = await pixels(blob);
     const [height, width] = world.pipeline().image_size;
-    put({ blob, name: shot.label, pixels: data, width: data.width, height: data.height, fit: data.width === width && data.height === height ? 'exact' : 'tile' });
+    put({ blob, name: shot.label, pixels: data, width: data.width, height: data.height,
+      fit: data.width === width && data.height === height ? 'exact' : 'tile' });
     if (what === 'outpaint') setMode('inpaint');
     board.element.scrollIntoView({ block: 'nearest' });
     say('The answer is the picture now.');
@@ -124,7 +128,8 @@ export function paintPanel(world) {
   async function request() {
     if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
     const body = {
-      job: what, pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(), count: count.get(),
+      job: what, pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+      count: count.get(),
       feather: Number(feather.value) || 0, settings: settings.value(),
     };
     if (what === 'outpaint') {

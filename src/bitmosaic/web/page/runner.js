@@ -2,7 +2,10 @@
 import { button, h, icon, reveal, say } from './dom.js';
 import { whenBack } from './health.js';
 
-/** {button, status (progress and notice, which may also stand apart), run(work), stop()}. `work(signal, step)` is awaited; `step(i, total, words)` moves the bar. */
+/**
+ * {button, status (progress and notice, which may also stand apart), run(work), stop()}. `work(signal, step)` is awaited;
+ * `step(i, total, words)` moves the bar.
+ */
 export function runner(words, onclick, name = null) {
   let controller = null;
   const label = h('span', {}, words);
@@ -59,7 +62,8 @@ export function runner(words, onclick, name = null) {
       }
     }
   }
-  return { button: go, progress, notice: notice.element, status, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear, busy: () => controller !== null };
+  return { button: go, progress, notice: notice.element, status, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear,
+    busy: () => controller !== null };
 }
 
 /** A place for messages: tell(words), show(error, again), clear(). */

@@ -6,7 +6,8 @@ export function scrubber() {
   let shots = [];
   let follow = true;
   let timer = 0;
-  const range = h('input', { type: 'range', min: 1, max: 1, value: 1, step: 1, 'aria-label': 'Step', oninput: () => { pause(); follow = Number(range.value) === Number(range.max); show(); } });
+  const range = h('input', { type: 'range', min: 1, max: 1, value: 1, step: 1, 'aria-label': 'Step',
+    oninput: () => { pause(); follow = Number(range.value) === Number(range.max); show(); } });
   const told = h('output', { class: 'value' });
   const play = button('Play the steps', 'play', () => (timer ? pause() : start()), { bare: true });
   const element = h('div', { class: 'scrubber', hidden: true }, play, range, told);

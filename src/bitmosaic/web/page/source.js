@@ -41,12 +41,15 @@ function pickBundled(total, take) {
   const page = 24;
   let first = 0;
   const grid = h('div', { class: 'bundle' });
-  const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number', onchange: () => show(number.valueAsNumber) });
+  const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number',
+    onchange: () => show(number.valueAsNumber) });
   const close = () => element.close();
-  const element = h('dialog', { class: 'card wide', 'aria-label': 'Test images', onclose: () => element.remove(), onclick: (event) => { if (event.target === element) close(); } },
+  const element = h('dialog', { class: 'card wide', 'aria-label': 'Test images', onclose: () => element.remove(),
+    onclick: (event) => { if (event.target === element) close(); } },
     h('h2', {}, 'Test images'), h('p', { class: 'hint' }, 'Real photographs that the model has never been trained on.'), grid,
     h('div', { class: 'row between' },
-      h('div', { class: 'row' }, button('Earlier', null, () => show(first - page)), number, button('Later', null, () => show(first + page)), button('Anywhere', 'dice', () => show(Math.floor(Math.random() * total)))),
+      h('div', { class: 'row' }, button('Earlier', null, () => show(first - page)), number, button('Later', null, () => show(first + page)),
+        button('Anywhere', 'dice', () => show(Math.floor(Math.random() * total)))),
       button('Close', 'clear', close, { class: 'quiet' })));
 
   function show(at) {
