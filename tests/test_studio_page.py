@@ -273,6 +273,108 @@ def test_outpaint_and_a_picture_of_another_size(page):
     narrow(page)
 
 
+def test_a_large_picture_is_painted_in_windows_and_stays_as_the_board_shows_it(page):
+    sheet = panel(page, "Paint")
+    photo, rng = io.BytesIO(), np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8))
+    colours.save(photo, "PNG")
+    drop(page, photo.getvalue())
+    page.get_by_role("button", name="Tile: keep its size").click()
+    board = sheet.get_by_role("application")
+    seen = board.locator("canvas").first.evaluate(
+        "one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((_, i) => i % 4 === 0)"
+    )
+    grey = np.asarray(colours.convert("L"))
+    assert (np.array(seen).reshape(40, 60) == grey).all()  # the grey of the service, not that of CSS
+    sheet.get_by_title("Box").click()
+    stroke(page, board, [(0.3, 0.3), (0.6, 0.6)])
+    sheet.get_by_label("Answers").fill("1")
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+    with page.expect_request("**/v1/inpaint") as sent:
+        sheet.get_by_role("button", name="Paint", exact=True).click()
+    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
+    found = pixels(png(page, done(sheet)))
+    assert found.shape == mask.shape == (40, 60) and sent.value.post_data_json["fit"] == "tile"
+    assert 150 < mask.sum() < 350 and (found == grey)[~mask].all() and (found != grey)[mask].any()
+
+
+def test_undo_has_only_strokes_that_changed_the_mask(page):
+    sheet = panel(page, "Paint")
+    take(page, sheet, 1)
+    board, undo = sheet.get_by_role("application"), sheet.get_by_role("button", name="Undo")
+    sheet.get_by_title("Eraser").click()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
+    expect(undo).to_be_disabled()
+    sheet.get_by_title("Brush").click()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
+    expect(undo).to_be_enabled()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])  # the same again
+    box = board.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    for kind in ("pointerdown", "pointermove", "pointerup"):  # another finger, far away
+        at = {"clientX": box["x"] + 0.9 * box["width"], "clientY": box["y"] + 5}
+        board.dispatch_event(kind, {"pointerId": 77, "pointerType": "touch", "bubbles": True, **at})
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
+    page.mouse.up()
+    tint = board.locator("canvas").nth(1)
+    alpha = "one => [...one.getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 3)"
+    covered = np.array(tint.evaluate(alpha)).reshape(28, 28) > 100
+    assert covered[21, 5] and not covered[:5, 20:].any()
+    undo.click()
+    undo.click()
+    expect(undo).to_be_disabled()
+    assert not np.array(tint.evaluate(alpha)).any()
+
+
+def test_blends_with_no_class_and_with_numbers_come_back(page, studio):
+    sheet = page.get_by_role("tabpanel", name="Blend")
+    few = {"steps": 1}
+    for asked, words, way in (
+        ({"job": "interpolate", "classes": [None, 8], "weights": [[0.25, 0.75]]}, "25 % any class, 75 % bag", "any class to bag"),
+        ({"job": "generate", "class": {"8": 0.5, "3": 0.5}}, "50 % dress, 50 % bag", "dress to bag"),
+        ({"job": "generate", "class": {"none": 0.4, "bag": 0.6}}, "40 % any class, 60 % bag", "any class to bag"),
+    ):
+        page.goto(f"{studio}/{fragment({**asked, 'seed': 2, 'settings': few})}")
+        expect(sheet.get_by_text(f"From {way}")).to_be_visible()
+        expect(sheet.locator(".lead")).to_have_text(words)
+        done_strip(sheet)
+        expect(sheet.get_by_role("alert")).to_have_count(0)
+        made = png(page, sheet.locator(".hero"))
+        drop(page, made)
+        expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
+        expect(sheet.locator(".lead")).to_have_text(words)
+        done_strip(sheet)
+
+
+def test_an_address_with_a_job_that_is_none_says_so(page, studio):
+    for job in ("constructor", "dance"):
+        page.goto(f"{studio}/{fragment({'job': job})}")
+        expect(page.get_by_role("alert")).to_contain_text(f"“{job}” is no job of the studio")
+
+
+def test_a_hidden_panel_leaves_the_address_alone(page):
+    sheet = page.get_by_role("tabpanel", name="Generate")
+    few_steps(sheet)
+    sheet.get_by_label("Pictures of each").fill("1")
+    held = []
+    page.route("**/v1/generate", held.append)
+    with page.expect_request("**/v1/generate"):
+        sheet.get_by_role("button", name="Draw", exact=True).click()
+    panel(page, "Look inside")
+    held[0].continue_()
+    done(sheet)
+    assert page.url.endswith("#panel=inside")
+    panel(page, "Generate")
+    assert "#do=" in page.url
+
+
+def fragment(request):
+    """What an address ends with that makes a request's pictures."""
+    return "#do=" + base64.urlsafe_b64encode(json.dumps(request).encode()).decode().rstrip("=")
+
+
 def test_blend_follows_slider_triangle_and_sliders(page):
     sheet = panel(page, "Blend")
     sheet.get_by_text("Settings", exact=True).click()
@@ -425,3 +527,12 @@ def test_token_is_taken_from_the_address_or_asked_for(browser, pipelines):
             page.get_by_label("Token").fill("a-long-secret")
             page.keyboard.press("Enter")
             expect(page.get_by_role("tab", name="Paint")).to_be_visible()
+            page.evaluate("sessionStorage.clear()")
+            page.reload()
+            page.get_by_label("Token").wait_for()
+            page.evaluate("location.hash = '#token=a-long-secret&panel=paint'")  # pasted while the page asks for it
+            expect(page.get_by_role("tabpanel", name="Paint")).to_be_visible()
+            assert page.url == f"{url}/#panel=paint"
+            page.evaluate("location.hash = '#token=another'")  # and while it works
+            expect(page.get_by_text("was refused")).to_be_visible()
+            assert "another" not in page.url

@@ -26,7 +26,8 @@ export function answers({ use, words, hint, size }) {
     async run(request, signal, step) {
       const seed = request.seed ?? 0;
       const next = Array.from({ length: request.count ?? 1 }, (_, i) => shot({
-        label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: size(), extra: use ? (one) => [useButton(words, () => use(one))] : null,
+        label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: size(),
+        extra: use ? (one) => [useButton(words, () => use(one))] : null,
       }));
       const begin = () => { // until then the older answers stay
         all.forEach((old) => old.drop());

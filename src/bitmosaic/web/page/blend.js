@@ -3,7 +3,7 @@ import { picture, post } from './api.js';
 import { blendPad } from './blendpad.js';
 import { classPicker } from './classes.js';
 import { className, seedField } from './common.js';
-import { debounced, h, icon } from './dom.js';
+import { debounced, h, icon, release } from './dom.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
 import { settingsForm } from './settings.js';
@@ -21,7 +21,9 @@ const rounded = (row) => {
 export function blendPanel(world) {
   const first = () => world.pipeline().classes.map(String);
   const soon = debounced(() => start(), 180);
-  const classes = classPicker('Classes, two to four', { pipeline: world.pipeline(), most: 4, chosen: first().slice(0, 2), onchange: () => { arrange(); soon(); } });
+  const classes = classPicker('Classes, two to four', {
+    pipeline: world.pipeline(), most: 4, none: 'no class', rare: true, chosen: first().slice(0, 2), onchange: () => { arrange(); soon(); },
+  });
   const seed = seedField(soon);
   const settings = settingsForm(world.pipeline(), world.limits, soon);
   const pad = blendPad(() => { told.textContent = pad.words(); soon(); });
@@ -31,13 +33,16 @@ export function blendPanel(world) {
   const strip = h('div', { class: 'strip', role: 'list', 'aria-label': 'On the way through this blend' });
   const way = h('p', { class: 'hint' });
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
-    classes.element, seed.element, h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
-  const stage = h('div', { class: 'stage steady' }, job.notice, h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
+    classes.element, seed.element, h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
+    h('div', { class: 'dock' }, job.button));
+  const stage = h('div', { class: 'stage steady' }, job.notice,
+    h('div', { class: 'blend' }, h('div', { class: 'where' }, pad.element, told), big), job.progress, way, strip);
   let drawn = false;
 
   function arrange() {
     const chosen = classes.chosen();
     const pictures = chosen.map((name) => {
+      if (name === null) return h('span', { class: 'end' }, h('span', {}, className(name)));
       const image = h('img', { alt: '', width: 28, height: 28 });
       const number = typeof name === 'number' ? name : first().indexOf(name);
       picture(`/v1/classes/${encodeURIComponent(world.pipeline().name)}/${number}.png`).then(({ url }) => { image.src = url; }, () => {});
@@ -68,14 +73,16 @@ export function blendPanel(world) {
       return;
     }
     try {
-      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: [pad.weights()], seed: seed.get(), settings: settings.value() });
+      const weights = pad.weights();
+      run({ job: 'interpolate', pipeline: world.pipeline().name, classes: chosen, weights: [weights], seed: seed.get(),
+        settings: settings.value() }, chosen, weights);
     } catch (error) {
       job.fail(error);
     }
   }
 
-  /** Draws the point, then the strip through it; what is older than the last move is given up. */
-  function run(asked, expect = null) {
+  /** Draws the point, then the strip through it, `weights` of the classes `names`; what is older than the last move is given up. */
+  function run(asked, names, weights, expect = null) {
     drawn = true;
     return job.run(async (signal, step) => {
       const { job: path, ...body } = asked;
@@ -85,30 +92,42 @@ export function blendPanel(world) {
       const main = hero(images[Math.floor(images.length / 2)]);
       if (expect) await remade(job, expect, main.blob);
       step(1, 2, 'Drawing the strip');
-      const { rows, here } = frames(pad.weights());
-      const strips = { pipeline: asked.pipeline, classes: classes.chosen(), weights: rows, seed: asked.seed, settings: asked.settings };
-      row(images.length > 1 ? images : (await post('/v1/interpolate', strips, signal)).images, images.length > 1 ? Math.floor(images.length / 2) : here);
+      const { rows, here } = frames(weights);
+      const strips = { pipeline: asked.pipeline, classes: names, weights: rows, seed: asked.seed, settings: asked.settings };
+      if (images.length > 1) row(images, Math.floor(images.length / 2));
+      else row((await post('/v1/interpolate', strips, signal)).images, here);
+      way.textContent = onTheWay(names, weights);
     });
   }
 
   function hero(answer) {
     const main = still(answer, className(answer.class));
+    release(big);
     big.replaceChildren(main.element, h('a', { class: 'button', href: main.url, download: fileName(answer) }, icon('save'), 'Save as PNG'));
     return main;
   }
 
   function row(images, here) {
-    strip.replaceChildren(...images.map((one, i) => h('span', { role: 'listitem', class: i === here ? 'here' : '' }, still(one, className(one.class)).element)));
-    const top = pad.weights().indexOf(Math.max(...pad.weights()));
-    const chosen = classes.chosen().map(className);
-    way.textContent = chosen.length === 2 ? `From ${chosen[0]} to ${chosen[1]}` : `From ${chosen[top]} through the point to the others`;
+    release(strip);
+    strip.replaceChildren(...images.map((one, i) => h('span', { role: 'listitem', class: i === here ? 'here' : '' },
+      still(one, className(one.class)).element)));
   }
 
-  /** Classes and weights of a request, which may also be a blend of `generate`. */
+  function onTheWay(names, weights) {
+    const told = names.map(className);
+    return told.length === 2 ? `From ${told[0]} to ${told[1]}`
+      : `From ${told[weights.indexOf(Math.max(...weights))]} through the point to the others`;
+  }
+
+  /** Classes and weights of a request, which may also be a blend of `generate`, whose keys are texts: numbers too, and "none" for no class. */
   function read(asked) {
-    if (asked.job === 'generate') return { names: Object.keys(asked.class), weights: Object.values(asked.class) };
+    if (asked.job === 'generate') {
+      const nameOf = (key) => (key === 'none' && !first().includes(key) ? null : classes.known(key));
+      return { names: Object.keys(asked.class).map(nameOf), weights: Object.values(asked.class) };
+    }
     const rows = asked.weights;
-    return { names: asked.classes, weights: rows?.[Math.floor(rows.length / 2)] ?? asked.classes.map(() => 1 / asked.classes.length) };
+    const weights = rows?.[Math.floor(rows.length / 2)] ?? asked.classes.map(() => 1 / asked.classes.length);
+    return { names: asked.classes.map(classes.known), weights };
   }
 
   arrange();
@@ -118,13 +137,16 @@ export function blendPanel(world) {
     open(asked, expect) {
       const { names, weights } = read(asked);
       classes.set(names);
-      const order = classes.chosen().map((name) => names.findIndex((one) => String(one) === String(name)));
       arrange();
-      if (order.every((i) => i >= 0) && order.length > 1) pad.set(order.map((i) => weights[i]));
+      const shares = classes.chosen().map((one) => weights.reduce((sum, weight, i) => sum + (names[i] === one ? weight : 0), 0));
+      if (shares.length > 1) pad.set(shares);
       told.textContent = pad.words();
       seed.set(asked.seed);
       settings.set(asked.settings);
-      return run(asked, expect);
+      // The service knows no key for the null class in a blend of generate; the same blend is one frame of a way.
+      const nameless = asked.job === 'generate' && names.includes(null);
+      const { class: _, count, ...rest } = asked;
+      return run(nameless ? { ...rest, job: 'interpolate', classes: names, weights: [weights] } : asked, names, weights, expect);
     },
     refill() {
       classes.fill(world.pipeline());

@@ -25,14 +25,17 @@ export function blendPad(onchange) {
   const words = () => names.map((name, i) => `${Math.round(100 * weights[i])} % ${name}`).join(', ');
 
   function slider(pictures) {
-    const input = h('input', { type: 'range', min: 0, max: 100, step: 1, 'aria-label': `From ${names[0]} to ${names[1]}`, oninput: () => moved([100 - input.valueAsNumber, input.valueAsNumber]) });
+    const input = h('input', { type: 'range', min: 0, max: 100, step: 1, 'aria-label': `From ${names[0]} to ${names[1]}`,
+      oninput: () => moved([100 - input.valueAsNumber, input.valueAsNumber]) });
     show = () => { input.value = 100 * weights[1]; input.setAttribute('aria-valuetext', words()); };
     element.replaceChildren(h('div', { class: 'ends' }, pictures[0], input, pictures[1]));
   }
 
   function triangle(pictures) {
-    const handle = h('button', { type: 'button', class: 'handle', 'aria-label': 'Point of the blend', 'aria-roledescription': 'point in a triangle; arrow keys move it', onkeydown: key });
-    const area = h('div', { class: 'triangle', onpointerdown: down, onpointermove: (event) => { if (area.hasPointerCapture(event.pointerId)) point(event); } },
+    const handle = h('button', { type: 'button', class: 'handle', 'aria-label': 'Point of the blend',
+      'aria-roledescription': 'point in a triangle; arrow keys move it', onkeydown: key });
+    const area = h('div', { class: 'triangle', onpointerdown: down,
+      onpointermove: (event) => { if (area.hasPointerCapture(event.pointerId)) point(event); } },
       h('div', { class: 'plane' }), pictures.map((one, i) => h('div', { class: `corner at${i}` }, one)), handle);
     const at = () => [0, 1].map((axis) => CORNERS.reduce((sum, corner, i) => sum + weights[i] * corner[axis], 0));
     show = () => {
@@ -63,7 +66,8 @@ export function blendPad(onchange) {
   }
 
   function sliders() {
-    const inputs = names.map((name) => h('input', { type: 'range', min: 0, max: 100, step: 1, oninput: () => moved(inputs.map((one) => one.valueAsNumber)) }));
+    const inputs = names.map((name) => h('input',
+      { type: 'range', min: 0, max: 100, step: 1, oninput: () => moved(inputs.map((one) => one.valueAsNumber)) }));
     const values = names.map(() => h('output', { class: 'value' }));
     show = () => weights.forEach((weight, i) => {
       values[i].textContent = `${Math.round(100 * weight)} %`;
@@ -80,7 +84,10 @@ export function blendPad(onchange) {
       if (names.length === 2) slider(pictures);
       else if (names.length === 3) triangle(pictures);
       else if (names.length === 4) sliders();
-      else element.replaceChildren();
+      else {
+        element.replaceChildren();
+        show = () => {};
+      }
       if (names.length > 1) put(weights.length === names.length ? weights : names.map(() => 1));
     },
   };

@@ -3,12 +3,14 @@ import { fresh, h, say } from './dom.js';
 
 const TINT = [64, 224, 196];
 
-/** {element, show(picture, mask, factor, padding), tool, size}; calls `stroke()` before a change of the mask begins, `changed()` after it ended. */
-export function board({ stroke, changed }) {
+/** {element, show(picture, mask, factor, padding), tool, size}; calls `stroke(before)` with the mask before a stroke that changed it. */
+export function board({ stroke }) {
   let picture = null;
   let mask = null;
   let factor = 1;
   let pad = [0, 0, 0, 0];
+  let pointer = null; // the one that paints; a second finger does not
+  let before = null; // the mask when it began
   let from = null; // where the pointer was, in pixels of the picture
   let start = null; // where a box began
   let cursor = [0, 0];
@@ -18,9 +20,11 @@ export function board({ stroke, changed }) {
   const ring = h('div', { class: 'ring', hidden: true });
   const frame = h('div', { class: 'boxed', hidden: true });
   const place = h('div', { class: 'place', hidden: true });
-  const help = h('p', { class: 'hint', id: fresh('help') }, 'Paint with the mouse, a finger or a pen. Keys: arrows move over the code grid, Space hides or shows a place.');
+  const help = h('p', { class: 'hint', id: fresh('help') },
+    'Paint with the mouse, a finger or a pen. Keys: arrows move over the code grid, Space hides or shows a place.');
   const surface = h('div', {
-    class: 'surface', tabIndex: 0, role: 'application', 'aria-roledescription': 'painting board', 'aria-label': 'Picture to paint on', 'aria-describedby': help.id,
+    class: 'surface', tabIndex: 0, role: 'application', 'aria-roledescription': 'painting board', 'aria-label': 'Picture to paint on',
+    'aria-describedby': help.id,
     onpointerdown: down, onpointermove: move, onpointerup: up, onpointercancel: up, onpointerleave: () => { ring.hidden = true; },
     onkeydown: key, onfocus: () => showPlace(surface.matches(':focus-visible')), onblur: () => { place.hidden = true; },
   }, image, tint, grid, ring, frame, place);
@@ -30,6 +34,7 @@ export function board({ stroke, changed }) {
   const outpaints = () => pad.some((side) => side > 0);
 
   function show(newPicture, newMask, newFactor, padding = [0, 0, 0, 0]) {
+    if (newMask !== mask) end(); // of a stroke over what is gone
     [picture, mask, factor, pad] = [newPicture, newMask, newFactor, padding];
     api.element.hidden = !picture;
     if (!picture) return;
@@ -58,7 +63,8 @@ export function board({ stroke, changed }) {
 
   function cover(data) {
     const columns = Math.ceil(mask.width / factor);
-    const hidden = Array.from({ length: columns * Math.ceil(mask.height / factor) }, (_, i) => mask.hides(Math.floor(i / columns), i % columns, factor));
+    const hidden = Array.from({ length: columns * Math.ceil(mask.height / factor) },
+      (_, i) => mask.hides(Math.floor(i / columns), i % columns, factor));
     for (let y = 0; y < mask.height; y++) {
       for (let x = 0; x < mask.width; x++) {
         const i = y * mask.width + x;
@@ -83,16 +89,16 @@ export function board({ stroke, changed }) {
   }
 
   function down(event) {
-    if (!picture || outpaints() || event.button > 0) return;
+    if (!picture || outpaints() || event.button > 0 || pointer !== null) return;
     surface.setPointerCapture(event.pointerId);
-    stroke();
+    [pointer, before] = [event.pointerId, mask.clone()];
     [from, start] = [at(event), at(event)];
     place.hidden = true;
     if (api.tool !== 'box') draw(from);
   }
 
   function move(event) {
-    if (!picture || outpaints()) return;
+    if (!picture || outpaints() || (pointer !== null && event.pointerId !== pointer)) return;
     const all = event.getCoalescedEvents?.() ?? [];
     for (const one of all.length ? all : [event]) if (from && api.tool !== 'box') draw(at(one));
     const [x, y] = at(event);
@@ -109,7 +115,8 @@ export function board({ stroke, changed }) {
     refresh();
   }
 
-  const boxOf = (x, y) => [Math.floor(Math.min(start[0], x)), Math.floor(Math.min(start[1], y)), Math.ceil(Math.max(start[0], x)), Math.ceil(Math.max(start[1], y))];
+  const boxOf = (x, y) => [Math.floor(Math.min(start[0], x)), Math.floor(Math.min(start[1], y)), Math.ceil(Math.max(start[0], x)),
+    Math.ceil(Math.max(start[1], y))];
 
   function drag(x, y) {
     ring.hidden = true;
@@ -120,17 +127,23 @@ export function board({ stroke, changed }) {
   }
 
   function up(event) {
-    if (!from) return;
+    if (event.pointerId !== pointer) return;
     if (api.tool === 'box' && event.type === 'pointerup') mask.box(...boxOf(...at(event)));
-    frame.hidden = true;
-    from = start = null;
+    const old = before;
+    end();
     refresh();
-    changed();
+    if (!mask.equals(old)) stroke(old);
+  }
+
+  function end() {
+    frame.hidden = true;
+    pointer = before = from = start = null;
   }
 
   function lay(element, x, y, width, height) {
     Object.assign(element.style, {
-      left: `${100 * x / picture.width}%`, top: `${100 * y / picture.height}%`, width: `${100 * width / picture.width}%`, height: `${100 * height / picture.height}%`,
+      left: `${100 * x / picture.width}%`, top: `${100 * y / picture.height}%`, width: `${100 * width / picture.width}%`,
+      height: `${100 * height / picture.height}%`,
     });
   }
 
@@ -146,10 +159,10 @@ export function board({ stroke, changed }) {
     const last = [Math.ceil(picture.height / factor) - 1, Math.ceil(picture.width / factor) - 1];
     if (step) cursor = cursor.map((value, i) => Math.max(0, Math.min(last[i], value + step[i])));
     else {
-      stroke();
+      const old = mask.clone();
       mask.togglePlace(...cursor, factor);
       refresh();
-      changed();
+      stroke(old);
     }
     showPlace(true);
     say(`Row ${cursor[0] + 1}, column ${cursor[1] + 1}: ${mask.hides(...cursor, factor) ? 'repainted' : 'kept'}`);

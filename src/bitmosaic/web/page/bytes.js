@@ -26,9 +26,18 @@ export async function pixels(blob, grey = false) {
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true });
   context.fillStyle = 'white'; // the service reads transparent pictures over white too
   context.fillRect(0, 0, bitmap.width, bitmap.height);
-  if (grey) context.filter = 'grayscale(1)';
   context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+  const found = context.getImageData(0, 0, bitmap.width, bitmap.height);
+  if (grey) toGrey(found.data);
+  return found;
+}
+
+/** Luma of Rec. 601 in whole numbers, as the service makes it; the grey of CSS is another one. */
+function toGrey(data) {
+  for (let i = 0; i < data.length; i += 4) {
+    const grey = (data[i] * 19595 + data[i + 1] * 38470 + data[i + 2] * 7471 + 0x8000) >> 16;
+    data[i] = data[i + 1] = data[i + 2] = grey;
+  }
 }
 
 /** Whether two pictures have the same pixels, all of them. */

@@ -4,13 +4,17 @@ import { fresh, h } from './dom.js';
 
 const MANY = 24; // from so many on there is a field to search them
 
-/** {element, chosen(), set(names)}. `most` 1: one at a time; `none`: words for "no class", which stands first. Names; null is no class. */
-export function classPicker(label, { pipeline, most = Infinity, none = null, chosen = [], onchange = () => {} }) {
+/**
+ * {element, chosen(), set(names), known(name), fill(pipeline)}. `most` 1: one at a time; `none`: words for "no class", which stands first, with
+ * `rare` only while it was `set`. Names; null is no class.
+ */
+export function classPicker(label, { pipeline, most = Infinity, none = null, rare = false, chosen = [], onchange = () => {} }) {
   const picked = new Set(chosen);
   const group = h('div', { class: 'classes', role: 'group', 'aria-label': label });
   const count = h('span', { class: 'hint count', 'aria-live': 'polite' });
   const search = h('input', { type: 'search', placeholder: 'Find a class', 'aria-label': 'Find a class', hidden: true, oninput: filter });
   let tiles = [];
+  let of = pipeline;
 
   function toggle(value) {
     if (most === 1) {
@@ -36,17 +40,20 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, cho
     tiles.forEach(({ element, name }) => { element.hidden = !name.toLowerCase().includes(words); });
   }
 
-  function fill(of) {
+  function fill(from) {
+    of = from;
     const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
       seen.unobserve(target);
       picture(`/v1/classes/${encodeURIComponent(of.name)}/${target.dataset.number}.png`).then(({ url }) => { target.querySelector('img').src = url; }, () => {});
     }));
     const names = of.classes.map(String);
     const all = names.map((name, number) => ({ value: names.indexOf(name) === number ? name : number, name, number }));
-    if (none) all.unshift({ value: null, name: none, number: null });
+    if (none && (!rare || picked.has(null))) all.unshift({ value: null, name: none, number: null });
     tiles = all.map(({ value, name, number }) => {
-      const image = number === null ? h('span', { class: 'any', 'aria-hidden': 'true' }) : h('img', { alt: '', width: 28, height: 28, decoding: 'async' });
-      const element = h('button', { type: 'button', class: 'class', data: { number: number ?? '' }, onclick: () => toggle(value) }, image, h('span', {}, name));
+      const image = number === null ? h('span', { class: 'any', 'aria-hidden': 'true' })
+        : h('img', { alt: '', width: 28, height: 28, decoding: 'async' });
+      const element = h('button', { type: 'button', class: 'class', data: { number: number ?? '' }, onclick: () => toggle(value) }, image,
+        h('span', {}, name));
       if (number !== null) seen.observe(element);
       return { value, name, element };
     });
@@ -56,17 +63,25 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, cho
     show();
   }
 
+  /** A class as its tile has it: numbers become names, also those that came as keys of JSON, unless a class is called so. */
+  function known(value) {
+    const number = typeof value === 'number' || (/^\d+$/.test(value) && !of.classes.map(String).includes(value));
+    return number ? tiles.find(({ element }) => element.dataset.number === String(Number(value)))?.value ?? value : value;
+  }
+
   const api = {
-    element: h('div', { class: 'field', id: fresh('classes') }, h('div', { class: 'head' }, h('span', { class: 'label' }, label), count), search, group),
+    element: h('div', { class: 'field', id: fresh('classes') },
+      h('div', { class: 'head' }, h('span', { class: 'label' }, label), count), search, group),
     chosen: () => tiles.map(({ value }) => value).filter((value) => picked.has(value)),
     set(values) {
       picked.clear();
       values.forEach((value) => picked.add(known(value)));
-      show();
+      if (rare) fill(of);
+      else show();
     },
+    known,
     fill,
   };
-  const known = (value) => (typeof value === 'number' && tiles.length ? tiles.find(({ element }) => element.dataset.number === String(value))?.value ?? value : value);
   fill(pipeline);
   return api;
 }

@@ -34,6 +34,18 @@ export function button(words, name, onclick, { bare = false, ...props } = {}) {
     name ? icon(name) : null, bare ? null : h('span', {}, words));
 }
 
+/** Gives back the addresses of the files that an element's own pictures show; call it before they are replaced. */
+export function release(element) {
+  const images = element.matches('img') ? [element] : [...element.querySelectorAll('img')];
+  images.filter(({ src }) => src.startsWith('blob:')).forEach(({ src }) => URL.revokeObjectURL(src));
+}
+
+/** Shows a file in an <img>, instead of the one before. */
+export function showFile(image, blob) {
+  release(image);
+  image.src = URL.createObjectURL(blob);
+}
+
 export const byId = (id) => document.getElementById(id);
 
 let count = 0;

@@ -13,10 +13,12 @@ export async function draw(request, shots, signal, onbegin, onstep) {
     }
     if (event === 'step') {
       shots.forEach((one, i) => {
-        if (data.images?.[i]) one.step(grid, { image: data.images[i], known: data.known[i], entropy: data.entropy?.[i] ?? null, window: data.window });
+        if (!data.images?.[i]) return;
+        one.step(grid, { image: data.images[i], known: data.known[i], entropy: data.entropy?.[i] ?? null, window: data.window });
       });
       const rounds = job === 'enrich' ? 4 * (request.repeats ?? 4) : null;
-      if (rounds) onstep((data.window - 1) * data.total + data.index, rounds * data.total, `Round ${data.window} of ${rounds}, step ${data.index} of ${data.total}`);
+      if (rounds) onstep((data.window - 1) * data.total + data.index, rounds * data.total,
+        `Round ${data.window} of ${rounds}, step ${data.index} of ${data.total}`);
       else onstep(data.index, data.total, data.window > 1 ? `Window ${data.window}, step ${data.index} of ${data.total}` : null);
     }
     if (event === 'result') {

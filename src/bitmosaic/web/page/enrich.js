@@ -15,23 +15,28 @@ export function enrichPanel(world) {
   let picture = null;
   let before = 'shrunk';
   let chosen = null; // the answer shown
+  let after = null; // {shot, url}: the file of that answer
   const source = sourcePicker(world, (one) => take(one));
   const classes = classPicker('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] });
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 3);
   const shrink = h('input', { type: 'number', min: 1, max: 28, step: 1, value: 2, oninput: () => show() });
-  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 2 });
+  // As the API, the command and Python have it: who comes from one to the other gets the same picture. Fewer are sooner done, and Stop is near.
+  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 4 });
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Enrich', () => start(), 'enrich');
   const view = wipe();
   const kind = choice('Before', [['shrunk', 'What it begins with'], ['own', 'The picture itself']], before, (value) => { before = value; show(); });
   kind.element.hidden = true;
-  const found = answers({ words: 'Compare', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => { chosen = shot; show(); view.element.scrollIntoView({ block: 'nearest' }); } });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'), h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
+  const found = answers({ words: 'Compare', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28],
+    use: (shot) => { chosen = shot; show(); view.element.scrollIntoView({ block: 'nearest' }); } });
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'),
+    h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)),
-    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)), h('div', { class: 'dock' }, job.button));
+    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
+    h('div', { class: 'dock' }, job.button));
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));
 
   function show() {
@@ -40,10 +45,19 @@ export function enrichPanel(world) {
     if (!picture) return;
     const by = Math.max(1, Math.min(shrink.valueAsNumber || 1, picture.height));
     const from = before === 'own' || by === 1 ? (picture.url ??= URL.createObjectURL(picture.blob)) : shrunk(picture.pixels, by);
-    view.show(from, chosen?.answer() ? URL.createObjectURL(chosen.blob()) : null, picture.name);
+    view.show(from, addressOf(chosen?.answer() ? chosen : null), picture.name);
+  }
+
+  function addressOf(shot) {
+    if (after?.shot !== shot) {
+      if (after) URL.revokeObjectURL(after.url);
+      after = shot && { shot, url: URL.createObjectURL(shot.blob()) };
+    }
+    return after?.url ?? null;
   }
 
   function put(one) {
+    if (picture?.url) URL.revokeObjectURL(picture.url);
     picture = one;
     chosen = null;
     show();
@@ -68,7 +82,8 @@ export function enrichPanel(world) {
       if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
       const side = Math.min(...world.pipeline().image_size);
       await run({
-        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(), count: count.get(),
+        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+        count: count.get(),
         shrink: whole(shrink, 'Smaller by', 1, side), repeats: whole(repeats, 'Repeats', 1, 16), settings: settings.value(),
       });
     } catch (error) {

@@ -4,14 +4,15 @@ import { blobBase64, toBlob } from './bytes.js';
 import { button, h } from './dom.js';
 import { opened } from './source.js';
 
-const WINDOWS = 64; // how many times as large as its images the service lets a pipeline paint
+const CANVAS = 64; // how many times as large as the pipeline's images a canvas may be, where the service does not say
 
 /** The picture at a size that fits, with `fit` "exact" or "tile"; null if a person gave up. `tile`: whether windows are a way. */
 export async function fitted(picture, world, pipeline, { tile = false } = {}) {
   const [height, width] = pipeline.image_size;
   const found = await opened(picture, world, pipeline.channels === 1);
   if (found.width === width && found.height === height) return { ...found, fit: 'exact' };
-  const tiled = tile ? windowsFor(found, [width, height], world.limits?.canvas ?? WINDOWS * width * height) : null;
+  const most = Math.min((world.limits?.canvas ?? CANVAS) * width * height, world.limits?.pixels ?? Infinity);
+  const tiled = tile ? windowsFor(found, [width, height], most) : null;
   const answer = await question(found, [width, height], tiled);
   if (answer === 'tile') {
     const same = tiled[0] === found.width && tiled[1] === found.height;
@@ -30,7 +31,8 @@ function windowsFor(picture, [width, height], most) {
 }
 
 async function scaled(picture, [width, height]) {
-  const bitmap = await createImageBitmap(picture.blob, { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
+  const bitmap = await createImageBitmap(picture.blob,
+    { imageOrientation: 'from-image', resizeWidth: width, resizeHeight: height, resizeQuality: 'high' });
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext('2d');
   context.fillStyle = 'white';
@@ -52,13 +54,15 @@ function question(picture, [width, height], tile) {
   return new Promise((done) => {
     const end = (answer) => () => { done(answer); element.close(); };
     const preview = URL.createObjectURL(picture.blob);
-    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture', onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
+    const element = h('dialog', { class: 'card', 'aria-label': 'Size of the picture',
+      onclose: () => { done(null); URL.revokeObjectURL(preview); element.remove(); } },
       h('h2', {}, `This picture is ${picture.width} × ${picture.height}`),
       h('div', { class: 'two' }, h('img', { src: preview, alt: '', class: 'preview' }),
         h('p', {}, `The pipeline works on ${width} × ${height} pixels. `, tile ? 'How shall it be used?' : 'It can be cropped to that.')),
       h('div', { class: 'stack' },
         button(`Crop: its centre, scaled to ${width} × ${height}`, null, end('crop'), { class: 'primary' }),
-        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows' : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
+        tile ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows'
+          : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

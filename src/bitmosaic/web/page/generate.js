@@ -20,7 +20,8 @@ export function generatePanel(world) {
   const job = runner('Draw', () => start(), 'play');
   const scrub = scrubber();
   const sheet = h('div', { class: 'sheet' });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'), h('p', { class: 'hint' }, 'The pictures appear place by place, the surest places first.'));
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'),
+    h('p', { class: 'hint' }, 'The pictures appear place by place, the surest places first.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     classes.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
   const stage = h('div', { class: 'stage' }, job.status, scrub.element, empty, sheet);
@@ -67,7 +68,8 @@ export function generatePanel(world) {
 
   function lay({ class: one, seed: first = 0, count: pictures = 1 }) {
     const [height, width] = world.pipeline().image_size;
-    return Array.from({ length: pictures }, (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height] }));
+    return Array.from({ length: pictures },
+      (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height] }));
   }
 
   /** Some streams at once; if one fails the others are ended too. */

@@ -1,7 +1,7 @@
 // The panel Look inside: a picture's codes, what they are turned back into, what a flipped bit changes, and the nearest test images.
 import { post } from './api.js';
 import { fromBase64, pack, toBase64, toBlob, unpack } from './bytes.js';
-import { button, debounced, h, say } from './dom.js';
+import { button, debounced, h, say, showFile } from './dom.js';
 import { imageText } from './fit.js';
 import { neighbours } from './neighbours.js';
 import { placeBoard } from './placeboard.js';
@@ -21,7 +21,8 @@ export function insidePanel(world) {
   const trouble = notices();
   const own = h('img', { alt: '', class: 'crisp' });
   const ownCaption = h('figcaption', {}, 'As read');
-  const board = placeBoard('Picture of the codes; Space flips a place', { choose: (at) => { place = at; draw(); }, flip: (at) => { place = at; flipPlace(at); } });
+  const board = placeBoard('Picture of the codes; Space flips a place',
+    { choose: (at) => { place = at; draw(); }, flip: (at) => { place = at; flipPlace(at); } });
   const told = h('span', {});
   const look = button('Look at it, save it', 'save', () => show(), { class: 'quiet' });
   const reset = button('Back to its own codes', 'reset', () => { codes.bits.set(codes.own); changed(); }, { class: 'quiet' });
@@ -30,11 +31,14 @@ export function insidePanel(world) {
   const which = h('h3', {});
   const whole = button('Flip the whole place', 'swap', () => flipPlace(place), { class: 'quiet' });
   const near = neighbours(world, (number) => bundled(number).then(take, (error) => job.fail(error)));
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture to see the bits that it is made of.'), h('p', { class: 'hint' }, 'Then flip some of them and see what changes.'));
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture to see the bits that it is made of.'),
+    h('p', { class: 'hint' }, 'Then flip some of them and see what changes.'));
   const body = h('div', { class: 'insides', hidden: true }, h('div', {},
-    h('div', { class: 'pairview' }, h('figure', {}, own, ownCaption), h('figure', {}, board.element, h('figcaption', {}, told, h('span', { class: 'row tight' }, reset, look)))),
+    h('div', { class: 'pairview' }, h('figure', {}, own, ownCaption),
+      h('figure', {}, board.element, h('figcaption', {}, told, h('span', { class: 'row tight' }, reset, look)))),
     h('section', { class: 'bitsview' }, which, h('div', { class: 'row' }, switches.element, whole)),
-    h('section', {}, h('h3', {}, 'Bit planes'), h('p', { class: 'hint' }, 'Each shows one bit at every place. Click on a place of a plane to flip it there.'), tiny.element)),
+    h('section', {}, h('h3', {}, 'Bit planes'),
+      h('p', { class: 'hint' }, 'Each shows one bit at every place. Click on a place of a plane to flip it there.'), tiny.element)),
     near.element);
   const form = h('div', { class: 'controls' }, source.element,
     h('p', { class: 'hint' }, 'A click on the right picture flips all bits of a place; a second click brings them back. Keys: arrows choose a place, Space flips it.'), h('div', { class: 'dock' }, job.button));
@@ -66,10 +70,10 @@ export function insidePanel(world) {
     const binary = radix.every((one) => one === 2);
     empty.hidden = true;
     body.hidden = false;
-    own.src = URL.createObjectURL(toBlob(image));
+    showFile(own, toBlob(image));
     own.alt = name;
     ownCaption.textContent = name;
-    board.image.src = URL.createObjectURL(toBlob(reconstruction));
+    showFile(board.image, toBlob(reconstruction));
     const k = radix.length;
     const bits = binary ? unpack(fromBase64(packed), rows * columns * k) : new Uint8Array(rows * columns * k);
     codes = { bits, own: bits.slice(), rows, columns, k, binary };
@@ -85,7 +89,8 @@ export function insidePanel(world) {
       tiny.show(codes);
       switches.show(codes, place);
     }
-    which.textContent = codes.binary ? `Place in row ${Math.floor(place / codes.columns) + 1}, column ${(place % codes.columns) + 1}` : 'The codes of this pipeline are no bits, so there is nothing to flip.';
+    which.textContent = codes.binary ? `Place in row ${Math.floor(place / codes.columns) + 1}, column ${(place % codes.columns) + 1}`
+      : 'The codes of this pipeline are no bits, so there is nothing to flip.';
     const flipped = codes.bits.reduce((sum, bit, i) => sum + (bit !== codes.own[i] ? 1 : 0), 0);
     told.textContent = flipped ? `${flipped} of ${codes.bits.length} bits flipped` : `Out of its ${codes.bits.length} bits`;
     reset.hidden = !flipped;
@@ -122,7 +127,7 @@ export function insidePanel(world) {
       const { images: [found] } = await post('/v1/decode', { pipeline: asked.pipeline, codes: asked.codes }, pending.signal);
       decoded = found;
       trouble.clear();
-      board.image.src = URL.createObjectURL(toBlob(found.image));
+      showFile(board.image, toBlob(found.image));
       if (flipped) remember('inside', asked);
       say(told.textContent);
     } catch (error) {

@@ -8,12 +8,13 @@ import { insidePanel } from './inside.js';
 import { paintPanel } from './paint.js';
 import { requestOf } from './png.js';
 import { notices } from './runner.js';
-import { readAddress, showPanel } from './share.js';
+import { hideToken, nowShown, readAddress, showPanel } from './share.js';
 import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
 import { setSender } from './viewer.js';
 
-const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich', encode: 'inside', decode: 'inside' };
+const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich',
+  encode: 'inside', decode: 'inside' };
 
 const world = { pipelines: [], limits: {}, bundled: 0, at: 0, pipeline: () => world.pipelines[world.at] };
 const panels = new Map();
@@ -23,6 +24,7 @@ let current = null;
 function select(name, focus = false) {
   const before = current;
   current = panels.has(name) ? name : 'generate';
+  nowShown(current);
   for (const [key, { tab, sheet }] of panels) {
     const on = key === current;
     tab.setAttribute('aria-selected', String(on));
@@ -35,8 +37,10 @@ function select(name, focus = false) {
 
 function tabs(list) {
   for (const panel of list) {
-    const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`, onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
-    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true }, h('h2', { class: 'unseen' }, panel.title), panel.element);
+    const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`,
+      onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
+    const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true },
+      h('h2', { class: 'unseen' }, panel.title), panel.element);
     panels.set(panel.name, { panel, tab, sheet });
     byId('tabs').append(tab);
     byId('main').append(sheet);
@@ -58,10 +62,12 @@ async function open(request, expect = null) {
   messages.clear();
   const blends = request.job === 'generate' && request.class && typeof request.class === 'object';
   const few = blends && Object.keys(request.class).length > 1 && Object.keys(request.class).length < 5;
-  const name = few ? 'blend' : PANEL_OF[request.job];
+  const own = Object.hasOwn(PANEL_OF, request.job) ? PANEL_OF[request.job] : null; // `constructor` is a property too
+  const name = few ? 'blend' : own;
   const at = world.pipelines.findIndex((one) => one.name === (request.pipeline ?? world.pipelines[0].name));
   if (!name || at < 0) {
-    messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.` : `This page has no panel for the job “${request.job}”.`));
+    messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.`
+      : `“${request.job}” is no job of the studio.`));
     return;
   }
   if (at !== world.at) choosePipeline(at);
@@ -89,7 +95,8 @@ async function receive(blob, name) {
   say('This picture holds its settings. It is made again.');
   await open(request, blob);
   messages.tell(h('p', {}, `${name} holds its settings; they are in the form.`),
-    h('div', { class: 'row' }, button('Use it as a picture in Paint instead', 'brush', () => { messages.clear(); send('paint', { blob, name }); }), button('Fine', 'check', () => messages.clear(), { class: 'quiet' })));
+    h('div', { class: 'row' }, button('Use it as a picture in Paint instead', 'brush',
+      () => { messages.clear(); send('paint', { blob, name }); }), button('Fine', 'check', () => messages.clear(), { class: 'quiet' })));
 }
 
 function send(name, picture) {
@@ -134,22 +141,24 @@ function choosePipeline(at) {
 
 function foot() {
   const { name, parameters, grid, radix_length: k, image_size: [height, width] } = world.pipeline();
-  byId('foot').replaceChildren(h('p', {}, `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as ${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
+  byId('foot').replaceChildren(h('p', {},
+    `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as `
+    + `${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
     h('p', {}, `bitmosaic ${world.version ?? ''} · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
 }
 
 function header() {
-  const file = h('input', { type: 'file', accept: 'image/png', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', id: 'open-file', onchange: () => { if (file.files[0]) receive(file.files[0], file.files[0].name); file.value = ''; } });
-  const chooser = world.pipelines.length > 1 ? h('select', { id: 'pipeline', 'aria-label': 'Pipeline', onchange: () => choosePipeline(Number(chooser.value)) }, world.pipelines.map(({ name }, i) => h('option', { value: i }, name))) : null;
+  const file = h('input', { type: 'file', accept: 'image/png', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', id: 'open-file',
+    onchange: () => { if (file.files[0]) receive(file.files[0], file.files[0].name); file.value = ''; } });
+  const chooser = world.pipelines.length > 1
+    ? h('select', { id: 'pipeline', 'aria-label': 'Pipeline', onchange: () => choosePipeline(Number(chooser.value)) },
+      world.pipelines.map(({ name }, i) => h('option', { value: i }, name))) : null;
   byId('tools').append(...[chooser, button('Open a saved picture', 'open', () => file.click(), { bare: true }), file].filter(Boolean));
 }
 
 async function start() {
-  const address = readAddress();
-  if (address.token) {
-    keep(address.token);
-    history.replaceState(null, '', location.pathname);
-  }
+  addEventListener('hashchange', changed); // first of all, since a token may be pasted while the page still asks for one
+  tokenOf(readAddress());
   byId('tools').append(themeSwitch());
   byId('main').prepend(messages.element);
   try {
@@ -163,8 +172,21 @@ async function start() {
   foot();
   drops();
   setSender(send);
-  follow(address);
-  addEventListener('hashchange', () => follow(readAddress()));
+  follow(readAddress());
+}
+
+/** Keeps a token of the address for this tab, where nobody sees it. False where there is none. */
+function tokenOf({ token }) {
+  if (!token) return false;
+  keep(token);
+  hideToken();
+  return true;
+}
+
+function changed() {
+  const address = readAddress();
+  if (tokenOf(address)) location.reload();
+  else if (panels.size) follow(address);
 }
 
 function follow({ request, panel, broken }) {

@@ -8,6 +8,7 @@ export class Mask {
   }
 
   clone() { return new Mask(this.width, this.height, this.data.slice()); }
+  equals(other) { return this.data.every((value, i) => value === other.data[i]); }
   get count() { return this.data.reduce((sum, value) => sum + value, 0); }
   invert() { this.data.forEach((value, i) => { this.data[i] = 1 - value; }); }
 

@@ -1,13 +1,14 @@
 // The bundled images nearest to a picture, by the prior's features and by differing bits, side by side.
 import { post } from './api.js';
 import { toBlob } from './bytes.js';
-import { h } from './dom.js';
+import { h, release } from './dom.js';
 
 const COUNT = 8;
 
 /** {element, find(image, signal)}; calls `open(number)` for a neighbour that is clicked on. */
 export function neighbours(world, open) {
-  const kinds = [['features', 'By features', 'what the model knows of them'], ['codes', 'By bits', 'differing bits of their codes (Hamming distance)']];
+  const kinds = [['features', 'By features', 'what the model knows of them'],
+    ['codes', 'By bits', 'differing bits of their codes (Hamming distance)']];
   const rows = kinds.map(([, title, hint]) => ({ list: h('div', { class: 'near' }), note: h('p', { class: 'hint' }, hint), title }));
   const about = h('p', { class: 'hint' });
   const element = h('section', { hidden: true }, h('h3', {}, 'Nearest test images'), about,
@@ -17,7 +18,8 @@ export function neighbours(world, open) {
     const number = Number(/\d+$/.exec(name)?.[0]);
     const told = by === 'codes' ? `${distance.toFixed(0)} bits` : distance.toPrecision(3);
     return h('button', { type: 'button', class: 'class', title: 'Look inside', onclick: () => open(number) },
-      h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name), h('span', { class: 'bits' }, told));
+      h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name),
+        h('span', { class: 'bits' }, told));
   }
 
   let following = new AbortController();
@@ -25,9 +27,11 @@ export function neighbours(world, open) {
   async function ask(by, i, image, signal) {
     const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT, by }, signal);
     element.hidden = false;
+    release(rows[i].list);
     rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
     const of = found.of ?? world.bundled;
-    about.textContent = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.` : `Among ${number(found.total)} that the model has never seen.`;
+    about.textContent = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.`
+      : `Among ${number(found.total)} that the model has never seen.`;
     return found.total >= of;
   }
 

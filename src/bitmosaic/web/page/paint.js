@@ -1,7 +1,7 @@
 // The panel Paint: hide a part of a picture and let the model fill it, change its class, or paint around it.
 import { answers } from './answers.js';
 import { board as makeBoard } from './board.js';
-import { pixels } from './bytes.js';
+import { pixels, toBlob } from './bytes.js';
 import { classPicker } from './classes.js';
 import { countField, seedField } from './common.js';
 import { choice, field, h, reveal, say } from './dom.js';
@@ -14,9 +14,9 @@ import { settingsForm } from './settings.js';
 import { remember } from './share.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
-import { toBlob } from './bytes.js';
 
-const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.', outpaint: 'The model paints around the picture.' };
+const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.',
+  outpaint: 'The model paints around the picture.' };
 
 export function paintPanel(world) {
   let picture = null;
@@ -25,7 +25,7 @@ export function paintPanel(world) {
   const history = new History();
   const factor = () => Math.round(world.pipeline().image_size[0] / world.pipeline().grid[0]);
   const state = () => ({ picture, mask: mask.clone() });
-  const board = makeBoard({ stroke: () => { history.keep(state()); }, changed: () => bar.can(history) });
+  const board = makeBoard({ stroke: (before) => { history.keep({ picture, mask: before }); bar.can(history); } });
   const bar = toolbar({
     ontool: (tool) => { board.tool = tool; }, onsize: (size) => { board.size = size; }, undo: () => step('undo'), redo: () => step('redo'),
     clear: () => change(() => mask.data.fill(0)), swap: () => change(() => mask.invert()),
@@ -41,10 +41,12 @@ export function paintPanel(world) {
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Paint', () => start(), 'brush');
   const found = answers({ words: 'Use this', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => adopt(shot) });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'), h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'),
+    h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
-    h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
+    h('details', { class: 'more' }, h('summary', {}, 'Settings'),
+      h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
   const element = h('div', { class: 'columns', onkeydown: shortcut }, form, stage);
@@ -116,7 +118,8 @@ export function paintPanel(world) {
     const blob = shot.blob();
     const data = await pixels(blob);
     const [height, width] = world.pipeline().image_size;
-    put({ blob, name: shot.label, pixels: data, width: data.width, height: data.height, fit: data.width === width && data.height === height ? 'exact' : 'tile' });
+    put({ blob, name: shot.label, pixels: data, width: data.width, height: data.height,
+      fit: data.width === width && data.height === height ? 'exact' : 'tile' });
     if (what === 'outpaint') setMode('inpaint');
     board.element.scrollIntoView({ block: 'nearest' });
     say('The answer is the picture now.');
@@ -125,7 +128,8 @@ export function paintPanel(world) {
   async function request() {
     if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
     const body = {
-      job: what, pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(), count: count.get(),
+      job: what, pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+      count: count.get(),
       feather: Number(feather.value) || 0, settings: settings.value(),
     };
     if (what === 'outpaint') {

@@ -2,7 +2,10 @@
 import { button, h, icon, reveal, say } from './dom.js';
 import { whenBack } from './health.js';
 
-/** {button, status (progress and notice, which may also stand apart), run(work), stop()}. `work(signal, step)` is awaited; `step(i, total, words)` moves the bar. */
+/**
+ * {button, status (progress and notice, which may also stand apart), run(work), stop()}. `work(signal, step)` is awaited;
+ * `step(i, total, words)` moves the bar.
+ */
 export function runner(words, onclick, name = null) {
   let controller = null;
   const label = h('span', {}, words);
@@ -59,17 +62,20 @@ export function runner(words, onclick, name = null) {
       }
     }
   }
-  return { button: go, progress, notice: notice.element, status, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear, busy: () => controller !== null };
+  return { button: go, progress, notice: notice.element, status, run, stop, tell: notice.tell, fail: notice.show, clear: notice.clear,
+    busy: () => controller !== null };
 }
 
 /** A place for messages: tell(words), show(error, again), clear(). */
 export function notices() {
   let timer = 0;
-  const element = h('div', { class: 'notices', 'aria-live': 'polite' });
-  const clear = () => { clearInterval(timer); element.replaceChildren(); };
+  const polite = h('div', { 'aria-live': 'polite' });
+  const alarm = h('div', { role: 'alert' }); // beside the polite one, since an alert within it may be read twice
+  const element = h('div', { class: 'notices' }, polite, alarm);
+  const clear = () => { clearInterval(timer); polite.replaceChildren(); alarm.replaceChildren(); };
   const put = (kind, ...parts) => {
     clear();
-    element.append(h('div', { class: `notice ${kind}`, role: kind === 'bad' ? 'alert' : null }, ...parts));
+    (kind === 'bad' ? alarm : polite).append(h('div', { class: `notice ${kind}` }, ...parts));
     if (kind === 'bad') element.scrollIntoView({ block: 'nearest' });
   };
   const tell = (...parts) => put('', ...parts);

@@ -6,7 +6,8 @@ export function scrubber() {
   let shots = [];
   let follow = true;
   let timer = 0;
-  const range = h('input', { type: 'range', min: 1, max: 1, value: 1, step: 1, 'aria-label': 'Step', oninput: () => { pause(); follow = Number(range.value) === Number(range.max); show(); } });
+  const range = h('input', { type: 'range', min: 1, max: 1, value: 1, step: 1, 'aria-label': 'Step',
+    oninput: () => { pause(); follow = Number(range.value) === Number(range.max); show(); } });
   const told = h('output', { class: 'value' });
   const play = button('Play the steps', 'play', () => (timer ? pause() : start()), { bare: true });
   const element = h('div', { class: 'scrubber', hidden: true }, play, range, told);
@@ -21,8 +22,7 @@ export function scrubber() {
 
   function start() {
     if (Number(range.value) === Number(range.max)) range.value = 1;
-    play.replaceChildren(icon('pause'));
-    play.setAttribute('aria-label', 'Pause');
+    face('pause', 'Pause');
     timer = setInterval(() => {
       range.value = Number(range.value) + 1;
       follow = Number(range.value) === Number(range.max);
@@ -35,8 +35,13 @@ export function scrubber() {
   function pause() {
     clearInterval(timer);
     timer = 0;
-    play.replaceChildren(icon('play'));
-    play.setAttribute('aria-label', 'Play the steps');
+    face('play', 'Play the steps');
+  }
+
+  function face(name, words) {
+    play.replaceChildren(icon(name));
+    play.setAttribute('aria-label', words);
+    play.title = words;
   }
 
   return {

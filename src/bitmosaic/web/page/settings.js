@@ -22,7 +22,8 @@ const NUMBERS = { // label, least, most, step, hint
   budget: ['Budget', 0, 200, 1, 'Bits of doubt that one round may reveal.'],
 };
 
-const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget', RasterSpec: 'raster' };
+const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget',
+  RasterSpec: 'raster' };
 
 /** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
 export function settingsForm(pipeline, limits, onchange = () => {}) {
@@ -51,7 +52,8 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
   const api = {
     main, more,
     value() {
-      const given = Object.fromEntries(Object.entries(numbers).filter(([name, { get }]) => has(name) && get() !== null).map(([name, { get }]) => [name, get()]));
+      const told = Object.entries(numbers).filter(([name, { get }]) => has(name) && get() !== null);
+      const given = Object.fromEntries(told.map(([name, { get }]) => [name, get()]));
       if (sampler.input.value) given.sampler = sampler.input.value;
       if (procedure.input.value && has('procedure')) given.procedure = procedure.input.value;
       return { ...extra, ...given };
@@ -83,9 +85,11 @@ function select(label, options) {
 
 /** A range and a number field that say the same; empty is the pipeline's own value. */
 function slider(label, least, most, step, hint, onchange) {
-  const number = h('input', { type: 'number', class: 'small', min: least, step: 'any', 'aria-label': `${label}, number`, oninput: () => { if (number.value !== '') range.value = number.value; changed(); } });
+  const number = h('input', { type: 'number', class: 'small', min: least, step: 'any', 'aria-label': `${label}, number`,
+    oninput: () => { if (number.value !== '') range.value = number.value; changed(); } });
   const range = h('input', { type: 'range', min: least, max: most, step, oninput: () => { number.value = range.value; changed(); } });
-  const clear = button(`${label}: as the pipeline has it`, 'reset', () => { number.value = ''; tell(shown); onchange(); }, { bare: true, class: 'tiny' });
+  const clear = button(`${label}: as the pipeline has it`, 'reset', () => { number.value = ''; tell(shown); onchange(); },
+    { bare: true, class: 'tiny' });
   let shown = null;
   function tell(value) {
     shown = value ?? null;

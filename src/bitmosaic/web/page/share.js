@@ -3,6 +3,10 @@ import { fromBase64, toBase64 } from './bytes.js';
 
 const LONGEST = 1_500_000; // letters; browsers take two million
 const last = new Map(); // panel -> its fragment
+let shown = null;
+
+/** Says which panel is the one that a person sees. */
+export const nowShown = (panel) => { shown = panel; };
 
 export const fragment = (request) => {
   const text = toBase64(new TextEncoder().encode(JSON.stringify(request)));
@@ -11,17 +15,25 @@ export const fragment = (request) => {
 
 export const addressOf = (request) => location.origin + location.pathname + fragment(request);
 
-/** Puts a panel's request into the address. False where it is too long for one. */
+/** Keeps a panel's request, and puts it into the address while the panel is shown. False where it is too long for one. */
 export function remember(panel, request) {
   const text = fragment(request);
   const fits = text.length <= LONGEST;
   last.set(panel, fits ? text : `#panel=${panel}`);
-  history.replaceState(null, '', last.get(panel));
+  if (panel === shown) showPanel(panel);
   return fits;
 }
 
 export function showPanel(panel) {
   history.replaceState(null, '', last.get(panel) ?? `#panel=${panel}`);
+}
+
+/** The address without its token, so that no one reads it there. */
+export function hideToken() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  parts.delete('token');
+  const rest = parts.toString();
+  history.replaceState(null, '', location.pathname + (rest ? `#${rest}` : ''));
 }
 
 /** {token, request, panel, broken} of the address. */

@@ -14,14 +14,18 @@ export function shot({ label, seed, size, map = true, extra = null }) {
   let blob = null;
   const image = h('img', { alt: `${label}, not drawn yet`, width: size?.[0] ?? 28, height: size?.[1] ?? 28, decoding: 'sync', draggable: true });
   const veil = h('canvas', { class: 'veil', 'aria-hidden': 'true', width: 1, height: 1 });
-  const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true, onclick: () => view(answer, blob) }, image, veil);
-  const entropy = h('canvas', { class: 'entropy', role: 'img', 'aria-label': `Entropy of the hidden places of ${label}, bright where the model is unsure; at the end the order in which it made them`, title: 'Bright where the model is unsure, in bits a bit; at the end the order in which it made up its mind', width: 1, height: 1, hidden: !map });
+  const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true,
+    onclick: () => view(answer, blob) }, image, veil);
+  const entropy = h('canvas', { class: 'entropy', role: 'img',
+    'aria-label': `Entropy of the hidden places of ${label}, bright where the model is unsure; at the end the order in which it made them`,
+    title: 'Bright where the model is unsure, in bits a bit; at the end the order in which it made up its mind', width: 1, height: 1, hidden: !map });
   const save = h('a', { class: 'bare save', download: '', title: 'Save as PNG', 'aria-label': `Save ${label} as PNG`, hidden: true }, icon('save'));
   const bits = h('span', { class: 'bits' });
   const state = h('span', { class: 'state' }, '');
   const caption = h('figcaption', {}, h('span', {}, label), bits, state);
   const actions = h('div', { class: 'row tight' });
-  const element = h('figure', { class: 'shot' }, h('div', { class: 'frame' }, open, save), h('div', { class: 'under' }, entropy, caption), extra ? actions : null);
+  const element = h('figure', { class: 'shot' }, h('div', { class: 'frame' }, open, save), h('div', { class: 'under' }, entropy, caption),
+    extra ? actions : null);
 
   function show(i) {
     const frame = frames[Math.min(i, frames.length - 1)];
@@ -110,7 +114,8 @@ export function gallery(shots) {
 export function still(answer, label) {
   const blob = toBlob(answer.image);
   const url = URL.createObjectURL(blob);
-  return { blob, url, element: h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, onclick: () => view(answer, blob) }, h('img', { src: url, alt: label })) };
+  const image = h('img', { src: url, alt: label });
+  return { blob, url, element: h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, onclick: () => view(answer, blob) }, image) };
 }
 
 export const useButton = (words, onclick) => button(words, 'check', onclick, { class: 'quiet' });

@@ -4,6 +4,7 @@ import { pixels, toBlob } from './bytes.js';
 import { button, h } from './dom.js';
 
 const KINDS = 'image/png,image/jpeg,image/webp,image/gif,image/bmp';
+const REST = 1024; // bytes of a request beside its picture
 
 /** {element, show(picture)}: buttons to choose a picture. `take(picture)` gets {blob, name, ref?}. */
 export function sourcePicker(world, take) {
@@ -40,12 +41,15 @@ function pickBundled(total, take) {
   const page = 24;
   let first = 0;
   const grid = h('div', { class: 'bundle' });
-  const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number', onchange: () => show(number.valueAsNumber) });
+  const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number',
+    onchange: () => show(number.valueAsNumber) });
   const close = () => element.close();
-  const element = h('dialog', { class: 'card wide', 'aria-label': 'Test images', onclose: () => element.remove(), onclick: (event) => { if (event.target === element) close(); } },
+  const element = h('dialog', { class: 'card wide', 'aria-label': 'Test images', onclose: () => element.remove(),
+    onclick: (event) => { if (event.target === element) close(); } },
     h('h2', {}, 'Test images'), h('p', { class: 'hint' }, 'Real photographs that the model has never been trained on.'), grid,
     h('div', { class: 'row between' },
-      h('div', { class: 'row' }, button('Earlier', null, () => show(first - page)), number, button('Later', null, () => show(first + page)), button('Anywhere', 'dice', () => show(Math.floor(Math.random() * total)))),
+      h('div', { class: 'row' }, button('Earlier', null, () => show(first - page)), number, button('Later', null, () => show(first + page)),
+        button('Anywhere', 'dice', () => show(Math.floor(Math.random() * total)))),
       button('Close', 'clear', close, { class: 'quiet' })));
 
   function show(at) {
@@ -83,8 +87,9 @@ function pickBundled(total, take) {
 /** The picture with its pixels read, {…picture, pixels, width, height}; an Error that a person understands for what is none. */
 export async function opened(picture, world, grey) {
   if (picture.problem) throw new Error(picture.problem);
-  if (picture.blob.size > (world.limits?.bytes ?? Infinity)) {
-    throw new Error(`This file has ${(picture.blob.size / 1e6).toFixed(1)} MB; the service takes ${(world.limits.bytes / 1e6).toFixed(1)} MB.`);
+  const most = ((world.limits?.bytes ?? Infinity) - REST) * 3 / 4; // base64 makes four letters of three bytes
+  if (picture.blob.size > most) {
+    throw new Error(`This file has ${(picture.blob.size / 1e6).toFixed(1)} MB; the service takes ${(Math.floor(most / 1e5) / 10).toFixed(1)} MB.`);
   }
   let found;
   try {

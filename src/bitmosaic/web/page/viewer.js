@@ -19,7 +19,8 @@ export async function view(answer, blob) {
   const to = (panel) => () => { close(); go(panel, { blob, name: answer.seed === null ? title : `${title}, seed ${answer.seed}` }); };
   const copied = h('p', { class: 'hint', role: 'status' });
   const copy = button('Copy address', 'link', async () => { copied.textContent = await copyText(addressOf(request)); }, { disabled: !request });
-  const element = h('dialog', { class: 'card viewer', 'aria-label': 'Picture', onclose: () => { URL.revokeObjectURL(url); element.remove(); }, onclick: (event) => { if (event.target === element) close(); } },
+  const element = h('dialog', { class: 'card viewer', 'aria-label': 'Picture', onclose: () => { URL.revokeObjectURL(url); element.remove(); },
+    onclick: (event) => { if (event.target === element) close(); } },
     h('div', { class: 'two' },
       h('img', { src: url, alt: title, class: 'big' }),
       h('div', { class: 'about' },
@@ -46,8 +47,10 @@ async function settingsOf(blob) {
 }
 
 function list(answer, request, used) {
-  const rows = [['job', request?.job], ['seed', answer.seed], ['bits', answer.bits?.toFixed(1)], ['pipeline', request?.pipeline], ...SHOWN.map((name) => [name, used[name]])];
-  return h('dl', {}, rows.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [h('dt', {}, name.replace(/_/g, ' ')), h('dd', {}, String(value))]).flat());
+  const rows = [['job', request?.job], ['seed', answer.seed], ['bits', answer.bits?.toFixed(1)], ['pipeline', request?.pipeline],
+    ...SHOWN.map((name) => [name, used[name]])];
+  const told = rows.filter(([, value]) => value !== undefined && value !== null);
+  return h('dl', {}, told.flatMap(([name, value]) => [h('dt', {}, name.replace(/_/g, ' ')), h('dd', {}, String(value))]));
 }
 
 /** Puts text on the clipboard, also where the page is not in a secure context; says what happened. */

@@ -6,8 +6,10 @@ export function wipe() {
   const before = h('img', { alt: '', class: 'layer before', draggable: false });
   const after = h('img', { alt: '', class: 'layer after', draggable: false });
   const line = h('div', { class: 'line', 'aria-hidden': 'true' });
-  const range = h('input', { type: 'range', min: 0, max: 100, value: 50, step: 1, class: 'over', 'aria-label': 'Wipe between before and after', oninput: move });
-  const element = h('div', { class: 'wipe', hidden: true }, before, after, line, h('span', { class: 'tag left', 'aria-hidden': 'true' }, 'before'), h('span', { class: 'tag right', 'aria-hidden': 'true' }, 'after'), range);
+  const range = h('input', { type: 'range', min: 0, max: 100, value: 50, step: 1, class: 'over', 'aria-label': 'Wipe between before and after',
+    oninput: move });
+  const element = h('div', { class: 'wipe', hidden: true }, before, after, line,
+    h('span', { class: 'tag left', 'aria-hidden': 'true' }, 'before'), h('span', { class: 'tag right', 'aria-hidden': 'true' }, 'after'), range);
 
   function move() {
     after.style.clipPath = `inset(0 0 0 ${range.value}%)`;
@@ -32,7 +34,10 @@ export function wipe() {
 export function shrunk({ width, height, data }, shrink) {
   const [columns, rows] = [Math.ceil(width / shrink), Math.ceil(height / shrink)];
   const small = new ImageData(columns, rows);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) small.data.set(mean(data, width, span(c, columns, width), span(r, rows, height)), 4 * (r * columns + c));
+  for (let i = 0; i < rows * columns; i++) {
+    const [r, c] = [Math.floor(i / columns), i % columns];
+    small.data.set(mean(data, width, span(c, columns, width), span(r, rows, height)), 4 * i);
+  }
   const one = h('canvas', { width: columns, height: rows });
   one.getContext('2d').putImageData(small, 0, 0);
   const large = h('canvas', { width, height });
