@@ -71,3 +71,28 @@ def test_who_wants_the_last_step_alone_is_told_no_other():
         for one in some:
             model._put(model._wanted, one)
         assert [[step.index for step in model.complete(one)] for one in some] == [[1, 2, 3, 4, 5], [5]]
+
+
+def test_who_has_been_answered_together_is_joined_again():
+    """Sixteen clients of a batch of sixteen: but for the first ones, all batches are full."""
+    ask, model = Counting(4, 0.01), Model(batch=16, wait=0.1)
+    with model:
+        threads, _ = crowd(model, ask, 16, 1.5)
+        for thread in threads:
+            thread.join()
+    assert sum(size == 16 for size in ask.sizes) >= len(ask.sizes) - 4, ask.sizes
+
+
+def test_more_than_a_few_wait_for_the_end_of_those_of_their_kind():
+    ask, model = Counting(20, 0.02), Model(batch=16, wait=0.01)
+    with model:
+        first = threading.Thread(target=lambda: list(model.complete(wanted(model, ask))))
+        first.start()
+        while not ask.sizes:
+            time.sleep(0.001)
+        more = [threading.Thread(target=lambda: list(model.complete(wanted(model, ask)))) for _ in range(6)]
+        for thread in more:
+            thread.start()
+        for thread in [first, *more]:
+            thread.join()
+    assert ask.sizes in ([1, 6], [1, 1, 5], [1, 2, 4]), ask.sizes  # who comes a moment before the others may begin by itself

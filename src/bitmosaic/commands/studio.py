@@ -40,7 +40,7 @@ def studio(
         token: that requests must carry; needed where others than this machine can reach the host.
         origin: other sites whose pages may ask, such as https://example.org.
         batch: images that are drawn together at most.
-        wait: seconds that a request waits at most for others to be drawn together with, beside one batch alike; fourfold for each more.
+        wait: seconds that a request waits for others to be drawn together with; docs/studio.md says when it is more, or less.
         limits: of one request, and of all.
         device: where to compute, such as cpu or cuda.
         precision: of the prior; auto: bf16 where the processor multiplies it, else float32.

@@ -1,10 +1,10 @@
 """One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
 
-A batch changes no image, since every image has a generator of its own. Samplers that wait are joined when nothing runs, when half
-a batch has come together, or when the first has waited for `wait` seconds, four times as long for every further batch of its kind
-that runs: many small batches would take longer than few large ones. Those that run share the time by the square root of their
-images, which makes them wait least in the mean: n batches of work w_i with shares s_i take w_i / s_i each, and the sum is least at
-s_i ~ sqrt(w_i). So a single image does not wait for sixty-four, and they hardly for it.
+A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing
+runs, and a little longer where a batch of several requests has just ended, since who is answered may ask again. Beside batches of its
+kind a few images wait for `wait` seconds, four times as long for every further one, and more than a few until those have ended: few
+large batches take less time than many small ones. Those that run share the time by sqrt(images), so that a single image does not wait
+for sixty-four: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from bitmosaic.samplers import Step
 from bitmosaic.web.job import Job
 from bitmosaic.web.limits import Refused
 
+AT_ONCE = 0.005  # seconds between requests that come at the same moment
+FEW = 8  # a group of no more than this part of a batch need not wait for others of its kind
 Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
 
 
@@ -103,8 +105,8 @@ class Model:
     """The thread, what waits for it, and what it has done. Use it in a `with`."""
 
     def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256):
-        """batch: images in one batch; wait: seconds that a request waits at most for others to join, while one batch runs; queue: images
-        that may wait in all.
+        """batch: images in one batch; wait: seconds that a request waits for others to join, as the module says; queue: images that
+        may wait in all.
         """
         self.batch, self.wait, self.queue = batch, wait, queue
         self.images = self.batches = 0  # done so far
@@ -115,6 +117,7 @@ class Model:
         self._wanted: list[Wanted] = []
         self._running: list[Batch] = []
         self._change = threading.Condition()
+        self._back_by = 0.0  # when those who have been answered together may have asked again
         self._open = True
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
@@ -188,13 +191,12 @@ class Model:
     def _wait(self) -> bool:
         """Until there is something to do; False when there will not be."""
         with self._change:
-            self._wanted = [w for w in self._wanted if not w.job.over]
-            while not (self._calls or self._running or self._wanted) and self._open:
-                self._change.wait()
-            if self._wanted and not (self._calls or self._running):  # others may come at the same moment
-                ready = self._wanted[0].since + min(self.wait, 0.005) - time.monotonic()
-                if ready > 0 and self._open and sum(len(w.codes) for w in self._wanted) < self.batch // 2:
-                    self._change.wait(ready)
+            while self._open and not (self._calls or self._running):
+                self._wanted = [w for w in self._wanted if not w.job.over]
+                hold = min((hold for _, hold in self._groups()), default=None)
+                if hold is not None and hold <= 0:
+                    break
+                self._change.wait(hold)
             return bool(self._calls or self._running or self._wanted or self._open)
 
     def _answer(self) -> None:
@@ -240,17 +242,32 @@ class Model:
             self._running.append(batch)
 
     def _next_group(self) -> list[Wanted]:
-        """Those that begin now: with one that has waited long enough all that fit to it, up to a batch."""
+        """Those that begin now."""
+        return next((group for group, hold in self._groups() if hold <= 0 or not self._open), [])
+
+    def _groups(self) -> Iterator[tuple[list[Wanted], float]]:
+        """For each that has waited longest of its kind, all that fit to it, up to a batch, and the seconds that they wait yet."""
         room, seen = 2 * self.batch - sum(batch.images for batch in self._running), set()
         for first in self._wanted:
             if self._running and room < len(first.codes):
-                return []  # smaller ones behind it would take its room for ever
+                return  # smaller ones behind it would take its room for ever
             if first.alone or first.key not in seen:
                 seen.add(first.key)
                 group = self._with(first, min(self.batch, room))
-                if self._ready(group):
-                    return group
-        return []
+                yield group, self._hold(group)
+
+    def _hold(self, group: list[Wanted]) -> float:
+        """Seconds that they wait yet for more to join; the module says why."""
+        now, images = time.monotonic(), sum(len(wanted.codes) for wanted in group)
+        waited = now - group[0].since
+        alike = sum(batch.parts[0].key == group[0].key for batch in self._running)
+        if images >= self.batch or group[0].alone:
+            return 0.0
+        if not self._running:
+            return max(min(self.wait, AT_ONCE) - waited, self._back_by - now)
+        if alike and images * FEW > self.batch:
+            return math.inf
+        return self.wait * 4 ** max(0, alike - 1) - waited
 
     def _with(self, first: Wanted, room: int) -> list[Wanted]:
         """It and those that may be joined to it, in the order in which they came."""
@@ -259,13 +276,6 @@ class Model:
             if wanted is not first and wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= room:
                 group, images = [*group, wanted], images + len(wanted.codes)
         return group
-
-    def _ready(self, group: list[Wanted]) -> bool:
-        """Whether it need not wait for more to join; the longer, the more of its kind run already."""
-        if not self._running or 2 * sum(len(wanted.codes) for wanted in group) >= self.batch:
-            return True
-        alike = sum(batch.parts[0].key == group[0].key for batch in self._running)
-        return time.monotonic() - group[0].since >= self.wait * 4 ** max(0, alike - 1)
 
     def _go_on(self, batch: Batch) -> None:
         before = batch.seconds
@@ -278,5 +288,6 @@ class Model:
         self.seconds += batch.seconds - before
         if not more:
             self._running.remove(batch)
+            self._back_by = time.monotonic() + self.wait * (len(batch.parts) > 1)
             self.told(batch.images)
             self.images, self.batches = self.images + batch.images, self.batches + 1
