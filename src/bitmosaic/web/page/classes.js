@@ -44,7 +44,8 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, rar
     of = from;
     const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
       seen.unobserve(target);
-      picture(`/v1/classes/${encodeURIComponent(of.name)}/${target.dataset.number}.png`).then(({ url }) => { target.querySelector('img').src = url; }, () => {});
+      const path = `/v1/classes/${encodeURIComponent(from.name)}/${target.dataset.number}.png`;
+      picture(path).then(({ url }) => { target.querySelector('img').src = url; }, () => {});
     }));
     const names = of.classes.map(String);
     const all = names.map((name, number) => ({ value: names.indexOf(name) === number ? name : number, name, number }));

@@ -2,7 +2,7 @@
 import { answers } from './answers.js';
 import { classPicker } from './classes.js';
 import { countField, seedField, whole } from './common.js';
-import { choice, field, h, reveal, say } from './dom.js';
+import { choice, field, fresh, h, reveal, say } from './dom.js';
 import { fitted, imageText } from './fit.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
@@ -21,8 +21,9 @@ export function enrichPanel(world) {
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 3);
   const shrink = h('input', { type: 'number', min: 1, max: 28, step: 1, value: 2, oninput: () => show() });
-  // Four, the default elsewhere, take a slow machine beyond the minute that the service gives to a request; here a person waits for three answers.
-  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 2 });
+  // Four, the default elsewhere, take a busy machine beyond the minute that the service gives to a request; here a person waits for three answers.
+  const sooner = h('p', { class: 'hint', id: fresh('hint') }, 'The API, the command and Python repeat 4 times by default; 2 take half the time.');
+  const repeats = h('input', { type: 'number', min: 1, max: 16, step: 1, value: 2, 'aria-describedby': sooner.id });
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Enrich', () => start(), 'enrich');
   const view = wipe();
@@ -34,7 +35,7 @@ export function enrichPanel(world) {
     h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
-    h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats, { hint: 'The API, the command and Python have 4 by default; 2 take half the time.' })),
+    h('div', { class: 'field' }, h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)), sooner),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, kind.element, view.element), found.element));

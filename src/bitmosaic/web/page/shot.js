@@ -115,7 +115,8 @@ export function still(answer, label) {
   const blob = toBlob(answer.image);
   const url = URL.createObjectURL(blob);
   const image = h('img', { src: url, alt: label });
-  return { blob, url, element: h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, onclick: () => view(answer, blob) }, image) };
+  const element = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, onclick: () => view(answer, blob) }, image);
+  return { blob, url, element };
 }
 
 export const useButton = (words, onclick) => button(words, 'check', onclick, { class: 'quiet' });
