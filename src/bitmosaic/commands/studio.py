@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from bitmosaic.commands.drawing import Drawing, at_precision
@@ -62,6 +63,8 @@ def studio(
         )
     if batch < limits.count or not 0 <= wait <= 60:
         raise ValueError(f"batch, wait: got {batch} and {wait}; give at least --count, {limits.count} images, and from 0 to 60 seconds")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
     named = {_name(path): at_precision(load(path, device), precision) for path in pipelines or ("fashion",)}
     if len(named) < len(pipelines):
         raise ValueError(f"pipelines: two of {', '.join(pipelines)} have one name, {', '.join(named)}; rename a folder")
@@ -70,7 +73,7 @@ def studio(
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     hosts = ["localhost", "127.0.0.1", "::1"] + [host] * (host not in ("127.0.0.1", "::1")) if is_loopback(host) else None
-    app = application(Studio(named, limits, batch, wait), token=token, hosts=hosts, origins=origin)
+    app = application(Studio(named, limits, batch, wait, threads), token=token, hosts=hosts, origins=origin)
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
     print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)

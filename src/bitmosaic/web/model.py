@@ -104,11 +104,11 @@ class Batch:
 class Model:
     """The thread, what waits for it, and what it has done. Use it in a `with`."""
 
-    def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256):
+    def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256, threads: int | None = None):
         """batch: images in one batch; wait: seconds that a request waits for others to join, as the module says; queue: images that
-        may wait in all.
+        may wait in all; threads: of torch, None: as they are.
         """
-        self.batch, self.wait, self.queue = batch, wait, queue
+        self.batch, self.wait, self.queue, self._torch_threads = batch, wait, queue, threads
         self.images = self.batches = 0  # done so far
         self.seconds = 0.0  # of drawing them
         self.told: Callable[[int], None] = lambda images: None  # of every batch that is over
@@ -181,6 +181,8 @@ class Model:
             self._change.notify()
 
     def _work(self) -> None:
+        if self._torch_threads is not None:
+            torch.set_num_threads(self._torch_threads)
         with torch.no_grad():
             while self._wait():
                 self._answer()

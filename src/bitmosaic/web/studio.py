@@ -28,10 +28,10 @@ TOGETHER = 10  # classes whose thumbnails are drawn at once
 class Studio:
     """What all requests share."""
 
-    def __init__(self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float):
-        """pipelines: by name, the first is the default; batch, wait: as for `Model`."""
+    def __init__(self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float, threads: int | None = None):
+        """pipelines: by name, the first is the default; batch, wait, threads: as for `Model`."""
         self.pipelines, self.limits, self.bundled = pipelines, limits, fashion_sample()
-        self.model = Model(batch, wait, limits.queue)
+        self.model = Model(batch, wait, limits.queue, threads)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
         self.bundles = {name: Bundle(pipe, name, self.model, self.bundled) for name, pipe in pipelines.items()}
         self.thumbnails: dict[tuple[str, int], bytes] = {}
