@@ -25,7 +25,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from studio_hostile import KINDS, LIMITS, TOKEN, Case, case, slow
-from studio_server import Server, thinned
+from studio_started import Server, thinned
 
 from bitmosaic.folders import read_json, write_json
 

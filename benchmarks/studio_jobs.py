@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from PIL import Image
-from studio_server import Server, asked
+from studio_started import Server, asked
 
 QUICK = {"steps": 4, "evaluations": 4}
 

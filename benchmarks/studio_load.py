@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from studio_jobs import mixed
-from studio_server import Server, asked, thinned
+from studio_started import Server, asked, thinned
 
 from bitmosaic import Pipeline
 from bitmosaic.folders import read_json, write_json
