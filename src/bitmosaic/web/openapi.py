@@ -26,6 +26,10 @@ WHY = {
     "429": "too much is waited for; Retry-After says how many seconds",
     "503": "shutting down",
 }
+HEADERS = {
+    "401": {"WWW-Authenticate": {"description": "Bearer", "required": True, "schema": TEXT}},
+    "429": {"Retry-After": {"description": "seconds after which to come again", "required": True, "schema": WHOLE}},
+}
 
 
 def _list(of: dict) -> dict:
@@ -90,7 +94,7 @@ def document(limits: Limits) -> dict[str, Any]:
     pipeline = {"in": "path", "name": "pipeline", "required": True, "schema": TEXT}
     paths |= {
         "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
-        "/v1/bundled/{number}": {"get": _get("A bundled test image", {"image/png": {}}, number)},
+        "/v1/bundled/{number}": {"get": _bundled(number)},
         "/v1/classes/{pipeline}/{number}.png": {"get": _get("A class, drawn once by the model", {"image/png": {}}, pipeline, number)},
         "/health": {"get": _health()},
         "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
@@ -117,7 +121,8 @@ def _json(name: str) -> dict:
 
 
 def _errors(*statuses: str) -> dict:
-    return {status: {"description": WHY[status], "content": _json("Error")} for status in statuses}
+    told = {status: {"headers": HEADERS[status]} if status in HEADERS else {} for status in statuses}
+    return {status: {"description": WHY[status], "content": _json("Error"), **told[status]} for status in statuses}
 
 
 def _get(summary: str, content: dict, *parameters: dict) -> dict:
@@ -127,6 +132,12 @@ def _get(summary: str, content: dict, *parameters: dict) -> dict:
         **more,
         "responses": {"200": {"description": summary, "content": content}, **_errors("401", "403", "404", "405", "408", "429", "503")},
     }
+
+
+def _bundled(number: dict) -> dict:
+    told = _get("A bundled test image", {"image/png": {}}, number)
+    told["responses"]["200"]["headers"] = {"X-Class": {"description": "its class", "required": True, "schema": TEXT}}
+    return told
 
 
 def _health() -> dict:
