@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from studio_hostile import KINDS, LIMITS, TOKEN, Case, case, slow
+from studio_hostile import KINDS, case, slow
+from studio_hostile_base import LIMITS, TOKEN, Case
 from studio_started import Server, thinned
 
 from bitmosaic.folders import read_json, write_json
@@ -69,8 +70,8 @@ def received(found: socket.socket, end: float) -> bytes:
         parts.append(part)
 
 
-def read(answer: bytes) -> tuple[int, str, bytes]:
-    """Status, media type and body of the first answer on a connection; chunks are joined."""
+def read(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the first answer on a connection; chunks are joined."""
     head, _, body = answer.partition(b"\r\n\r\n")
     while head.startswith(b"HTTP/1.1 100"):
         head, _, body = body.partition(b"\r\n\r\n")
@@ -84,7 +85,7 @@ def read(answer: bytes) -> tuple[int, str, bytes]:
         body = whole
     elif "content-length" in headers:
         body = body[: int(headers["content-length"])]
-    return int(lines[0].split()[1]), headers.get("content-type", "").partition(";")[0], body
+    return int(lines[0].split()[1]), headers, body
 
 
 class Judge:
@@ -102,13 +103,17 @@ class Judge:
         error = next(self.validators[name].iter_errors(value), None)
         return None if error is None else f"no {name}: {error.message[:200]}"
 
-    def wrong(self, one: Case, status: int, media: str, body: bytes) -> str | None:
+    def wrong(self, one: Case, status: int, headers: dict[str, str], body: bytes) -> str | None:
         """None where the answer is as it should be."""
+        media = headers.get("content-type", "").partition(";")[0]
         if status >= 500:
             return f"status {status}"
         known = self.document["paths"].get(one.path.partition("?")[0], {}).get(one.method.lower())
         if known is not None and one.http and str(status) not in known["responses"]:
             return f"status {status} is not in the document"
+        lacks = [] if known is None else [n for n in known["responses"].get(str(status), {}).get("headers", {}) if n.lower() not in headers]
+        if lacks:
+            return f"status {status} without {', '.join(lacks)}"
         if one.method == "HEAD":
             return None
         if status >= 400:
@@ -135,8 +140,8 @@ def outcome(server: Server, judge: Judge, one: Case, patience: float) -> tuple[s
     if not answer:
         return "closed", None if one.end == "shut" or not one.http else "closed without an answer"
     try:
-        status, media, body = read(answer)
-        return str(status), judge.wrong(one, status, media, body)
+        status, headers, body = read(answer)
+        return str(status), judge.wrong(one, status, headers, body)
     except Exception as error:
         return "unreadable", f"{type(error).__name__}: {error}; {answer[:200]!r}"
 
