@@ -1,4 +1,4 @@
-"""What every test shares: one thread, since the parts are tiny and bitwise claims should not hang on a thread count."""
+"""What tests share: one thread, since the parts are tiny and bitwise claims should not hang on a thread count; the studio's page."""
 
 import pytest
 import torch
@@ -7,3 +7,38 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    """What the studio of `page` serves."""
+    from bitmosaic import Pipeline
+
+    return {"fashion": Pipeline.from_pretrained("fashion")}
+
+
+@pytest.fixture(scope="module")
+def studio(pipelines):
+    """The address of a studio."""
+    from studio_server import serving
+
+    with serving(pipelines) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    from studio_browser import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, studio):
+    """The studio's page, as a visitor opens it."""
+    from studio_browser import opened
+
+    with opened(browser, studio) as found:
+        yield found

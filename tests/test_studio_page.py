@@ -1,156 +1,25 @@
-"""The studio's page in a real Chromium, each panel used as a person would use it: mouse paths, keys, files, addresses."""
+"""The studio's page in a real Chromium, each panel used as a person would use it; Paint has a module of its own."""
 
-import base64
-import io
-import json
 import re
-import shutil
 import urllib.request
 
-import numpy as np
-import pytest
-from PIL import Image
-
-pytest.importorskip("playwright", reason="needs playwright: pip install -c constraints.txt -e '.[dev]'")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("needs Chromium; on Debian: apt-get install chromium", allow_module_level=True)
-
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
-from studio_server import serving  # noqa: E402
-
-from bitmosaic import Pipeline  # noqa: E402
-
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-WAIT = 60_000  # milliseconds, for busy machines
-expect.set_options(timeout=WAIT)
-
-
-@pytest.fixture(scope="module")
-def pipelines():
-    return {"fashion": Pipeline.from_pretrained("fashion")}
-
-
-@pytest.fixture(scope="module")
-def studio(pipelines):
-    with serving(pipelines) as server:
-        yield f"http://127.0.0.1:{server.port}"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, studio):
-    """The page at 1440 pixels; a test fails if a script or the policy for foreign contents complained."""
-    yield from opened(browser, studio)
-
-
-def opened(browser, url, **options):
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=url.partition("#")[0], **options)
-    page, wrong = context.new_page(), []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda told: told.type == "error" and "Failed to load" not in told.text and wrong.append(told.text))
-    page.set_default_timeout(WAIT)
-    page.goto(url)
-    page.get_by_role("tab", name="Generate").wait_for()
-    yield page
-    context.close()
-    assert not wrong
-
-
-def panel(page, name):
-    """Opens a panel by its tab."""
-    page.get_by_role("tab", name=name).click()
-    return page.get_by_role("tabpanel", name=name)
-
-
-def few_steps(sheet, steps=2):
-    """Asks for few steps, so that tests are quick."""
-    sheet.get_by_label("Steps, number").fill(str(steps))
-
-
-def take(page, sheet, number):
-    """Takes a bundled test image."""
-    sheet.get_by_role("button", name="Test images").click()
-    page.get_by_role("button", name=f"Test image {number}:").click()
-
-
-def done(sheet, count=1):
-    """The pictures of a panel when all are there, in their order."""
-    shots = sheet.locator(".shot.done")
-    expect(shots).to_have_count(count)
-    expect(sheet.locator(".go.stop")).to_have_count(0)
-    return shots
-
-
-def png(page, where):
-    """The file that the first link to save a picture in a part of the page gives."""
-    with page.expect_download() as saved:
-        where.locator("a[download]").first.click()
-    return saved.value.path().read_bytes()
-
-
-def pixels(data):
-    return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
-
-
-def request_in(data):
-    return json.loads(Image.open(io.BytesIO(data)).text["Request"])
-
-
-def drop(page, data, name="picture.png", kind="image/png"):
-    """Drops a file on the page."""
-    page.evaluate("""([text, name, type]) => {
-        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-        const dataTransfer = new DataTransfer();
-        dataTransfer.items.add(new File([bytes], name, { type }));
-        const about = { dataTransfer, bubbles: true, cancelable: true };
-        for (const kind of ['dragenter', 'dragover', 'drop']) document.body.dispatchEvent(new DragEvent(kind, about));
-    }""", [base64.b64encode(data).decode(), name, kind])
-
-
-def elsewhere(browser, address, name, count=1, label=None):
-    """The first picture, or that of a label, that another visitor's page makes of an address."""
-    page = browser.new_context().new_page()
-    page.goto(address)
-    shots = done(page.get_by_role("tabpanel", name=name), count)
-    made = png(page, page.locator(".shot", has=page.get_by_role("button", name=label)) if label else shots.first)
-    page.context.close()
-    return made
-
-
-def paste(page, data):
-    """Pastes a picture."""
-    page.evaluate("""(text) => {
-        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-        const clipboardData = new DataTransfer();
-        clipboardData.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
-        document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
-    }""", base64.b64encode(data).decode())
-
-
-def narrow(page):
-    """A phone's window, which nothing may be wider than."""
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def stroke(page, board, points):
-    """A real mouse path over a board, through points in shares of its sides."""
-    board.scroll_into_view_if_needed()
-    box = board.bounding_box()
-    path = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*path[0])
-    page.mouse.down()
-    for x, y in path[1:]:
-        page.mouse.move(x, y, steps=5)
-    page.mouse.up()
+from studio_browser import (
+    WAIT,
+    done,
+    done_strip,
+    drop,
+    elsewhere,
+    expect,
+    few_steps,
+    fragment,
+    narrow,
+    opened,
+    panel,
+    png,
+    request_in,
+    take,
+)
+from studio_server import serving
 
 
 def test_generate_shows_steps_and_comes_back_from_png_and_address(page, browser):
@@ -190,143 +59,6 @@ def test_stop_ends_a_drawing_at_once(page):
     expect(sheet.get_by_text("Stopped.")).to_be_visible()
     expect(sheet.get_by_role("button", name="Draw", exact=True)).to_be_visible()
     assert sheet.locator(".shot.done").count() == 0
-
-
-def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
-    sheet = panel(page, "Paint")
-    take(page, sheet, 3)
-    board = sheet.get_by_role("application")
-    stroke(page, board, [(0.3, 0.3), (0.6, 0.35), (0.6, 0.6)])
-    sheet.get_by_label("Answers").fill("2")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
-    with page.expect_request("**/v1/inpaint") as sent:
-        sheet.get_by_role("button", name="Paint", exact=True).click()
-    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
-    assert mask[9, 9] and mask[14, 17] and not mask[:4].any() and 30 < mask.sum() < 250
-    shots = done(sheet, 2)
-    bits = [float(text.split()[0]) for text in shots.locator(".bits").all_inner_texts()]
-    assert bits == sorted(bits)
-    with urllib.request.urlopen(page.url.partition("#")[0] + "v1/bundled/3") as answer:
-        own = pixels(answer.read())
-    for i in range(2):
-        found = pixels(png(page, shots.nth(i)))
-        assert (found == own)[~mask].all() and (found != own)[mask].any()
-    made = png(page, shots.first)
-    assert elsewhere(browser, page.url, "Paint", 2) == made
-    shots.first.get_by_role("button", name="Use this").click()
-    sheet.get_by_role("button", name="Undo").click()  # the answer that was taken, and with the next one the stroke
-    sheet.get_by_role("button", name="Undo").click()
-    expect(sheet.get_by_role("button", name="Undo")).to_be_disabled()
-    sheet.get_by_role("button", name="Paint", exact=True).click()
-    expect(sheet.get_by_text("Nothing is painted over yet")).to_be_visible()
-    drop(page, made)
-    expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
-
-
-def test_paint_by_keys_box_and_eraser(page):
-    sheet = panel(page, "Paint")
-    take(page, sheet, 1)
-    board = sheet.get_by_role("application")
-    board.focus()
-    for key in ("ArrowRight", "ArrowDown", " "):
-        page.keyboard.press(key)
-    expect(page.locator("#said")).to_have_text("Row 2, column 2: repainted")
-    sheet.get_by_title("Box").click()
-    stroke(page, board, [(0.51, 0.51), (0.98, 0.98)])
-    sheet.get_by_title("Eraser").click()
-    stroke(page, board, [(0.9, 0.9), (0.9, 0.9)])
-    sheet.get_by_title("Change class").click()
-    sheet.get_by_role("button", name="Paint", exact=True).click()
-    expect(sheet.get_by_text("Choose the class")).to_be_visible()
-    sheet.get_by_role("button", name="sneaker").click()
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
-    with page.expect_request("**/v1/edit") as sent:
-        sheet.get_by_role("button", name="Paint", exact=True).click()
-    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
-    assert mask[4:8, 4:8].all() and not mask[:4].any() and mask[15, 15] and not mask[25, 25]
-    assert request_in(png(page, done(sheet)))["class"] == "sneaker"
-
-
-def test_outpaint_and_a_picture_of_another_size(page):
-    sheet = panel(page, "Paint")
-    photo = io.BytesIO()
-    Image.radial_gradient("L").resize((40, 32)).save(photo, "PNG")
-    drop(page, photo.getvalue())
-    page.get_by_role("button", name="Tile: keep its size").click()
-    board = sheet.get_by_role("application")
-    sheet.get_by_title("Box").click()
-    stroke(page, board, [(0.1, 0.1), (0.4, 0.4)])
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
-    sheet.get_by_role("button", name="Paint", exact=True).click()
-    assert pixels(png(page, done(sheet))).shape == (32, 40)
-    paste(page, photo.getvalue())
-    page.get_by_role("button", name="Crop: its centre").click()
-    sheet.get_by_title("Extend").click()
-    for side, value in (("Left", "4"), ("Top", "0"), ("Right", "4"), ("Bottom", "0")):
-        sheet.get_by_label(f"{side}, pixels").fill(value)
-    sheet.get_by_role("button", name="Paint", exact=True).click()
-    assert pixels(png(page, done(sheet))).shape == (28, 36)
-    narrow(page)
-
-
-def test_a_large_picture_is_painted_in_windows_and_stays_as_the_board_shows_it(page):
-    sheet = panel(page, "Paint")
-    photo, rng = io.BytesIO(), np.random.default_rng(0)
-    colours = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8))
-    colours.save(photo, "PNG")
-    drop(page, photo.getvalue())
-    page.get_by_role("button", name="Tile: keep its size").click()
-    board = sheet.get_by_role("application")
-    seen = board.locator("canvas").first.evaluate(
-        "one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((_, i) => i % 4 === 0)"
-    )
-    grey = np.asarray(colours.convert("L"))
-    assert (np.array(seen).reshape(40, 60) == grey).all()  # the grey of the service, not that of CSS
-    sheet.get_by_title("Box").click()
-    stroke(page, board, [(0.3, 0.3), (0.6, 0.6)])
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
-    with page.expect_request("**/v1/inpaint") as sent:
-        sheet.get_by_role("button", name="Paint", exact=True).click()
-    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
-    found = pixels(png(page, done(sheet)))
-    assert found.shape == mask.shape == (40, 60) and sent.value.post_data_json["fit"] == "tile"
-    assert 150 < mask.sum() < 350 and (found == grey)[~mask].all() and (found != grey)[mask].any()
-
-
-def test_undo_has_only_strokes_that_changed_the_mask(page):
-    sheet = panel(page, "Paint")
-    take(page, sheet, 1)
-    board, undo = sheet.get_by_role("application"), sheet.get_by_role("button", name="Undo")
-    sheet.get_by_title("Eraser").click()
-    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
-    expect(undo).to_be_disabled()
-    sheet.get_by_title("Brush").click()
-    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
-    expect(undo).to_be_enabled()
-    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])  # the same again
-    box = board.bounding_box()
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
-    page.mouse.down()
-    for kind in ("pointerdown", "pointermove", "pointerup"):  # another finger, far away
-        at = {"clientX": box["x"] + 0.9 * box["width"], "clientY": box["y"] + 5}
-        board.dispatch_event(kind, {"pointerId": 77, "pointerType": "touch", "bubbles": True, **at})
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
-    page.mouse.up()
-    tint = board.locator("canvas").nth(1)
-    alpha = "one => [...one.getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 3)"
-    covered = np.array(tint.evaluate(alpha)).reshape(28, 28) > 100
-    assert covered[21, 5] and not covered[:5, 20:].any()
-    undo.click()
-    undo.click()
-    expect(undo).to_be_disabled()
-    assert not np.array(tint.evaluate(alpha)).any()
 
 
 def test_blends_with_no_class_and_with_numbers_come_back(page, studio):
@@ -371,19 +103,6 @@ def test_a_hidden_panel_leaves_the_address_alone(page):
     assert "#do=" in page.url
 
 
-def test_a_file_too_large_for_a_request_is_told_before_it_is_sent(page):
-    sheet = panel(page, "Paint")
-    sent = []
-    page.on("request", lambda request: sent.append(request.method))
-    with page.expect_file_chooser() as chosen:
-        sheet.get_by_role("button", name="Upload").click()
-    large = bytes(12_700_000)  # under the limit of 16 MiB, but not in base64
-    chosen.value.set_files({"name": "large.png", "mimeType": "image/png", "buffer": large})
-    expect(sheet.get_by_role("alert")).to_contain_text("This file has 12.7 MB; the service takes 12.5 MB.")
-    assert "POST" not in sent
-    assert page.locator("[aria-live] [role=alert]").count() == 0  # it would be read twice
-
-
 def test_pictures_that_are_replaced_are_given_back(page):
     page.add_init_script("""
         window.kept = new Set();
@@ -411,11 +130,6 @@ def test_pictures_that_are_replaced_are_given_back(page):
         expect(inside.locator(".near .class")).to_have_count(16)
         seen.append(page.evaluate("kept.size"))
     assert seen[0] == seen[1]
-
-
-def fragment(request):
-    """What an address ends with that makes a request's pictures."""
-    return "#do=" + base64.urlsafe_b64encode(json.dumps(request).encode()).decode().rstrip("=")
 
 
 def test_blend_follows_slider_triangle_and_sliders(page):
@@ -448,11 +162,6 @@ def test_blend_follows_slider_triangle_and_sliders(page):
     expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
     sheet.get_by_role("button", name="coat").click()
     expect(sheet.locator(".pad input[type=range]")).to_have_count(4)
-
-
-def done_strip(sheet):
-    expect(sheet.locator(".go.stop")).to_have_count(0)
-    expect(sheet.locator(".strip .view")).to_have_count(9)
 
 
 def test_enrich_wipes_between_before_and_after(page, browser):
@@ -561,7 +270,7 @@ def test_errors_are_told_where_they_arise(page, studio):
 def test_token_is_taken_from_the_address_or_asked_for(browser, pipelines):
     with serving(pipelines, token="a-long-secret") as server:
         url = f"http://127.0.0.1:{server.port}"
-        for page in opened(browser, f"{url}/#token=a-long-secret"):
+        with opened(browser, f"{url}/#token=a-long-secret") as page:
             assert "secret" not in page.url
             expect(page.locator(".class img[src]").first).to_be_visible()
             page.evaluate("sessionStorage.setItem('bitmosaic-token', 'wrong')")

@@ -1,0 +1,159 @@
+"""Paint, in a real Chromium: mouse paths, keys, boxes, pictures of other sizes; what is not painted over stays bit for bit."""
+
+import base64
+import io
+import urllib.request
+
+import numpy as np
+from PIL import Image
+from studio_browser import WAIT, done, drop, elsewhere, expect, few_steps, narrow, panel, paste, pixels, png, request_in, stroke, take
+
+
+def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
+    sheet = panel(page, "Paint")
+    take(page, sheet, 3)
+    board = sheet.get_by_role("application")
+    stroke(page, board, [(0.3, 0.3), (0.6, 0.35), (0.6, 0.6)])
+    sheet.get_by_label("Answers").fill("2")
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+    with page.expect_request("**/v1/inpaint") as sent:
+        sheet.get_by_role("button", name="Paint", exact=True).click()
+    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
+    assert mask[9, 9] and mask[14, 17] and not mask[:4].any() and 30 < mask.sum() < 250
+    shots = done(sheet, 2)
+    bits = [float(text.split()[0]) for text in shots.locator(".bits").all_inner_texts()]
+    assert bits == sorted(bits)
+    with urllib.request.urlopen(page.url.partition("#")[0] + "v1/bundled/3") as answer:
+        own = pixels(answer.read())
+    for i in range(2):
+        found = pixels(png(page, shots.nth(i)))
+        assert (found == own)[~mask].all() and (found != own)[mask].any()
+    made = png(page, shots.first)
+    assert elsewhere(browser, page.url, "Paint", 2) == made
+    shots.first.get_by_role("button", name="Use this").click()
+    sheet.get_by_role("button", name="Undo").click()  # the answer that was taken, and with the next one the stroke
+    sheet.get_by_role("button", name="Undo").click()
+    expect(sheet.get_by_role("button", name="Undo")).to_be_disabled()
+    sheet.get_by_role("button", name="Paint", exact=True).click()
+    expect(sheet.get_by_text("Nothing is painted over yet")).to_be_visible()
+    drop(page, made)
+    expect(sheet.get_by_text("the same picture, pixel for pixel")).to_be_visible(timeout=WAIT)
+
+
+def test_paint_by_keys_box_and_eraser(page):
+    sheet = panel(page, "Paint")
+    take(page, sheet, 1)
+    board = sheet.get_by_role("application")
+    board.focus()
+    for key in ("ArrowRight", "ArrowDown", " "):
+        page.keyboard.press(key)
+    expect(page.locator("#said")).to_have_text("Row 2, column 2: repainted")
+    sheet.get_by_title("Box").click()
+    stroke(page, board, [(0.51, 0.51), (0.98, 0.98)])
+    sheet.get_by_title("Eraser").click()
+    stroke(page, board, [(0.9, 0.9), (0.9, 0.9)])
+    sheet.get_by_title("Change class").click()
+    sheet.get_by_role("button", name="Paint", exact=True).click()
+    expect(sheet.get_by_text("Choose the class")).to_be_visible()
+    sheet.get_by_role("button", name="sneaker").click()
+    sheet.get_by_label("Answers").fill("1")
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+    with page.expect_request("**/v1/edit") as sent:
+        sheet.get_by_role("button", name="Paint", exact=True).click()
+    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
+    assert mask[4:8, 4:8].all() and not mask[:4].any() and mask[15, 15] and not mask[25, 25]
+    assert request_in(png(page, done(sheet)))["class"] == "sneaker"
+
+
+def test_outpaint_and_a_picture_of_another_size(page):
+    sheet = panel(page, "Paint")
+    photo = io.BytesIO()
+    Image.radial_gradient("L").resize((40, 32)).save(photo, "PNG")
+    drop(page, photo.getvalue())
+    page.get_by_role("button", name="Tile: keep its size").click()
+    board = sheet.get_by_role("application")
+    sheet.get_by_title("Box").click()
+    stroke(page, board, [(0.1, 0.1), (0.4, 0.4)])
+    sheet.get_by_label("Answers").fill("1")
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+    sheet.get_by_role("button", name="Paint", exact=True).click()
+    assert pixels(png(page, done(sheet))).shape == (32, 40)
+    paste(page, photo.getvalue())
+    page.get_by_role("button", name="Crop: its centre").click()
+    sheet.get_by_title("Extend").click()
+    for side, value in (("Left", "4"), ("Top", "0"), ("Right", "4"), ("Bottom", "0")):
+        sheet.get_by_label(f"{side}, pixels").fill(value)
+    sheet.get_by_role("button", name="Paint", exact=True).click()
+    assert pixels(png(page, done(sheet))).shape == (28, 36)
+    narrow(page)
+
+
+def test_a_large_picture_is_painted_in_windows_and_stays_as_the_board_shows_it(page):
+    sheet = panel(page, "Paint")
+    photo, rng = io.BytesIO(), np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8))
+    colours.save(photo, "PNG")
+    drop(page, photo.getvalue())
+    page.get_by_role("button", name="Tile: keep its size").click()
+    board = sheet.get_by_role("application")
+    seen = board.locator("canvas").first.evaluate(
+        "one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((_, i) => i % 4 === 0)"
+    )
+    grey = np.asarray(colours.convert("L"))
+    assert (np.array(seen).reshape(40, 60) == grey).all()  # the grey of the service, not that of CSS
+    sheet.get_by_title("Box").click()
+    stroke(page, board, [(0.3, 0.3), (0.6, 0.6)])
+    sheet.get_by_label("Answers").fill("1")
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+    with page.expect_request("**/v1/inpaint") as sent:
+        sheet.get_by_role("button", name="Paint", exact=True).click()
+    mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
+    found = pixels(png(page, done(sheet)))
+    assert found.shape == mask.shape == (40, 60) and sent.value.post_data_json["fit"] == "tile"
+    assert 150 < mask.sum() < 350 and (found == grey)[~mask].all() and (found != grey)[mask].any()
+
+
+def test_undo_has_only_strokes_that_changed_the_mask(page):
+    sheet = panel(page, "Paint")
+    take(page, sheet, 1)
+    board, undo = sheet.get_by_role("application"), sheet.get_by_role("button", name="Undo")
+    sheet.get_by_title("Eraser").click()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
+    expect(undo).to_be_disabled()
+    sheet.get_by_title("Brush").click()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])
+    expect(undo).to_be_enabled()
+    stroke(page, board, [(0.5, 0.5), (0.6, 0.6)])  # the same again
+    box = board.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    for kind in ("pointerdown", "pointermove", "pointerup"):  # another finger, far away
+        at = {"clientX": box["x"] + 0.9 * box["width"], "clientY": box["y"] + 5}
+        board.dispatch_event(kind, {"pointerId": 77, "pointerType": "touch", "bubbles": True, **at})
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
+    page.mouse.up()
+    tint = board.locator("canvas").nth(1)
+    alpha = "one => [...one.getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 3)"
+    covered = np.array(tint.evaluate(alpha)).reshape(28, 28) > 100
+    assert covered[21, 5] and not covered[:5, 20:].any()
+    undo.click()
+    undo.click()
+    expect(undo).to_be_disabled()
+    assert not np.array(tint.evaluate(alpha)).any()
+
+
+def test_a_file_too_large_for_a_request_is_told_before_it_is_sent(page):
+    sheet = panel(page, "Paint")
+    sent = []
+    page.on("request", lambda request: sent.append(request.method))
+    with page.expect_file_chooser() as chosen:
+        sheet.get_by_role("button", name="Upload").click()
+    large = bytes(12_700_000)  # under the limit of 16 MiB, but not in base64
+    chosen.value.set_files({"name": "large.png", "mimeType": "image/png", "buffer": large})
+    expect(sheet.get_by_role("alert")).to_contain_text("This file has 12.7 MB; the service takes 12.5 MB.")
+    assert "POST" not in sent
+    assert page.locator("[aria-live] [role=alert]").count() == 0  # it would be read twice
