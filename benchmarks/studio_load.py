@@ -6,10 +6,10 @@
 
 Every client asks /v1/generate for one image of a random class and seed, and when it has come, for the next; told 429, it waits as long as
 Retry-After says. The bare pipeline draws 64 images at a time in a process of its own, before, between and after the rounds of load, while
-the studio is idle. Images per second of a round count from its first request to its last answer, so that both have full and partial
-batches; all are medians of rounds. CPU: processor seconds of the studio's process and of the clients' for one image, which other programs
-on the machine change less. Memory is what the studio's process holds, every half second. After it, a sample of the images is drawn again
-by a bare pipeline and compared bit for bit.
+the studio is idle, once as it is in any Python program and once with `bitmosaic.memory.keep`, as commands have it. Images per second of a
+round count from its first request to its last answer, so that both have full and partial batches; all are medians of rounds. CPU: processor
+seconds of the studio's process and of the clients' for one image, which other programs on the machine change less. Memory is what the
+studio's process holds, every half second. After it, a sample of the images is drawn again by a bare pipeline and compared bit for bit.
 
 Prints a table, writes docs/studio.json (this part of it).
 """
@@ -34,6 +34,7 @@ from studio_started import Server, asked, thinned
 
 from bitmosaic import Pipeline
 from bitmosaic.folders import read_json, write_json
+from bitmosaic.memory import keep
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = 64  # images of each round that are compared
@@ -108,9 +109,9 @@ def loaded(server: Server, clients: int, seconds: float, seed: int, client: Any)
     }  # fmt: skip
 
 
-def bare(pipeline: str, batches: int) -> dict[str, float]:
+def bare(pipeline: str, batches: int, *more: str) -> dict[str, float]:
     """Images per second of the pipeline in a process of its own, and processor seconds for one."""
-    words = [sys.executable, __file__, "--pipeline", pipeline, "--bare", str(batches)]
+    words = [sys.executable, __file__, "--pipeline", pipeline, "--bare", str(batches), *more]
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -160,11 +161,12 @@ def batches_of(server: Server) -> dict[str, float]:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds."""
-    rounds, bares, statuses, seconds, different, compare, before = [], [], Counter(), [], 0, 0, 0
+    rounds, bares, kept, statuses, seconds, different, compare, before = [], [], [], Counter(), [], 0, 0, 0
     jobs: Counter[str] = Counter()
     with Server(*(["--queue", str(given.queue)] if given.queue else []), pipeline=given.pipeline) as server:
         for number in range(given.rounds):
             bares += [] if given.mixed else [bare(given.pipeline, given.batches)]
+            kept += [] if given.mixed else [bare(given.pipeline, given.batches, "--keep")]
             client, before = mixed if given.mixed else plain, before if number else len(server.memory)
             tally, row = loaded(server, given.clients, given.seconds / given.rounds, given.seed + number, client)
             rounds.append(row)
@@ -191,6 +193,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             "images_per_second": ours,
             "bare_images_per_second": theirs,
             "ratio": ours / theirs,
+            "bare_that_keeps_memory": kept,
+            "ratio_to_bare_that_keeps_memory": ours / statistics.median(row["images_per_second"] for row in kept),
             "cpu_ratio": own / cpu,
         }
     return found
@@ -200,13 +204,14 @@ def shown(found: dict[str, Any]) -> None:
     """The table."""
     rows = [(name, found[name]) for name in ("clients", "seconds", "answers", "jobs")]
     rows += [(f"latency {name}, s", value) for name, value in found["latency_seconds"].items()]
-    rows += [(name, found.get(name)) for name in ("images_per_second", "bare_images_per_second", "ratio", "cpu_ratio")]
+    speeds = ("images_per_second", "bare_images_per_second", "ratio", "ratio_to_bare_that_keeps_memory", "cpu_ratio")
+    rows += [(name, found.get(name)) for name in speeds]
     rows += [(f"memory {name}", value) for name, value in found["memory"].items() if name != "mib"]
     rows += [("images a batch", found["batches"]["images"] / max(1, found["batches"]["batches"]))]
     rows += [(name, found[name]) for name in ("images_compared", "images_different", "still_waited_for", "tracebacks_in_the_log")]
     for name, value in rows:
         if value is not None:
-            print(f"{name:<28} {value:.3f}" if isinstance(value, float) else f"{name:<28} {value}")
+            print(f"{name:<32} {value:.3f}" if isinstance(value, float) else f"{name:<32} {value}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -221,9 +226,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--bare", type=int, metavar="BATCHES", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "studio.json")
     given = parser.parse_args(arguments)
     if given.bare:
+        if given.keep:
+            keep()
         print(json.dumps(draw(given.pipeline, given.bare)))
         return 0
     found = measure(given)

@@ -21,7 +21,8 @@ def of_load(name: str, found: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("latency, 50 / 90 / 99 % / most", " / ".join(f"{seconds[q]:.1f}" for q in ("p50", "p90", "p99", "max")) + " s")]
     if "ratio" in found:
         rows += [("images a second", f"{found['images_per_second']:.1f}; bare pipeline {found['bare_images_per_second']:.1f}")]
-        rows += [("of the bare pipeline's", f"{100 * found['ratio']:.0f} %")]
+        kept = found["ratio_to_bare_that_keeps_memory"]
+        rows += [("of the bare pipeline's", f"{100 * found['ratio']:.0f} %; of one that keeps its memory {100 * kept:.0f} %")]
     rows += [("images drawn together, mean", f"{found['batches']['images'] / max(1, found['batches']['batches']):.0f}")]
     rows += [("memory after a tenth, at the end", f"{held['after_a_tenth_mib']:.0f}, {held['at_the_end_mib']:.0f} MiB")]
     return [*rows, ("images compared bit for bit, different", f"{found['images_compared']}, {found['images_different']}")]

@@ -16,6 +16,7 @@ from typing import Any
 
 from bitmosaic import __version__
 from bitmosaic.commands.arguments import read
+from bitmosaic.memory import keep
 
 COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
@@ -79,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif name == "--version":
             print(f"bitmosaic {__version__}")
         else:
-            find(name)(arguments)()
+            command = find(name)(arguments)
+            keep()
+            command()
         sys.stdout.flush()
         return 0
     except SystemExit as end:  # tyro has shown a command's help

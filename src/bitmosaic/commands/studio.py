@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ import tyro
 
 from bitmosaic.commands.drawing import Drawing, at_precision
 from bitmosaic.commands.pipelines import load
+from bitmosaic.memory import keep
 from bitmosaic.web.limits import Limits
 
 TOKEN = "BITMOSAIC_TOKEN"
@@ -63,12 +62,12 @@ def studio(
         )
     if batch < limits.count or not 0 <= wait <= 60:
         raise ValueError(f"batch, wait: got {batch} and {wait}; give at least --count, {limits.count} images, and from 0 to 60 seconds")
+    keep(one_heap=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
     named = {_name(path): at_precision(load(path, device), precision) for path in pipelines or ("fashion",)}
     if len(named) < len(pipelines):
         raise ValueError(f"pipelines: two of {', '.join(pipelines)} have one name, {', '.join(named)}; rename a folder")
-    _share_memory()
     listening = listen(host, port)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -82,12 +81,6 @@ def studio(
         timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _share_memory() -> None:
-    """Lets all threads take memory from two heaps. By default glibc gives each of hundreds its own, which never shrink."""
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 
+import anyio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from bitmosaic import __version__
 from bitmosaic.images import FASHION_CLASSES
+from bitmosaic.memory import give_back
 from bitmosaic.web import requests
 from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
 from bitmosaic.web.guard import Guard
@@ -40,7 +42,10 @@ def application(
     @asynccontextmanager
     async def life(app):
         with studio.model:
-            yield
+            async with anyio.create_task_group() as group:
+                group.start_soon(_give_back_memory)
+                yield
+                group.cancel_scope.cancel()
 
     guard = Middleware(Guard, limits=studio.limits, token=token, hosts=hosts, origins=origins, seen=studio.told)
     routes = [
@@ -57,6 +62,13 @@ def application(
     app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _http_error}, lifespan=life)
     app.router.redirect_slashes = False
     return app
+
+
+async def _give_back_memory() -> None:
+    """Now and then, or what lies between the memory that is used would add up over days."""
+    while True:
+        await anyio.sleep(60)
+        await anyio.to_thread.run_sync(give_back)
 
 
 def _named(endpoint, name: str):
