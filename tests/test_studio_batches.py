@@ -42,7 +42,7 @@ def test_one_of_another_kind_does_not_wait_behind_those_that_could_be_joined():
         asked = []
         for pause in (0.02, 0.15, 0.4, 0.02):  # three run, one after the other; the fourth waits 0.8 s for more of its kind
             asked.append(wanted(model, ask))
-            model._put(model._wanted, asked[-1])
+            model._put(asked[-1])
             time.sleep(pause)
         assert len(ask.sizes) == 3
         start = time.monotonic()
@@ -69,7 +69,7 @@ def test_who_wants_the_last_step_alone_is_told_no_other():
     some[1].every = False
     with model:
         for one in some:
-            model._put(model._wanted, one)
+            model._put(one)
         assert [[step.index for step in model.complete(one)] for one in some] == [[1, 2, 3, 4, 5], [5]]
 
 
@@ -87,10 +87,10 @@ def test_more_than_a_few_wait_for_the_end_of_those_of_their_kind():
     ask, model = Counting(40, 0.02), Model(batch=16, wait=0.01)
     with model:
         first, more = wanted(model, ask), wanted(model, ask, 6)
-        model._put(model._wanted, first)
+        model._put(first)
         while not ask.sizes:
             time.sleep(0.001)
-        model._put(model._wanted, more)
+        model._put(more)
         time.sleep(0.2)
         assert ask.sizes == [1], "they began beside it"
         list(model.complete(wanted(model, Counting(1), key="other")))  # another kind need not wait

@@ -14,10 +14,11 @@ from bitmosaic.samplers import Step
 pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
 
 from bitmosaic.web import requests  # noqa: E402
+from bitmosaic.web.batch import Batch, Call, Wanted  # noqa: E402
 from bitmosaic.web.guard import is_loopback  # noqa: E402
 from bitmosaic.web.job import Gone  # noqa: E402
 from bitmosaic.web.limits import Refused  # noqa: E402
-from bitmosaic.web.model import Model, Wanted  # noqa: E402
+from bitmosaic.web.model import Model  # noqa: E402
 from bitmosaic.web.openapi import document  # noqa: E402
 
 
@@ -107,6 +108,51 @@ def test_a_small_batch_does_not_wait_for_a_large_one():
     assert fast.ends[0] < slow.ends[0]
 
 
+def test_none_is_lost_that_comes_while_the_model_looks_at_what_waits():
+    with Model(batch=8, wait=0.0) as model:
+        asked, found = wanted(model, Counting(1), seconds=5.0), []
+        with model._change:
+            thread = threading.Thread(target=lambda: found.extend(model.complete(asked)))
+            thread.start()
+            time.sleep(0.2)  # it waits for the lock
+            model._wanted = list(model._wanted)  # as _wait and _join do
+        thread.join(10)
+        model.leave(asked.job)
+    assert len(found) == 1
+
+
+def test_who_was_drawn_together_is_waited_for_until_answered():
+    model = Model(batch=8, wait=0.05)  # its thread does not run: nothing changes but what is done here
+    first, second, third = (wanted(model, Counting(1), key="same") for _ in range(3))
+    batch = Batch([first, second], 0.0)
+    batch.seconds = 1.0
+    model._wait_for(batch)
+    third.since -= 1.0
+    assert 0.05 < model._hold([third]) <= 0.1  # a tenth of a second at most
+    model.leave(first.job)
+    assert model._hold([third]) > 0.05
+    model.leave(second.job)
+    assert model._hold([third]) <= 0.01  # so long nobody has asked
+    model._stirred -= 1.0
+    assert model._hold([third]) <= 0.0
+    model._wait_for(Batch([first], 0.0))
+    assert model._hold([third]) <= 0.0  # after one alone nobody is waited for
+
+
+def test_who_asks_for_more_places_is_back():
+    model = Model(batch=8, wait=0.05)
+    parts = [wanted(model, Counting(1)) for _ in range(2)]
+    batch = Batch(parts, 0.0)
+    batch.seconds = 1.0
+    model._wait_for(batch)
+    for part in parts:
+        model._put(Call(part.job, None, list, None))
+    assert model._leaving == [part.job for part in parts]  # something short is asked for before the answer
+    for part in parts:
+        model._put(part)  # the next window of a large canvas
+    assert not model._leaving
+
+
 def test_short_calls_are_joined_and_fail_apart():
     model, sizes = Model(), []
 
@@ -191,6 +237,8 @@ def test_the_document_describes_every_route_and_every_answer():
         for path in ("/v1/pipelines", "/health"):
             schema = told["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             _check(told, schema, server.ask(path).json)
+        known = told["paths"]["/v1/bundled/{number}"]["get"]["responses"]["200"]
+        assert "x-class" in server.ask("/v1/bundled/3").headers and known["headers"].keys() == {"X-Class"}
         routes = {route.path.replace(":int", "") for route in _routes(server)} - {"/", "/static"}
         assert routes == told["paths"].keys()
 

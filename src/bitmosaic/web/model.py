@@ -1,10 +1,11 @@
 """One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
 
-A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing
-runs, and a little longer where a batch of several requests has just ended, since who is answered may ask again. Beside batches of its
-kind a few images wait for `wait` seconds, four times as long for every further one, and more than a few until those have ended: few
-large batches take less time than many small ones. Those that run share the time by sqrt(images), so that a single image does not wait
-for sixty-four: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
+A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing runs.
+Where a batch of several requests has just ended it waits until those are answered and nobody has asked for a while, since who is answered
+may ask again; at most a tenth of the time that the batch took, and four times `wait`. Beside batches of its kind a few images wait for
+`wait` seconds, four times as long for every further one, and more than a few until those have ended: few large batches take less time than
+many small ones. Those that run share the time by sqrt(images), so that a single image does not wait for sixty-four: each of n batches of
+work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
 """
 
 from __future__ import annotations
@@ -13,92 +14,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from bitmosaic.codes import Codes
 from bitmosaic.samplers import Step
+from bitmosaic.web.batch import Batch, Call, Wanted
 from bitmosaic.web.job import Job
 from bitmosaic.web.limits import Refused
 
-AT_ONCE = 0.005  # seconds between requests that come at the same moment
+AT_ONCE = 0.005  # seconds between requests that come at the same moment,
+SOON = 0.01  # or, after a batch, this part of the time that it took
+BACK = 0.1  # the part of the time that a batch took in which those who were in it may ask again,
+BACK_WAITS = 4  # and no more than so many times `wait`
 FEW = 8  # a group of no more than this part of a batch need not wait for others of its kind
-Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
-
-
-@dataclass(eq=False)
-class Call:
-    """Something short to compute; calls of the same key are done together."""
-
-    job: Job
-    key: Hashable
-    many: Callable[[list], list]
-    item: Any
-    inbox: SimpleQueue = field(default_factory=SimpleQueue)
-
-
-@dataclass(eq=False)
-class Wanted:
-    """Places that a sampler is to fill."""
-
-    job: Job
-    key: Hashable  # what may be joined has the same
-    ask: Ask
-    codes: Codes
-    known: Tensor
-    labels: Tensor | None
-    generators: list[torch.Generator]
-    every: bool = True  # whether each step is told, or the last one only
-    alone: bool = False
-    told: int = 0  # steps, which are not told again where a batch that failed begins anew
-    since: float = field(default_factory=time.monotonic)
-    inbox: SimpleQueue = field(default_factory=SimpleQueue)
-
-
-class Batch:
-    """Some that are filled together, round by round."""
-
-    def __init__(self, parts: list[Wanted], used: float):
-        self.parts, self.used = parts, used  # seconds of the model thread for each of its shares, from that of the others on
-        self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
-        labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
-        codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
-        generators = [rng for part in parts for rng in part.generators]
-        self._states = [rng.get_state() for rng in generators] if len(parts) > 1 else []
-        self._steps = parts[0].ask(codes, torch.cat([part.known for part in parts]), labels, generators)
-
-    def round(self) -> bool:
-        """One more; whether there are further ones that somebody wants."""
-        started = time.perf_counter()
-        step = next(self._steps)
-        took = time.perf_counter() - started
-        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(self.images)
-        start = 0
-        for part in self.parts:
-            own = slice(start, start := start + len(part.codes))
-            if step.index > part.told and (part.every or step.index == step.total):
-                part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
-                part.told = step.index
-        if step.index == step.total or all(part.job.over for part in self.parts):
-            self._steps.close()
-            return False
-        return True
-
-    def failed(self, error: Exception) -> list[Wanted]:
-        """Those to try again one by one, from where they began; one that was alone is told."""
-        if len(self.parts) == 1:
-            self.parts[0].inbox.put(error)
-            return []
-        states = iter(self._states)
-        for part in self.parts:
-            part.alone = True
-            for rng in part.generators:
-                rng.set_state(next(states))
-        return self.parts
 
 
 class Model:
@@ -117,7 +46,9 @@ class Model:
         self._wanted: list[Wanted] = []
         self._running: list[Batch] = []
         self._change = threading.Condition()
-        self._back_by = 0.0  # when those who have been answered together may have asked again
+        self._leaving: list[Job] = []  # of the batch that ended last, those that are not answered yet
+        self._back_by = self._stirred = 0.0  # how long those are waited for; when somebody asked or was answered last
+        self._quiet = AT_ONCE  # seconds without either after which nobody else will ask
         self._open = True
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
@@ -157,27 +88,32 @@ class Model:
         job.gone = True
         with self._change:
             self._admitted -= job.images
+            self._back(job)
 
     def call(self, job: Job, many: Callable[[list], list], item: Any, key: Hashable = None) -> Any:
         """many([item])[0], computed in the model thread; calls that wait with equal keys (not None) are done as one."""
         call = Call(job, key, many, item)
-        self._put(self._calls, call)
+        self._put(call)
         return job.take(call.inbox)
 
     def complete(self, wanted: Wanted) -> Iterator[Step]:
         """The steps of a sampler, of these images alone; the last one only where `every` is not set."""
-        self._put(self._wanted, wanted)
+        self._put(wanted)
         while True:
             step = wanted.job.take(wanted.inbox)
             yield step
             if step.index == step.total:
                 return
 
-    def _put(self, where: list, what: Any) -> None:
+    def _put(self, what: Call | Wanted) -> None:
         with self._change:
             if not self._open:
                 raise Refused(503, "the service is shutting down; try again later")
-            where.append(what)
+            if isinstance(what, Call):
+                self._calls.append(what)
+            else:
+                self._wanted.append(what)
+                self._back(what.job)
             self._change.notify()
 
     def _work(self) -> None:
@@ -266,7 +202,8 @@ class Model:
         if images >= self.batch or group[0].alone:
             return 0.0
         if not self._running:
-            return max(min(self.wait, AT_ONCE) - waited, self._back_by - now)
+            back = self._back_by if self._leaving else min(self._back_by, self._stirred + self._quiet)
+            return max(min(self.wait, AT_ONCE) - waited, back - now)
         if alike and images * FEW > self.batch:
             return math.inf
         return self.wait * 4 ** max(0, alike - 1) - waited
@@ -290,6 +227,22 @@ class Model:
         self.seconds += batch.seconds - before
         if not more:
             self._running.remove(batch)
-            self._back_by = time.monotonic() + self.wait * (len(batch.parts) > 1)
+            self._wait_for(batch)
             self.told(batch.images)
             self.images, self.batches = self.images + batch.images, self.batches + 1
+
+    def _back(self, job: Job) -> None:
+        """It is answered, or asks for more."""
+        self._stirred = time.monotonic()
+        if job in self._leaving:
+            self._leaving.remove(job)
+            if not self._leaving:
+                self._change.notify()
+
+    def _wait_for(self, batch: Batch) -> None:
+        """Those who were in a batch may ask again."""
+        several = len(batch.parts) > 1
+        with self._change:
+            self._leaving = [part.job for part in batch.parts if not part.job.gone] if several else []
+            self._quiet = max(AT_ONCE, SOON * batch.seconds)
+            self._back_by = time.monotonic() + min(BACK_WAITS * self.wait, BACK * batch.seconds) * several

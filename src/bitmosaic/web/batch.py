@@ -1,0 +1,90 @@
+"""What requests ask the model's thread for: something short, or places to be filled by a sampler, several requests' in one batch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.samplers import Step
+from bitmosaic.web.job import Job
+
+Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
+
+
+@dataclass(eq=False)
+class Call:
+    """Something short to compute; calls of the same key are done together."""
+
+    job: Job
+    key: Hashable
+    many: Callable[[list], list]
+    item: Any
+    inbox: SimpleQueue = field(default_factory=SimpleQueue)
+
+
+@dataclass(eq=False)
+class Wanted:
+    """Places that a sampler is to fill."""
+
+    job: Job
+    key: Hashable  # what may be joined has the same
+    ask: Ask
+    codes: Codes
+    known: Tensor
+    labels: Tensor | None
+    generators: list[torch.Generator]
+    every: bool = True  # whether each step is told, or the last one only
+    alone: bool = False
+    told: int = 0  # steps, which are not told again where a batch that failed begins anew
+    since: float = field(default_factory=time.monotonic)
+    inbox: SimpleQueue = field(default_factory=SimpleQueue)
+
+
+class Batch:
+    """Some that are filled together, round by round."""
+
+    def __init__(self, parts: list[Wanted], used: float):
+        self.parts, self.used = parts, used  # seconds of the model thread for each of its shares, from that of the others on
+        self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
+        labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
+        codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
+        generators = [rng for part in parts for rng in part.generators]
+        self._states = [rng.get_state() for rng in generators] if len(parts) > 1 else []
+        self._steps = parts[0].ask(codes, torch.cat([part.known for part in parts]), labels, generators)
+
+    def round(self) -> bool:
+        """One more; whether there are further ones that somebody wants."""
+        started = time.perf_counter()
+        step = next(self._steps)
+        took = time.perf_counter() - started
+        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(self.images)
+        start = 0
+        for part in self.parts:
+            own = slice(start, start := start + len(part.codes))
+            if step.index > part.told and (part.every or step.index == step.total):
+                part.inbox.put(Step(step.index, step.total, step.codes[own], step.known[own], step.entropy[own]))
+                part.told = step.index
+        if step.index == step.total or all(part.job.over for part in self.parts):
+            self._steps.close()
+            return False
+        return True
+
+    def failed(self, error: Exception) -> list[Wanted]:
+        """Those to try again one by one, from where they began; one that was alone is told."""
+        if len(self.parts) == 1:
+            self.parts[0].inbox.put(error)
+            return []
+        states = iter(self._states)
+        for part in self.parts:
+            part.alone = True
+            for rng in part.generators:
+                rng.set_state(next(states))
+        return self.parts
