@@ -1,6 +1,7 @@
 """What becomes of freed memory, seen from outside: page faults and what a process of its own holds."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -39,13 +40,35 @@ print(json.dumps({"faults": faults, "given_back": kept - held()}))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_memory_that_is_kept_is_not_cleared_again_and_can_be_given_back():
-    told = subprocess.run([sys.executable, "-c", BLOCKS], check=True, capture_output=True, text=True).stdout
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    told = subprocess.run([sys.executable, "-c", BLOCKS], check=True, capture_output=True, text=True, env=kept).stdout
     found = json.loads(told)
     assert found["faults"] * 4096 < 96 * 2**20  # of 480 MiB, all of which are cleared again without it
     assert found["given_back"] > 64 * 2**20
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+def test_what_the_environment_says_is_not_overruled(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    told = {}
+
+    class Library:
+        mallopt = told.__setitem__
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library)
+    memory.keep(one_heap=True)
+    assert told == {-3: 2**25, -8: 1}
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    told.clear()
+    memory.keep(one_heap=True)
+    assert not told
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_another_c_library_is_left_alone(monkeypatch, error):
+    def absent(name):
+        raise error
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", absent)
     memory.keep(one_heap=True)
     memory.give_back()

@@ -151,6 +151,8 @@ def test_who_asks_for_more_places_is_back():
     for part in parts:
         model._put(part)  # the next window of a large canvas
     assert not model._leaving
+    model._wait_for(batch)  # they asked before the batch was over: their last step is told before that
+    assert not model._leaving and model._hold(parts) <= 0.01
 
 
 def test_short_calls_are_joined_and_fail_apart():

@@ -8,23 +8,27 @@ a tenth of the time of drawing on a CPU. And it gives each of some hundred threa
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import suppress
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
-ABSENT = (OSError, AttributeError)  # what asking for a function of another C library raises
+KEEP = {"MMAP_THRESHOLD": (-3, 2**25), "TRIM_THRESHOLD": (-1, 2**30)}  # numbers of malloc.h; 32 MiB are the most that there may be
+ONE_HEAP = {"ARENA_MAX": (-8, 1)}
+ABSENT = (OSError, AttributeError, TypeError)  # what asking for a function of another C library raises, or of none (Windows)
 
 
 def keep(one_heap: bool = False) -> None:
     """Pages that are freed stay with the process, up to 1 GiB of them in a row; one_heap: of all its threads together.
 
-    For processes that do nothing else: it holds for whatever is allocated in them.
+    For processes that do nothing else: it holds for whatever is allocated in them. A setting of the environment's (MALLOC_TRIM_THRESHOLD_
+    and the like, or any in GLIBC_TUNABLES) is not overruled.
     """
+    if "GLIBC_TUNABLES" in os.environ:
+        return
     with suppress(*ABSENT):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that there may be
-        mallopt(M_TRIM_THRESHOLD, 2**30)
-        if one_heap:
-            mallopt(M_ARENA_MAX, 1)
+        for name, (number, value) in {**KEEP, **(ONE_HEAP if one_heap else {})}.items():
+            if not {f"MALLOC_{name}", f"MALLOC_{name}_"} & os.environ.keys():
+                mallopt(number, value)
 
 
 def give_back() -> None:

@@ -24,7 +24,7 @@ from bitmosaic.images import FASHION_CLASSES
 from bitmosaic.memory import give_back
 from bitmosaic.web import requests
 from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
-from bitmosaic.web.guard import Guard
+from bitmosaic.web.guard import LOG, Guard
 from bitmosaic.web.jobs import Task, encode, features
 from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import bundled_image, encoded
@@ -68,7 +68,10 @@ async def _give_back_memory() -> None:
     """Now and then, or what lies between the memory that is used would add up over days."""
     while True:
         await anyio.sleep(60)
-        await anyio.to_thread.run_sync(give_back)
+        try:
+            await anyio.to_thread.run_sync(give_back)
+        except Exception:  # such as no further thread: it must not end the service
+            LOG.exception("memory was not given back")
 
 
 def _named(endpoint, name: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -9,8 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
-
-import anyio
 
 from bitmosaic.web.limits import Limits, Refused
 
@@ -113,7 +112,7 @@ def _name(host: str) -> str:
 
 def _headers(origin: str | None) -> list[tuple[bytes, bytes]]:
     allowed = {
-        "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After", "Vary": "Origin",
+        "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After, X-Class", "Vary": "Origin",
         "Cross-Origin-Resource-Policy": "cross-origin",
     } if origin else {}  # fmt: skip
     return [(name.encode(), value.encode()) for name, value in {**HEADERS, **allowed}.items()]
@@ -134,7 +133,7 @@ def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Call
         if done:  # what comes now is that the client went away, which may be waited for
             return await receive()
         try:
-            with anyio.fail_after(ends - time.monotonic()):  # of the whole body, however many parts it comes in
+            async with asyncio.timeout(ends - time.monotonic()):  # of the whole body, however many parts it comes in
                 message = await receive()
         except TimeoutError:
             raise Refused(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None

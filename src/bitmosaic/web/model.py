@@ -1,11 +1,11 @@
 """One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
 
 A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing runs.
-Where a batch of several requests has just ended it waits until those are answered and nobody has asked for a while, since who is answered
-may ask again; at most a tenth of the time that the batch took, and four times `wait`. Beside batches of its kind a few images wait for
-`wait` seconds, four times as long for every further one, and more than a few until those have ended: few large batches take less time than
-many small ones. Those that run share the time by sqrt(images), so that a single image does not wait for sixty-four: each of n batches of
-work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
+Where a batch of several requests has just ended it waits until those are answered and nobody has asked or been answered for a while, since
+who is answered may ask again; at most a tenth of the time that the batch took, and four times `wait`. Beside batches of its kind a few
+images wait for `wait` seconds, four times as long for every further one, and more than a few until those have ended: few large batches take
+less time than many small ones. Those that run share the time by sqrt(images), so that a single image does not wait for sixty-four: each of
+n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
 """
 
 from __future__ import annotations
@@ -243,6 +243,7 @@ class Model:
         """Those who were in a batch may ask again."""
         several = len(batch.parts) > 1
         with self._change:
-            self._leaving = [part.job for part in batch.parts if not part.job.gone] if several else []
+            asking = [wanted.job for wanted in self._wanted]  # already: their last step was told before the batch was over
+            self._leaving = [part.job for part in batch.parts if not part.job.gone and part.job not in asking] if several else []
             self._quiet = max(AT_ONCE, SOON * batch.seconds)
             self._back_by = time.monotonic() + min(BACK_WAITS * self.wait, BACK * batch.seconds) * several
