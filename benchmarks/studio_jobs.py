@@ -54,6 +54,7 @@ def mixed(server: Server, tally: Any, classes: list[str], rng: random.Random, en
                 continue
             streamed = way < 0.4 and name not in ("encode", "features", "neighbours")
             if streamed and rng.random() < 0.5:
+                connection.close()  # the service would, where a stream begins late: it ends what nobody uses for half a minute
                 tally.add(cut(server, name, body, rng), job=name)
                 continue
             accept = {"Accept": "text/event-stream" if streamed else "application/json"}
