@@ -57,6 +57,13 @@ def few_steps(sheet, steps=2):
     sheet.get_by_label("Steps, number").fill(str(steps))
 
 
+def few_answers(sheet, count=1):
+    """Asks for few answers of few steps, where the settings are folded in."""
+    sheet.get_by_label("Answers").fill(str(count))
+    sheet.get_by_text("Settings", exact=True).click()
+    few_steps(sheet)
+
+
 def take(page, sheet, number):
     """Takes a bundled test image."""
     sheet.get_by_role("button", name="Test images").click()

@@ -108,6 +108,37 @@ def test_a_small_batch_does_not_wait_for_a_large_one():
     assert fast.ends[0] < slow.ends[0]
 
 
+def test_memory_is_given_back_now_and_then_and_a_failure_ends_nothing(monkeypatch):
+    from studio_server import serving
+
+    from bitmosaic import Pipeline
+    from bitmosaic.web import app
+
+    times = []
+
+    def give_back():
+        times.append(time.monotonic())
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(app, "GIVE_BACK", 0.01)
+    monkeypatch.setattr(app, "give_back", give_back)
+    with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
+        end = time.monotonic() + 30
+        while len(times) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(times) >= 3 and server.ask("/health").json["status"] == "ok"
+
+
+def test_short_batches_are_waited_after_as_long_as_for_others():
+    model = Model(batch=8, wait=0.05)
+    parts = [wanted(model, Counting(1)) for _ in range(2)]
+    model._wait_for(Batch(parts, 0.0))  # it took no time at all
+    assert 0.03 < model._back_by - time.monotonic() <= 0.05
+    model.wait = 0.0  # nobody is to wait
+    model._wait_for(Batch(parts, 0.0))
+    assert model._back_by <= time.monotonic()
+
+
 def test_none_is_lost_that_comes_while_the_model_looks_at_what_waits():
     with Model(batch=8, wait=0.0) as model:
         asked, found = wanted(model, Counting(1), seconds=5.0), []

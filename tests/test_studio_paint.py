@@ -6,7 +6,7 @@ import urllib.request
 
 import numpy as np
 from PIL import Image
-from studio_browser import WAIT, done, drop, elsewhere, expect, few_steps, narrow, panel, paste, pixels, png, request_in, stroke, take
+from studio_browser import WAIT, done, drop, elsewhere, expect, few_answers, narrow, panel, paste, pixels, png, request_in, stroke, take
 
 
 def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
@@ -14,9 +14,7 @@ def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
     take(page, sheet, 3)
     board = sheet.get_by_role("application")
     stroke(page, board, [(0.3, 0.3), (0.6, 0.35), (0.6, 0.6)])
-    sheet.get_by_label("Answers").fill("2")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
+    few_answers(sheet, 2)
     with page.expect_request("**/v1/inpaint") as sent:
         sheet.get_by_role("button", name="Paint", exact=True).click()
     mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
@@ -57,9 +55,7 @@ def test_paint_by_keys_box_and_eraser(page):
     sheet.get_by_role("button", name="Paint", exact=True).click()
     expect(sheet.get_by_text("Choose the class")).to_be_visible()
     sheet.get_by_role("button", name="sneaker").click()
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
+    few_answers(sheet, 1)
     with page.expect_request("**/v1/edit") as sent:
         sheet.get_by_role("button", name="Paint", exact=True).click()
     mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0
@@ -76,9 +72,7 @@ def test_outpaint_and_a_picture_of_another_size(page):
     board = sheet.get_by_role("application")
     sheet.get_by_title("Box").click()
     stroke(page, board, [(0.1, 0.1), (0.4, 0.4)])
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
+    few_answers(sheet, 1)
     sheet.get_by_role("button", name="Paint", exact=True).click()
     assert pixels(png(page, done(sheet))).shape == (32, 40)
     paste(page, photo.getvalue())
@@ -106,9 +100,7 @@ def test_a_large_picture_is_painted_in_windows_and_stays_as_the_board_shows_it(p
     assert (np.array(seen).reshape(40, 60) == grey).all()  # the grey of the service, not that of CSS
     sheet.get_by_title("Box").click()
     stroke(page, board, [(0.3, 0.3), (0.6, 0.6)])
-    sheet.get_by_label("Answers").fill("1")
-    sheet.get_by_text("Settings", exact=True).click()
-    few_steps(sheet)
+    few_answers(sheet, 1)
     with page.expect_request("**/v1/inpaint") as sent:
         sheet.get_by_role("button", name="Paint", exact=True).click()
     mask = pixels(base64.b64decode(sent.value.post_data_json["mask"])) > 0

@@ -31,6 +31,7 @@ from bitmosaic.web.pictures import bundled_image, encoded
 from bitmosaic.web.studio import TOGETHER, Studio
 
 PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
+GIVE_BACK = 60  # seconds between times that free memory is given back
 KEPT = {"Cache-Control": "private, max-age=300"}
 
 
@@ -67,7 +68,7 @@ def application(
 async def _give_back_memory() -> None:
     """Now and then, or what lies between the memory that is used would add up over days."""
     while True:
-        await anyio.sleep(60)
+        await anyio.sleep(GIVE_BACK)
         try:
             await anyio.to_thread.run_sync(give_back)
         except Exception:  # such as no further thread: it must not end the service

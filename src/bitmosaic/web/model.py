@@ -2,10 +2,11 @@
 
 A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing runs.
 Where a batch of several requests has just ended it waits until those are answered and nobody has asked or been answered for a while, since
-who is answered may ask again; at most a tenth of the time that the batch took, and four times `wait`. Beside batches of its kind a few
-images wait for `wait` seconds, four times as long for every further one, and more than a few until those have ended: few large batches take
-less time than many small ones. Those that run share the time by sqrt(images), so that a single image does not wait for sixty-four: each of
-n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i).
+who is answered may ask again; at most a tenth of the time that the batch took, or `wait` if that is more, and never over four times `wait`.
+Beside batches of its kind a few images wait for `wait` seconds, four times as long for every further one, and more than a few until those
+have ended: few large batches take less time than many small ones. Those that run share the time by sqrt(images), so that a single image
+does not wait for sixty-four: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~
+sqrt(w_i).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from bitmosaic.web.limits import Refused
 
 AT_ONCE = 0.005  # seconds between requests that come at the same moment,
 SOON = 0.01  # or, after a batch, this part of the time that it took
-BACK = 0.1  # the part of the time that a batch took in which those who were in it may ask again,
-BACK_WAITS = 4  # and no more than so many times `wait`
+BACK = 0.1  # the part of the time that a batch took in which those who were in it may ask again: `wait` at least,
+BACK_WAITS = 4  # and at most so many times `wait`
 FEW = 8  # a group of no more than this part of a batch need not wait for others of its kind
 
 
@@ -246,4 +247,4 @@ class Model:
             asking = [wanted.job for wanted in self._wanted]  # already: their last step was told before the batch was over
             self._leaving = [part.job for part in batch.parts if not part.job.gone and part.job not in asking] if several else []
             self._quiet = max(AT_ONCE, SOON * batch.seconds)
-            self._back_by = time.monotonic() + min(BACK_WAITS * self.wait, BACK * batch.seconds) * several
+            self._back_by = time.monotonic() + min(BACK_WAITS * self.wait, max(self.wait, BACK * batch.seconds)) * several
