@@ -151,6 +151,39 @@ def test_a_stream_ends_in_the_same_answer(server, job):
         assert step["known"][0].count("0") == 0 or step["index"] < step["total"]
 
 
+@pytest.mark.parametrize("job", ["inpaint", "outpaint"])
+def test_a_stream_of_a_canvas_says_which_part_a_step_is_of_and_how_many_follow(server, job):
+    grey = Image.radial_gradient("L").resize((60, 40))
+    repaint, padding = np.ones((40, 60), bool), [8, 2, 6, 0]
+    repaint[6:30, 6:30] = False
+    asked = {"image": base64.b64encode(png(grey)).decode(), "count": 2, "settings": FEW}
+    if job == "inpaint":
+        canvas = np.array(grey)
+        asked |= {"mask": base64.b64encode(png(Image.fromarray(repaint))).decode(), "fit": "tile"}
+    else:
+        sides = ((padding[1], padding[3]), (padding[0], padding[2]))
+        canvas, repaint = np.pad(np.array(grey), sides), np.pad(np.zeros((40, 60), bool), sides, constant_values=True)
+        asked |= {"padding": padding}
+    found = events(server.ask(f"/v1/{job}", asked, "text/event-stream"))
+    assert found[0][1]["size"] == [canvas.shape[1], canvas.shape[0]]
+    steps = [data for name, data in found if name == "step"]
+    told = [(one["window"], one["index"], one["windows"], one["total"]) for one in steps]
+    windows = told[0][2]
+    assert windows > 1 and told == [(w, i, windows, 3) for w in range(1, windows + 1) for i in range(1, 4)]
+    made = [canvas.copy(), canvas.copy()]
+    for step in steps:
+        left, top, right, bottom = step["box"]
+        assert (right - left, bottom - top) == (28, 28) and left >= 0 <= top and right <= canvas.shape[1] and bottom <= canvas.shape[0]
+        inner = repaint[top:bottom, left:right]
+        for one, image in zip(made, step["images"], strict=True):
+            one[top:bottom, left:right][inner] = pixels(base64.b64decode(image))[inner]
+        if step["index"] == step["total"]:
+            repaint[top:bottom, left:right] = False
+    assert not repaint.any()
+    wanted = {one["seed"]: pixels(base64.b64decode(one["image"])) for one in found[-1][1]["images"]}
+    assert same(made, [wanted[0], wanted[1]])
+
+
 def test_places_once_known_stay_in_a_stream(server):
     found = events(server.ask("/v1/generate", body("generate"), "text/event-stream"))
     known = [np.array([[c == "1" for c in row] for row in data["known"]]) for name, data in found if name == "step"]

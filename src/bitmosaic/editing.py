@@ -193,6 +193,16 @@ def windows(repaint: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, sli
             yield slice(starts[0][i], starts[0][i] + size[0]), slice(starts[1][j], starts[1][j] + size[1])
 
 
+def needed_windows(repaint: Tensor, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Those of `windows` in which something is left to paint when their turn comes: what is filled one after another."""
+    left, found = repaint.clone(), []
+    for rows, columns in windows(repaint, size):
+        if left[rows, columns].any():
+            found.append((rows, columns))
+            left[rows, columns] = False
+    return found
+
+
 def _around(repaint: Tensor, size: tuple[int, int]) -> tuple[slice, slice] | None:
     """The window around all that is to be repainted, it in the middle as far as the edges allow; None where it does not fit."""
     found = []
@@ -256,13 +266,12 @@ def _answers(
 
     def painted(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         canvas, left, bits = pixels.repeat(n, 1, 1, 1), repaint.clone(), torch.zeros(n)
-        for rows, columns in windows(repaint, pipeline.tokenizer.image_size):
-            if left[rows, columns].any():
-                found, cost = _fill(
-                    pipeline, canvas[..., rows, columns], left[rows, columns], condition, generators, feather, callback, settings
-                )  # fmt: skip
-                canvas[..., rows, columns], bits = found, bits + cost
-                left[rows, columns] = False
+        for rows, columns in needed_windows(repaint, pipeline.tokenizer.image_size):
+            found, cost = _fill(
+                pipeline, canvas[..., rows, columns], left[rows, columns], condition, generators, feather, callback, settings
+            )  # fmt: skip
+            canvas[..., rows, columns], bits = found, bits + cost
+            left[rows, columns] = False
         return canvas, bits
 
     return _ranked(pipeline, painted, condition, seeds, batch_size, output_type, settings)

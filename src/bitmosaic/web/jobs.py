@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.editing import Answers, blend, canvas, coarse, way
 from bitmosaic.images import ArrayImages, read_image
-from bitmosaic.samplers import Step
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import as_text, checked, decoded, encoded, picture
-
-Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its data
+from bitmosaic.web.steps import Emit, told_steps
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def draw(task: Task, emit: Emit | None) -> list[Made]:
 
 def _generate(task: Task, emit: Emit | None) -> list[Made]:
     class_, seeds, guest = task.class_(), task.seeds(), task.guest
-    told = told_steps(task, emit, [class_] * len(seeds))
+    told = told_steps(task.guest, task.asked.entropy, emit, [class_] * len(seeds))
     images = guest(class_, seeds, output_type="pt", batch_size=task.limits.count, callback_on_step_end=told, **task.settings())
     made = zip(images, seeds, strict=True)
     return [Made(image, seed, None, task.asked.class_, task.again(seed=seed)) for image, seed in made]
@@ -111,7 +111,7 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
     pixels, repaint = canvas(guest, image, mask, asked.fit)
     _check_canvas(task, pixels.shape[1:])
     whole = (pixels, "tile" if asked.fit == "tile" else "exact")
-    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
     make = guest.edit if task.name == "edit" else guest.inpaint
     answers = make(
         pixels, repaint, task.class_(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
@@ -126,7 +126,8 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     pixels = read_image(task.picture(), None, guest.tokenizer.channels)
     sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
     _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
-    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (sides[0], sides[2], sides[1], sides[3]), value=True)
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
     answers = guest.outpaint(
         pixels, asked.padding, task.class_(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
@@ -137,7 +138,7 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
 def _enrich(task: Task, emit: Emit | None) -> list[Made]:
     asked, guest = task.asked, task.guest
     pixels, _ = coarse(guest, task.picture(), asked.shrink, asked.fit)
-    told, seeds = told_steps(task, emit, [task.class_()] * asked.count), task.seeds()
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, passes=4 * asked.repeats), task.seeds()
     answers = guest.enrich(
         pixels, task.class_(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
@@ -149,7 +150,7 @@ def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
     asked = task.asked
     blends = blend(asked.classes, asked.frames, asked.weights)
     rows = asked.weights or way(len(asked.classes), asked.frames)
-    told = told_steps(task, emit, blends)
+    told = told_steps(task.guest, task.asked.entropy, emit, blends)
     images = task.guest.interpolate(
         asked.classes,
         asked.seed,
@@ -196,27 +197,6 @@ def features(task: Task) -> dict[str, Any]:
     layer = len(task.guest.prior.blocks) // 2 if task.asked.layer is None else task.asked.layer
     found = task.guest.features(task.picture(), layer, None, task.asked.pool)[0]
     return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
-
-
-def told_steps(task: Task, emit: Emit | None, conditions: list) -> Callable[[Step], None] | None:
-    """What is called after each step: it tells the client where the pictures stand. None without a stream."""
-    if emit is None:
-        return None
-    guest, window = task.guest, 0
-    emit("begin", {"grid": list(guest.prior.grid), "size": list(guest.tokenizer.image_size)[::-1], "count": len(conditions)})
-
-    def tell(step: Step) -> None:
-        nonlocal window
-        window += step.index == 1
-        entropy = None
-        if task.asked.entropy and not guest.prior.raster:
-            found = guest.entropy(step.codes, step.known, conditions)
-            entropy = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
-        known = ["".join("1" if x else "0" for x in row) for row in step.known.flatten(1).tolist()]
-        images = [as_text(encoded(image)) for image in guest.decode(step.codes, "pt")]
-        emit("step", {"index": step.index, "total": step.total, "window": window, "known": known, "entropy": entropy, "images": images})
-
-    return tell
 
 
 def _answered(task: Task, answers: Answers, **kept) -> list[Made]:

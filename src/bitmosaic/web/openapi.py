@@ -69,8 +69,9 @@ HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_
 ERROR = _object(error=TEXT, status=WHOLE)
 ANSWERS = {"encode": "Encoded", "features": "Features", "neighbours": "Neighbours"}
 STREAM = (
-    "Events begin {grid, size, count}, step {index, total, window, known, entropy, images}, result (the JSON answer), "
-    "error {error, status}."
+    "Events begin {grid, size, count}, step {index, total, window, windows, box, known, entropy, images}, result (the JSON answer), "
+    "error {error, status}. A canvas is painted in `windows` one after another: a step's images are of window number `window`, which "
+    "lies in `box` (left, top, right, bottom) of the canvas of `size` (width, height)."
 )
 
 

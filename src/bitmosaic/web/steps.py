@@ -1,0 +1,48 @@
+"""What a stream tells of a drawing, step by step: which part of which canvas it is, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from bitmosaic.editing import needed_windows
+from bitmosaic.samplers import Step
+from bitmosaic.web.guest import Guest
+from bitmosaic.web.pictures import as_text, encoded
+
+Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its data
+
+
+def told_steps(
+    guest: Guest, entropy: bool, emit: Emit | None, conditions: list, repaint: Tensor | None = None, passes: int = 1
+) -> Callable[[Step], None] | None:
+    """What is called after each step: it tells the client where the pictures stand. None without a stream.
+
+    entropy: whether it tells how unsure the prior is of each hidden place. repaint: of a canvas (H, W), bool, that is painted in windows.
+    passes: over the whole image, where there are several.
+    """
+    if emit is None:
+        return None
+    window = 0
+    height, width = size = tuple(guest.tokenizer.image_size)
+    boxes = [(0, 0, width, height)] * passes
+    if repaint is not None and all(side >= own for side, own in zip(repaint.shape, size, strict=True)):
+        height, width = repaint.shape
+        boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in needed_windows(repaint, size)]
+    emit("begin", {"grid": list(guest.prior.grid), "size": [width, height], "count": len(conditions)})
+
+    def tell(step: Step) -> None:
+        nonlocal window
+        window += step.index == 1
+        doubt = None
+        if entropy and not guest.prior.raster:
+            found = guest.entropy(step.codes, step.known, conditions)
+            doubt = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
+        known = ["".join("1" if x else "0" for x in row) for row in step.known.flatten(1).tolist()]
+        images = [as_text(encoded(image)) for image in guest.decode(step.codes, "pt")]
+        at = {"index": step.index, "total": step.total, "window": window, "windows": len(boxes), "box": boxes[window - 1]}
+        emit("step", {**at, "known": known, "entropy": doubt, "images": images})
+
+    return tell
