@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,13 +25,15 @@ from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars
 from bitmosaic.images.views import VIEWS
 from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.train.finish import COUNTS, finish, remove_damaged
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.sources import Listed, Source, Tars
-from bitmosaic.train.tokenize import COUNTS, finish, remove_damaged, tokenize_pieces
+from bitmosaic.train.tokenize import tokenize_pieces
 from bitmosaic.train.tokenized import FORMAT, Manifest
 
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+MOST_LINES = 40  # about what was wrong, on the screen; the manifest has all
 OURS = {"begun.json", "scan.json", "manifest.json", "tokenizer", "shards", "locks"}  # what lies in a folder of codes
 
 
@@ -61,15 +67,25 @@ def tokenize(
     check_device(device)
     part = tokenizer_folder(pipeline)
     check_out(out, data)
-    (out / "locks").mkdir(parents=True, exist_ok=True)
-    with FileLock(out / "locks" / "begin"):
-        source = source_of(data, out, shard_images, LabelFile(labels) if labels else None, classes)
-        settings = begin(out, source, part, views)
-        damaged = remove_damaged(out)
+    with begun_in(out):
+        file = LabelFile(labels) if labels else None
+        source = source_of(data, out, shard_images, file, classes)
+        check_there(source, out)
+        try:
+            settings = begin(out, source, part, views)
+        except OtherCodes:
+            if not (out / "scan.json").exists():
+                raise
+            (out / "scan.json").unlink()  # the list that was kept may be what is wrong
+            source = source_of(data, out, shard_images, file, classes)
+            settings = begin(out, source, part, views)
+        tokenizer = load_part(out / "tokenizer", Tokenizer)
+        damaged = remove_damaged(source, out, tokenizer, settings)
+        check_there(source, out)
     speak = os.environ.get("RANK", "0") == "0"
     if damaged and speak:
-        print(f"bitmosaic: damaged shards, made anew: {', '.join(damaged[:8])}", file=sys.stderr)
-    tokenizer = load_part(out / "tokenizer", Tokenizer).to(device)
+        print(f"bitmosaic: damaged, made anew: {named(damaged)}", file=sys.stderr)
+    tokenizer = tokenizer.to(device)
     manifest = None
     total = source.count if isinstance(source, Listed) else None
     with tqdm(total=total, desc="tokenizing", unit="image", disable=None if speak else True, dynamic_ncols=True, leave=False) as bar:
@@ -80,6 +96,35 @@ def tokenize(
     if speak:
         tell(manifest)
     return out
+
+
+@contextmanager
+def begun_in(out: Path) -> Iterator[None]:
+    """Alone in the folder; where it is new and nothing is begun in it, it does not stay."""
+    new = [place for place in (out / "locks", out, *out.parents) if not place.exists()]  # innermost first
+    (out / "locks").mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "locks" / "begin"):
+            yield
+    finally:
+        if new and not (out / "begun.json").exists():
+            for file in (out / "locks" / "begin", out / "scan.json"):
+                file.unlink(missing_ok=True)
+            for place in new:
+                with suppress(OSError):  # another process has put something there
+                    place.rmdir()
+
+
+def check_there(source: Source, out: Path) -> None:
+    """ValueError that names the tars that are still to be read and are not there."""
+    missing = source.missing(i for i in range(len(source)) if not (out / "shards" / f"{i:05d}").is_dir())
+    if missing:
+        raise ValueError(f"data: there is no {named(missing)}; give tars that are there, all of them")
+
+
+def named(things: Sequence[str], most: int = 8) -> str:
+    """The first of several things, and how many more there are."""
+    return ", ".join(things[:most]) + (f" and {len(things) - most:,} more" if len(things) > most else "")
 
 
 def check_out(out: Path, data: str) -> None:
@@ -112,7 +157,8 @@ def source_of(data: str, out: Path, each: int, labels: LabelFile | None, classes
     elif is_tars(data):
         return Tars(data, labels, None if labels else classes)
     else:
-        raise ValueError(f"data: there is no folder {data}; give one, tar shards, or {' or '.join(FASHION)}")
+        what = f"{data} is no folder, and no .tar" if root.exists() else f"there is no folder {data}"
+        raise ValueError(f"data: {what}; give a folder, tar shards that are not compressed, or {' or '.join(FASHION)}")
     if classes is not None:
         raise ValueError("classes: is for tar shards; a folder's classes are its sub-folders")
     return Listed(found, data, each, labels)
@@ -125,19 +171,42 @@ def begin(out: Path, source: Source, part: Path, views: str) -> dict[str, Any]:
         "format": FORMAT, "tokenizer": fingerprint, "views": views, "labels": source.file.fingerprint if source.file else "",
         "source": source.about(),
     }  # fmt: skip
-    path = out / "begun.json"
-    if path.exists():
-        found = read_json(path)
-        other = [name for name in settings if not isinstance(found, dict) or found.get(name) != settings[name]]
-        if other:
-            raise ValueError(f"out: {out} was begun with another {', '.join(other)}; give the same images and settings, or another folder")
-        if (out / "tokenizer").is_dir() and part_fingerprint(out / "tokenizer") == fingerprint:
+    other = [name for name, value in begun(out, settings).items() if value != settings[name]]
+    if other:
+        raise OtherCodes(f"out: {out} was begun with another {', '.join(other)}; give the same images and settings, or another folder")
+    with suppress(OSError):
+        if part_fingerprint(out / "tokenizer") == fingerprint and (out / "begun.json").exists():
             return settings
     with written_beside(out / "tokenizer") as beside:
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(part / name, beside / name)
-    write_json(path, settings)
+    write_json(out / "begun.json", {**settings, "checksum": sum_of(settings)})
     return settings
+
+
+class OtherCodes(ValueError):
+    """What lies in a folder was made of other images, or in another way."""
+
+
+def begun(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings with which the folder was begun that are known; ValueError where the note of them is damaged."""
+    path = out / "begun.json"
+    if path.exists():
+        with suppress(ValueError):
+            found = read_json(path)
+            sum_ = found.pop("checksum", None) if isinstance(found, dict) else ""
+            if sum_ in (None, sum_of(found)) and found.keys() >= settings.keys():  # None: an older one
+                return {name: found[name] for name in settings}
+        raise ValueError(f"out: {path} is damaged; if {out} was begun with these images and settings, take it away and try again")
+    with suppress(ValueError):
+        made = Manifest.read(out).about
+        return {name: made[name] for name in ("format", "views")} | {"source": {**settings["source"], "data": made["source"]}}
+    return {}
+
+
+def sum_of(settings: dict[str, Any]) -> str:
+    """A checksum of settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def tell(manifest: Manifest) -> None:
@@ -150,5 +219,7 @@ def tell(manifest: Manifest) -> None:
     for name, text in COUNTS.items():
         if about["counts"][name]:
             print(f"  {about['counts'][name]:,} {text}")
-    for line in about["told"]:
+    for line in about["told"][:MOST_LINES]:
         print("  " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    if len(about["told"]) > MOST_LINES:
+        print(f"  and {len(about['told']) - MOST_LINES:,} more, named in {manifest.folder / 'manifest.json'}", file=sys.stderr)

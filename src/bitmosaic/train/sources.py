@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def name(self, number: int) -> str:
         """What a piece is called in a report."""
+
+    def missing(self, numbers: Iterable[int]) -> list[str]:
+        """Names of those of the pieces that are not there, as far as this can be told without opening them."""
+        return []
 
     @abc.abstractmethod
     def about(self) -> dict[str, Any]:
@@ -98,6 +103,10 @@ class Tars(Source):
 
     def name(self, number: int) -> str:
         return self.files[number].full_name
+
+    def missing(self, numbers: Iterable[int]) -> list[str]:
+        local = (self.files[i].path for i in numbers if getattr(self.files[i].fs, "local_file", False))
+        return [path for path in local if not os.path.isfile(path)]
 
     def about(self) -> dict[str, Any]:
         return {"data": self.data, "tars": [self.name(i) for i in range(len(self))], "classes": self.classes}

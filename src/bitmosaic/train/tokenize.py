@@ -9,37 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from bitmosaic.folders import read_array, read_json, write_json, written_beside
+from bitmosaic.folders import written_beside
 from bitmosaic.images import UnreadableImage
 from bitmosaic.images.tars import BrokenTar, Passed
 from bitmosaic.images.views import VIEWS, read_views
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.code_store import images_at_once, packed_bytes
 from bitmosaic.train.sources import Item, Source
-from bitmosaic.train.tokenized import FILES, FORMAT, Manifest, checksum, shard_damage
+from bitmosaic.train.tokenized import FILES, checksum
 
-TOLD = 20  # lines about broken things that a shard keeps, and the manifest
+TOLD = 20  # lines about small troubles of one kind that a shard keeps
 WAIT = 0.2  # seconds between two looks at a shard that another process makes
-HASHES = 2**24  # of images that are compared at once
-
-COUNTS = {
-    "unreadable": "unreadable images, left out", "beside": "images beside the classes, left out", "duplicates": "duplicates, kept",
-    "unlabelled": "images without a label, kept", "unmatched": "labels that match no image or class", "empty": "empty shards",
-    "broken": "tar shards that break off or cannot be opened", "passed": "files in tars that are no image, or a second one, or no .cls",
-}  # fmt: skip
 
 
 @dataclass
@@ -50,14 +43,15 @@ class Made:
     labels: list[int] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("unreadable", "unlabelled", "unmatched", "broken", "passed"), 0))
-    told: list[str] = field(default_factory=list)
+    told: dict[str, list[str]] = field(default_factory=dict)  # kind of trouble -> its first lines
     labelled: int = 0  # images with a label, unreadable ones too
 
     def tell(self, what: str, name: str, why: str) -> None:
-        """Counts one and keeps the first lines; names may hold anything, these are plain text."""
+        """Counts one and keeps the first lines of its kind; names may hold anything, these are plain text."""
         self.counts[what] += 1
-        if len(self.told) < TOLD:
-            self.told.append(f"{name}: {why}".encode("unicode_escape").decode()[:500])
+        lines = self.told.setdefault(what, [])
+        if len(lines) < TOLD:
+            lines.append(f"{name}: {why}".encode("unicode_escape").decode()[:500])
 
 
 def tokenize_pieces(
@@ -114,7 +108,7 @@ def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_imag
 
 
 def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bool) -> Tensor | None:
-    """The views of an image (v, C, H, W), uint8, and what is to be noted of it; None where there is none."""
+    """The views of an image (v, C, H, W), uint8, and what is to be noted of it; None where there is none. OSError where it is gone."""
     if item.unmatched:
         made.tell("unmatched", item.name, "a label without an image" if item.image is None else "its .cls names no class")
     if item.image is None:
@@ -123,6 +117,8 @@ def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bo
     try:
         whole, ways = read_views(item.image, tokenizer.image_size, tokenizer.channels, views)
     except UnreadableImage as error:
+        if isinstance(item.image, Path) and not os.path.lexists(item.image):  # as when a disk is unmounted
+            raise OSError(f"data: {item.image} was there when the folder was listed and is gone; put it back, then go on") from error
         made.tell("unreadable", item.name, error.reason)
         return None
     if labelled and item.label < 0 and not item.unmatched:
@@ -168,91 +164,3 @@ def one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def remove_damaged(out: Path) -> list[str]:
-    """Takes away the manifest of a folder that is to be gone through again, and the shards that are damaged or of a tar that broke off.
-
-    Names what was damaged.
-    """
-    path, damaged = out / "manifest.json", []
-    if not path.exists():
-        return []
-    try:
-        count = len(Manifest.read(out).about["shards"])
-    except ValueError:
-        count = -1
-    folders = sorted((out / "shards").glob("[0-9]*"))
-    if count != len(folders):
-        path.unlink(missing_ok=True)
-    for folder in folders:
-        about = _about(folder)
-        if isinstance(about, str):
-            damaged.append(f"{folder.name} ({about})")
-        if isinstance(about, str) or about["counts"]["broken"]:
-            path.unlink(missing_ok=True)
-            shutil.rmtree(folder)
-    return damaged
-
-
-def finish(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> Manifest | None:
-    """Checks all shards and writes the manifest, or finds it written; None where a shard is damaged and was taken away."""
-    with FileLock(out / "locks" / "manifest"):
-        if (out / "manifest.json").exists():
-            return Manifest.read(out)
-        shards, abouts = [], []
-        for number in range(len(source)):
-            folder = out / "shards" / f"{number:05d}"
-            about = _about(folder)
-            if isinstance(about, str):
-                shutil.rmtree(folder, ignore_errors=True)
-                return None
-            sums = {**about["sha256"], "codes.json": checksum(folder / "codes.json")}
-            shards.append({"name": folder.name, "images": about["images"], "sha256": sums})
-            abouts.append(about)
-        write_json(out / "manifest.json", {
-            "format": FORMAT, "tokenizer": settings["tokenizer"], "grid": list(grid_of(tokenizer)), "radix": list(tokenizer.radix),
-            "views": settings["views"], "classes": list(_classes(source, abouts)), "source": source.data,
-            "images": sum(about["images"] for about in abouts),
-            "counts": _counted(source, abouts, out), "shards": shards,
-            "told": [f"{about['source']}: {line}"[:600] for about in abouts for line in about["told"]][:TOLD],
-        })  # fmt: skip
-        return Manifest.read(out)
-
-
-def _about(folder: Path) -> dict[str, Any] | str:
-    """What happened in a shard, or what is wrong with its files."""
-    try:
-        about = read_json(folder / "codes.json")
-        if fault := shard_damage(folder, {**about["sha256"], "codes.json": checksum(folder / "codes.json")}):
-            return fault
-        return about
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"codes.json: {' '.join(str(error).split())[:100]}"
-
-
-def _classes(source: Source, abouts: list[dict[str, Any]]) -> tuple[str, ...]:
-    if source.class_names is not None:
-        return source.class_names
-    return tuple(map(str, range(1 + max((about["highest"] for about in abouts), default=-1))))
-
-
-def _counted(source: Source, abouts: list[dict[str, Any]], out: Path) -> dict[str, int]:
-    """Everything that a run does not stop for."""
-    found = {name: sum(about["counts"].get(name, 0) for about in abouts) for name in COUNTS}
-    if source.file is not None:
-        found["unmatched"] += source.file.bad + max(0, len(source.file) - sum(about["labelled"] for about in abouts))
-    if not _classes(source, abouts):
-        found["unlabelled"] = 0
-    rows = [about["images"] for about in abouts]
-    return {**found, "beside": source.beside, "empty": rows.count(0), "duplicates": duplicates(out, sum(rows))}
-
-
-def duplicates(out: Path, images: int) -> int:
-    """Images whose pixels, cropped and scaled, are those of one before; 64 bits of BLAKE2b each, so that memory stays."""
-    parts, found = 1 + images // HASHES, 0
-    for part in range(parts):
-        every = (read_array(path, 1, np.uint64) for path in sorted((out / "shards").glob("[0-9]*/pixels.npy")))
-        hashes = np.concatenate([np.zeros(0, np.uint64), *(some[some % np.uint64(parts) == part] for some in every)])
-        found += len(hashes) - len(np.unique(hashes))
-    return found
