@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from typing import Any
 from bitmosaic import __version__
 from bitmosaic.commands.arguments import read
 from bitmosaic.memory import keep
+from bitmosaic.names import plain
 
 COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
@@ -130,10 +132,10 @@ def resume(name: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """An error's text without line breaks; what the system says gets the path and what would do."""
+    """An error's text on one line; what the system says gets the path and what would do."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         hint = f"; {HINTS[error.errno]}" if error.errno in HINTS else ""
         text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}{hint}"
-    return " ".join(text.split()).encode(errors="backslashreplace").decode() or type(error).__name__
+    return plain(re.sub(r"\s*\n\s+", " ", text).strip()) or type(error).__name__  # a line that is indented is a library's, not a name's

@@ -6,6 +6,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from bitmosaic.names import plain
+
 
 class ImageSet(abc.ABC):
     """An indexed set of images of one size."""
@@ -47,8 +49,7 @@ class ImageSet(abc.ABC):
         if not named:
             return ""
         more = f", and {len(named) - at_most} more" if len(named) > at_most else ""
-        line = f"skipped {len(named)} unreadable of {len(self)} images: " + ", ".join(named[:at_most]) + more
-        return line.encode(errors="backslashreplace").decode()  # file names need not be text, this is
+        return plain(f"skipped {len(named)} unreadable of {len(self)} images: " + ", ".join(named[:at_most]) + more)
 
 
 class ArrayImages(ImageSet):
