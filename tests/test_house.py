@@ -10,8 +10,8 @@ import bitmosaic
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
     {"codes", "spec"}, {"folders", "memory", "names"}, {"nets"}, {"images", "quantizers", "losses"}, {"tokenizers", "priors"},
-    {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"}, {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"},
-    {"cli"}, {"__main__"},
+    {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"}, {"evaluate", "search"}, {"train"},
+    {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
