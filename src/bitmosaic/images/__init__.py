@@ -1,6 +1,6 @@
 """Pixels in and out: folders, arrays, Fashion-MNIST, crops, batches, grids, files."""
 
-from .base import ArrayImages, ImageSet
+from .base import ArrayImages, ImageSet, ImagesGone
 from .batches import Batch, Batches, epoch_order, in_order
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
 from .folder import Folder, scan
@@ -11,7 +11,8 @@ from .read import UnreadableImage, centre_crop, flatten, read_image
 from .write import Output, animation, captioned, check_output, grid, save, sheet, to_output, to_pil, to_uint8
 
 __all__ = [
-    "FASHION_CLASSES", "ArrayImages", "Batch", "Batches", "Folder", "ImageSet", "Output", "UnreadableImage", "animation",
-    "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample", "flatten", "grid", "heat",
-    "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread", "to_output", "to_pil", "to_uint8",
+    "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Folder", "ImageSet", "ImagesGone", "Output", "UnreadableImage",
+    "animation", "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample",
+    "flatten", "grid", "heat", "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread",
+    "to_output", "to_pil", "to_uint8",
 ]

@@ -9,6 +9,15 @@ from torch import Tensor
 from bitmosaic.names import plain
 
 
+class ImagesGone(ValueError):
+    """Images of a set that were there when it was made are gone, or what they lie on fails: nothing is to be learned without them."""
+
+    def __init__(self, gone: int, of: int, first: str):
+        many = "1 is" if gone == 1 else f"{gone:,} are"
+        super().__init__(plain(f"images: {many} gone, or cannot be reached, of {of:,} that were there at the start, such as {first}"))
+        self.gone, self.of = gone, of
+
+
 class ImageSet(abc.ABC):
     """An indexed set of images of one size."""
 
@@ -42,6 +51,9 @@ class ImageSet(abc.ABC):
             if image is not None:
                 pixels[place], readable[place] = image, True
         return pixels, readable
+
+    def check_there(self) -> None:  # noqa: B027, images in memory stay
+        """ImagesGone unless all images that were there when the set was made still are."""
 
     def unreadable_summary(self, at_most: int = 20) -> str:
         """One line for the end of an epoch: how many images were skipped, which and why. Empty if none were."""

@@ -3,14 +3,15 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .base import ImageSet
+from .base import ImageSet, ImagesGone
+from .contents import Contents
 from .read import Size, UnreadableImage, as_size, check_channels, read_image
 
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"}  # modes without colour
@@ -30,6 +31,8 @@ class Folder(ImageSet):
         self.path = Path(path).expanduser()
         self.files, self.labels, self.class_names = scan(self.path)
         self.unreadable = {}
+        self._absent = frozenset(str(file) for file in self.files if not os.access(file, os.R_OK))  # from the start, as a dangling link
+        self._contents: Contents | None = None
         self._kept: dict[int, Tensor] = {}
         self._room = cache_bytes // (self.channels * self.size[0] * self.size[1])
         if self.class_names:
@@ -48,14 +51,44 @@ class Folder(ImageSet):
         try:
             image = read_image(file, self.size, self.channels)
         except UnreadableImage as error:
+            if error.gone and file not in self._absent:
+                raise self._gone(file) from error
             self.unreadable[file] = error.reason
             return None
         if len(self._kept) < self._room:
             self._kept[index] = image
         return image
 
+    def check_there(self) -> None:
+        gone = next((file for file in map(str, self.files) if file not in self._absent and not os.path.isfile(file)), None)
+        if gone is not None:
+            raise self._gone(gone)
+
+    def _gone(self, first: str) -> ImagesGone:
+        """What to raise where a file is, or all are that are found to be."""
+        every = [file for file in map(str, self.files) if file not in self._absent]
+        count = sum(not os.path.isfile(file) for file in every)
+        return ImagesGone(max(1, count), len(every), first)
+
+    def contents(self, kept: Contents | None = None, on_files: Callable[[int], object] = int) -> Contents:
+        """A checksum of every file, by its name below the folder; files that are as in `kept` (of an earlier time) are not read again."""
+        if self._contents is None:
+            root = "" if str(self.path) == "." else os.path.join(self.path, "")
+            names = [str(file)[len(root) :].replace(os.sep, "/") for file in self.files]
+            self._contents = Contents.of(self.path, names, kept, on_files)
+        return self._contents
+
     def fingerprint(self) -> str:
-        """Over the relative paths, file sizes and times, the image size and channels; the pictures are not read."""
+        """Over what the files hold, in their order, their classes, the image size and channels. Where the folder lies, what the files are
+        called and when they were written makes no difference, nor do links. Reads every file once, unless `contents` was asked before.
+        """
+        digest = hashlib.sha256(repr((self.size, self.channels, self.class_names)).encode(errors="surrogateescape"))
+        digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
+        digest.update(self.contents().sums.tobytes())
+        return f"contents {digest.hexdigest()}"
+
+    def times_fingerprint(self) -> str:
+        """What `fingerprint` was before it was over contents: over the relative paths, sizes and times of the files."""
         digest = hashlib.sha256(repr((self.size, self.channels, self.class_names)).encode())
         for file in self.files:
             digest.update(os.fsencode(file.relative_to(self.path).as_posix()) + b"\0")

@@ -5,6 +5,7 @@ Colour profiles are not applied.
 """
 
 import contextlib
+import errno
 import os
 import threading
 import warnings
@@ -17,15 +18,21 @@ from torch import Tensor
 
 Size = int | tuple[int, int]
 
+_FAILING = {  # what the system says of a disk or a server that fails, and never of what a file holds
+    getattr(errno, name) for name in (
+        "ENOENT", "EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "ECONNREFUSED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
+        "ENETUNREACH", "ENODEV", "ENXIO", "EREMOTEIO", "ENOLINK", "ESHUTDOWN") if hasattr(errno, name)
+}  # fmt: skip
+
 _WARNINGS = threading.Lock()  # warnings.catch_warnings changes the whole process, so one thread at a time
 
 
 class UnreadableImage(ValueError):
-    """A file that is no picture we can read; `name` says which, `reason` says why."""
+    """A file that is no picture we can read; `name` says which, `reason` says why. gone: it is not there, or what it lies on fails."""
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
+    def __init__(self, name: str, reason: str, gone: bool = False):
+        super().__init__(name, reason, gone)
+        self.name, self.reason, self.gone = name, reason, gone
 
     def __str__(self) -> str:
         return f"image: cannot read {self.name}: {self.reason}"
@@ -130,7 +137,8 @@ def _to_picture(image) -> Image.Image:
     if isinstance(image, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(image))
         if not os.path.isfile(path):  # opening a pipe would wait for ever
-            raise UnreadableImage(path, "it is not a file" if os.path.lexists(path) else "there is no such file")
+            there = os.path.exists(path)
+            raise UnreadableImage(path, "it is not a file" if there or os.path.lexists(path) else "there is no such file", not there)
         return _load(path, path)
     if isinstance(image, Tensor):
         pixels = (image.float() if image.is_floating_point() else image).detach().cpu()
@@ -156,7 +164,7 @@ def _load(source, name: str) -> Image.Image:
                     raise ValueError("it has no pixels")
                 return flatten(_upright(picture))
         except Exception as error:
-            raise UnreadableImage(name, _reason(error)) from error
+            raise UnreadableImage(name, _reason(error), isinstance(error, OSError) and error.errno in _FAILING) from error
 
 
 def _upright(picture: Image.Image) -> Image.Image:

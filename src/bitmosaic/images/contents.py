@@ -1,0 +1,117 @@
+"""What the pictures of a folder hold: a checksum of every file, kept with its size and times so that a file is read once.
+
+Two folders hold the same where their checksums are the same in the same order, whatever they are called and whenever they were copied.
+A file is read again where its size or one of its times is another: nobody can set the time of the last change of its entry (ctime) back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitmosaic.names import plain
+
+THREADS, EACH = 8, 128  # that read at once, for storage far away; files that one of them takes at a time
+FRESH = 2 * 10**9  # nanoseconds: a file that changed so shortly before it was read may change again without another time
+BYTES = 16  # of a checksum: the first half of SHA-256
+READ = 2**20  # bytes that are read at once
+Look = tuple[tuple[int, int, int], Any]  # size and times of a file, and its checksum
+UNREAD: Look = (-1, -1, -1), bytes(BYTES)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """names: paths below the folder, in order. stats (n, 3) int64: size, time of the content, time of the entry, in nanoseconds; -1 where
+    a file could not be read or is not to be trusted. sums (n, 16) uint8, zero where a file could not be read.
+    """
+
+    names: list[str]
+    stats: np.ndarray
+    sums: np.ndarray
+
+    @staticmethod
+    def of(root: Path, names: Sequence[str], kept: Contents | None = None, on_files: Callable[[int], object] = int) -> Contents:
+        """Looks at every file, and reads those that are not as in `kept`. on_files: told how many were looked at, a part at a time."""
+        known = {} if kept is None else dict(zip(kept.names, zip(map(tuple, kept.stats.tolist()), kept.sums, strict=True), strict=True))
+        base, found = os.path.join(root, ""), []
+
+        def look(some: Sequence[str]) -> list[Look]:
+            return [_looked(base + name, known.get(name)) for name in some]
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for some in pool.map(look, [names[start : start + EACH] for start in range(0, len(names), EACH)]):
+                found += some
+                on_files(len(some))
+        stats = np.array([stats for stats, _ in found], np.int64).reshape(-1, 3)
+        return Contents(list(names), stats, np.frombuffer(b"".join(bytes(sum_) for _, sum_ in found), np.uint8).reshape(-1, BYTES))
+
+    @staticmethod
+    def load(path: Path) -> Contents | None:
+        """What `save` wrote; None where there is none, or where it is damaged: then everything is read anew."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                joined, stats, sums = (found[name] for name in ("names", "stats", "sums"))
+            names = os.fsdecode(joined.tobytes()).split("\0") if len(joined) else []
+            fits = joined.dtype == sums.dtype == np.uint8 and stats.dtype == np.int64
+            fits = fits and stats.shape == (len(names), 3) and sums.shape == (len(names), BYTES)
+            return Contents(names, stats, sums) if fits else None
+        except Exception:  # of numpy, zip and the disk: too many kinds to name
+            return None
+
+    def save(self, path: Path) -> None:
+        """Written beside, then renamed."""
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+        joined = np.frombuffer(b"\0".join(map(os.fsencode, self.names)), np.uint8)
+        with beside.open("wb") as file:
+            np.savez(file, names=joined, stats=self.stats, sums=self.sums)
+        beside.rename(path)
+
+    def same_looks(self, other: Contents | None) -> bool:
+        """Whether the other would serve as well, so that it need not be written."""
+        return other is not None and self.names == other.names and np.array_equal(self.stats, other.stats)
+
+    def changes(self, before: Contents) -> str:
+        """What was done since to the files, as "1 added (b/new.png), 2 removed (a/1.png, a/2.png)"; empty where nothing was."""
+        then, now = before._by_name(), self._by_name()
+        added, removed = sorted(now.keys() - then.keys()), sorted(then.keys() - now.keys())
+        moved = sum((Counter(now[name] for name in added) & Counter(then[name] for name in removed)).values())
+        changed = sorted(name for name in now.keys() & then.keys() if now[name] != then[name])
+        parts = {"added": added, "removed": removed, "changed": changed}
+        told = ", ".join(f"{len(names):,} {word} ({_some(names)})" for word, names in parts.items() if names)
+        return told + (f"; {moved:,} of these under another name only" if moved else "")
+
+    def _by_name(self) -> dict[str, bytes]:
+        return {name: self.sums[i].tobytes() for i, name in enumerate(self.names)}
+
+
+def _looked(path: str, held: Look | None) -> Look:
+    """Size and times of a file, and its checksum, which is that of `held` (of an earlier look) where these are as they were."""
+    try:
+        found = os.stat(path)
+        stats = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if held is not None and stats == held[0]:
+            return held
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            return UNREAD
+        begun, digest = time.time_ns(), hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while part := file.read(READ):
+                digest.update(part)
+    except OSError:
+        return UNREAD
+    return stats if stats[2] < begun - FRESH else UNREAD[0], digest.digest()[:BYTES]
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return plain(", ".join(names[:most])) + (", ..." if len(names) > most else "")
