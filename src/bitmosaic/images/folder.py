@@ -85,7 +85,7 @@ class Folder(ImageSet):
         digest = hashlib.sha256(repr((self.size, self.channels, self.class_names)).encode(errors="surrogateescape"))
         digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
         digest.update(self.contents().sums.tobytes())
-        return f"contents {digest.hexdigest()}"
+        return digest.hexdigest()
 
     def times_fingerprint(self) -> str:
         """What `fingerprint` was before it was over contents: over the relative paths, sizes and times of the files."""
