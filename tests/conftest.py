@@ -1,7 +1,11 @@
 """What tests share: one thread, since the parts are tiny and bitwise claims should not hang on a thread count; the studio's page."""
 
-import pytest
-import torch
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every process that a test starts
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,10 @@
 
 from importlib import import_module
 
+from .threads import limit
+
+limit()  # torch reads how many threads it may have when it is loaded, and no later
+
 __version__ = "0.1.0"
 __all__ = ["Codes", "Pipeline", "Spec", "__version__"]
 
