@@ -19,7 +19,7 @@ from bitmosaic import __version__
 from bitmosaic.commands.arguments import read
 from bitmosaic.memory import keep
 from bitmosaic.names import plain
-from bitmosaic.threads import share
+from bitmosaic.threads import share_processors
 
 COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             command = find(name)(arguments)
             keep()
-            share()
+            share_processors()
             command()
         sys.stdout.flush()
         return 0

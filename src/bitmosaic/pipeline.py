@@ -26,7 +26,7 @@ from bitmosaic.priors import Prior
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, RasterSpec, SamplerSpec, Step
 from bitmosaic.spec import Spec
-from bitmosaic.threads import share
+from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer
 
 Condition = None | int | str | dict[Any, float] | Sequence
@@ -43,7 +43,7 @@ class Pipeline:
         static: StaticCoder | None = None,
     ):  # fmt: skip
         """static: how often each bit is 1, for `compress`."""
-        share()
+        share_processors()
         classes = prior.condition.classes
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:

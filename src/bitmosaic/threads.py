@@ -37,7 +37,7 @@ def limit() -> None:
         os.environ["OMP_NUM_THREADS"] = str(math.ceil(min(quotas)))
 
 
-def share() -> None:
+def share_processors() -> None:
     """From now on OpenMP's threads sleep at barriers while this process waits for processors, and spin while it does not.
 
     Once for each process, from any thread, before or after torch is loaded. Does nothing where the environment has chosen a way of waiting,

@@ -26,7 +26,7 @@ from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
-from bitmosaic.threads import share
+from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec
 from bitmosaic.train.board import Board, check_tensorboard
 from bitmosaic.train.classifier_game import ClassifierGame
@@ -50,7 +50,7 @@ def train(
     with a GPU of its own. `tensorboard`: metrics go into `out`/tensorboard too. ValueError where `out` holds another run, or where its
     images have changed.
     """
-    share()
+    share_processors()
     out, device = Path(out), device or own_device()
     if tensorboard:
         check_tensorboard()
