@@ -53,7 +53,8 @@ def test_waiting_is_summed_over_all_threads_but_the_one_that_looks(tmp_path):
     [({}, "bitmosaic-share"), ({"OMP_WAIT_POLICY": "active"}, ""), ({"GOMP_SPINCOUNT": "7"}, ""), ({"OMP_NUM_THREADS": "1"}, "")],
 )
 def test_what_the_environment_says_is_kept(environment, expected):
-    code = f"import threading; from bitmosaic import threads; threads._affinity = lambda: 2; threads.share_processors(); threads.share_processors(); {SEEN}"
+    twice = "threads.share_processors(); threads.share_processors()"
+    code = f"import threading; from bitmosaic import threads; threads._affinity = lambda: 2; {twice}; {SEEN}"
     assert child(code, **environment) == expected
 
 
