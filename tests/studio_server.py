@@ -66,9 +66,9 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def serving(pipelines, limits=None, batch=64, wait=0.05, **guarded):
+def serving(pipelines, limits=None, batch=64, wait=0.05, cache=None, **guarded):
     """A server of these pipelines, which ends with the block."""
-    studio = Studio(pipelines, limits or Limits(), batch, wait)
+    studio = Studio(pipelines, limits or Limits(), batch, wait, cache=cache)
     listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http=Patient)
     server = uvicorn.Server(config)

@@ -30,7 +30,7 @@ def started(folder, port=0):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
     )
     try:
         yield process, int(re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[1])

@@ -51,6 +51,7 @@ def studio(
         from bitmosaic.web.app import application
         from bitmosaic.web.connections import Patient
         from bitmosaic.web.guard import is_loopback
+        from bitmosaic.web.kept import cache_folder
         from bitmosaic.web.studio import Studio
     except ImportError as error:
         raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
@@ -72,7 +73,7 @@ def studio(
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     hosts = ["localhost", "127.0.0.1", "::1"] + [host] * (host not in ("127.0.0.1", "::1")) if is_loopback(host) else None
-    app = application(Studio(named, limits, batch, wait, threads), token=token, hosts=hosts, origins=origin)
+    app = application(Studio(named, limits, batch, wait, threads, cache_folder()), token=token, hosts=hosts, origins=origin)
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
     print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)

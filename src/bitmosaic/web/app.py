@@ -28,7 +28,7 @@ from bitmosaic.web.guard import LOG, Guard
 from bitmosaic.web.jobs import Task, encode, features
 from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import bundled_image, encoded
-from bitmosaic.web.studio import TOGETHER, Studio
+from bitmosaic.web.studio import Studio
 
 PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
 GIVE_BACK = 60  # seconds between times that free memory is given back
@@ -126,11 +126,10 @@ def _thumbnail(studio: Studio):
     async def thumbnail(request: Request) -> Response:
         name, number = request.path_params["pipeline"], _number(request)
         studio.check_class(name, number)
-        async with studio.drawing:
-            if (name, number) not in studio.thumbnails:
-                job = studio.model.admit(TOGETHER, studio.limits.seconds)
-                await in_thread(studio, request, job, lambda: studio.draw_thumbnails(name, number, job))
-        return Response(studio.thumbnails[name, number], media_type="image/png", headers=KEPT)
+        found = await anyio.to_thread.run_sync(studio.thumbnails[name].get, number)
+        if isinstance(found, int):
+            return JSONResponse({"retry_after": found}, 202, {"Retry-After": str(found), "Cache-Control": "no-store"})
+        return Response(found, media_type="image/png", headers=KEPT)
 
     return thumbnail
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.samplers import Step
-from bitmosaic.web.job import Job
+from bitmosaic.web.job import LOW, Account, Job
 
 Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
 
@@ -27,7 +27,12 @@ class Call:
     key: Hashable
     many: Callable[[list], list]
     item: Any
+    size: int = 1  # images in it
     inbox: SimpleQueue = field(default_factory=SimpleQueue)
+
+    def joins(self, other: Call) -> bool:
+        """Whether both may be done as one."""
+        return self.key is not None and (self.key, self.job.low) == (other.key, other.job.low)
 
 
 @dataclass(eq=False)
@@ -51,9 +56,11 @@ class Wanted:
 class Batch:
     """Some that are filled together, round by round."""
 
-    def __init__(self, parts: list[Wanted], used: float):
-        self.parts, self.used = parts, used  # seconds of the model thread for each of its shares, from that of the others on
+    def __init__(self, parts: list[Wanted], used: float = 0.0):
+        """used: of its account, to begin with."""
+        self.parts, self.low = parts, parts[0].job.low
         self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
+        self.account = Account(LOW if self.low else min(len(parts), math.sqrt(self.images)), self.low, used)
         labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
         codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
         generators = [rng for part in parts for rng in part.generators]
@@ -65,7 +72,8 @@ class Batch:
         started = time.perf_counter()
         step = next(self._steps)
         took = time.perf_counter() - started
-        self.seconds, self.used = self.seconds + took, self.used + took / math.sqrt(self.images)
+        self.seconds += took
+        self.account.pay(took)
         start = 0
         for part in self.parts:
             own = slice(start, start := start + len(part.codes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -64,6 +64,10 @@ class Guest(Pipeline):
     def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
         return self._model.call(self.job, lambda _: [self._host._code_length(codes, known, conditions)], None)
 
+    def apart(self, work: Callable[[Pipeline], Any]) -> Any:
+        """work(pipeline) in the model's thread, as one of the short things there."""
+        return self._model.call(self.job, lambda _: [work(self._host)], None)
+
     def _apart(self, function, join, item: Any, kind: str) -> Any:
         """function of items of several guests at once, each given its own part."""
 
@@ -72,7 +76,7 @@ class Guest(Pipeline):
             ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
             return [found[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
-        return self._model.call(self.job, many, item, (self.name, kind))
+        return self._model.call(self.job, many, item, (self.name, kind), len(item))
 
 
 def _joined_codes(parts: list[Codes]) -> Codes:

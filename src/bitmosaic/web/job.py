@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from bitmosaic.web.limits import Refused
+
+LOW = 1 / 16  # of a share of the model's time has what nobody waits for
+
+
+@dataclass
+class Account:
+    """What somebody has had of the model's time, on a clock that all accounts have in common (`Model`)."""
+
+    share: float
+    low: bool = False
+    used: float = 0.0  # seconds for each share
+
+    def pay(self, seconds: float) -> None:
+        self.used += seconds / self.share
 
 
 class Gone(Exception):
@@ -17,8 +32,10 @@ class Gone(Exception):
 class Job:
     """One request: how long it may take, and whether somebody still wants it. It asks for one thing at a time."""
 
-    def __init__(self, seconds: float, images: int):
-        self.images, self.gone = images, False
+    def __init__(self, seconds: float, images: int, low: bool = False):
+        """low: nobody waits for it, so that it gives way to whatever somebody waits for."""
+        self.images, self.low, self.gone = images, low, False
+        self.account = self.own = Account(LOW if low else 1.0, low)  # where it pays: with the batch that it is in, else by itself
         self._ends, self._seconds, self._inbox = time.monotonic() + seconds, seconds, None
 
     def left(self) -> float:

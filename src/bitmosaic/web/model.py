@@ -3,10 +3,14 @@
 A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing runs.
 Where a batch of several requests has just ended it waits until those are answered and nobody has asked or been answered for a while, since
 who is answered may ask again; at most a tenth of the time that the batch took, or `wait` if that is more, and never over four times `wait`.
-Beside batches of its kind a few images wait for `wait` seconds, four times as long for every further one, and more than a few until those
-have ended: few large batches take less time than many small ones. Those that run share the time by sqrt(images), so that a single image
-does not wait for sixty-four: each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~
-sqrt(w_i).
+Beside a batch of its kind a few images wait for `wait` seconds, beside several four times as long, and more than a few until those have
+ended: few large batches take less time than many small ones.
+
+Requests share the time: one share each, whatever they ask for; those that are drawn together have the sum of theirs, sqrt(images) at most,
+since each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i). All that is
+computed for a request counts, for a stream its maps and pictures of every step too (start-time fair queueing, Goyal et al. 1996: whoever
+has had the least for each of its shares is next; who comes begins where the others are). What nobody waits for (`Job.low`) has a
+sixteenth of a share, is joined with nothing, and is dropped at the end.
 """
 
 from __future__ import annotations
@@ -21,13 +25,13 @@ import torch
 
 from bitmosaic.samplers import Step
 from bitmosaic.web.batch import Batch, Call, Wanted
-from bitmosaic.web.job import Job
+from bitmosaic.web.job import Gone, Job
 from bitmosaic.web.limits import Refused
 
 AT_ONCE = 0.005  # seconds between requests that come at the same moment,
 SOON = 0.01  # or, after a batch, this part of the time that it took
 BACK = 0.1  # the part of the time that a batch took in which those who were in it may ask again: `wait` at least,
-BACK_WAITS = 4  # and at most so many times `wait`
+LONGEST = 4  # and at most so many times `wait`, as beside several batches of the same kind
 FEW = 8  # a group of no more than this part of a batch need not wait for others of its kind
 
 
@@ -46,6 +50,7 @@ class Model:
         self._calls: list[Call] = []
         self._wanted: list[Wanted] = []
         self._running: list[Batch] = []
+        self._clock = 0.0  # seconds for each share that whoever was next last had had: those who come begin here
         self._change = threading.Condition()
         self._leaving: list[Job] = []  # of the batch that ended last, those that are not answered yet
         self._back_by = self._stirred = 0.0  # how long those are waited for; when somebody asked or was answered last
@@ -91,9 +96,12 @@ class Model:
             self._admitted -= job.images
             self._back(job)
 
-    def call(self, job: Job, many: Callable[[list], list], item: Any, key: Hashable = None) -> Any:
-        """many([item])[0], computed in the model thread; calls that wait with equal keys (not None) are done as one."""
-        call = Call(job, key, many, item)
+    def call(self, job: Job, many: Callable[[list], list], item: Any, key: Hashable = None, size: int = 1) -> Any:
+        """many([item])[0], computed in the model thread; calls that wait with equal keys (not None) are done as one.
+
+        size: images in it, by which those that are done as one share what it takes.
+        """
+        call = Call(job, key, many, item, size)
         self._put(call)
         return job.take(call.inbox)
 
@@ -110,6 +118,7 @@ class Model:
         with self._change:
             if not self._open:
                 raise Refused(503, "the service is shutting down; try again later")
+            what.job.own.used = max(what.job.own.used, self._clock)
             if isinstance(what, Call):
                 self._calls.append(what)
             else:
@@ -122,10 +131,38 @@ class Model:
             torch.set_num_threads(self._torch_threads)
         with torch.no_grad():
             while self._wait():
-                self._answer()
                 self._join()
-                if self._running:
-                    self._go_on(min(self._running, key=lambda batch: batch.used))
+                if isinstance(turn := self._turn(), Batch):
+                    self._go_on(turn)
+                elif turn:
+                    self._answer(turn)
+
+    def _turn(self) -> Batch | list[Call]:
+        """Whose turn it is: a batch, or calls that are done as one; none where nothing is left to do."""
+        with self._change:
+            if not self._open:
+                self._drop()
+            self._calls = [call for call in self._calls if not call.job.over]
+            accounts = [*(call.job.account for call in self._calls), *(batch.account for batch in self._running)]
+            if not accounts:
+                return []
+            next_ = min(accounts, key=lambda account: (account.used, account.low))
+            self._clock = max(self._clock, next_.used)
+            first = next((call for call in self._calls if call.job.account is next_), None)
+            if first is None:
+                return next(batch for batch in self._running if batch.account is next_)
+            group = [call for call in self._calls if call is first or call.joins(first)]
+            self._calls = [call for call in self._calls if call not in group]
+            return group
+
+    def _drop(self) -> None:
+        """What nobody waits for: the end need not wait for it either."""
+        for what in [*self._calls, *self._wanted, *(part for batch in self._running for part in batch.parts)]:
+            if what.job.low:
+                what.inbox.put(Gone())
+        self._calls = [call for call in self._calls if not call.job.low]
+        self._wanted = [wanted for wanted in self._wanted if not wanted.job.low]
+        self._running = [batch for batch in self._running if not batch.low]
 
     def _wait(self) -> bool:
         """Until there is something to do; False when there will not be."""
@@ -138,16 +175,13 @@ class Model:
                 self._change.wait(hold)
             return bool(self._calls or self._running or self._wanted or self._open)
 
-    def _answer(self) -> None:
-        """All that is short."""
-        with self._change:
-            calls, self._calls = self._calls, []
-        groups: dict[Hashable, list[Call]] = {}
+    def _answer(self, calls: list[Call]) -> None:
+        """Something short, which those pay who asked for it."""
+        started = time.perf_counter()
+        self._answer_together(calls)
+        each = (time.perf_counter() - started) / sum(call.size for call in calls)
         for call in calls:
-            if not call.job.over:
-                groups.setdefault(id(call) if call.key is None else call.key, []).append(call)
-        for group in groups.values():
-            self._answer_together(group)
+            call.job.account.pay(each * call.size)
 
     def _answer_together(self, calls: list[Call]) -> None:
         try:
@@ -171,14 +205,15 @@ class Model:
                 self._wanted = [w for w in self._wanted if w not in group]
             if not group:
                 return
-            used = min((batch.used for batch in self._running), default=0.0)
             try:
-                batch = Batch(group, used)
+                batch = Batch(group, min(part.job.own.used for part in group))
             except Exception as error:
                 for part in group:
                     part.inbox.put(error)
                 continue
             self._running.append(batch)
+            for part in group:
+                part.job.account = batch.account
 
     def _next_group(self) -> list[Wanted]:
         """Those that begin now."""
@@ -186,11 +221,14 @@ class Model:
 
     def _groups(self) -> Iterator[tuple[list[Wanted], float]]:
         """For each that has waited longest of its kind, all that fit to it, up to a batch, and the seconds that they wait yet."""
-        room, seen = 2 * self.batch - sum(batch.images for batch in self._running), set()
-        for first in self._wanted:
-            if self._running and room < len(first.codes):
+        running = [batch for batch in self._running if not batch.low]
+        room, seen = 2 * self.batch - sum(batch.images for batch in running), set()
+        for first in sorted(self._wanted, key=lambda wanted: wanted.job.low):
+            if running and room < len(first.codes):
                 return  # smaller ones behind it would take its room for ever
-            if first.alone or first.key not in seen:
+            if first.alone or first.job.low:
+                yield [first], 0.0
+            elif first.key not in seen:
                 seen.add(first.key)
                 group = self._with(first, min(self.batch, room))
                 yield group, self._hold(group)
@@ -199,21 +237,23 @@ class Model:
         """Seconds that they wait yet for more to join; the module says why."""
         now, images = time.monotonic(), sum(len(wanted.codes) for wanted in group)
         waited = now - group[0].since
-        alike = sum(batch.parts[0].key == group[0].key for batch in self._running)
-        if images >= self.batch or group[0].alone:
+        running = [batch.parts[0].key for batch in self._running if not batch.low]
+        alike = sum(key == group[0].key for key in running)
+        if images >= self.batch:
             return 0.0
-        if not self._running:
+        if not running:
             back = self._back_by if self._leaving else min(self._back_by, self._stirred + self._quiet)
             return max(min(self.wait, AT_ONCE) - waited, back - now)
         if alike and images * FEW > self.batch:
             return math.inf
-        return self.wait * 4 ** max(0, alike - 1) - waited
+        return self.wait * (LONGEST if alike > 1 else 1) - waited
 
     def _with(self, first: Wanted, room: int) -> list[Wanted]:
         """It and those that may be joined to it, in the order in which they came."""
         group, images = [first], len(first.codes)
-        for wanted in [] if first.alone else self._wanted:
-            if wanted is not first and wanted.key == first.key and not wanted.alone and images + len(wanted.codes) <= room:
+        for wanted in self._wanted:
+            alone = wanted.alone or wanted.job.low
+            if wanted is not first and wanted.key == first.key and not alone and images + len(wanted.codes) <= room:
                 group, images = [*group, wanted], images + len(wanted.codes)
         return group
 
@@ -227,8 +267,7 @@ class Model:
             more = False
         self.seconds += batch.seconds - before
         if not more:
-            self._running.remove(batch)
-            self._wait_for(batch)
+            self._end(batch)
             self.told(batch.images)
             self.images, self.batches = self.images + batch.images, self.batches + 1
 
@@ -240,6 +279,16 @@ class Model:
             if not self._leaving:
                 self._change.notify()
 
+    def _end(self, batch: Batch) -> None:
+        """Those who were in it pay by themselves again, from what they have had on."""
+        with self._change:
+            self._running.remove(batch)
+            for part in batch.parts:
+                part.job.account = part.job.own
+                part.job.own.used = max(part.job.own.used, batch.account.used)
+        if not batch.low:
+            self._wait_for(batch)
+
     def _wait_for(self, batch: Batch) -> None:
         """Those who were in a batch may ask again."""
         several = len(batch.parts) > 1
@@ -247,4 +296,4 @@ class Model:
             asking = [wanted.job for wanted in self._wanted]  # already: their last step was told before the batch was over
             self._leaving = [part.job for part in batch.parts if not part.job.gone and part.job not in asking] if several else []
             self._quiet = max(AT_ONCE, SOON * batch.seconds)
-            self._back_by = time.monotonic() + min(BACK_WAITS * self.wait, max(self.wait, BACK * batch.seconds)) * several
+            self._back_by = time.monotonic() + min(LONGEST * self.wait, max(self.wait, BACK * batch.seconds)) * several

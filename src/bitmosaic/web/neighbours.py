@@ -1,79 +1,138 @@
-"""The nearest bundled images by codes and by features: the bundle is looked through once, in parts between requests."""
+"""The nearest bundled images by codes and by features: the bundle is looked through once, while nobody else needs the model, and kept."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from bitmosaic.images import ArrayImages, read_image
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.search.vectors import VectorSpec, features
+from bitmosaic.web.errands import next_size
 from bitmosaic.web.guest import Guest
-from bitmosaic.web.job import Job
+from bitmosaic.web.job import Gone
+from bitmosaic.web.kept import Kept
 from bitmosaic.web.limits import Refused
-from bitmosaic.web.model import Model
 from bitmosaic.web.pictures import as_text, encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
-PART = 50  # images in one turn of the model's thread
-FOREVER = 1e8  # seconds; more than a lock can wait are an error
+BY = VectorSpec("features")
+MOST = 64  # images in one turn of the model's thread
+FILE = 1000  # images in one file
 PATIENCE = 3.0  # seconds that a request waits for the rest of the bundle, before it is answered from what there is
 
 
 class Bundle:
     """Vectors of the bundled images, as far as they have been looked at; the first request begins."""
 
-    def __init__(self, pipeline: Pipeline, name: str, model: Model, images: ArrayImages):
-        self._guest, self._images = Guest(pipeline, name, model, Job(FOREVER, 0)), images
-        self._codes: list[np.ndarray] = []
-        self._features: list[np.ndarray] = []
-        self._change, self._thread = threading.Condition(), None
+    def __init__(self, guest: Guest, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
+        """guest: whose job gives way to others; wake: called when there is something to look at."""
+        self._guest, self._images, self._kept, self._wake = guest, images, kept, wake
+        self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), of which `_done` are known
+        self._done, self._size, self._asked, self._broken = 0, 8, False, False
+        self._change = threading.Condition()
 
     def nearest(self, guest: Guest, image: Any, count: int, by: str) -> dict[str, Any]:
-        """The nearest of those looked at so far, and how many these are. `image`: as `Pipeline` takes it."""
-        pixels = read_image(image, guest.tokenizer.image_size, guest.tokenizer.channels)
-        code, feature = _vectors(guest, pixels[None])
+        """The nearest of those looked at so far, and how many these are; the image itself is named, if it is there, and left out.
+
+        image: as `Pipeline` takes it.
+        """
+        size, channels = guest.tokenizer.image_size, guest.tokenizer.channels
+        pixels = read_image(image, size, channels)
+        code, feature = guest.apart(lambda host: _vectors(host, pixels[None]))
         codes, seen = self._seen(guest)
         if by == "codes":
             distance = (codes != code).sum(1).astype(float)  # of digits, so of bits in a binary code
         else:
             distance = ((seen - feature) ** 2).sum(1).astype(float)
-        nearest = np.argsort(distance, kind="stable")[:count]
-        return {"by": by, "total": len(codes), "of": len(self._images), "neighbours": [self._told(int(i), distance[i]) for i in nearest]}
+        itself = self._itself(image)
+        nearest = [int(i) for i in np.argsort(distance, kind="stable")[: count + 1] if i != itself][:count]
+        told = {"by": by, "total": len(codes), "of": len(self._images), "itself": None if itself is None else f"fashion:{itself}"}
+        return {**told, "neighbours": [self._told(i, distance[i]) for i in nearest]}
+
+    def _itself(self, image: Any) -> int | None:
+        """The number of the first bundled image that has just these pixels."""
+        pixels, own = read_image(image, None, 1), self._images.pixels
+        if pixels.shape != own.shape[1:]:
+            return None
+        found = (own == pixels).flatten(1).all(1).nonzero()
+        return int(found[0]) if len(found) else None
 
     def _seen(self, guest: Guest) -> tuple[np.ndarray, np.ndarray]:
         with self._change:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="bundle", daemon=True)
-                self._thread.start()
-            wanted = -(-len(self._images) // PART)
-            self._change.wait_for(lambda: len(self._codes) >= wanted, min(PATIENCE, guest.job.left()))
-            while not self._codes and self._thread is not None:
+            self._asked, self._broken = True, False
+        self._wake()
+        with self._change:
+            self._change.wait_for(lambda: self._broken or self._done == len(self._images), min(PATIENCE, guest.job.left()))
+            while not (self._done or self._broken):
                 self._change.wait(min(1.0, guest.job.left()))
-            if not self._codes:
+            if not self._done:
                 raise Refused(503, "the bundled images could not be looked at; the log says why; try again later")
-            return np.concatenate(self._codes), np.concatenate(self._features)
+            return tuple(vectors[: self._done] for vectors in self._vectors)
 
-    def _look(self) -> None:
+    def look(self) -> bool:
+        """Looks at some more; False where there are none, or nobody has asked."""
+        if not self._asked or self._done == len(self._images):
+            return False
         try:
-            for start in range(0, len(self._images), PART):
-                size, channels = self._guest.tokenizer.image_size, self._guest.tokenizer.channels
-                part = [read_image(image, size, channels) for image in self._images.pixels[start : start + PART]]
-                codes, found = _vectors(self._guest, torch.stack(part))
-                with self._change:
-                    self._codes.append(codes)
-                    self._features.append(found)
-                    self._change.notify_all()
+            if self._done % FILE == 0 and (found := self._read()) is not None:
+                self._add(*found)
+                return True
+            end = min(self._done + self._size, self._done - self._done % FILE + FILE)
+            size, channels = self._guest.tokenizer.image_size, self._guest.tokenizer.channels
+            part = torch.stack([read_image(image, size, channels) for image in self._images.pixels[self._done : end]])
+            self._add(*self._guest.apart(lambda host: self._timed(host, part)))
+            self._write()
         except Exception as error:  # the service is shutting down, or the model broke; the next request tries again
-            if not isinstance(error, Refused):
+            if not isinstance(error, Gone | Refused):
                 LOG.error("the bundled images could not be looked at", exc_info=error)
             with self._change:
-                self._codes, self._features, self._thread = [], [], None
+                self._asked, self._broken = False, True
                 self._change.notify_all()
+            return False
+        return True
+
+    def _timed(self, host: Pipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        start = time.perf_counter()
+        found = _vectors(host, pixels)
+        self._size = next_size(len(pixels), time.perf_counter() - start, MOST)
+        return found
+
+    def _add(self, *vectors: np.ndarray) -> None:
+        with self._change:
+            if self._vectors is None:
+                self._vectors = tuple(np.empty((len(self._images), found.shape[1]), found.dtype) for found in vectors)
+            for all_, found in zip(self._vectors, vectors, strict=True):
+                all_[self._done : self._done + len(found)] = found
+            self._done += len(vectors[0])
+            self._change.notify_all()
+
+    def _read(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The next file, if there is one."""
+        data = self._kept.read(f"bundle-{self._done // FILE}")
+        try:
+            found = None if data is None else load(data)
+        except SafetensorError:  # another program's
+            return None
+        count = min(FILE, len(self._images) - self._done)
+        if found is None or found.keys() != {"codes", "features"} or any(len(vectors) != count for vectors in found.values()):
+            return None
+        return found["codes"], found["features"]
+
+    def _write(self) -> None:
+        """The file that is full now, if one is."""
+        if self._done % FILE == 0 or self._done == len(self._images):
+            start = (self._done - 1) // FILE * FILE
+            codes, seen = (np.ascontiguousarray(vectors[start : self._done]) for vectors in self._vectors)
+            self._kept.write(f"bundle-{start // FILE}", save({"codes": codes, "features": seen}))
 
     def _told(self, number: int, distance: float) -> dict[str, Any]:
         label = self._images.class_names[int(self._images.labels[number])]
@@ -81,8 +140,8 @@ class Bundle:
         return {"name": f"fashion:{number}", "class": label, "distance": round(float(distance), 4), "image": picture}
 
 
-def _vectors(guest: Guest, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(pipe: Pipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Digits (n, places k) and features of unit length (n, D) of images, uint8 (n, C, H, W)."""
-    codes = guest._codes(pixels.float() / 255)
-    found = features(guest, codes, VectorSpec("features"))
+    codes = pipe._codes(pixels.float() / 255)
+    found = features(pipe, codes, BY)
     return codes.flat().flatten(1).cpu().numpy(), found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

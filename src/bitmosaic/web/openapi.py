@@ -58,7 +58,7 @@ PICTURES = _object(
 ENCODED = _object(pipeline=TEXT, grid=_list(WHOLE), radix=_list(WHOLE), codes=BASE64, image=BASE64, reconstruction=BASE64)
 FEATURES = _object(pipeline=TEXT, layer=WHOLE, shape=_list(WHOLE), features={"type": "array"})
 NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
-NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, neighbours=_list(NEIGHBOUR))
+NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_null(TEXT), neighbours=_list(NEIGHBOUR))
 PIPELINE = _object(
     name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
     layers=WHOLE, raster=YES, sampler=ANY, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
@@ -66,6 +66,7 @@ PIPELINE = _object(
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
 PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)
 HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_for=WHOLE)
+LATER = _object(retry_after=WHOLE)
 ERROR = _object(error=TEXT, status=WHOLE)
 ANSWERS = {"encode": "Encoded", "features": "Features", "neighbours": "Neighbours"}
 STREAM = (
@@ -88,7 +89,7 @@ def document(limits: Limits) -> dict[str, Any]:
         _bound(schemas["Settings"]["properties"][name], getattr(limits, name))
     answers = {
         "Picture": PICTURE, "PicturesAnswer": PICTURES, "EncodedAnswer": ENCODED, "FeaturesAnswer": FEATURES,
-        "NeighboursAnswer": NEIGHBOURS, "Pipelines": PIPELINES, "Health": HEALTH, "Error": ERROR,
+        "NeighboursAnswer": NEIGHBOURS, "Pipelines": PIPELINES, "Health": HEALTH, "Later": LATER, "Error": ERROR,
     }  # fmt: skip
     paths = {f"/v1/{name}": {"post": _job(name, kind, schemas[kind.__name__])} for name, kind in requests.JOBS.items()}
     number = {"in": "path", "name": "number", "required": True, "schema": {"type": "integer", "minimum": 0}}
@@ -96,7 +97,7 @@ def document(limits: Limits) -> dict[str, Any]:
     paths |= {
         "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
         "/v1/bundled/{number}": {"get": _bundled(number)},
-        "/v1/classes/{pipeline}/{number}.png": {"get": _get("A class, drawn once by the model", {"image/png": {}}, pipeline, number)},
+        "/v1/classes/{pipeline}/{number}.png": {"get": _thumbnail(pipeline, number)},
         "/health": {"get": _health()},
         "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
         "/openapi.json": {"get": _get("This document", {"application/json": {}})},
@@ -139,6 +140,12 @@ def _bundled(number: dict) -> dict:
     told = _get("A bundled test image", {"image/png": {}}, number)
     told["responses"]["200"]["headers"] = {"X-Class": {"description": "its class", "required": True, "schema": TEXT}}
     return told
+
+
+def _thumbnail(*parameters: dict) -> dict:
+    told = _get("A class, drawn by the model while nobody else needs it, and kept", {"image/png": {}}, *parameters)
+    later = {"description": "not drawn yet: come again in so many seconds", "headers": HEADERS["429"], "content": _json("Later")}
+    return {**told, "responses": {**told["responses"], "202": later}}
 
 
 def _health() -> dict:

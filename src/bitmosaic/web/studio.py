@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,28 +17,30 @@ from bitmosaic.images import fashion_sample
 from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.web import requests
+from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.job import Job
+from bitmosaic.web.kept import Kept
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.model import Model
-from bitmosaic.web.neighbours import Bundle
-from bitmosaic.web.pictures import encoded
+from bitmosaic.web.neighbours import BY, Bundle
+from bitmosaic.web.thumbnails import Thumbnails
 
-TOGETHER = 10  # classes whose thumbnails are drawn at once
+FOREVER = 1e8  # seconds; more than a lock can wait are an error
 
 
 class Studio:
     """What all requests share."""
 
-    def __init__(self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float, threads: int | None = None):
-        """pipelines: by name, the first is the default; batch, wait, threads: as for `Model`."""
+    def __init__(
+        self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float, threads: int | None = None, cache: Path | None = None
+    ):  # fmt: skip
+        """pipelines: by name, the first is the default; batch, wait, threads: as for `Model`; cache: a folder for what is kept, if any."""
         self.pipelines, self.limits, self.bundled = pipelines, limits, fashion_sample()
         self.model = Model(batch, wait, limits.queue, threads)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
-        self.bundles = {name: Bundle(pipe, name, self.model, self.bundled) for name, pipe in pipelines.items()}
-        self.thumbnails: dict[tuple[str, int], bytes] = {}
-        self.drawing = anyio.Lock()  # of thumbnails: a page asks for all of them at once, and one request draws them
         self._known = {name: (fingerprint(pipe), precision(pipe)) for name, pipe in pipelines.items()}
+        self._keep(cache)
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
@@ -53,6 +57,18 @@ class Studio:
             drawn.inc(images)
 
         self.model.told = told
+
+    def _keep(self, cache: Path | None) -> None:
+        """What is made once and kept, while nobody else needs the model."""
+        nobody = Job(FOREVER, 0, low=True)
+        self.bundles: dict[str, Bundle] = {}
+        self.thumbnails: dict[str, Thumbnails] = {}
+        for name, pipe in self.pipelines.items():
+            kept = Kept(None if cache is None else cache / identity(pipe, *self._known[name]))
+            guest = self.guest(name, nobody, False)
+            self.thumbnails[name] = Thumbnails(guest, kept, lambda: self.errands.wake())
+            self.bundles[name] = Bundle(guest, self.bundled, kept, lambda: self.errands.wake())
+        self.errands = Errands(*(one.draw for one in self.thumbnails.values()), *(one.look for one in self.bundles.values()))
 
     def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
         """One by name, or the first. Refused (422) where there is none."""
@@ -75,13 +91,6 @@ class Studio:
         if name not in self.pipelines or not 0 <= number < self.pipelines[name].prior.condition.classes:
             raise Refused(404, "there is no such class; see /v1/pipelines")
 
-    def draw_thumbnails(self, name: str, number: int, job: Job) -> None:
-        """Of a class and those near it, PNG files drawn by the model's own settings from seed 0."""
-        first, classes = number - number % TOGETHER, self.pipelines[name].prior.condition.classes
-        near = list(range(first, min(classes, first + TOGETHER)))
-        images = self.guest(name, job, False)(near, [0] * len(near), output_type="pt")
-        self.thumbnails |= {(name, c): encoded(image) for c, image in zip(near, images, strict=True)}
-
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""
         found = [_about(name, pipe, *self._known[name]) for name, pipe in self.pipelines.items()]
@@ -101,6 +110,12 @@ def fingerprint(pipe: Pipeline) -> str:
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()[:12]
+
+
+def identity(pipe: Pipeline, fingerprint: str, precision: str) -> str:
+    """32 digits over all that a class's thumbnail and an image's vectors depend on."""
+    parts = [part.to_json() for part in (pipe.tokenizer.spec, pipe.prior.spec, pipe.sampler, BY)]
+    return hashlib.sha256(json.dumps([__version__, fingerprint, precision, pipe.device.type, parts]).encode()).hexdigest()[:32]
 
 
 def precision(pipe: Pipeline) -> str:

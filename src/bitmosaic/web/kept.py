@@ -1,0 +1,88 @@
+"""What was computed once and is kept on disk: small files in the user's cache folder, which may be lost, damaged or refused at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+LOG = logging.getLogger("bitmosaic.studio")
+MOST = 2**28  # bytes of a file
+UNUSED = 90 * 86400  # seconds after which what another pipeline left is removed
+
+
+def cache_folder() -> Path | None:
+    """Where this user's programs keep what they can make again, as the system has it; None where it has no such place."""
+    try:
+        if sys.platform == "win32":
+            found = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            found = Path.home() / "Library" / "Caches"
+        else:
+            found = Path(os.environ.get("XDG_CACHE_HOME") or ".")
+            found = found if found.is_absolute() else Path.home() / ".cache"  # as the XDG base directory specification says
+    except RuntimeError:  # nobody's home
+        return None
+    return found / "bitmosaic" / "studio"
+
+
+class Kept:
+    """Bytes by name in a folder that may be anything: what cannot be read is not there, what cannot be written is not kept."""
+
+    def __init__(self, folder: Path | None):
+        """folder: of what belongs together, in one of others like it; None: nothing is kept."""
+        self.folder = folder
+        if folder is not None:
+            with suppress(OSError):
+                _tidy(folder)
+
+    def read(self, name: str) -> bytes | None:
+        """What was written under that name, if it is whole."""
+        if self.folder is None:
+            return None
+        path = self.folder / name
+        try:
+            if not path.is_file() or path.stat().st_size > MOST:  # reading a device or a pipe would not end
+                return None
+            found = path.read_bytes()
+        except OSError:
+            return None
+        return found[32:] if found[:32] == _digest(name, found[32:]) else None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Written beside, then renamed; where that fails the log says so, once."""
+        if self.folder is None:
+            return
+        beside = self.folder / f".{name}.{os.getpid()}.new"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(_digest(name, data) + data)
+            beside.replace(self.folder / name)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            LOG.warning("nothing is kept in %s (%s): it is made again after each start", self.folder, error.strerror or error)
+            self.folder = None
+
+
+def _digest(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\0" + data).digest()
+
+
+def _tidy(folder: Path) -> None:
+    """Marks the folder as used; removes what a process that was killed left in it, and other folders that nobody has used for long."""
+    now = time.time()
+    if folder.is_dir():
+        os.utime(folder)
+        for left in folder.glob(".*.new"):
+            if now - left.stat().st_mtime > 3600:
+                left.unlink()
+    for other in folder.parent.iterdir():
+        if re.fullmatch("[0-9a-f]{32}", other.name) and other.is_dir() and now - other.stat().st_mtime > UNUSED:
+            shutil.rmtree(other, ignore_errors=True)
