@@ -171,9 +171,9 @@ def test_the_chains_of_both_targets_agree_when_logits_are_turned_round(scale):
     assert ends[0].std() > 0.1
 
 
-@pytest.mark.parametrize("target", ["flips", "x_0"])
-def test_the_loss_is_the_weighted_cross_entropy_of_the_target(target):
-    part, rng = head(target=target), torch.Generator().manual_seed(4)
+@pytest.mark.parametrize("target, weights", [("flips", "published"), ("flips", "balanced"), ("x_0", "balanced")])
+def test_the_loss_is_the_weighted_cross_entropy_of_the_target(target, weights):
+    part, rng = head(target=target, weights=weights), torch.Generator().manual_seed(4)
     x_0, x_t = (torch.randint(0, 2, (20, 3), generator=rng, dtype=torch.uint8) for _ in range(2))
     t, condition = torch.randint(1, 257, (20,), generator=rng), torch.randn(20, 5, generator=rng)
     loss, logits = part.elementwise_loss(x_0, t, x_t, condition)

@@ -74,6 +74,9 @@ HINTS = {
 }
 
 
+PATHS = ("Symlink loop", "Could not determine home")  # what pathlib's RuntimeErrors begin with: these are the user's too
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     name, *arguments = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
@@ -97,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
+        if type(error) is RuntimeError and not str(error).startswith(PATHS):
+            raise
         if os.environ.get("BITMOSAIC_TRACEBACK"):
             raise
         print(f"bitmosaic: error: {one_line(error)}", file=sys.stderr)
@@ -140,4 +145,6 @@ def one_line(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename is not None else ""
         hint = f"; {HINTS[error.errno]}" if error.errno in HINTS else ""
         text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}{hint}"
+    if isinstance(error, RuntimeError):  # one of PATHS
+        text = f"{text[:1].lower()}{text[1:].rstrip('.')}; give another path"
     return plain(re.sub(r"\s*\n\s+", " ", text).strip()) or type(error).__name__  # a line that is indented is a library's, not a name's

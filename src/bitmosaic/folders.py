@@ -9,6 +9,7 @@ import shutil
 import threading
 import typing
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +28,31 @@ DEEPEST = 64  # levels that JSON may have: ours has fewer than ten
 _TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 
 
+def real_path(path: str | Path) -> Path:
+    """`path` as it is without links, from the root on; ValueError where links lead in a circle."""
+    path = Path(path).expanduser()
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError) as error:  # Pythons differ in which it is
+        raise ValueError(f"{path}: links lead in a circle; give a path that leads somewhere") from error
+
+
+def check_archive(path: Path, packed: bool = False) -> None:
+    """ValueError where a zip archive that torch wrote is damaged, by its checksums, or compressed, unless `packed`. Reads all of it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if not packed and any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("compressed, which torch.save never does; it could unpack to more than there is memory")
+        if any(part.CRC for part in parts):  # all are 0 where torch was told to leave checksums out
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"damaged: the checksum of {damaged} in it does not fit; get the file again")
+
+
 @contextmanager
 def written_beside(folder: Path) -> Iterator[Path]:
     """A fresh folder beside `folder` that takes its place when the block ends well, and vanishes when it does not."""
-    folder = Path(folder).resolve()  # a link stays, what it leads to is replaced
+    folder = real_path(folder)  # a link stays, what it leads to is replaced
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
     beside.mkdir()

@@ -65,7 +65,9 @@ class Pipeline:
         folder = find_pipeline(path)
         config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.keys() != {"type", "class_names", "sampler"} or config["type"] != "Pipeline":
-            raise ValueError(f"{folder / 'config.json'}: want an object with type 'Pipeline', class_names and sampler, and no more")
+            alone = isinstance(config, dict) and (folder / "model.safetensors").is_file()
+            what = f"; this is a {config.get('type')} alone, join it by 'bitmosaic convert TOKENIZER PRIOR'" if alone else ""
+            raise ValueError(f"{folder / 'config.json'}: want an object with type 'Pipeline', class_names and sampler, and no more{what}")
         sampler = Spec.from_json(config["sampler"], f"{folder / 'config.json'}: sampler")
         names = config["class_names"]
         if not isinstance(sampler, SamplerSpec) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):

@@ -10,6 +10,7 @@ import functools
 import reprlib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,9 +35,10 @@ class Spec:
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values; "type" names the class."""
+        """A dictionary of plain values; "type" names the class. A field that `later` made is left out where it says what it did before."""
         fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return {"type": type(self).__name__, **fields}
+        old = [f.name for f in dataclasses.fields(self) if "before" in f.metadata and fields[f.name] == f.metadata["before"](fields)]
+        return {"type": type(self).__name__, **{name: value for name, value in fields.items() if name not in old}}
 
     @staticmethod
     def from_json(value: Any, where: str = "config") -> Spec:
@@ -49,6 +51,7 @@ class Spec:
         hints = _hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
         given = {k: v for k, v in value.items() if k != "type"}
+        given = {k: f.metadata["before"](given) for k, f in fields.items() if "before" in f.metadata} | given
         extra, missing = sorted(given.keys() - fields.keys()), sorted(fields.keys() - given.keys())
         if extra or missing:
             problem = "; ".join(f"{word} {', '.join(names)}" for word, names in (("extra", extra), ("missing", missing)) if names)
@@ -61,6 +64,11 @@ class Spec:
             return kind(**read)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+
+
+def later(default: Any, before: Callable[[dict[str, Any]], Any]) -> Any:
+    """A field that came when there were descriptions without it: `before` says, of a description's other fields, what it was then."""
+    return dataclasses.field(default=default, metadata={"before": before})
 
 
 @functools.cache

@@ -9,17 +9,24 @@ import torch
 import tyro
 
 from bitmosaic.convert import convert as convert_files
+from bitmosaic.convert import convert_part
 from bitmosaic.folders import read_json
+from bitmosaic.priors import MaskedPriorSpec
+from bitmosaic.spec import Spec
 
 TYPES = {"kept": None, "float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
 Published = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as published)")]
+OfFile = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as the file says, or 256)")]
+Target = Annotated[
+    Literal["flips", "x_0"] | None, tyro.conf.arg(metavar="{flips,x_0}", help_behavior_hint="(default: as the file says, or flips)")
+]
 PublishedFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: as published)")]
 
 
 def convert(
     tokenizer: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")],
-    prior: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")], *,
-    out: Path = Path("pipeline"), heads: Published = None, target: Literal["flips", "x_0"] = "flips", timesteps: int = 256,
+    prior: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR", help_behavior_hint="")] = None, *,
+    out: Path = Path("pipeline"), heads: Published = None, target: Target = None, timesteps: OfFile = None,
     steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None, temperature: PublishedFloat = None,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
@@ -30,13 +37,16 @@ def convert(
     or holds other tensors is refused with their names. The sampler's settings become the pipeline's default; those not given are
     the published ones.
 
+    One file alone, of either kind, becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior', which Python's
+    Prior.from_pretrained reads, and which stands for the file when the other is there: 'bitmosaic convert bae_d24.th prior --out L'.
+
     Args:
-        tokenizer: the published tokenizer, such as bae_d24.th.
-        prior: the published prior, such as bigr_L_d24.pt.
+        tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
+        prior: the published prior, such as bigr_L_d24.pt, or the folder that was made of it.
         out: folder to write; an older pipeline there is replaced, any other folder is not.
         heads: of the prior's attention, which tensors do not tell; published are its width / 64.
-        target: what the prior's head predicts; published are flips.
-        timesteps: T of the head's diffusion, which tensors do not tell either.
+        target: what the prior's head predicts; published are flips. Few files tell it; one that contradicts is refused.
+        timesteps: T of the head's diffusion, for a file without the noise schedule that tells it.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
         guidance_scale: 1 is none.
@@ -49,12 +59,29 @@ def convert(
     """
     given = {"steps": steps, "evaluations": evaluations, "guidance_scale": guidance_scale, "temperature": temperature}
     given = {name: value for name, value in given.items() if value is not None}
+    if prior is None:
+        if given or class_names:
+            raise ValueError("a part alone has no sampler and no class names; give these when both parts are there")
+        out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, dtype=TYPES[dtype])
+        spec = Spec.from_json(read_json(out / "config.json"))
+        if isinstance(spec, MaskedPriorSpec):
+            print(f"prior:    {about(spec)}: {out}\njoin it:  bitmosaic convert TOKENIZER {out}")
+        else:
+            print(f"tokenizer: {spec.bits} bits a place: {out}\njoin it:   bitmosaic convert {out} PRIOR")
+        return out
     names = read_names(class_names) if class_names else ()
     out = convert_files(
         tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, settings=given, class_names=names, dtype=TYPES[dtype]
     )
-    print(f"pipeline: {out}\nsample:   bitmosaic sample {out}")
+    spec = Spec.from_json(read_json(out / "prior" / "config.json"))
+    print(f"prior:    {about(spec)}\npipeline: {out}\nsample:   bitmosaic sample {out}")
     return out
+
+
+def about(spec: Spec) -> str:
+    """What was read off a prior's file, and what was taken as published."""
+    blocks = f"{spec.depth} blocks of {spec.width}, {spec.heads} heads, {'adaLN' if spec.modulated else 'no adaLN'}"
+    return f"{blocks}, {spec.bits} bits a place; head towards {spec.head.target}, T = {spec.head.steps}"
 
 
 def read_names(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import runpy
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.folders import build_empty, check_tensors, parse_json
+from bitmosaic.folders import build_empty, check_archive, check_tensors, parse_json
 from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
 from bitmosaic.spec import Spec
@@ -116,6 +117,8 @@ def load_feature_net(path: str | Path) -> nn.Module:
     if not path.is_file():
         raise ValueError(f"feature net: {path} is not a file")
     try:
+        if not name and path.suffix in (".pt", ".pth") and zipfile.is_zipfile(path):
+            check_archive(path, packed=path.suffix == ".pt")  # TorchScript packs its code
         if name:
             net = _from_code(path, name)
         elif path.suffix == ".pth":

@@ -119,29 +119,30 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2).
+    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2); not `modulated`: gates 1, the others 0.
 
     With `recompute` the backward pass works out again what the forward pass saw, instead of keeping it (activation checkpointing).
     """
 
     recompute = False
 
-    def __init__(self, width: int, heads: int, p: float = 0.0):
+    def __init__(self, width: int, heads: int, p: float = 0.0, modulated: bool = True):
         super().__init__()
-        self.p = p
-        self.offset = nn.Parameter(torch.randn(6, width) / width**0.5)  # added to the shared modulation
+        self.p, self.modulated = p, modulated
+        if modulated:
+            self.offset = nn.Parameter(torch.randn(6, width) / width**0.5)  # added to the shared modulation
         self.attention_norm, self.attention = RMSNorm(width), Attention(width, heads)
         self.feed_forward_norm, self.feed_forward = RMSNorm(width), SwiGLU(width)
 
     def forward(
-        self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None = None, sees: Sees = attend
+        self, x: Tensor, modulation: Tensor | None, table: Tensor, rng: torch.Generator | None = None, sees: Sees = attend
     ) -> Tensor:
-        """x (b, n, D); modulation (b, 6, D) shared by all blocks; table of `rotary_table`; `rng` None: no dropout."""
+        """x (b, n, D); modulation (b, 6, D) shared by all blocks, or None; table of `rotary_table`; `rng` None: no dropout."""
         if not (self.recompute and torch.is_grad_enabled()):
             return self._once(x, modulation, table, rng, sees)
         began, ended = None if rng is None else rng.clone_state(), []
 
-        def again(x: Tensor, modulation: Tensor) -> Tensor:
+        def again(x: Tensor, modulation: Tensor | None) -> Tensor:
             own = None if began is None else began.clone_state()  # the same draws each time
             out = self._once(x, modulation, table, own, sees)
             ended.append(own)
@@ -152,7 +153,10 @@ class Block(nn.Module):
             rng.set_state(ended[0].get_state())
         return out
 
-    def _once(self, x: Tensor, modulation: Tensor, table: Tensor, rng: torch.Generator | None, sees: Sees) -> Tensor:
+    def _once(self, x: Tensor, modulation: Tensor | None, table: Tensor, rng: torch.Generator | None, sees: Sees) -> Tensor:
+        if modulation is None:
+            x = x + dropout(self.attention(self.attention_norm(x), table, sees), self.p, rng)
+            return x + dropout(self.feed_forward(self.feed_forward_norm(x)), self.p, rng)
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset)[:, :, None].unbind(1)  # (b, 1, D) each
         h = self.attention(self.attention_norm.modulated(x, shift1, scale1), table, sees)
         x = torch.addcmul(x, gate1, dropout(h, self.p, rng))

@@ -6,11 +6,13 @@ import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import MOST_BITS, Codes
+from bitmosaic.folders import load_part
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
 from bitmosaic.priors.head import Head, HeadSpec
@@ -52,6 +54,11 @@ class Prior(nn.Module, abc.ABC):
     blocks: nn.ModuleList
     norm: nn.Module  # after the last block
     head: Head
+
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> Prior:
+        """The prior in a folder of its own, such as `convert_part` writes, or PIPELINE/prior. ValueError as from `load_part`."""
+        return load_part(Path(folder).expanduser(), Prior)
 
     @abc.abstractmethod
     def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:

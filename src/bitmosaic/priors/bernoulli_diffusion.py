@@ -12,12 +12,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bitmosaic.codes import on_device
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
 from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
+from bitmosaic.spec import later
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,17 @@ class BernoulliDiffusionSpec(HeadSpec):
     depth: int = 1  # blocks
     steps: int = 256  # T, timesteps of the forward process
     target: Literal["flips", "x_0"] = "flips"  # what the logits are of: r = x_0 XOR x_t, or x_0 itself
+    weights: Literal["published", "balanced"] = later(  # of bits in the loss; balanced: the rarer value of a place counts more
+        "published", lambda others: "balanced" if others.get("target") == "x_0" else "published"  # which is so of flips alone
+    )  # fmt: skip
 
     def __post_init__(self):
         if min(self.width, self.depth, self.steps) < 1:
             raise ValueError(f"width {self.width}, depth {self.depth} and steps {self.steps} must be at least 1")
         if self.target not in ("flips", "x_0"):
             raise ValueError(f"target: got {self.target!r}; want 'flips' or 'x_0'")
+        if self.weights not in ("published", "balanced"):
+            raise ValueError(f"weights: got {self.weights!r}; want 'published' or 'balanced'")
 
     def build(self, bits: int, condition: int) -> BernoulliDiffusion:
         return BernoulliDiffusion(self, bits, condition)
@@ -103,13 +110,15 @@ class BernoulliDiffusion(Head):
         return x * (1 - p) + (1 - x) * p
 
     def elementwise_loss(self, x_0: Tensor, t: Tensor, x_t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted BCE (m, K) and the logits; t (m,) in 1..T, x_0 and x_t bits (m, K), condition (m, D)."""
+        """BCE (m, K), weighted as the spec says, and the logits; t (m,) in 1..T, x_0 and x_t bits (m, K), condition (m, D)."""
         target = x_0 if self.spec.target == "x_0" else x_0 ^ x_t
         logits = self.logits(x_t, t - 1, condition)
+        if self.spec.target == "x_0" and self.spec.weights == "published":
+            return F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none"), logits
         return weighted_bce(logits, target), logits
 
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
-        """Mean weighted BCE of places (m, K) under conditions (m, D), one timestep a place."""
+        """Mean BCE of places (m, K) under conditions (m, D), one timestep a place."""
         m = len(x_0)
         t = torch.randint(1, self.spec.steps + 1, (m,), generator=rng, device=x_0.device)
         k = keep_probability(t, self.spec.steps)[:, None]

@@ -17,6 +17,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors.base import Prior, PriorSpec, start
+from bitmosaic.spec import later
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class MaskedPriorSpec(PriorSpec):
     """Sizes of a masked prior over binary codes."""
 
     dropout: float = 0.0  # after attention and SwiGLU, in training
+    modulated: bool = later(True, lambda _: True)  # blocks by the class (adaLN); False: the class is the first token and no more
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,8 +53,9 @@ class MaskedPrior(Prior):
         self.condition = spec.condition.build(width)
         self.from_bits = nn.Linear(spec.bits, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # stands at hidden places
-        self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
-        self.blocks = nn.ModuleList(Block(width, spec.heads, spec.dropout) for _ in range(spec.depth))
+        if spec.modulated:
+            self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
+        self.blocks = nn.ModuleList(Block(width, spec.heads, spec.dropout, spec.modulated) for _ in range(spec.depth))
         self.norm = RMSNorm(width)
         self.positions = nn.Parameter(torch.randn(places, width) * 0.02)  # added for the head
         self.head = spec.head.build(spec.bits, width)
@@ -63,7 +66,7 @@ class MaskedPrior(Prior):
         visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
-        modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1)
+        modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1) if self.spec.modulated else None
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
         for block in self.blocks:
             x = block(x, modulation, table, rng)

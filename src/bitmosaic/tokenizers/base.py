@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.folders import load_part
 
 
 class Tokenizer(nn.Module, abc.ABC):
@@ -16,6 +18,11 @@ class Tokenizer(nn.Module, abc.ABC):
     factor: int
     radix: tuple[int, ...]
     image_size: tuple[int, int]  # height, width it was trained for
+
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> Tokenizer:
+        """The tokenizer in a folder of its own, such as `convert_part` writes, or PIPELINE/tokenizer. ValueError as from `load_part`."""
+        return load_part(Path(folder).expanduser(), Tokenizer)
 
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Codes:

@@ -1,0 +1,130 @@
+"""Published files become a pipeline's folder, or that of one part, which others are joined with later."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bitmosaic.convert.checkpoint import read_file
+from bitmosaic.convert.part import Converted
+from bitmosaic.convert.prior import published_prior
+from bitmosaic.convert.tokenizer import published_tokenizer
+from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
+from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
+from bitmosaic.priors import Prior
+from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers import Tokenizer
+
+PART = {"config.json", "model.safetensors"}  # what the folder of a part holds
+PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (table 8 of the paper: L, XL, XXL)
+    1024: (20, 0.17), 1280: (25, 0.25), 1536: (25, 0.30),
+}  # fmt: skip
+
+
+def convert(
+    tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
+    timesteps: int | None = None, settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+) -> Path:  # fmt: skip
+    """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
+
+    Either may be a folder that `convert_part` wrote, or any other that `load_part` reads. heads: of the prior; None: width / 64 where the
+    width is a published one, else it must be named. target: what the head's logits are of; None: as the file says, or flips, as published.
+    timesteps: T of the head's diffusion; None: as the file says, or 256. settings: fields of the pipeline's sampler that shall differ from
+    the published setting of a prior of that width. dtype: of the weights on disk; None: as they come, bit for bit, in which case files are
+    memory-mapped and never loaded whole. The image side is that of the prior's grid.
+
+    Raises ValueError that names the file and the tensors at fault; `out` is then as it was.
+    """
+    out = Path(out).expanduser()
+    check_replaceable(out)
+    _check_kept(out, tokenizer, prior)
+    codes, images = _part(prior, "prior", heads, target, timesteps), _part(tokenizer, "tokenizer")
+    images = _of_side(images, codes.spec.grid[0] * images.spec.factor)  # tensors of a tokenizer fit any side
+    if images.spec.bits != codes.spec.bits:
+        raise ValueError(f"{tokenizer} makes {images.spec.bits} bits a place, {prior} wants {codes.spec.bits}; they are no pair")
+    classes = getattr(codes.spec.condition, "classes", 0)
+    check_class_names(class_names, classes)
+    sampler = replace(published_sampler(codes.spec.width), **(settings or {}))
+    config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler)
+    for path, part in ((tokenizer, images), (prior, codes)):
+        part.check_values(path, dtype)
+    with written_beside(out) as folder:
+        for name, part in (("tokenizer", images), ("prior", codes)):
+            save_tensors(part.tensors, part.spec, folder / name, dtype)
+        write_json(folder / "config.json", config)
+    return out
+
+
+def convert_part(
+    path: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
+    timesteps: int | None = None, dtype: torch.dtype | None = None,
+) -> Path:  # fmt: skip
+    """Writes one published file, a prior or a tokenizer, as the folder `out` of that part, which it returns.
+
+    `Prior.from_pretrained` or `Tokenizer.from_pretrained` reads it, and `convert` takes it in the place of a file. Arguments and errors as
+    `convert` has them.
+    """
+    out = Path(out).expanduser()
+    if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - PART or out.resolve() == Path.cwd()):
+        raise ValueError(f"out: {out} holds something that is no part of a pipeline, so it stays; give a new or empty folder")
+    _check_kept(out, path)
+    part = _part(path, "", heads, target, timesteps)
+    part.check_values(path, dtype)
+    with written_beside(out) as folder:
+        save_tensors(part.tensors, part.spec, folder, dtype)
+    return out
+
+
+def _check_kept(out: Path, *paths: str | Path) -> None:
+    """ValueError where what is read lies in the folder that is written."""
+    for path in paths:
+        if real_path(out) in (real_path(path), *real_path(path).parents):
+            raise ValueError(f"out: {out} holds {path}, which would be lost; give another folder")
+
+
+def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], heads=None, target=None, timesteps=None) -> Converted:
+    """The part in a published file or in a folder; ValueError that names it, also where it is not of that kind. "": of either."""
+    if kind and Path(path).expanduser().is_dir():
+        return _of_folder(Path(path).expanduser(), kind, [heads, target, timesteps])
+    state, settings = read_file(path)
+    is_prior = "tok_embeddings.weight" in state or (kind != "tokenizer" and not any(name.startswith("ae.") for name in state))
+    if kind == "prior" and not is_prior:
+        raise ValueError(f"{path}: this is a tokenizer; the prior's file comes second")
+    if kind == "tokenizer" and is_prior:
+        raise ValueError(f"{path}: this is a prior; the tokenizer's file comes first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused here
+            return published_prior(state, heads, target, timesteps, settings) if is_prior else published_tokenizer(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _of_folder(folder: Path, kind: str, given: list) -> Converted:
+    """A part that lies in a folder of its own."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: a folder without config.json; give a published file, .th or .pt, or the folder of a converted part")
+    if any(value is not None for value in given):
+        raise ValueError(f"{folder}: heads, target and timesteps are settled here; leave them out")
+    spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
+    module = load_part(folder, Tokenizer if kind == "tokenizer" else Prior, None)
+    return Converted(spec, module.state_dict())
+
+
+def _of_side(part: Converted, side: int) -> Converted:
+    """A tokenizer for images of another side; attention stays at its levels."""
+    old = part.spec.image_size[0]
+    sizes = tuple(size * side // old for size in part.spec.attention_sizes)
+    return replace(part, spec=replace(part.spec, image_size=(side, side), attention_sizes=sizes))
+
+
+def published_sampler(width: int) -> EntropyOrderedSpec:
+    """The setting that the authors report with a prior of that width; L's for a width they did not publish."""
+    rounds, temperature = PUBLISHED_SAMPLERS.get(width, PUBLISHED_SAMPLERS[1024])
+    return EntropyOrderedSpec(steps=rounds, temperature=temperature)

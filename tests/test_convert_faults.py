@@ -1,0 +1,385 @@
+"""Published files that are damaged, that contradict themselves or say more than weights, and priors of the authors' other settings."""
+
+import argparse
+import re
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import reference
+from safetensors import safe_open
+from test_convert import HEADS, files, published_layout, saved, states  # noqa: F401
+
+from bitmosaic import Codes, Pipeline
+from bitmosaic.cli import main
+from bitmosaic.convert import convert, convert_part, published_prior, published_tokenizer, read_checkpoint
+from bitmosaic.folders import load_part
+from bitmosaic.nets.feature_net import load_feature_net
+from bitmosaic.nets.rotary import rotary_table
+from bitmosaic.priors import Prior
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
+from bitmosaic.priors.conditions import ClassConditionSpec
+from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.recipes.bigr_tables import trials
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers import Tokenizer
+
+COPY, SCHEDULE = "diffusion_processor._denoise_fn.", "diffusion_processor.scheduler."
+
+
+def refused(line, capsys, *words) -> str:
+    """What the command said in its one line, with status 2."""
+    assert main([*map(str, line)]) == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1 and all(word in told for word in words), told
+    return told
+
+
+# ---- bytes
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("how", ["a bit", "zeros", "swapped blocks"])
+def test_changed_bytes_are_refused(files, tmp_path, capsys, which, how):  # noqa: F811
+    """Anywhere inside a tensor: the archive's checksums tell."""
+    given, data = list(files), bytearray(files[which].read_bytes())
+    with zipfile.ZipFile(files[which]) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    start = largest.header_offset + 1000 + largest.file_size // 3
+    if how == "a bit":
+        data[start] ^= 4
+    elif how == "zeros":
+        data[start : start + 20_000] = bytes(20_000)
+    else:
+        data[start : start + 200] = data[start + 100 : start + 200] + data[start : start + 100]
+    given[which] = tmp_path / files[which].name
+    given[which].write_bytes(data)
+    refused(["convert", *given, "--heads", 4, "--out", tmp_path / "p"], capsys, str(given[which]), "checksum")
+    assert not (tmp_path / "p").exists()
+
+
+def test_files_without_checksums_are_read(states, files, tmp_path):  # noqa: F811
+    """torch can be told to leave them out, and then all are 0."""
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"ema": states[1]}, tmp_path / "p.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    convert(files[0], tmp_path / "p.pt", tmp_path / "p", heads=HEADS)
+
+
+# ---- what stands beside the weights
+
+
+@pytest.mark.parametrize("name", ["x_embedder.weight", "blocks.1.mlp.2.bias", "final_layer.linear.weight", "t_embedder.mlp.0.weight"])
+def test_a_copy_of_the_head_that_contradicts_it_is_refused(files, states, tmp_path, capsys, name):  # noqa: F811
+    other = {**states[1], COPY + name: states[1][COPY + name] * 1.001}
+    _, prior = saved(tmp_path / "f", None, other)
+    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, str(prior), COPY + name, "differs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f"]
+
+
+def test_a_head_that_stands_in_its_copy_alone_is_used(states):  # noqa: F811
+    wanted = published_prior(states[1], HEADS).tensors
+    only = {k: v for k, v in states[1].items() if not k.startswith("denoise_mlp.")}
+    part = {k: v for k, v in states[1].items() if not k.startswith(("denoise_mlp.blocks.0", COPY + "x_"))}
+    for state in (only, part, {k: v for k, v in states[1].items() if not k.startswith(COPY)}):
+        found = published_prior(state, HEADS).tensors
+        assert found.keys() == wanted.keys() and all(torch.equal(found[k], wanted[k]) for k in wanted)
+
+
+def schedule(steps: int, keep=None) -> dict[str, torch.Tensor]:
+    """What the authors' program keeps of a noise schedule; `keep` None: the linear one."""
+    k = 1 - torch.arange(steps + 1) / steps if keep is None else keep
+    beta = torch.cat([torch.ones(1), k[1:] / k[:-1]])
+    found = {"k_final": k, "b_final": (1 - k) / 2, "beta": beta, "cumbeta": beta.cumprod(0)}
+    return {SCHEDULE + name: value for name, value in found.items()}
+
+
+def with_schedule(state, changes):
+    return {k: v for k, v in state.items() if not k.startswith(SCHEDULE)} | changes
+
+
+@pytest.mark.parametrize("steps", [1, 7, 100, 256, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_schedule_tells_the_number_of_timesteps(states, steps, dtype):  # noqa: F811
+    state = with_schedule(states[1], schedule(steps))
+    state = {k: v.to(dtype) for k, v in state.items()}
+    assert published_prior(state, HEADS).spec.head.steps == steps
+    assert published_prior(with_schedule(state, {SCHEDULE + "k_final": state[SCHEDULE + "k_final"]}), HEADS).spec.head.steps == steps
+    assert published_prior(state, HEADS, timesteps=steps).spec.head.steps == steps
+    with pytest.raises(ValueError, match=f"timesteps: got {steps + 1}, but T is {steps}"):
+        published_prior(state, HEADS, timesteps=steps + 1)
+
+
+BAD_SCHEDULES = {
+    "cosine": (lambda: schedule(64, 0.5 + 0.5 * torch.cos(torch.linspace(0, torch.pi, 65))), "k_final"),
+    "one number": (lambda: {SCHEDULE + "k_final": torch.ones(1)}, "timesteps"),
+    "no axis": (lambda: {SCHEDULE + "k_final": torch.tensor(1.0)}, "timesteps"),
+    "two axes": (lambda: {SCHEDULE + "k_final": torch.ones(2, 2)}, "timesteps"),
+    "other lengths": (lambda: schedule(64) | {SCHEDULE + "beta": schedule(32)[SCHEDULE + "beta"]}, "timesteps"),
+    "another beta": (lambda: schedule(64) | {SCHEDULE + "beta": schedule(64)[SCHEDULE + "k_final"]}, "beta"),
+    "nan": (lambda: schedule(64) | {SCHEDULE + "b_final": torch.full((65,), torch.nan)}, "b_final"),
+    "a stranger": (lambda: schedule(64) | {SCHEDULE + "snr": torch.ones(65)}, "snr"),
+    "integers": (lambda: {SCHEDULE + "k_final": torch.ones(65, dtype=torch.long)}, "k_final"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SCHEDULES)
+def test_another_schedule_is_refused(files, states, tmp_path, capsys, name):  # noqa: F811
+    change, word = BAD_SCHEDULES[name]
+    _, prior = saved(tmp_path / "f", None, with_schedule(states[1], change()))
+    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, str(prior), word)
+
+
+def test_any_other_tensor_beside_is_refused(states):  # noqa: F811
+    for name in ("diffusion_processor.stray", COPY + "stray", "diffusion_processor.codes.weight"):
+        with pytest.raises(ValueError, match=f"extra: .*{name.rpartition('.')[2]}"):
+            published_prior({**states[1], name: torch.ones(1)}, HEADS)
+
+
+def test_settings_of_the_training_are_used_and_not_contradicted(files, states, tmp_path):  # noqa: F811
+    bare = with_schedule(states[1], {})
+    path = tmp_path / "p.pt"
+    torch.save({"ema": bare, "args": argparse.Namespace(p_flip=False, n_sample_steps=128, cls_token_num=1, lr=1e-4)}, path)
+    head = Pipeline.from_pretrained(convert(files[0], path, tmp_path / "p", heads=HEADS)).prior.spec.head
+    assert (head.target, head.steps) == ("x_0", 128)
+    with pytest.raises(ValueError, match="target: got flips, but its settings say x_0"):
+        convert(files[0], path, tmp_path / "p", heads=HEADS, target="flips")
+    with pytest.raises(ValueError, match="timesteps: got 256, but T is 128"):
+        convert(files[0], path, tmp_path / "p", heads=HEADS, timesteps=256)
+    torch.save({"ema": bare, "args": argparse.Namespace(cls_token_num=4)}, path)
+    with pytest.raises(ValueError, match="4 class tokens"):
+        convert(files[0], path, tmp_path / "p", heads=HEADS)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda name: f"module.{name}", lambda name: f"_orig_mod.{name}", lambda name: f"module._orig_mod.{name}",
+    lambda name: re.sub(r"^((?:ae\.)?[a-z_]+)\.", r"\1._orig_mod.", name), lambda name: f"_fsdp_wrapped_module.{name}",
+])  # fmt: skip
+def test_what_wrappers_put_before_names_is_taken_off(files, states, tmp_path, wrap):  # noqa: F811
+    wrapped = [{wrap(name): tensor for name, tensor in state.items()} for state in states]
+    paths = saved(tmp_path / "f", wrapped[0], {**wrapped[1], "n_averaged": torch.tensor(3)})
+    for path, state in zip(paths, states, strict=True):
+        found = read_checkpoint(path)
+        assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    convert(*paths, tmp_path / "p", heads=HEADS)
+
+
+def test_wrapped_names_that_meet_must_be_the_same(states, tmp_path):  # noqa: F811
+    both = {**states[1], "module.norm.weight": states[1]["norm.weight"]}
+    assert read_checkpoint(saved(tmp_path / "f", None, both)[1]).keys() == states[1].keys()
+    both["module.norm.weight"] = both["module.norm.weight"] + 1
+    with pytest.raises(ValueError, match="two tensors are called norm.weight"):
+        read_checkpoint(saved(tmp_path / "f", None, both)[1])
+
+
+# ---- the authors' other settings
+
+
+def plain_prior(grid=(3, 3)):
+    torch.manual_seed(1)
+    head = BernoulliDiffusionSpec(24, 2)
+    return MaskedPriorSpec(grid, 7, 3, 2, 16, ClassConditionSpec(5), head, modulated=False).build().eval()
+
+
+def by_hand(prior, digits, known, vectors):
+    """The backbone without adaLN, from its equations: h = x + Attention(RMSNorm(x)), then h + SwiGLU(RMSNorm(h))."""
+
+    def norm(x, weight):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+
+    x = torch.where(known[..., None], prior.from_bits(digits.float()), prior.hidden)
+    x = torch.cat([vectors[:, None], x], 1)
+    b, n, width = x.shape
+    turn = torch.view_as_complex(rotary_table(prior.grid, width // 2, x.device).float().reshape(n, -1, 2))
+    for block in prior.blocks:
+        q, k, v = block.attention.qkv(norm(x, block.attention_norm.weight)).view(b, n, 3, 2, width // 2).permute(2, 0, 3, 1, 4)
+        q, k = (torch.view_as_real(torch.view_as_complex(y.reshape(*y.shape[:-1], -1, 2).contiguous()) * turn).flatten(-2) for y in (q, k))
+        weights = (q @ k.transpose(-1, -2) / (width // 2) ** 0.5).softmax(-1)
+        x = x + block.attention.out((weights @ v).transpose(1, 2).reshape(b, n, width))
+        h = norm(x, block.feed_forward_norm.weight)
+        x = x + block.feed_forward.w2(F.silu(block.feed_forward.w1(h)) * block.feed_forward.w3(h))
+    return norm(x, prior.norm.weight)[:, 1:] + prior.positions
+
+
+def test_a_prior_without_adaln_is_converted(files, tmp_path):  # noqa: F811
+    """Its state has no adaLN.* and no ada_gss; what comes back computes the equations of such blocks."""
+    prior = plain_prior()
+    layout = published_layout(prior)
+    assert not any("ada_gss" in name or name.startswith("adaLN") for name in layout)
+    found = published_prior(read_checkpoint(saved(tmp_path, None, layout)[1]), 2)
+    assert found.spec == prior.spec
+    built, rng = found.build(), torch.Generator().manual_seed(0)
+    digits = torch.randint(0, 2, (4, 9, 7), generator=rng, dtype=torch.uint8)
+    known, labels = torch.rand(4, 9, generator=rng) < 0.5, torch.tensor([0, 1, 4, 5])
+    with torch.no_grad():
+        vectors = built.embed(labels, 4)
+        assert (built.context(digits, known, vectors) - by_hand(prior, digits, known, vectors)).abs().max() < 1e-5
+
+
+def test_without_adaln_is_adaln_of_gates_one(states, files, tmp_path):  # noqa: F811
+    """The reference prior with shifts and scales of 0 and gates of 1, against itself with adaLN taken out."""
+    gates = torch.tensor([0.0, 0, 1, 0, 0, 1])
+    even = {k: gates[None, None, :, None].expand(v.shape).contiguous() if k.endswith("ada_gss") else v for k, v in states[1].items()}
+    even = {k: torch.zeros_like(v) if k.startswith("adaLN.") else v for k, v in even.items()}
+    none = {k: v for k, v in states[1].items() if not k.endswith("ada_gss") and not k.startswith("adaLN.")}
+    one, other = published_prior(even, HEADS).build(), published_prior(none, HEADS).build()
+    assert one.spec.modulated and not other.spec.modulated
+    with safe_open(reference("bigr") / "bigr_reference.safetensors", "pt") as file:
+        bits, masked, labels = (file.get_tensor(name) for name in ("bits", "masked", "labels"))
+    with torch.no_grad():
+        found = [p.context(bits.byte(), ~masked.bool(), p.embed(labels.long(), 2)) for p in (one, other)]
+    assert (found[0] - found[1]).abs().max() < 1e-5
+    out = convert(files[0], saved(tmp_path / "f", None, none)[1], tmp_path / "p", heads=HEADS)
+    pipeline = Pipeline.from_pretrained(out)
+    assert pipeline([1, 2], 5, steps=2, evaluations=2)[0].size == (8, 8) and not pipeline.prior.spec.modulated
+    pipeline.save_pretrained(tmp_path / "again")
+    assert Pipeline.from_pretrained(tmp_path / "again").prior.spec == pipeline.prior.spec
+
+
+def test_half_an_adaln_is_refused(states):  # noqa: F811
+    with pytest.raises(ValueError, match="missing: adaLN.1.bias, adaLN.1.weight"):
+        published_prior({k: v for k, v in states[1].items() if not k.startswith("adaLN.")}, HEADS)
+
+
+def test_a_prior_without_adaln_is_trained(tmp_path):
+    """Its blocks get gradients, and working them out again gives the same ones."""
+    codes = Codes(torch.randint(0, 2, (3, 3, 3, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), (2,) * 7)
+    found = []
+    for recompute in (False, True):
+        prior = plain_prior()
+        for block in prior.blocks:
+            block.recompute = recompute
+        prior.loss(codes, torch.tensor([0, 1, 2]), torch.Generator().manual_seed(0), 0.0).backward()
+        assert all(p.grad is not None for p in prior.parameters())
+        found.append([p.grad for p in prior.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_the_loss_towards_x_0_is_the_authors(states):  # noqa: F811
+    """Published towards flips: bits weighted, as the reference says; towards x_0: every bit the same."""
+    head = published_prior(states[1], HEADS, target="x_0").build().head
+    with safe_open(reference("bigr") / "bigr_reference.safetensors", "pt") as file:
+        r = {k: file.get_tensor(k) for k in file.keys()}
+    x_0, x_t, t = r["bits"].byte().flatten(0, 1), r["train_noisy_bits"].byte(), r["train_t"].long()
+    condition = r["head_condition"][:2].flatten(0, 1)
+    with torch.no_grad():
+        loss, logits = head.elementwise_loss(x_0, t, x_t, condition)
+        assert torch.equal(loss, F.binary_cross_entropy_with_logits(logits, x_0.float(), reduction="none"))
+        flips = published_prior(states[1], HEADS).build().head.elementwise_loss(x_0, t, x_t, condition)[0]
+    assert (flips - r["train_loss_elementwise"].view(flips.shape)).abs().max() < 1e-4
+
+
+def test_descriptions_of_before_say_what_they_said():
+    """Fields that came later are left out where they say what was so before, and stand for it where they are missing."""
+    flips, x_0 = BernoulliDiffusionSpec(8, 1), BernoulliDiffusionSpec(8, 1, target="x_0")
+    for spec in (flips, BernoulliDiffusionSpec(8, 1, target="x_0", weights="balanced"), MaskedPriorSpec()):
+        assert not {"weights", "modulated"} & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
+    for spec in (x_0, BernoulliDiffusionSpec(8, 1, weights="balanced"), MaskedPriorSpec(modulated=False)):
+        assert {"weights", "modulated"} & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
+    old = {k: v for k, v in x_0.to_json().items() if k != "weights"}
+    assert Spec.from_json(old).weights == "balanced", "as it was trained"
+    trial = next(trial for trial in trials() if trial.name == "x_0")
+    assert "weights" not in trial.prior.head.to_json() and trial.prior.head.weights == "balanced", "the tables' bits stay"
+
+
+# ---- a part alone
+
+
+def test_a_part_alone_is_converted_and_joined_later(files, tmp_path, capsys):  # noqa: F811
+    prior, tokenizer, joined, at_once = (tmp_path / name for name in ("prior", "tokenizer", "joined", "at-once"))
+    assert main(["convert", str(files[1]), "--heads", "4", "--out", str(prior)]) == 0
+    assert f"convert TOKENIZER {prior}" in capsys.readouterr().out
+    assert {file.name for file in prior.iterdir()} == {"config.json", "model.safetensors"}
+    found, wanted = Prior.from_pretrained(prior), published_prior(read_checkpoint(files[1]), HEADS)
+    assert found.spec == wanted.spec and all(torch.equal(v, wanted.tensors[k]) for k, v in found.state_dict().items())
+    assert main(["convert", str(files[0]), "--out", str(tokenizer)]) == 0
+    assert f"convert {tokenizer} PRIOR" in capsys.readouterr().out
+    assert Tokenizer.from_pretrained(tokenizer).spec == published_tokenizer(read_checkpoint(files[0])).spec
+    convert(*files, at_once, heads=HEADS)
+    for pair in ((files[0], prior), (tokenizer, prior)):
+        assert main(["convert", *map(str, pair), "--out", str(joined)]) == 0
+        one, other = ({p.relative_to(d): p.read_bytes() for p in d.rglob("*.*")} for d in (joined, at_once))
+        assert one == other
+    assert main(["convert", str(tokenizer), str(files[1]), "--heads", "4", "--out", str(joined)]) == 0
+    assert main(["convert", str(files[1]), "--heads", "4", "--out", str(prior)]) == 0, "an older one is replaced"
+
+
+def test_parts_that_do_not_go_together_are_refused(files, tmp_path, capsys):  # noqa: F811
+    prior = convert_part(files[1], tmp_path / "prior", heads=HEADS)
+    refused(["convert", prior, prior, "--out", tmp_path / "p"], capsys, str(prior), "Tokenizer")
+    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, "settled here")
+    refused(["convert", files[0], prior, "--out", prior], capsys, "so it stays")
+    refused(["convert", files[0], tmp_path, "--out", tmp_path / "p"], capsys, "without config.json")
+    refused(["convert", files[1], "--heads", 4, "--steps", 3, "--out", tmp_path / "p"], capsys, "both parts")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").write_text("dear")
+    refused(["convert", files[1], "--heads", 4, "--out", tmp_path / "mine"], capsys, "stays")
+    refused(["convert", prior, "--out", tmp_path / "p"], capsys, "a folder")
+    refused(["sample", prior, "--count", 1, "--out", tmp_path / "s"], capsys, "MaskedPriorSpec alone", "bitmosaic convert")
+    assert load_part(prior, Prior).spec.depth == 3 and not (tmp_path / "p").exists()
+
+
+# ---- errors and nothing else
+
+
+@pytest.mark.parametrize("kind", ["sparse", "csr", "quantized", "complex", "nested", "meta"])
+def test_nothing_stands_before_an_error(files, states, tmp_path, kind):  # noqa: F811
+    """Not even torch's own warnings, in a process of its own, where nobody has silenced them."""
+    made = {
+        "sparse": lambda v: v.to_sparse(), "csr": lambda v: v[None].expand(3, -1).contiguous().to_sparse_csr(),
+        "quantized": lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), "complex": lambda v: v.to(torch.complex32),
+        "nested": lambda v: torch.nested.nested_tensor([v, v[:3]]), "meta": lambda v: v.to("meta"),
+    }[kind]  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = {**states[1], "norm.weight": made(states[1]["norm.weight"])}
+            _, prior = saved(tmp_path / "f", None, state)
+    except Exception as error:
+        pytest.skip(f"this torch writes no such tensor ({error})")
+    line = [sys.executable, "-m", "bitmosaic", "convert", str(files[0]), str(prior), "--heads", "4", "--out", str(tmp_path / "p")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and str(prior) in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("line", [
+    "index PATH i", "tokenize PATH o", "compress PATH -o o", "train folder --data PATH --dry-run", "sample fashion --count 1 --out PATH",
+    "info PATH", "reconstruct --data PATH", "encode PATH", "report PATH", "inpaint PATH --box 0 0 4 4", "duplicates PATH", "studio PATH",
+])  # fmt: skip
+@pytest.mark.parametrize("path", ["circle", "circle/deep", "~nobody-of-that-name/x"])
+def test_paths_that_lead_nowhere_are_told_by_every_command(tmp_path, monkeypatch, capsys, line, path):
+    monkeypatch.chdir(tmp_path)
+    Path("circle").symlink_to("circle")
+    refused(line.replace("PATH", path).split(), capsys)
+    assert [file.name for file in tmp_path.iterdir()] == ["circle"]
+
+
+def test_a_damaged_feature_network_is_refused(tmp_path):
+    """Its file is of the same kind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Conv2d(3, 30, 9)), tmp_path / "net.pt")
+    load_feature_net(tmp_path / "net.pt")
+    data = bytearray((tmp_path / "net.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "net.pt").write_bytes(data)
+    with pytest.raises(ValueError, match="net.pt: damaged: the checksum"):
+        load_feature_net(tmp_path / "net.pt")
+
+
+def test_links_in_a_circle_are_told(files, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    circle = tmp_path / "a"
+    for line in ([circle, files[1]], [files[0], circle], [circle], [*files, "--out", circle], [*files, "--out", circle / "deep"],
+                 [files[1], "--out", circle]):  # fmt: skip
+        told = refused(["convert", *line, "--heads", 4] + ([] if "--out" in line else ["--out", tmp_path / "p"]), capsys)
+        assert str(circle) in told, told
+    assert sorted(Path(path).name for path in tmp_path.iterdir()) == ["a", "b"]
