@@ -2,5 +2,7 @@
 
 from bitmosaic.quantizers.base import Quantized, Quantizer
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer, BernoulliQuantizerSpec
+from bitmosaic.quantizers.nearest import Nearest, NearestSpec
+from bitmosaic.quantizers.simvq import SimVQ, SimVQSpec
 
-__all__ = ["BernoulliQuantizer", "BernoulliQuantizerSpec", "Quantized", "Quantizer"]
+__all__ = ["BernoulliQuantizer", "BernoulliQuantizerSpec", "Nearest", "NearestSpec", "Quantized", "Quantizer", "SimVQ", "SimVQSpec"]

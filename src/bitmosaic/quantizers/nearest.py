@@ -1,0 +1,85 @@
+"""Nearest codeword (VQ-VAE, arXiv 1711.00937, eq. 1-3; VQGAN, arXiv 2012.09841): a place is the index of the closest of K vectors.
+
+We differ in choosing among the few closest by distances in float64, so that no vector's index hangs on the others in its batch, and in
+walking over chunks, so that a codebook of 262,144 codewords takes no matrix of all pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.quantizers.base import Quantized, Quantizer
+from bitmosaic.spec import Spec
+
+PAIRS = 2**24  # distances that are held at once, 64 MiB
+CLOSEST = 4  # codewords whose distances are computed again: rounding can only exchange such as are nearly as close
+
+
+@dataclass(frozen=True)
+class NearestSpec(Spec):
+    """K codewords of width d, moved by the gradient."""
+
+    codewords: int = 8  # K
+    width: int = 4  # d
+    commitment: float = 0.25  # weight of mean (sg[e] - z)^2, which pulls vectors to codewords; taming-transformers has 1 by default
+    codebook: float = 1.0  # weight of mean (e - sg[z])^2, which pulls codewords to vectors; taming-transformers has 0.25 by default
+
+    def __post_init__(self):
+        check_codebook(self.codewords, self.width, self.commitment, self.codebook)
+
+    def build(self) -> Nearest:
+        return Nearest(self)
+
+
+class Nearest(Quantizer):
+    """Vectors (..., d) <-> one index (..., 1) below K; training passes the gradient straight through."""
+
+    def __init__(self, spec: NearestSpec):
+        super().__init__()
+        self.spec, self.width, self.radix = spec, spec.width, (spec.codewords,)
+        self.codebook = nn.Parameter(torch.empty(spec.codewords, spec.width).uniform_(-1 / spec.codewords, 1 / spec.codewords))
+
+    def encode(self, z: Tensor) -> Tensor:
+        return nearest(z, self.codebook)[..., None]
+
+    def decode(self, digits: Tensor) -> Tensor:
+        return self.codebook[digits[..., 0].long()]
+
+    def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
+        return straight_through(z, self.codebook, self.spec.commitment, self.spec.codebook)
+
+
+def check_codebook(codewords: int, width: int, *weights: float) -> None:
+    """ValueError unless there are at least two codewords, of some width, and the losses' weights are finite and not negative."""
+    if codewords < 2 or width < 1:
+        raise ValueError(f"codewords {codewords}, width {width}: a codebook needs at least two vectors of width at least 1")
+    if not all(0 <= weight < math.inf for weight in weights):
+        raise ValueError(f"commitment, codebook: got {', '.join(map(str, weights))}; want finite weights, not negative")
+
+
+@torch.no_grad()
+def nearest(z: Tensor, codebook: Tensor) -> Tensor:
+    """Indices (...) int64 of the rows of `codebook` (K, d) that are closest to vectors `z` (..., d); the first of those equally close."""
+    rows, codewords = z.reshape(-1, z.shape[-1]).float(), codebook.float()
+    squares = codewords.square().sum(1)
+    found = [_closest(part, codewords, squares) for part in rows.split(max(1, PAIRS // len(codewords)))]
+    return torch.cat(found).view(z.shape[:-1]) if found else torch.zeros(z.shape[:-1], dtype=torch.int64, device=z.device)
+
+
+def _closest(rows: Tensor, codewords: Tensor, squares: Tensor) -> Tensor:
+    scores = torch.addmm(squares, rows, codewords.T, alpha=-2)  # |z - e|^2 - |z|^2     (n, K)
+    few = scores.topk(min(CLOSEST, len(codewords)), dim=1, largest=False).indices.sort(dim=1).values
+    distances = (rows.double()[:, None] - codewords.double()[few]).square().sum(-1)  # (n, few)
+    return few.gather(1, distances.argmin(1, keepdim=True))[:, 0]
+
+
+def straight_through(z: Tensor, codebook: Tensor, commitment: float, pull: float) -> Quantized:
+    """The closest rows of `codebook` (K, d) to `z` (..., d), with z's gradient: z + sg[e - z]; losses are means over all numbers."""
+    index = nearest(z, codebook)
+    e = codebook[index]
+    losses = {"commitment": commitment * (e.detach() - z).square().mean(), "codebook": pull * (e - z.detach()).square().mean()}
+    return Quantized(z + (e - z).detach(), index[..., None], losses)
