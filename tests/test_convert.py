@@ -260,7 +260,7 @@ def test_swapped_files_pairs_that_do_not_fit_and_a_folder_that_is_no_pipeline(fi
     assert "the prior's file comes second" in capsys.readouterr().err
     other = MaskedPriorSpec((4, 4), 9, 2, 1, 64, ClassConditionSpec(3), BernoulliDiffusionSpec(16, 1)).build()
     _, prior = saved(tmp_path / "f", None, published_layout(other))
-    with pytest.raises(ValueError, match="makes 12 bits a place, .* wants 9; they are no pair"):
+    with pytest.raises(ValueError, match="makes 12 bits a place, .* wants 9 bits a place; they are no pair"):
         convert(files[0], prior, tmp_path / "p", heads=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

@@ -128,6 +128,13 @@ class Codes:
         return Codes(digits.view(len(packed), *grid, len(radix)), tuple(radix))
 
 
+def described(radix: tuple[int, ...]) -> str:
+    """What a place holds, in words: '20 bits a place', 'one of 1,024 codewords a place', 'digits below (8, 5, 5) a place'."""
+    if set(radix) == {2}:
+        return f"{len(radix)} bits a place"
+    return f"one of {radix[0]:,} codewords a place" if len(radix) == 1 else f"digits below {radix} a place"
+
+
 def digit_widths(radix: tuple[int, ...]) -> list[int]:
     """Bits that each digit takes when packed."""
     return [(r - 1).bit_length() for r in radix]

@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
+from bitmosaic.codes import described
 from bitmosaic.convert import convert as convert_files
 from bitmosaic.convert import convert_part
 from bitmosaic.folders import read_json
 from bitmosaic.priors import MaskedPriorSpec
 from bitmosaic.spec import Spec
+from bitmosaic.tokenizers import VQGANSpec
 
 TYPES = {"kept": None, "float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
 Published = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as published)")]
@@ -39,6 +41,7 @@ def convert(
 
     One file alone, of either kind, becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior', which Python's
     Prior.from_pretrained reads, and which stands for the file when the other is there: 'bitmosaic convert bae_d24.th prior --out L'.
+    So does a VQGAN in the layout of taming-transformers, as a tokenizer for Python's Tokenizer.from_pretrained.
 
     Args:
         tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
@@ -67,7 +70,10 @@ def convert(
         if isinstance(spec, MaskedPriorSpec):
             print(f"prior:    {about(spec)}: {out}\njoin it:  bitmosaic convert TOKENIZER {out}")
         else:
-            print(f"tokenizer: {spec.bits} bits a place: {out}\njoin it:   bitmosaic convert {out} PRIOR")
+            use = f"join it:   bitmosaic convert {out} PRIOR"
+            if isinstance(spec, VQGANSpec):
+                use = f"in Python: bitmosaic.tokenizers.Tokenizer.from_pretrained({str(out)!r})"
+            print(f"tokenizer: {described(spec.radix)}: {out}\n{use}")
         return out
     names = read_names(class_names) if class_names else ()
     out = convert_files(

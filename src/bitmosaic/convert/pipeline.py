@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import torch
 
+from bitmosaic.codes import described
 from bitmosaic.convert.checkpoint import read_file
 from bitmosaic.convert.part import Converted
 from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
+from bitmosaic.convert.vqgan import is_vqgan, published_vqgan
 from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
 from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
 from bitmosaic.priors import Prior
@@ -46,8 +48,9 @@ def convert(
     _check_kept(out, tokenizer, prior)
     codes, images = _part(prior, "prior", heads, target, timesteps), _part(tokenizer, "tokenizer")
     images = _of_side(images, codes.spec.grid[0] * images.spec.factor)  # tensors of a tokenizer fit any side
-    if images.spec.bits != codes.spec.bits:
-        raise ValueError(f"{tokenizer} makes {images.spec.bits} bits a place, {prior} wants {codes.spec.bits}; they are no pair")
+    made, wanted = images.spec.radix, codes.spec.radix
+    if made != wanted:
+        raise ValueError(f"{tokenizer} makes {described(made)}, {prior} wants {described(wanted)}; they are no pair")
     classes = getattr(codes.spec.condition, "classes", 0)
     check_class_names(class_names, classes)
     sampler = replace(published_sampler(codes.spec.width), **(settings or {}))
@@ -93,7 +96,9 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], heads=None,
     if kind and Path(path).expanduser().is_dir():
         return _of_folder(Path(path).expanduser(), kind, [heads, target, timesteps])
     state, settings = read_file(path)
-    is_prior = "tok_embeddings.weight" in state or (kind != "tokenizer" and not any(name.startswith("ae.") for name in state))
+    published = published_vqgan if is_vqgan(state) else published_tokenizer
+    of_tokenizer = is_vqgan(state) or any(name.startswith("ae.") for name in state)
+    is_prior = "tok_embeddings.weight" in state or (kind != "tokenizer" and not of_tokenizer)
     if kind == "prior" and not is_prior:
         raise ValueError(f"{path}: this is a tokenizer; the prior's file comes second")
     if kind == "tokenizer" and is_prior:
@@ -101,7 +106,7 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], heads=None,
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused here
-            return published_prior(state, heads, target, timesteps, settings) if is_prior else published_tokenizer(state)
+            return published_prior(state, heads, target, timesteps, settings) if is_prior else published(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder of the binary autoencoder (Binary Latent Diffusion, arXiv 2304.04820, after VQGAN, 2012.09841).
+"""Convolutional encoder and decoder of VQGAN (arXiv 2012.09841), and of the binary autoencoder after it (arXiv 2304.04820).
 
 We differ in leaving out the branches that the published checkpoints hold but never use (skips of equal width, `logsigma`).
 """
@@ -67,9 +67,13 @@ class Upsample(nn.Module):
 
 
 def encoder(
-    channels: int, width: int, multipliers: tuple[int, ...], blocks: int, attention: tuple[bool, ...], out: int, groups: int = 32
-) -> nn.Sequential:
-    """(b, channels, H, W) -> (b, out, H / 2^(levels-1), W / 2^(levels-1)). `attention[i]`: attend after each block of level i."""
+    channels: int, width: int, multipliers: tuple[int, ...], blocks: int, attention: tuple[bool, ...], out: int, groups: int = 32,
+    activation: bool = False,
+) -> nn.Sequential:  # fmt: skip
+    """(b, channels, H, W) -> (b, out, H / 2^(levels-1), W / 2^(levels-1)). `attention[i]`: attend after each block of level i.
+
+    activation: SiLU after the last norm, as VQGAN has it and Binary Latent Diffusion has not.
+    """
     parts: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
     inside = width
     for level, multiplier in enumerate(multipliers):
@@ -81,13 +85,13 @@ def encoder(
         if level < len(multipliers) - 1:
             parts.append(Downsample(inside))
     parts += [ResidualBlock(inside, inside, groups), Attention2d(inside, groups), ResidualBlock(inside, inside, groups)]
-    parts += [norm(inside, groups), nn.Conv2d(inside, out, 3, padding=1)]
+    parts += [norm(inside, groups), *[nn.SiLU()] * activation, nn.Conv2d(inside, out, 3, padding=1)]
     return nn.Sequential(*parts)
 
 
 def decoder(
     channels: int, width: int, multipliers: tuple[int, ...], blocks: int, attention: tuple[bool, ...], inside: int, groups: int = 32,
-    norm_first: bool = True,
+    norm_first: bool = True, activation: bool = False,
 ) -> nn.Sequential:  # fmt: skip
     """(b, inside, h, w) -> (b, channels, h * 2^(levels-1), w * 2^(levels-1)); the mirror image of `encoder`."""
     deep = width * multipliers[-1]
@@ -102,5 +106,5 @@ def decoder(
                 parts.append(Attention2d(deep, groups))
         if level > 0:
             parts.append(Upsample(deep))
-    parts += [norm(deep, groups), nn.Conv2d(deep, channels, 3, padding=1)]
+    parts += [norm(deep, groups), *[nn.SiLU()] * activation, nn.Conv2d(deep, channels, 3, padding=1)]
     return nn.Sequential(*parts)

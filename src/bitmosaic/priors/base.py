@@ -39,6 +39,11 @@ class PriorSpec(Spec, abstract=True):
         if self.width % (4 * self.heads):
             raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
 
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        return (2,) * self.bits
+
     def build(self) -> Prior:
         raise NotImplementedError
 

@@ -1,8 +1,11 @@
 """Vectors <-> digits, one file per scheme; importing the room enters its specs in the table."""
 
-from bitmosaic.quantizers.base import Quantized, Quantizer
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer, BernoulliQuantizerSpec
 from bitmosaic.quantizers.nearest import Nearest, NearestSpec
 from bitmosaic.quantizers.simvq import SimVQ, SimVQSpec
 
-__all__ = ["BernoulliQuantizer", "BernoulliQuantizerSpec", "Nearest", "NearestSpec", "Quantized", "Quantizer", "SimVQ", "SimVQSpec"]
+__all__ = [
+    "BernoulliQuantizer", "BernoulliQuantizerSpec", "Nearest", "NearestSpec", "Quantized", "Quantizer", "QuantizerSpec",
+    "SimVQ", "SimVQSpec",
+]  # fmt: skip

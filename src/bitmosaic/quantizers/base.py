@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from bitmosaic.spec import Spec
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -16,6 +18,19 @@ class Quantized:
     z: Tensor  # (batch, *grid, d) quantized vectors, gradients pass to the input
     digits: Tensor  # (batch, *grid, k) integers
     losses: dict[str, Tensor] = field(default_factory=dict)  # scalars to be added to the loss, such as a commitment
+
+
+@dataclass(frozen=True)
+class QuantizerSpec(Spec, abstract=True):
+    """What all quantizers' specs have in common: they build one, and say what digits it makes."""
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        raise NotImplementedError
+
+    def build(self) -> Quantizer:
+        raise NotImplementedError
 
 
 class Quantizer(nn.Module, abc.ABC):

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitmosaic.quantizers.base import Quantized, Quantizer
-from bitmosaic.spec import Spec
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 
 
 @dataclass(frozen=True)
-class BernoulliQuantizerSpec(Spec):
+class BernoulliQuantizerSpec(QuantizerSpec):
     """K logits <-> K bits."""
 
     bits: int = 4  # K
@@ -23,6 +22,10 @@ class BernoulliQuantizerSpec(Spec):
     def __post_init__(self):
         if self.bits < 1:
             raise ValueError(f"bits: got {self.bits}; a place needs at least one")
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (2,) * self.bits
 
     def build(self) -> BernoulliQuantizer:
         return BernoulliQuantizer(self.bits)

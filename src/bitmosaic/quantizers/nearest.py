@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer
-from bitmosaic.spec import Spec
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 
 PAIRS = 2**24  # distances that are held at once, 64 MiB
 CLOSEST = 4  # codewords whose distances are computed again: rounding can only exchange such as are nearly as close
 
 
 @dataclass(frozen=True)
-class NearestSpec(Spec):
+class NearestSpec(QuantizerSpec):
     """K codewords of width d, moved by the gradient."""
 
     codewords: int = 8  # K
@@ -31,6 +30,10 @@ class NearestSpec(Spec):
     def __post_init__(self):
         check_codebook(self.codewords, self.width, self.commitment, self.codebook)
 
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (self.codewords,)
+
     def build(self) -> Nearest:
         return Nearest(self)
 
@@ -40,7 +43,7 @@ class Nearest(Quantizer):
 
     def __init__(self, spec: NearestSpec):
         super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, (spec.codewords,)
+        self.spec, self.width, self.radix = spec, spec.width, spec.radix
         self.codebook = nn.Parameter(torch.empty(spec.codewords, spec.width).uniform_(-1 / spec.codewords, 1 / spec.codewords))
 
     def encode(self, z: Tensor) -> Tensor:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_through
-from bitmosaic.spec import Spec
 
 
 @dataclass(frozen=True)
-class SimVQSpec(Spec):
+class SimVQSpec(QuantizerSpec):
     """K codewords C W^T + b of width d; C stays as it was drawn, W and b learn."""
 
     codewords: int = 8  # K
@@ -27,6 +26,10 @@ class SimVQSpec(Spec):
     def __post_init__(self):
         check_codebook(self.codewords, self.width, self.commitment, self.codebook)
 
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (self.codewords,)
+
     def build(self) -> SimVQ:
         return SimVQ(self)
 
@@ -36,7 +39,7 @@ class SimVQ(Quantizer):
 
     def __init__(self, spec: SimVQSpec):
         super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, (spec.codewords,)
+        self.spec, self.width, self.radix = spec, spec.width, spec.radix
         self.register_buffer("basis", torch.randn(spec.codewords, spec.width) * spec.width**-0.5)  # C, entries from N(0, 1 / d)
         self.projection = nn.Linear(spec.width, spec.width)
 

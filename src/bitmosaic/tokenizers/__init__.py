@@ -2,5 +2,6 @@
 
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec
+from bitmosaic.tokenizers.vqgan import VQGAN, VQGANSpec
 
-__all__ = ["BinaryAutoencoder", "BinaryAutoencoderSpec", "Tokenizer"]
+__all__ = ["BinaryAutoencoder", "BinaryAutoencoderSpec", "Tokenizer", "VQGAN", "VQGANSpec"]

@@ -57,6 +57,11 @@ class BinaryAutoencoderSpec(Spec):
         return self.image_size[0] // self.factor, self.image_size[1] // self.factor
 
     @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        return (2,) * self.bits
+
+    @property
     def attention(self) -> tuple[bool, ...]:
         """Which levels attend."""
         return tuple(min(self.image_size) // 2**level in self.attention_sizes for level in range(len(self.multipliers)))

@@ -1,0 +1,111 @@
+"""VQGAN's autoencoder (Esser et al., arXiv 2012.09841, section 3.1), around any quantizer of one vector a place.
+
+We differ in images in [0, 1] at the door, which the networks see in [-1, 1] as published, and in allowing all sides of whole places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.nets import conv
+from bitmosaic.nets.precision import whole_float32
+from bitmosaic.quantizers.base import Quantized, QuantizerSpec
+from bitmosaic.quantizers.nearest import NearestSpec
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class VQGANSpec(Spec):
+    """Sizes of a VQGAN; the factor is 2^(levels - 1)."""
+
+    image_size: tuple[int, int] = (16, 16)  # height, width in pixels
+    channels: int = 3  # of the image
+    quantizer: QuantizerSpec = NearestSpec()
+    width: int = 32  # channels at full resolution
+    multipliers: tuple[int, ...] = (1, 2)  # width of each level over `width`
+    residual_blocks: int = 1  # at each level of the encoder; the decoder has one more
+    attention_sizes: tuple[int, ...] = (8,)  # attend at levels whose shorter side has this length
+    embedding: int = 32  # z_channels, channels between the networks and the 1x1 convolutions around the quantizer
+    groups: int = 32  # of GroupNorm
+
+    def __post_init__(self):
+        sizes = (*self.image_size, self.channels, self.width, *self.multipliers, self.embedding, self.groups)
+        if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
+            raise ValueError("image_size, channels, width, multipliers, embedding and groups must be positive")
+        if self.width % self.groups:
+            raise ValueError(f"width {self.width} must be a multiple of {self.groups} groups")
+        if any(side % self.factor for side in self.image_size):
+            raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
+
+    @property
+    def factor(self) -> int:
+        """Pixels along one side of a place."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Places of an image of `image_size`."""
+        return self.image_size[0] // self.factor, self.image_size[1] // self.factor
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        return self.quantizer.radix
+
+    @property
+    def attention(self) -> tuple[bool, ...]:
+        """Which levels attend."""
+        return tuple(min(self.image_size) // 2**level in self.attention_sizes for level in range(len(self.multipliers)))
+
+    def build(self) -> VQGAN:
+        return VQGAN(self)
+
+
+class VQGAN(Tokenizer):
+    """Images in [0, 1] -> one vector a place -> digits of the quantizer -> images; the decoder has no last activation, `decode` clamps."""
+
+    def __init__(self, spec: VQGANSpec):
+        super().__init__()
+        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
+        sizes = (spec.channels, spec.width, spec.multipliers)
+        self.quantizer = spec.quantizer.build()
+        self.encoder = conv.encoder(*sizes, spec.residual_blocks, spec.attention, spec.embedding, spec.groups, activation=True)
+        self.to_codes = nn.Conv2d(spec.embedding, self.quantizer.width, 1)  # quant_conv
+        self.from_codes = nn.Conv2d(self.quantizer.width, spec.embedding, 1)  # post_quant_conv
+        self.decoder = conv.decoder(
+            *sizes, spec.residual_blocks + 1, spec.attention, spec.embedding, spec.groups, norm_first=False, activation=True
+        )
+        self.radix = self.quantizer.radix
+
+    @property
+    def last_weight(self) -> Tensor:
+        """The weight at which the adaptive adversarial weight compares gradients."""
+        return self.decoder[-1].weight
+
+    def vectors(self, images: Tensor) -> Tensor:
+        """(b, c, H, W) in [0, 1] -> what is quantized, (b, h, w, d)."""
+        return self.to_codes(self.encoder(2 * images - 1)).movedim(1, -1)
+
+    def pixels(self, z: Tensor) -> Tensor:
+        """Quantized vectors (b, h, w, d) -> (b, c, H, W), not clamped."""
+        return (self.decoder(self.from_codes(z.movedim(-1, 1))) + 1) / 2
+
+    def forward(self, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
+        """Reconstruction (not clamped) and the quantized vectors; `rng` draws where the quantizer is random in training."""
+        quantized = self.quantizer(self.vectors(images), rng)
+        return self.pixels(quantized.z), quantized
+
+    @whole_float32()
+    def encode(self, images: Tensor) -> Codes:
+        self.check_images(images)
+        return Codes(self.quantizer.encode(self.vectors(images)), self.radix)
+
+    @whole_float32()
+    def decode(self, codes: Codes) -> Tensor:
+        self.check_codes(codes)
+        return self.pixels(self.quantizer.decode(codes.digits).to(self.from_codes.weight.dtype)).clamp(0, 1)
