@@ -32,13 +32,15 @@ def chromium():
 
 
 @contextmanager
-def opened(browser, url, **options):
-    """The page at 1440 pixels; at the end it fails if a script, or the policy for foreign contents, complained."""
+def opened(browser, url, before=None, **options):
+    """The page at 1440 pixels, after `before(page)`; at the end it fails if a script, or the policy for foreign contents, complained."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=url.partition("#")[0], **options)
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda told: told.type == "error" and "Failed to load" not in told.text and wrong.append(told.text))
     page.set_default_timeout(WAIT)
+    if before is not None:
+        before(page)
     page.goto(url)
     page.get_by_role("tab", name="Generate").wait_for()
     yield page
@@ -114,14 +116,21 @@ def drop(page, data, name="picture.png", kind="image/png"):
     }""", [base64.b64encode(data).decode(), name, kind])
 
 
-def paste(page, data):
-    """Pastes a picture."""
-    page.evaluate("""(text) => {
+def paste(page, data, name="image.png", kind="image/png"):
+    """Pastes a file."""
+    page.evaluate("""([text, name, type]) => {
         const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
         const clipboardData = new DataTransfer();
-        clipboardData.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
+        clipboardData.items.add(new File([bytes], name, { type }));
         document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
-    }""", base64.b64encode(data).decode())
+    }""", [base64.b64encode(data).decode(), name, kind])
+
+
+def upload(page, sheet, data, name="picture.png", kind="image/png"):
+    """Chooses a file by the panel's button."""
+    with page.expect_file_chooser() as chosen:
+        sheet.get_by_role("button", name="Upload").click()
+    chosen.value.set_files({"name": name, "mimeType": kind, "buffer": data})
 
 
 def elsewhere(browser, address, name, count=1, label=None):

@@ -1,11 +1,14 @@
 // Several answers to one request, side by side, the likeliest first.
 import { className } from './common.js';
 import { draw } from './drawing.js';
-import { h } from './dom.js';
+import { h, reveal } from './dom.js';
 import { scrubber } from './scrubber.js';
 import { shot, useButton } from './shot.js';
 
-/** {element, empty, run(request, signal, step), first()}. `use(shot)` takes an answer on; `words` names that button. */
+/**
+ * {element, run(request, signal, step, canvas), clear(), first()}. `use(shot)` takes an answer on; `words` names that button; `canvas()` makes
+ * the sheet of one answer, where the steps show windows of it.
+ */
 export function answers({ use, words, hint, size }) {
   const sheet = h('div', { class: 'shots' });
   const scrub = scrubber();
@@ -23,13 +26,17 @@ export function answers({ use, words, hint, size }) {
       empty.hidden = false;
       title.hidden = true;
     },
-    async run(request, signal, step) {
+    async run(request, signal, step, canvas = () => null) {
       const seed = request.seed ?? 0;
-      const next = Array.from({ length: request.count ?? 1 }, (_, i) => shot({
-        label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: size(),
-        extra: use ? (one) => [useButton(words, () => use(one))] : null,
-      }));
+      const next = Array.from({ length: request.count ?? 1 }, (_, i) => {
+        const sheet = canvas();
+        return shot({
+          label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: sheet ? [sheet.width, sheet.height] : size(),
+          extra: use ? (one) => [useButton(words, () => use(one))] : null, sheet,
+        });
+      });
       const begin = () => { // until then the older answers stay
+        if (all === next) return; // it begins a second time where it had to be halved
         all.forEach((old) => old.drop());
         all = next;
         empty.hidden = true;
@@ -37,6 +44,7 @@ export function answers({ use, words, hint, size }) {
         sheet.style.setProperty('--n', all.length);
         sheet.replaceChildren(...all.map(({ element }) => element));
         scrub.of(all);
+        if (!document.querySelector('.surface:active')) reveal(sheet); // unless somebody is painting just now
       };
       const found = await draw(request, next, signal, begin, (i, total, told) => { step(i, total, told); scrub.moved(); });
       scrub.moved();

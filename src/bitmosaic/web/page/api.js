@@ -11,8 +11,8 @@ export class ServiceError extends Error {
 
 export const lost = () => new ServiceError('The studio’s service does not answer. It may have been stopped, or the connection is lost.', 0);
 
-/** A response that is fine. Asks for the token where the service wants one. */
-async function ask(path, { body, accept = 'application/json', signal } = {}) {
+/** A response that is fine. Asks for the token where the service wants one. `low`: the browser may send other requests first. */
+export async function ask(path, { body, accept = 'application/json', signal, low = false } = {}) {
   for (;;) {
     const headers = { Accept: accept };
     const known = token();
@@ -20,7 +20,8 @@ async function ask(path, { body, accept = 'application/json', signal } = {}) {
     if (body) headers['Content-Type'] = 'application/json';
     let response;
     try {
-      response = await fetch(path, { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body), signal });
+      response = await fetch(path, { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body), signal,
+        priority: low ? 'low' : 'auto' });
     } catch (error) {
       throw error.name === 'AbortError' ? error : lost();
     }
@@ -49,37 +50,34 @@ async function whole(work) {
   }
 }
 
-export const post = async (path, body, signal) => whole((await ask(path, { body, signal })).json());
+let asked = 0;
+const watching = [];
+/** Whether a person waits for an answer; `onAsked(work)` calls `work` when that begins or ends. */
+export const busy = () => asked > 0;
+export const onAsked = (work) => watching.push(work);
+const count = (change) => { asked += change; watching.forEach((work) => work()); };
+
+export async function post(path, body, signal) {
+  count(1);
+  try {
+    return await whole((await ask(path, { body, signal })).json());
+  } finally {
+    count(-1);
+  }
+}
 export const get = async (path, signal) => whole((await ask(path, { signal })).json());
-
-/** Asks again for a while where the service is too busy: small pictures should come in the end, without a word. */
-async function patiently(work, tries = 5) {
-  for (;;) {
-    try {
-      return await work();
-    } catch (error) {
-      if (error.wait === null || error.wait === undefined || --tries === 0) throw error;
-      await new Promise((done) => setTimeout(done, 1000 * error.wait));
-    }
-  }
-}
-
-const kept = new Map();
-/** {url, blob, name} of a picture at a GET address; each is fetched once, since an <img> could not send the token. */
-export function picture(path) {
-  if (!kept.has(path)) {
-    const made = patiently(() => ask(path, { accept: 'image/png' })).then(async (response) => {
-      const blob = await response.blob();
-      return { blob, url: URL.createObjectURL(blob), name: response.headers.get('X-Class') };
-    });
-    made.catch(() => kept.delete(path));
-    kept.set(path, made);
-  }
-  return kept.get(path);
-}
 
 /** Server-sent events of a drawing request as [event, data], up to the result. */
 export async function* stream(path, body, signal) {
+  count(1);
+  try {
+    yield* told(path, body, signal);
+  } finally {
+    count(-1);
+  }
+}
+
+async function* told(path, body, signal) {
   const response = await ask(path, { body, accept: 'text/event-stream', signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';

@@ -1,9 +1,10 @@
 // The panel Blend: pictures between two to four classes, all from one seed, drawn while the point is moved.
-import { picture, post } from './api.js';
+import { post } from './api.js';
 import { blendPad } from './blendpad.js';
 import { classPicker } from './classes.js';
 import { className, seedField } from './common.js';
 import { debounced, h, icon, release } from './dom.js';
+import { picture } from './pictures.js';
 import { remade } from './remade.js';
 import { runner } from './runner.js';
 import { settingsForm } from './settings.js';
@@ -22,7 +23,7 @@ export function blendPanel(world) {
   const first = () => world.pipeline().classes.map(String);
   const soon = debounced(() => start(), 180);
   const classes = classPicker('Classes, two to four', {
-    pipeline: world.pipeline(), most: 4, none: 'no class', rare: true, chosen: first().slice(0, 2), onchange: () => { arrange(); soon(); },
+    pipeline: world.pipeline(), least: 2, most: 4, none: 'no class', rare: true, chosen: first().slice(0, 2), onchange: () => { arrange(); soon(); },
   });
   const seed = seedField(soon);
   const settings = settingsForm(world.pipeline(), world.limits, soon);
@@ -95,9 +96,25 @@ export function blendPanel(world) {
       const { rows, here } = frames(weights);
       const strips = { pipeline: asked.pipeline, classes: names, weights: rows, seed: asked.seed, settings: asked.settings };
       if (images.length > 1) row(images, Math.floor(images.length / 2));
-      else row((await post('/v1/interpolate', strips, signal)).images, here);
+      else row(await along(strips, signal), here);
       way.textContent = onTheWay(names, weights);
     });
+  }
+
+  /** The pictures of a way, no more at once than the service draws for one request, and fewer where that took too long. */
+  async function along({ weights, ...asked }, signal) {
+    let most = Math.min(world.limits?.count ?? FRAMES, FRAMES);
+    const images = [];
+    while (images.length < weights.length) {
+      const rows = weights.slice(images.length, images.length + most);
+      try {
+        images.push(...(await post('/v1/interpolate', { ...asked, weights: rows }, signal)).images);
+      } catch (error) {
+        if (error.status !== 408 || most === 1) throw error;
+        most = Math.ceil(most / 2);
+      }
+    }
+    return images;
   }
 
   function hero(answer) {
@@ -152,6 +169,9 @@ export function blendPanel(world) {
       classes.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       arrange();
+      drawn = false;
+      if (stage.offsetParent) start(); // it is seen
+      else job.stop();
     },
   };
 }

@@ -11,11 +11,33 @@ export function toBase64(bytes) {
   return btoa(text);
 }
 
+const KINDS = { png: /^\x89PNG\r\n\x1a\n/, jpeg: /^\xff\xd8\xff/, webp: /^RIFF[^]{4}WEBP/, gif: /^GIF8[79]a/, bmp: /^BM/ };
+
+/** Which of the formats that the service reads some bytes are of, by how they begin; null: of none. */
+export function kindOf(bytes) {
+  const start = String.fromCharCode(...bytes.subarray(0, 16));
+  return Object.keys(KINDS).find((kind) => KINDS[kind].test(start)) ?? null;
+}
+
 /** A picture that came as base64, as a file. */
 export function toBlob(text) {
   const bytes = fromBase64(text);
-  const kind = { 0x89: 'png', 0xff: 'jpeg', 0x52: 'webp', 0x47: 'gif', 0x42: 'bmp' }[bytes[0]] ?? 'png';
-  return new Blob([bytes], { type: `image/${kind}` });
+  return new Blob([bytes], { type: `image/${kindOf(bytes) ?? 'png'}` });
+}
+
+/** Width and height that a picture's header tells; the pixels, of which there may be very many, are not unpacked. */
+export async function sizeOf(blob) {
+  const url = URL.createObjectURL(blob);
+  try {
+    return await new Promise((done, failed) => {
+      const image = new Image();
+      image.onload = () => done([image.naturalWidth, image.naturalHeight]);
+      image.onerror = failed;
+      image.src = url;
+    });
+  } finally {
+    URL.revokeObjectURL(url);
+  }
 }
 
 export const blobBase64 = async (blob) => toBase64(new Uint8Array(await blob.arrayBuffer()));

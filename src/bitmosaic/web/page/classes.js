@@ -1,22 +1,26 @@
 // Classes as thumbnails to toggle: several, or one, with or without "any".
-import { picture } from './api.js';
 import { fresh, h } from './dom.js';
+import { picture } from './pictures.js';
 
 const MANY = 24; // from so many on there is a field to search them
 
 /**
  * {element, chosen(), set(names), known(name), fill(pipeline)}. `most` 1: one at a time; `none`: words for "no class", which stands first, with
- * `rare` only while it was `set`. Names; null is no class.
+ * `rare` only while it was `set`. Names; null is no class. Where classes that were chosen do not exist, it says so, and the first ones are
+ * chosen up to `least`. `empty`: what is told where nothing is chosen.
  */
-export function classPicker(label, { pipeline, most = Infinity, none = null, rare = false, chosen = [], onchange = () => {} }) {
+export function classPicker(label, { pipeline, least = 1, most = Infinity, none = null, rare = false, empty = '0 chosen', chosen = [],
+  onchange = () => {} }) {
   const picked = new Set(chosen);
   const group = h('div', { class: 'classes', role: 'group', 'aria-label': label });
   const count = h('span', { class: 'hint count', 'aria-live': 'polite' });
+  const lost = h('p', { class: 'notice lost', role: 'status', hidden: true });
   const search = h('input', { type: 'search', placeholder: 'Find a class', 'aria-label': 'Find a class', hidden: true, oninput: filter });
   let tiles = [];
   let of = pipeline;
 
   function toggle(value) {
+    lost.hidden = true;
     if (most === 1) {
       picked.clear();
       picked.add(value);
@@ -32,7 +36,18 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, rar
 
   function show() {
     tiles.forEach(({ value, element }) => element.setAttribute('aria-pressed', String(picked.has(value))));
-    count.textContent = most === 1 ? '' : `${picked.size} chosen`;
+    count.textContent = most === 1 ? '' : picked.size ? `${picked.size} chosen` : empty;
+  }
+
+  /** Lets go of classes that do not exist, and says so. */
+  function settle() {
+    const gone = [...picked].filter((value) => !tiles.some((tile) => tile.value === value));
+    lost.hidden = !gone.length;
+    if (!gone.length) return;
+    gone.forEach((value) => picked.delete(value));
+    for (const { value } of tiles) if (picked.size < least) picked.add(value);
+    const named = (values) => values.map((value) => `“${value ?? none}”`).join(', ');
+    lost.textContent = `The pipeline ${of.name} has no class ${named(gone)}. Chosen now: ${named(api.chosen())}.`;
   }
 
   function filter() {
@@ -60,7 +75,7 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, rar
     });
     group.replaceChildren(...tiles.map(({ element }) => element));
     search.hidden = names.length < MANY;
-    [...picked].filter((value) => !all.some((one) => one.value === value)).forEach((value) => picked.delete(value));
+    settle();
     show();
   }
 
@@ -72,13 +87,14 @@ export function classPicker(label, { pipeline, most = Infinity, none = null, rar
 
   const api = {
     element: h('div', { class: 'field', id: fresh('classes') },
-      h('div', { class: 'head' }, h('span', { class: 'label' }, label), count), search, group),
+      h('div', { class: 'head' }, h('span', { class: 'label' }, label), count), lost, search, group),
     chosen: () => tiles.map(({ value }) => value).filter((value) => picked.has(value)),
     set(values) {
       picked.clear();
       values.forEach((value) => picked.add(known(value)));
       if (rare) fill(of);
-      else show();
+      else settle();
+      show();
     },
     known,
     fill,

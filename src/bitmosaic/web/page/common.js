@@ -14,7 +14,7 @@ export function seedField(onchange = () => {}) {
 }
 
 export function countField(label, most, value = 1, onchange = () => {}) {
-  const input = h('input', { type: 'number', min: 1, max: most ?? 64, step: 1, value: String(value), inputMode: 'numeric', onchange });
+  const input = h('input', { type: 'number', min: 1, max: most ?? 64, step: 1, value: String(Math.min(value, most ?? value)), inputMode: 'numeric', onchange });
   return {
     element: field(label, input),
     get: () => whole(input, label, 1, Number(input.max)),

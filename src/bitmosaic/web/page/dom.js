@@ -84,9 +84,11 @@ export function debounced(work, wait) {
   };
 }
 
-/** Scrolls to an element where little of it can be seen, as on a phone, where it stands below the form. */
+/** Scrolls to an element where little of it can be seen, as on a phone, where it stands below the form, or beside the end of a long form. */
 export function reveal(element) {
-  if (element.getBoundingClientRect().top > innerHeight * 0.75) element.scrollIntoView({ block: 'start', behavior: calm() ? 'auto' : 'smooth' });
+  const { top, bottom, height } = element.getBoundingClientRect();
+  const seen = Math.min(bottom, innerHeight * 0.88) - Math.max(top, 0); // what lies lower may be under the button
+  if (seen < Math.min(height, innerHeight / 4)) element.scrollIntoView({ block: 'start', behavior: calm() ? 'auto' : 'smooth' });
 }
 
 export const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;

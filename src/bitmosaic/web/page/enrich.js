@@ -115,6 +115,7 @@ export function enrichPanel(world) {
       return run(asked, expect);
     },
     refill() {
+      job.stop();
       classes.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       found.clear();

@@ -13,7 +13,7 @@ import { remade } from './remade.js';
 const AT_ONCE = 3; // streams; browsers open six connections to one address, and other panels want some
 
 export function generatePanel(world) {
-  const classes = classPicker('Classes', { pipeline: world.pipeline(), chosen: world.pipeline().classes.slice(0, 1).map(String) });
+  const classes = classPicker('Classes', { pipeline: world.pipeline(), empty: 'none: any class', chosen: world.pipeline().classes.slice(0, 1).map(String) });
   const seed = seedField();
   const count = countField('Pictures of each', world.limits?.count, 4);
   const settings = settingsForm(world.pipeline(), world.limits);
@@ -112,6 +112,7 @@ export function generatePanel(world) {
       return run(asked, expect);
     },
     refill() {
+      job.stop();
       classes.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
     },

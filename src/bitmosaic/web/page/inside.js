@@ -62,7 +62,7 @@ export function insidePanel(world) {
       if (given) codes.bits.set(given.subarray(0, codes.bits.length));
       job.button.hidden = false;
       if (given) await decode();
-      await near.find(found.image, signal);
+      await near.find(found.image, signal, one.ref);
     });
   }
 
@@ -150,6 +150,9 @@ export function insidePanel(world) {
       });
     },
     refill() {
+      job.stop();
+      pending?.abort();
+      near.leave();
       body.hidden = true;
       empty.hidden = false;
       job.button.hidden = true;

@@ -8,7 +8,7 @@ import { insidePanel } from './inside.js';
 import { paintPanel } from './paint.js';
 import { requestOf } from './png.js';
 import { notices } from './runner.js';
-import { hideToken, nowShown, readAddress, showPanel } from './share.js';
+import { hideToken, made, mark, nowShown, readAddress, showPanel } from './share.js';
 import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
 import { setSender } from './viewer.js';
@@ -35,10 +35,31 @@ function select(name, focus = false) {
   if (before !== current) panels.get(current).panel.shown?.();
 }
 
+/** Goes to a panel, as a person does: Back comes back from it. */
+function go(name, focus = false) {
+  const other = name !== current;
+  select(name, focus);
+  if (other) showPanel(name, true);
+}
+
+/** Back or Forward: to a panel as it was left or, after the page was loaded anew, as its address has it. */
+function back({ state }) {
+  if (!state?.panel || !panels.size) return; // an address that somebody typed or followed: `changed` has it
+  document.querySelectorAll('dialog[open]:not(.asks)').forEach((one) => one.close());
+  const focus = [byId('main'), byId('tabs')].some((part) => part.contains(document.activeElement));
+  const { request } = readAddress();
+  if (request && !made(state.panel)) open(request);
+  else {
+    select(state.panel);
+    if (made(current)) showPanel(current);
+  }
+  if (focus) panels.get(current).tab.focus({ preventScroll: true });
+}
+
 function tabs(list) {
   for (const panel of list) {
     const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`,
-      onclick: () => { select(panel.name); showPanel(panel.name); } }, panel.title);
+      onclick: () => go(panel.name) }, panel.title);
     const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true },
       h('h2', { class: 'unseen' }, panel.title), panel.element);
     panels.set(panel.name, { panel, tab, sheet });
@@ -51,13 +72,11 @@ function tabs(list) {
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    const name = names[(next + names.length) % names.length];
-    select(name, true);
-    showPanel(name);
+    go(names[(next + names.length) % names.length], true);
   });
 }
 
-/** Shows the panel of a request and makes its pictures again; `expect` is the picture that must come out. */
+/** Shows the panel of a request and makes its pictures again; `expect` is the picture that must come out, of a file. */
 async function open(request, expect = null) {
   messages.clear();
   const blends = request.job === 'generate' && request.class && typeof request.class === 'object';
@@ -72,8 +91,10 @@ async function open(request, expect = null) {
   }
   if (at !== world.at) choosePipeline(at);
   const { panel } = panels.get(name);
+  const other = name !== current;
   current = name; // so that the panel does not draw by itself
   select(name);
+  if (expect && other) showPanel(name, true); // an address is a state already
   try {
     await panel.open(request, expect);
   } catch (error) {
@@ -83,11 +104,7 @@ async function open(request, expect = null) {
 
 /** A file that came from anywhere: a picture of the studio is made again, another one goes to a panel that works on pictures. */
 async function receive(blob, name) {
-  if (!blob.type.startsWith('image/')) {
-    messages.show(new Error(`${name} is no picture.`));
-    return;
-  }
-  const request = await requestOf(blob);
+  const request = blob.size <= world.limits.bytes ? await requestOf(blob) : null;
   if (!request) {
     send(panels.get(current).panel.take ? current : 'paint', { blob, name });
     return;
@@ -101,8 +118,7 @@ async function receive(blob, name) {
 
 function send(name, picture) {
   messages.clear();
-  select(name);
-  showPanel(name);
+  go(name);
   panels.get(name).panel.take(picture);
 }
 
@@ -124,7 +140,7 @@ function drops() {
     receive(file, file.name);
   });
   addEventListener('paste', (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith('image/'));
+    const file = event.clipboardData?.files[0];
     if (!file) return;
     event.preventDefault();
     receive(file, file.name);
@@ -134,7 +150,7 @@ function drops() {
 function choosePipeline(at) {
   world.at = at;
   const chooser = byId('pipeline');
-  if (chooser) chooser.value = at;
+  if (chooser) Object.assign(chooser, { value: at, title: world.pipeline().name });
   panels.forEach(({ panel }) => panel.refill());
   foot();
 }
@@ -158,7 +174,12 @@ function header() {
 
 async function start() {
   addEventListener('hashchange', changed); // first of all, since a token may be pasted while the page still asks for one
+  addEventListener('popstate', back);
   tokenOf(readAddress());
+  document.querySelector('.skip').addEventListener('click', (event) => { // the address has no room for it
+    event.preventDefault();
+    byId('main').focus();
+  });
   byId('tools').append(themeSwitch());
   byId('main').prepend(messages.element);
   try {
@@ -173,6 +194,7 @@ async function start() {
   drops();
   setSender(send);
   follow(readAddress());
+  mark(current);
 }
 
 /** Keeps a token of the address for this tab, where nobody sees it. False where there is none. */
@@ -186,13 +208,16 @@ function tokenOf({ token }) {
 function changed() {
   const address = readAddress();
   if (tokenOf(address)) location.reload();
-  else if (panels.size) follow(address);
+  else if (panels.size && !history.state) { // a state of our own is Back or Forward
+    follow(address);
+    mark(current);
+  }
 }
 
 function follow({ request, panel, broken }) {
   if (broken) messages.show(new Error('The address is cut off or broken, so nothing could be read out of it.'));
   if (request) open(request);
-  else select(panel ?? current ?? 'generate');
+  if (!request || !current) select(panel ?? current ?? 'generate'); // a request that is none shows no panel
 }
 
 start();

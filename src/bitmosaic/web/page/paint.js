@@ -12,6 +12,7 @@ import { remade } from './remade.js';
 import { runner } from './runner.js';
 import { settingsForm } from './settings.js';
 import { remember } from './share.js';
+import { sheet } from './sheet.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
 
@@ -51,9 +52,10 @@ export function paintPanel(world) {
   const stage = h('div', { class: 'stage' }, job.status, empty, h('div', { class: 'work' }, h('div', {}, bar.element, board.element), found.element));
   const element = h('div', { class: 'columns', onkeydown: shortcut }, form, stage);
 
+  const padding = () => (what === 'outpaint' ? sides.get() : [0, 0, 0, 0]);
+
   function redraw() {
-    const padding = what === 'outpaint' ? sides.get() : [0, 0, 0, 0];
-    board.show(picture, mask, factor(), padding);
+    board.show(picture, mask, factor(), padding());
     bar.element.hidden = !picture;
     bar.element.classList.toggle('outpaint', what === 'outpaint');
     empty.hidden = Boolean(picture);
@@ -150,9 +152,10 @@ export function paintPanel(world) {
   }
 
   function run(asked, expect = null) {
+    const [pad, own, hidden] = [padding(), picture, what === 'outpaint' ? null : mask.clone()]; // as they are now: a person may go on painting
     return job.run(async (signal, onstep) => {
       const fits = remember('paint', asked);
-      await found.run(asked, signal, onstep);
+      await found.run(asked, signal, onstep, asked.fit === 'crop' ? undefined : () => sheet(own, hidden, pad));
       if (expect) await remade(job, expect, found.first()?.blob());
       else if (!fits) job.tell('This picture is too large for an address. Save an answer as PNG: it holds everything.');
     });
@@ -175,6 +178,7 @@ export function paintPanel(world) {
       return run(asked, expect);
     },
     refill() {
+      job.stop();
       classes.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       picture = mask = null;

@@ -83,17 +83,18 @@ export function notices() {
   function show(error, again) {
     if (error.name === 'AbortError') return;
     const words = h('p', {}, sentence(error));
-    if (!again || (error.status !== 0 && error.wait === null && error.status !== 408)) {
+    const wait = error.wait ?? null; // an error of the page itself has none, and stays as it is however often it is tried
+    if (!again || (wait === null && error.status !== 0 && error.status !== 408)) {
       put('bad', words);
       return;
     }
     const retry = () => { clear(); again(); };
-    if (error.wait === null) {
+    if (wait === null) {
       put('bad', words, h('div', { class: 'row' }, button('Try again', 'reset', retry)));
       if (error.status === 0) whenBack(() => { if (words.isConnected) words.textContent = 'The service answers again.'; });
       return;
     }
-    countdown(error.wait, words, retry);
+    countdown(wait, words, retry);
   }
 
   function countdown(wait, words, retry) {

@@ -14,7 +14,7 @@ const SAMPLERS = [
 ];
 const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];
 const NUMBERS = { // label, least, most, step, hint
-  guidance_scale: ['Guidance', 0, 6, 0.05, 'How strongly the class is followed; 1 is not at all.'],
+  guidance_scale: ['Guidance', 0, 6, 0.05, '1 draws the class as the model learned it, more follows it more strongly; 0 draws without it.'],
   steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed.'],
   evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
   temperature: ['Temperature', 0, 2, 0.01, 'How much chance there is in the order.'],

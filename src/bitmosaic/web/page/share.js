@@ -1,4 +1,5 @@
-// The page's address: #do= holds the request that the panel shows, so that the address makes the same pictures again.
+// The page's address: #do= holds the request that the panel shows, so that the address makes the same pictures again. Each panel that a person
+// goes to is a state of the browser's history, {panel}, so that Back and Forward go through the panels.
 import { fromBase64, toBase64 } from './bytes.js';
 
 const LONGEST = 1_500_000; // letters; browsers take two million
@@ -24,8 +25,17 @@ export function remember(panel, request) {
   return fits;
 }
 
-export function showPanel(panel) {
-  history.replaceState(null, '', last.get(panel) ?? `#panel=${panel}`);
+/** Puts a panel into the address: as a state of its own, `push`, or in place of the one there. */
+export function showPanel(panel, push = false) {
+  history[push ? 'pushState' : 'replaceState']({ panel }, '', last.get(panel) ?? `#panel=${panel}`);
+}
+
+/** Whether a panel has made something, which its address tells. */
+export const made = (panel) => last.has(panel);
+
+/** Says which panel the present state is of; the address stays. */
+export function mark(panel) {
+  history.replaceState({ panel }, '');
 }
 
 /** The address without its token, so that no one reads it there. */
@@ -33,7 +43,7 @@ export function hideToken() {
   const parts = new URLSearchParams(location.hash.slice(1));
   parts.delete('token');
   const rest = parts.toString();
-  history.replaceState(null, '', location.pathname + (rest ? `#${rest}` : ''));
+  history.replaceState(history.state, '', location.pathname + (rest ? `#${rest}` : ''));
 }
 
 /** {token, request, panel, broken} of the address. */

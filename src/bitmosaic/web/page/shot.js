@@ -7,13 +7,16 @@ import { view } from './viewer.js';
 const source = (text) => (text.startsWith('data:') ? text : `data:image/png;base64,${text}`);
 export const fileName = (answer) => `bitmosaic-${className(answer.class ?? null).replace(/[^a-z0-9]+/gi, '-')}-${answer.seed ?? 0}.png`;
 
-/** {element, seed, step(grid, frame), result(answer), show(i), frames()}; `extra(shot)` makes further buttons once it is done. */
-export function shot({ label, seed, size, map = true, extra = null }) {
+/**
+ * {element, seed, step(grid, frame), result(answer), show(i), frames()}; `extra(shot)` makes further buttons once it is done. `sheet`: the canvas
+ * that is painted on, if it is one of which the steps show windows.
+ */
+export function shot({ label, seed, size, map = true, extra = null, sheet = null }) {
   const frames = [];
   let answer = null;
   let blob = null;
   const image = h('img', { alt: `${label}, not drawn yet`, width: size?.[0] ?? 28, height: size?.[1] ?? 28, decoding: 'sync', draggable: true });
-  const veil = h('canvas', { class: 'veil', 'aria-hidden': 'true', width: 1, height: 1 });
+  const veil = h('canvas', { class: sheet ? 'veil whole' : 'veil', 'aria-hidden': 'true', width: 1, height: 1 });
   const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true,
     onclick: () => view(answer, blob) }, image, veil);
   const entropy = h('canvas', { class: 'entropy', role: 'img',
@@ -31,8 +34,10 @@ export function shot({ label, seed, size, map = true, extra = null }) {
     const frame = frames[Math.min(i, frames.length - 1)];
     if (!frame) return;
     const final = answer && i >= frames.length - 1;
-    image.src = final ? image.dataset.final : source(frame.image);
-    hide(veil, frame);
+    if (final || !sheet) image.src = final ? image.dataset.final : source(frame.image);
+    if (final || !sheet) hide(veil, frame);
+    else sheet.show(veil, frames, frames.indexOf(frame), getComputedStyle(veil).color);
+    if (final) sheet?.leave();
     if (map) state.textContent = final ? order(entropy, frames) : heat(entropy, frame);
   }
 
@@ -44,6 +49,7 @@ export function shot({ label, seed, size, map = true, extra = null }) {
       frames.push({ grid, ...frame });
       image.alt = `${label}, step ${frames.length}`;
     },
+    restart() { frames.length = 0; },
     result(found) {
       answer = found;
       blob = toBlob(found.image);

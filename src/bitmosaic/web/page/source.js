@@ -1,7 +1,7 @@
 // Where a picture comes from: a file, the clipboard, a drop, or the bundled test images.
-import { picture as fetched } from './api.js';
-import { pixels, toBlob } from './bytes.js';
+import { kindOf, pixels, sizeOf, toBlob } from './bytes.js';
 import { button, h } from './dom.js';
+import { picture as fetched } from './pictures.js';
 
 const KINDS = 'image/png,image/jpeg,image/webp,image/gif,image/bmp';
 const REST = 1024; // bytes of a request beside its picture
@@ -80,31 +80,45 @@ function pickBundled(total, take) {
   }
 
   document.body.append(element);
-  element.showModal();
   show(0);
+  element.showModal(); // which gives the focus to the first of them
 }
 
 /** The picture with its pixels read, {…picture, pixels, width, height}; an Error that a person understands for what is none. */
 export async function opened(picture, world, grey) {
   if (picture.problem) throw new Error(picture.problem);
-  const most = ((world.limits?.bytes ?? Infinity) - REST) * 3 / 4; // base64 makes four letters of three bytes
-  if (picture.blob.size > most) {
-    throw new Error(`This file has ${(picture.blob.size / 1e6).toFixed(1)} MB; the service takes ${(Math.floor(most / 1e5) / 10).toFixed(1)} MB.`);
-  }
-  let found;
-  try {
-    found = await pixels(picture.blob, grey);
-  } catch {
-    throw new Error('This is no picture that the browser can read. PNG, JPEG, WebP, GIF and BMP are fine.');
-  }
-  if (found.width * found.height > (world.limits?.pixels ?? Infinity)) {
-    throw new Error(`This picture is ${found.width} × ${found.height} pixels; the service takes ${Math.floor(world.limits.pixels / 1e3) / 1e3} million.`);
-  }
-  return { ...picture, pixels: found, width: found.width, height: found.height };
+  const { blob, name } = picture;
+  const { most, pixels: area, words } = readable(world);
+  const refuse = (what) => { throw new Error(`“${name}” ${what}. ${words}`); };
+  const begin = await blob.slice(0, 16).arrayBuffer().catch(() => refuse('cannot be read; is it a folder'));
+  if (!blob.size) refuse('is empty');
+  if (blob.size > most) refuse(`has ${size(blob.size, Math.ceil)}`);
+  if (!kindOf(new Uint8Array(begin))) refuse('is no picture of a kind that can be read here');
+  const damaged = () => refuse('is damaged: the browser cannot show it');
+  const [width, height] = await sizeOf(blob).catch(damaged);
+  if (width * height > area) refuse(`has ${width} × ${height} pixels, ${count(width * height, Math.ceil)}`);
+  return { ...picture, pixels: await pixels(blob, grey).catch(damaged), width, height };
 }
 
+/** What the service takes: bytes of a file, pixels of a picture, and that in words. */
+function readable({ limits }) {
+  const most = ((limits?.bytes ?? Infinity) - REST) * 3 / 4; // base64 makes four letters of three bytes
+  const area = limits?.pixels ?? Infinity;
+  const bounds = [[most, size(most, Math.floor)], [area, `${count(area, Math.floor)} pixels`]];
+  const told = bounds.filter(([bound]) => bound < Infinity).map(([, bound]) => bound).join(' and ');
+  return { most, pixels: area, words: `The studio reads PNG, JPEG, WebP, GIF and BMP${told && ` of at most ${told}`}.` };
+}
+
+const size = (bytes, round) => (bytes < 1e6 ? `${round(bytes / 1e3)} kB` : `${round(bytes / 1e5) / 10} MB`);
+const count = (pixels, round) => (pixels < 1e6 ? String(pixels) : `${round(pixels / 1e4) / 100} million`);
+
 /** A picture out of a request: base64, or the name of a bundled one. */
-export async function fromRequest(image, name = 'picture') {
+export async function fromRequest(image, name = 'The picture') {
   const number = /^fashion:(\d+)$/.exec(image)?.[1];
-  return number ? bundled(number) : { blob: toBlob(image), name, text: image };
+  if (number) return bundled(number);
+  try {
+    return { blob: toBlob(image), name, text: image };
+  } catch {
+    throw new Error(`${name} is cut off or broken, so nothing could be read out of it.`);
+  }
 }

@@ -27,7 +27,7 @@ function dialog(wrong) {
       h('h2', {}, 'This studio asks for a token'),
       h('p', {}, wrong ? 'The token that this page had was refused. ' : '', 'Whoever started it has it (--token or BITMOSAIC_TOKEN).'),
       field('Token', input), h('div', { class: 'row end' }, button('Open the studio', null, null, { type: 'submit', class: 'primary' })));
-    const element = h('dialog', { class: 'card', oncancel: (event) => event.preventDefault() }, form);
+    const element = h('dialog', { class: 'card asks', oncancel: (event) => event.preventDefault() }, form);
     document.body.append(element);
     element.showModal();
   });

@@ -1,0 +1,108 @@
+"""What is no picture, or too much of one, given to every panel that takes pictures: the page says which formats and sizes it reads."""
+
+import base64
+import functools
+import io
+import zlib
+
+import pytest
+from PIL import Image
+from studio_browser import drop, expect, fragment, panel, paste, upload
+from studio_server import Limits, serving
+
+READS = "The studio reads PNG, JPEG, WebP, GIF and BMP of at most 12.5 MB and 4.19 million pixels."
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><rect width="9" height="9"/></svg>'
+PANELS = ("Paint", "Enrich", "Look inside")
+
+
+@functools.cache
+def large():
+    """A PNG of a hundred million pixels and few bytes."""
+    data = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(data, "PNG")
+    return data.getvalue()
+
+
+@functools.cache
+def photo(kind="PNG"):
+    data = io.BytesIO()
+    Image.radial_gradient("L").resize((28, 28)).save(data, kind)
+    return data.getvalue()
+
+
+def damaged():
+    """A PNG whose pixels are no deflated stream."""
+    whole = photo()
+    at = whole.index(b"IDAT") + 4
+    size = int.from_bytes(whole[at - 8 : at - 4], "big")
+    body = b"IDAT" + bytes(size)
+    return whole[: at - 4] + body + zlib.crc32(body).to_bytes(4, "big") + whole[at + size + 4 :]
+
+
+FILES = {
+    "svg": (lambda: SVG, "drawing.svg", "image/svg+xml", "is no picture of a kind that can be read here"),
+    "svg called png": (lambda: SVG, "drawing.png", "image/png", "is no picture of a kind that can be read here"),
+    "text": (lambda: b"no picture\n", "notes.txt", "text/plain", "is no picture of a kind that can be read here"),
+    "no type": (lambda: b"\0\0\0\x18ftypheic" + bytes(99), "IMG_1.HEIC", "", "is no picture of a kind that can be read here"),
+    "tiff": (lambda: photo("TIFF"), "scan.tif", "image/tiff", "is no picture of a kind that can be read here"),
+    "empty": (lambda: b"", "empty.png", "image/png", "is empty"),
+    "large": (large, "wall.png", "image/png", "has 10000 × 10000 pixels, 100 million"),
+    "heavy": (lambda: b"BM" + bytes(12_700_000), "heavy.bmp", "image/bmp", "has 12.8 MB"),
+    "damaged": (damaged, "damaged.png", "image/png", "is damaged: the browser cannot show it"),
+    "cut": (lambda: photo()[:30], "cut.png", "image/png", "is damaged: the browser cannot show it"),
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_what_is_no_picture_is_told_with_what_is_read(page, name):
+    sheet, posted = panel(page, name), []
+    page.on("request", lambda request: request.method == "POST" and posted.append(request.url))
+    alarm = sheet.get_by_role("alert")
+    for i, (make, file, kind, words) in enumerate(FILES.values()):
+        data = make()
+        for way in ((upload, drop, paste) if len(data) < 1000 else (upload,)):
+            upload(page, sheet, data, file, kind) if way is upload else way(page, data, file, kind)
+            expect(alarm).to_contain_text(f"“{file}” {words}. {READS}")
+            expect(alarm.get_by_role("button")).to_have_count(0)  # it would be no other picture the next time
+            assert page.locator("[aria-live] [role=alert]").count() == 0  # it would be read twice
+        if i % 2:
+            page.reload()
+    assert not posted
+    upload(page, sheet, photo(), "good.png")
+    expect(sheet.locator(".empty")).to_be_hidden()
+    expect(alarm).to_have_count(0)
+
+
+def test_a_saved_picture_that_is_none_and_pictures_in_addresses(page, studio):
+    sheet = panel(page, "Paint")
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="Open a saved picture").click()
+    chosen.value.set_files({"name": "drawing.svg", "mimeType": "image/svg+xml", "buffer": SVG})
+    expect(sheet.get_by_role("alert")).to_contain_text(f"“drawing.svg” is no picture of a kind that can be read here. {READS}")
+    for job in ("inpaint", "enrich", "outpaint"):
+        for image, words in (
+            ("?!", "The picture is cut off or broken, so nothing could be read out of it."), (None, "The picture is cut off or broken"),
+            (base64.b64encode(SVG).decode(), f"“The picture” is no picture of a kind that can be read here. {READS}"),
+            ("fashion:99999", "there is no fashion:99999"),
+        ):  # fmt: skip
+            page.goto(f"{studio}/{fragment({'job': job, 'image': image, 'mask': {'box': [0, 0, 9, 9]}, 'padding': 4})}")
+            expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+            assert "NaN" not in page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP"])
+def test_every_format_that_is_named_is_read(page, kind):
+    sheet = panel(page, "Enrich")
+    upload(page, sheet, photo(kind), f"photo.{kind.lower()}", f"image/{kind.lower()}")
+    expect(sheet.locator(".wipe")).to_be_visible()
+    expect(sheet.get_by_role("alert")).to_have_count(0)
+
+
+def test_small_limits_are_told_as_they_are(browser, pipelines):
+    from studio_browser import opened
+
+    with serving(pipelines, Limits(bytes=20_000, pixels=900)) as server, opened(browser, f"http://127.0.0.1:{server.port}") as page:
+        sheet = panel(page, "Look inside")
+        upload(page, sheet, photo() + bytes(20_000), "fat.png")
+        expect(sheet.get_by_role("alert")).to_contain_text("“fat.png” has 21 kB. ")
+        expect(sheet.get_by_role("alert")).to_contain_text("of at most 14 kB and 900 pixels.")
