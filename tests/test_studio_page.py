@@ -209,6 +209,8 @@ def test_inside_flips_bits_and_finds_neighbours(page):
     page.keyboard.press(" ")
     expect(sheet.get_by_text("2 of 980 bits flipped")).to_be_visible()
     expect(sheet.locator(".near .class")).to_have_count(16)
+    expect(sheet.get_by_text("This picture is one of them, test image 7, and left out.")).to_be_visible()
+    assert "0 bits" not in sheet.locator(".near .bits").all_inner_texts()  # it is not its own neighbour
     sheet.get_by_role("button", name="Look at it, save it").click()
     made = png(page, page.locator("dialog"))
     narrow(page)

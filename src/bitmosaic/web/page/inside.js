@@ -62,7 +62,7 @@ export function insidePanel(world) {
       if (given) codes.bits.set(given.subarray(0, codes.bits.length));
       job.button.hidden = false;
       if (given) await decode();
-      await near.find(found.image, signal, one.ref);
+      await near.find(found.image, signal);
     });
   }
 

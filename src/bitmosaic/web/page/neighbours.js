@@ -5,10 +5,7 @@ import { h, release } from './dom.js';
 
 const COUNT = 8;
 
-/**
- * {element, find(image, signal, own), leave()}; calls `open(number)` for a neighbour that is clicked on. The picture itself is not among them:
- * neither the bundled image named `own` nor one of just its pixels.
- */
+/** {element, find(image, signal), leave()}; calls `open(number)` for a neighbour that is clicked on. The picture itself is not among them. */
 export function neighbours(world, open) {
   const kinds = [['features', 'By features', 'what the model knows of them'],
     ['codes', 'By bits', 'differing bits of their codes (Hamming distance)']];
@@ -18,7 +15,7 @@ export function neighbours(world, open) {
     h('div', { class: 'sides2' }, rows.map(({ list, note, title }) => h('div', {}, h('h4', {}, title), note, list))));
 
   function tile({ name, class: kind, distance, image }, by) {
-    const number = numberOf({ name });
+    const number = numberOf(name);
     const told = by === 'codes' ? `${distance.toFixed(0)} bits` : distance.toPrecision(3);
     return h('button', { type: 'button', class: 'class', title: 'Look inside', onclick: () => open(number) },
       h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name),
@@ -27,29 +24,27 @@ export function neighbours(world, open) {
 
   let following = new AbortController();
 
-  async function ask(by, i, image, signal, own) {
-    const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT + 1, by }, signal);
+  async function ask(by, i, image, signal) {
+    const found = await post('/v1/neighbours', { pipeline: world.pipeline().name, image, count: COUNT, by }, signal);
     element.hidden = false;
     release(rows[i].list);
-    const itself = found.neighbours.find((one) => one.name === own || one.image === image);
-    const others = found.neighbours.filter((one) => one !== itself).slice(0, COUNT);
-    rows[i].list.replaceChildren(...others.map((one) => tile(one, by)));
+    rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
     const of = found.of ?? world.bundled;
     const among = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.`
       : `Among ${number(found.total)} that the model has never seen.`;
-    about.textContent = itself ? `${among} This picture is one of them, test image ${numberOf(itself)}, and left out.` : among;
+    about.textContent = found.itself ? `${among} This picture is one of them, test image ${numberOf(found.itself)}, and left out.` : among;
     return found.total >= of;
   }
 
   const number = (value) => value.toLocaleString('en');
-  const numberOf = ({ name }) => Number(/\d+$/.exec(name)?.[0]);
+  const numberOf = (name) => Number(/\d+$/.exec(name)?.[0]);
 
   /** Asks again while the service is still reading test images; what goes wrong then leaves what is there. */
-  async function follow(image, { signal }, own) {
+  async function follow(image, { signal }) {
     for (let all = false; !all && !signal.aborted;) {
       await new Promise((done) => setTimeout(done, 4000));
       try {
-        all = (await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal, own)))).every(Boolean);
+        all = (await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal)))).every(Boolean);
       } catch {
         return;
       }
@@ -59,12 +54,12 @@ export function neighbours(world, open) {
   return {
     element,
     leave: () => following.abort(),
-    async find(image, signal, own = null) {
+    async find(image, signal) {
       following.abort();
       if (!world.bundled) return;
-      const all = await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal, own)));
+      const all = await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal)));
       following = new AbortController();
-      if (!all.every(Boolean)) follow(image, following, own);
+      if (!all.every(Boolean)) follow(image, following);
     },
   };
 }

@@ -5,7 +5,7 @@ const AT_ONCE = 2; // of each kind: browsers open six connections to one address
 const CALM = 300; // milliseconds after an answer, since a person's next request often follows
 const LONGEST = 30; // seconds between two tries
 
-const drawn = lane({ yields: true, later: [0, 202, 408, 425, 429, 500, 502, 503, 504], most: 40 });
+const drawn = lane({ yields: true, later: [0, 408, 425, 429, 500, 502, 503, 504], most: 40 });
 const read = lane({ yields: false, later: [429, 503], most: 5 });
 const kept = new Map();
 
@@ -22,7 +22,7 @@ export function picture(path) {
 
 /**
  * A queue of pictures, what was asked for last first, since that is what a person sees. `yields`: it is given up while a person waits for
- * an answer; `later`: statuses after which a picture is tried again, `most` times.
+ * an answer; `later`: statuses after which a picture is tried again, `most` times; 202 says that it is being drawn.
  */
 function lane({ yields, later, most }) {
   const waiting = [];
@@ -41,8 +41,8 @@ function lane({ yields, later, most }) {
       one.done(await fetched(one.path, control.signal));
     } catch (error) {
       if (error.name === 'AbortError') waiting.push(one);
-      else if (!later.includes(error.status) || ++one.tries >= most) one.failed(error);
-      else setTimeout(() => { waiting.push(one); next(); }, 1000 * Math.min(LONGEST, Math.max(error.wait ?? 0, 2 ** Math.min(one.tries, 5))));
+      else if (error.status !== 202 && (!later.includes(error.status) || ++one.tries >= most)) one.failed(error);
+      else setTimeout(() => { waiting.push(one); next(); }, 1000 * (error.wait ?? Math.min(LONGEST, 2 ** one.tries)));
     }
     running.delete(one);
     next();
