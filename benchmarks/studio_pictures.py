@@ -49,6 +49,7 @@ def main(
                 for name, work in PANELS.items():
                     page.get_by_role("tab", name=name).click()
                     work(page, page.get_by_role("tabpanel", name=name))
+                    page.locator("[role=tabpanel]:not([hidden]) .class img:not([src])").first.wait_for(state="detached")  # thumbnails
                     page.wait_for_timeout(500)
                     if whole or width == 360:  # in a picture of all the page nothing may stick to the window's edge
                         page.evaluate("document.querySelectorAll('.dock').forEach((one) => { one.style.position = 'static'; })")

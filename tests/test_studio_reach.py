@@ -139,7 +139,9 @@ def test_the_focus_is_never_behind_what_sticks_to_the_edges(page, name, size):
         assert seen > 20
 
 
-def test_dialogs_begin_with_what_is_chosen_in_them(page):
+@pytest.mark.parametrize("width", [360, 1440])
+def test_dialogs_begin_with_what_is_chosen_in_them(page, width):
+    page.set_viewport_size({"width": width, "height": 740})
     sheet = panel(page, "Paint")
     opener = sheet.get_by_role("button", name="Test images")
     opener.focus()

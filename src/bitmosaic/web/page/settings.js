@@ -9,7 +9,7 @@ const FIELDS = { // which sampler has which settings
   raster: ['evaluations', 'guidance_scale', 'procedure'],
 };
 const SAMPLERS = [
-  ['', 'the pipeline’s own'], ['fast', 'fast'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
+  ['', 'the pipeline’s own'], ['fast', 'fast: few steps and evaluations'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
   ['marginals-first', 'marginals first'], ['entropy-budget', 'entropy budget'], ['raster', 'raster: row by row'],
 ];
 const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];

@@ -8,7 +8,7 @@ import { h } from './dom.js';
  */
 export function sheet(picture, mask, pad = [0, 0, 0, 0]) {
   const [width, height] = [picture.width + pad[0] + pad[2], picture.height + pad[1] + pad[3]];
-  const blank = () => h('canvas', { width, height }).getContext('2d');
+  const blank = (size = { width, height }) => h('canvas', size).getContext('2d');
   let at = null; // before a window: {window, image, hole}; the hole is opaque where something is still to be painted
   let wanted = 0;
   let work = Promise.resolve();
@@ -31,16 +31,15 @@ export function sheet(picture, mask, pad = [0, 0, 0, 0]) {
 
   /** Paints a window's step over `target`, where the hole is. */
   async function paint(target, { image, box: [left, top, right, bottom], grid: [rows, columns], known }, colour) {
-    const [bitmap, part] = [await createImageBitmap(toBlob(image)), blank()];
-    part.drawImage(bitmap, left, top);
+    const bitmap = await createImageBitmap(toBlob(image));
+    const part = blank({ width: right - left, height: bottom - top });
+    part.drawImage(bitmap, 0, 0);
     part.fillStyle = colour;
     const [w, tall] = [(right - left) / columns, (bottom - top) / rows];
-    for (let i = 0; i < rows * columns; i++) {
-      if (known[i] === '0') part.fillRect(left + w * (i % columns), top + tall * Math.floor(i / columns), w, tall);
-    }
+    for (let i = 0; i < rows * columns; i++) if (known[i] === '0') part.fillRect(w * (i % columns), tall * Math.floor(i / columns), w, tall);
     part.globalCompositeOperation = 'destination-in';
-    part.drawImage(at.hole.canvas, 0, 0);
-    target.drawImage(part.canvas, 0, 0);
+    part.drawImage(at.hole.canvas, -left, -top);
+    target.drawImage(part.canvas, left, top);
   }
 
   async function render(frames, i, colour) {

@@ -81,7 +81,8 @@ function pickBundled(total, take) {
 
   document.body.append(element);
   show(0);
-  element.showModal(); // which gives the focus to the first of them
+  element.showModal();
+  grid.firstElementChild?.focus(); // a browser may rather choose the part that scrolls, or what stands below
 }
 
 /** The picture with its pixels read, {…picture, pixels, width, height}; an Error that a person understands for what is none. */
