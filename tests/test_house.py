@@ -9,9 +9,9 @@ import bitmosaic
 
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
-    {"codes", "spec"}, {"folders", "memory", "names", "threads"}, {"nets"}, {"images", "quantizers", "losses"}, {"tokenizers", "priors"},
-    {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"}, {"evaluate", "search"}, {"train"},
-    {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
+    {"codes", "spec"}, {"folders", "memory", "names", "pages", "threads"}, {"nets"}, {"images", "quantizers", "losses"},
+    {"tokenizers", "priors"}, {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"},
+    {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json, read_json
+from bitmosaic.pages import filled
 from bitmosaic.train.train import differences
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
@@ -112,7 +112,7 @@ def page(told: list[Told]) -> str:
     """The HTML text."""
     title = " and ".join(run.name for run in told) if len(told) < 3 else f"{len(told)} runs"
     parts = [settings(told), *(stage_section(told, stage) for stage in STAGES)]
-    return PAGE.substitute(software=SOFTWARE, title=escape(title), legend=legend(told), parts="\n".join(part for part in parts if part))
+    return filled("report", software=SOFTWARE, title=escape(title), legend=legend(told), parts="\n".join(part for part in parts if part))
 
 
 def legend(told: list[Told]) -> str:
@@ -225,26 +225,3 @@ def figure(picture: Image.Image | Path, caption: str) -> str:
         data = stream.getvalue()
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-PAGE = Template("""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="$software"><title>$title</title>
-<style>
-:root{color-scheme:light dark;--ink:#23262b;--soft:#667;--paper:#fff;--line:#e3e5ea;--strong:#1f5fa8}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e8ec;--soft:#a4a9b3;--paper:#16181c;--line:#30343b;--strong:#7db2ee}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:72rem;margin:0 auto;padding:1.5rem 1rem 4rem}
-h1{margin:0 0 .5rem;font-size:1.9rem}h2{margin:2.5rem 0 .5rem;border-top:1px solid var(--line);padding-top:1.5rem}
-h3{margin:1.5rem 0 .4rem;font-size:1.05rem}ul{list-style:none;padding:0;margin:0}p,figcaption{color:var(--soft)}
-li i{display:inline-block;width:.8em;height:.8em;border-radius:50%;margin-right:.5em}
-figure{margin:.5rem 0}img{max-width:100%;border-radius:6px;background:#fff}figcaption{font-size:.85rem}
-.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem}.row img{width:100%;image-rendering:pixelated}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}
-td,th{text-align:left;padding:.25rem 1.2rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-.bars{display:flex;align-items:end;gap:2px;height:6rem;max-width:40rem;border-bottom:1px solid var(--line)}
-.bars i{flex:1;background:var(--strong);border-radius:2px 2px 0 0}summary{cursor:pointer;color:var(--soft)}
-</style>
-<h1>$title</h1><ul>$legend</ul>
-$parts
-</html>
-""")
