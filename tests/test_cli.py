@@ -399,7 +399,7 @@ def test_interruption_leaves_nothing_and_says_how_to_go_on(here, capsys, monkeyp
     monkeypatch.setattr("bitmosaic.commands.sample.to_pil", interrupted)
     before = listing(here)
     assert run("sample tiny --out a/b") == 130
-    assert "nothing was written" in capsys.readouterr().err and listing(here) == before
+    assert "what is drawn stays, and the same command again goes on" in capsys.readouterr().err and listing(here) == before
     monkeypatch.setattr("bitmosaic.commands.train.train_run", interrupted)
     assert main(TRAIN) == 130
     assert "same command again" in capsys.readouterr().err

@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             keep()
             share_processors()
             command()
+            tell_unknown()
         sys.stdout.flush()
         return 0
     except SystemExit as end:  # tyro has shown a command's help
@@ -132,9 +133,21 @@ def overview() -> str:
     )
 
 
+def tell_unknown() -> None:
+    """One line on stderr about letters in pictures that no font here has, if there were any."""
+    text = sys.modules.get("bitmosaic.images.text")
+    note = text.unknown_note(text.UNKNOWN) if text else ""
+    if note:
+        print(f"bitmosaic: {note}", file=sys.stderr)
+        text.UNKNOWN.clear()
+
+
 def resume(name: str) -> str:
     """What an interrupted command has left behind."""
-    again = {"train": "the same command again goes on from the last checkpoint", "tokenize": "the same command again goes on"}
+    again = {
+        "train": "the same command again goes on from the last checkpoint", "tokenize": "the same command again goes on",
+        "sample": "what is drawn stays, and the same command again goes on",
+    }  # fmt: skip
     return again.get(name, "nothing was written")
 
 

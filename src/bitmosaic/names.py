@@ -21,3 +21,8 @@ def _harmless(c: str) -> bool:
 
 def _escaped(c: str) -> str:
     return c.encode("unicode_escape").decode() if not "\ud800" <= c <= "\udfff" else f"\\u{ord(c):04x}"
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's composed form (NFC): an accent and its letter are one character, however a keyboard or a file system wrote them."""
+    return unicodedata.normalize("NFC", text)

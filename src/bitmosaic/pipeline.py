@@ -21,6 +21,7 @@ from bitmosaic.codec import StaticCoder
 from bitmosaic.codes import Codes
 from bitmosaic.folders import check_tensors, load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Output, check_output, read_image, to_output
+from bitmosaic.names import composed
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import Prior
 from bitmosaic.priors.likelihood import code_length
@@ -310,18 +311,25 @@ class Pipeline:
             return rows.to(self.device)
         return torch.tensor([self.class_number(c) for c in conditions], device=self.device)
 
+    def _numbers(self, name: str) -> list[int]:
+        """Of the classes of that name: of that very spelling, or else of one that differs in how accents are written alone."""
+        exact = [i for i, own in enumerate(self.class_names) if own == name]
+        return exact or [i for i, own in enumerate(self.class_names) if composed(own) == composed(name)]
+
     def class_number(self, name: int | str | None) -> int:
         """The number of a class given by number or name; None is the null class, which follows the last."""
         classes = self.prior.condition.classes
         if name is None:
             return classes
-        if isinstance(name, str) and self.class_names.count(name) > 1:
-            numbers = [str(i) for i, n in enumerate(self.class_names) if n == name]
-            raise ValueError(f"condition: {len(numbers)} classes are called {name!r}; give a number, {' or '.join(numbers)}")
-        if isinstance(name, str) and name not in self.class_names and name.isascii() and name.isdecimal():
-            name = int(name)
-        if isinstance(name, str) and name in self.class_names:
-            return self.class_names.index(name)
+        if isinstance(name, str):
+            numbers = self._numbers(name)
+            if len(numbers) > 1:
+                told = " or ".join(map(str, numbers))
+                raise ValueError(f"condition: {len(numbers)} classes are called {name!r}; give a number, {told}")
+            if numbers:
+                return numbers[0]
+            if name.isascii() and name.isdecimal():
+                name = int(name)
         if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < classes:
             return int(name)
         raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")

@@ -23,11 +23,12 @@ from bitmosaic.commands.drawing import Drawing, at_precision, conditions, drawin
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
-from bitmosaic.commands.sample import class_sheet, draw
+from bitmosaic.commands.sample import draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
-from bitmosaic.images import ArrayImages, ImageSet, animation, save, to_pil, to_uint8
+from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_pil, to_uint8
 from bitmosaic.pipeline import Pipeline
+from bitmosaic.train.train import enlargement
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
 FILES = (MARK, "index.html", "classes.png", "reconstructions.png", "reveal.gif")
@@ -115,8 +116,10 @@ def make(
     """Draws the three pictures into `folder`; what there is to say of them, and what the page shows of them."""
     labels, wanted = zip(*conditions(pipe)[:CLASSES], strict=True)
     with clock("drawing the classes"):
-        drawn = list(draw(pipe, wanted, count, seed, "classes"))
-    save(class_sheet(drawn, labels, count), folder / "classes.png", Software=SOFTWARE, Seed=seed)
+        asked = [(one, seed + i) for one in wanted for i in range(count)]
+        drawn = [image for _, some in draw(pipe, asked, "classes") for image in some]
+    rows = torch.stack(drawn).unflatten(0, (-1, count))
+    save(sheet(rows, labels, enlargement(drawn[0].shape[-1])), folder / "classes.png", Software=SOFTWARE, Seed=seed)
     with clock("reconstructing real images"):
         given, made = pairs(pipe.tokenizer, real, REAL)
     save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)

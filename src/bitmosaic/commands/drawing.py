@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from bitmosaic.commands.arguments import OwnFloat, OwnNumber
+from bitmosaic.names import composed
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipeline import Condition, Pipeline
 
@@ -77,7 +78,7 @@ def conditions(pipeline: Pipeline, classes: Sequence[str] = ()) -> list[tuple[st
     """Labels and conditions of the classes named, or of all; a pipeline without classes has one, called "image"."""
     if not classes:
         return [(name, i) for i, name in enumerate(pipeline.class_names)] or [("image", None)]
-    return [condition(pipeline, text) for text in dict.fromkeys(classes)]
+    return list({repr(pair): pair for pair in (condition(pipeline, text) for text in classes)}.values())
 
 
 def condition(pipeline: Pipeline, text: str, argument: str = "classes") -> tuple[str, Condition]:
@@ -86,7 +87,7 @@ def condition(pipeline: Pipeline, text: str, argument: str = "classes") -> tuple
         return text, None
     if not pipeline.class_names:
         raise ValueError(f"{argument}: got {text!r}, but this pipeline was trained without classes; give none")
-    if ":" not in text or text in pipeline.class_names:
+    if ":" not in text or composed(text) in map(composed, pipeline.class_names):
         number = pipeline.class_number(text)
         return pipeline.class_names[number], number
     blend = {}

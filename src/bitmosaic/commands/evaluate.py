@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, drawing_name
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, written_into
-from bitmosaic.commands.pipelines import check_device, find, load
+from bitmosaic.commands.pipelines import check_device, checksum, find, load
 from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
@@ -149,12 +148,3 @@ def own_device(device: str) -> str:
     """The GPU of this process, where torchrun has started several and "cuda" is asked for."""
     check_device(device)
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
-
-
-def checksum(folder: Path) -> str:
-    """SHA-256 over configuration and weights of both parts."""
-    digest = hashlib.sha256()
-    for file in ("config.json", "tokenizer/config.json", "tokenizer/model.safetensors", "prior/config.json", "prior/model.safetensors"):
-        with (folder / file).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()

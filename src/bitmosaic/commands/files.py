@@ -7,19 +7,26 @@ import os
 import re
 import shutil
 import sys
+import time
+import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bitmosaic import __version__
 from bitmosaic.folders import read_json
 from bitmosaic.images import ImageSet, UnreadableImage, read_image
+from bitmosaic.names import composed
 
+LOCK = ".lock"  # in the folder in which files are made before they move
 SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
 
 
@@ -85,8 +92,10 @@ def unlike(names: Sequence[str]) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """Text as a file name without surprises: 'ankle boot' -> 'ankle-boot'."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:100] or "image"
+    """Text as a file name without surprises: 'ankle boot' -> 'ankle-boot'. Letters of any script stay, with the signs on them."""
+    text = "".join(c if unicodedata.category(c)[0] == "M" else re.sub(r"[^\w.]", " ", c) for c in composed(text))
+    name = "-".join(text.split()).strip("-.").encode()[:180].decode(errors="ignore")  # file systems count bytes
+    return name.rstrip("-.") or "image"
 
 
 @contextmanager
@@ -97,15 +106,17 @@ def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """
     folder, names = Path(folder).expanduser().absolute(), list(names)
     for name in names:
-        _check_free(folder, Path(name))
+        check_free(folder, Path(name))
+    sweep(folder)
     new = [place for place in (folder, *folder.parents) if not place.exists()]  # innermost first
     beside = folder / f".{uuid.uuid4().hex[:8]}.new"
     try:
         beside.mkdir(parents=True)
-        yield beside
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (beside / name).replace(folder / name)
+        with FileLock(beside / LOCK):
+            yield beside
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).replace(folder / name)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         for place in new:  # does nothing where files have moved in
@@ -113,7 +124,22 @@ def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
                 place.rmdir()
 
 
-def _check_free(folder: Path, name: Path) -> None:
+def sweep(folder: Path) -> None:
+    """Takes away what `written_into` of processes that were killed has left: folders that nobody holds the lock of."""
+    for beside in folder.glob(".????????.new"):
+        if not re.fullmatch(r"\.[0-9a-f]{8}\.new", beside.name) or beside.is_symlink() or not beside.is_dir():
+            continue
+        with suppress(OSError):  # another's, or one that cannot be removed
+            if (beside / LOCK).exists():
+                with FileLock(beside / LOCK, timeout=0):
+                    pass
+            elif time.time() - beside.stat().st_mtime < 3600:  # just made, or of an earlier version, which had no lock
+                continue
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_free(folder: Path, name: Path) -> None:
+    """ValueError where a file that is to be written would take the place of one that bitmosaic did not write."""
     for place in (folder / name).parents:
         if place.exists() and not place.is_dir():
             raise ValueError(f"out: {place} is a file; give a folder")
@@ -123,12 +149,23 @@ def _check_free(folder: Path, name: Path) -> None:
         )
 
 
+def notes(path: Path) -> dict[str, str]:
+    """What stands in a PNG file beside its pixels, which are not looked at, so that there may be any number of them.
+
+    OSError or SyntaxError where there is no PNG file.
+    """
+    with path.open("rb") as file:
+        return {str(name): str(text) for name, text in PngImageFile(file).info.items()}
+
+
 def written_by_us(path: Path) -> bool:
     """Whether a file names bitmosaic as the software that wrote it."""
     try:
-        if path.suffix in (".png", ".gif"):
-            with Image.open(path) as picture:
-                found = picture.info.get("Software" if path.suffix == ".png" else "comment")
+        if path.suffix == ".png":
+            found = notes(path).get("Software")
+        elif path.suffix == ".gif":
+            with path.open("rb") as file:
+                found = GifImageFile(file).info.get("comment")  # as in `notes`
             found = found.decode() if isinstance(found, bytes) else found
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -38,3 +39,12 @@ def check_device(device: str) -> None:
 def fingerprint(name: str | Path) -> str:
     """SHA-256 over the tokenizer's two files: codes of tokenizers that differ in it are strangers."""
     return part_fingerprint(find(name) / "tokenizer")
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 over configuration and weights of both parts."""
+    digest = hashlib.sha256()
+    for file in ("config.json", "tokenizer/config.json", "tokenizer/model.safetensors", "prior/config.json", "prior/model.safetensors"):
+        with (folder / file).open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
@@ -20,14 +20,17 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, conditions, drawing_name
-from bitmosaic.commands.files import SOFTWARE, file_name, unlike, written_into
-from bitmosaic.commands.pipelines import load
-from bitmosaic.evaluate.parallel import in_chunks, processes
-from bitmosaic.images import save, sheet, to_pil
+from bitmosaic.commands.files import SOFTWARE, check_free, file_name, notes, sweep, unlike, written_into
+from bitmosaic.commands.pipelines import checksum, find, load
+from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
+from bitmosaic.images import read_image, save, sheet, sheet_fits, to_pil
+from bitmosaic.names import plain
 from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.train import enlargement
 
-SHEET_ROWS = 40  # more do not fit on a page
+SHEET = "sheet.png"
+SHEET_SIDE = 40  # rows and columns of the sheet; more do not fit on a page
 BATCH = 64  # images at once
 
 
@@ -40,8 +43,8 @@ def sample(
     """Draws new images and writes them as PNG files, with one sheet of them all.
 
     An image depends on its class, its seed and the settings alone, so the same command draws the same images. A file
-    is called by class and seed, such as bag-000.png, and its PNG text says how it was made. Processes that torchrun starts
-    share the work; the first writes.
+    is called by class and seed, such as bag-000.png, and its PNG text says how it was made. Stopped at any moment, what is drawn stays,
+    and the same command goes on. Processes that torchrun starts share the work; the first writes.
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
@@ -49,47 +52,80 @@ def sample(
         count: images of each class.
         seed: of the first image of each class; the next ones have the next seeds.
         settings: of the sampler.
-        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
-        sheet: also write sheet.png, with a row for each class.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced, unless they are these very images.
+        sheet: also write sheet.png, with a row for each class; of very many the first ones.
         device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
         precision: of the prior; bf16 is about two and a half times faster where the processor multiplies it, and slower where
             not; its images differ a bit. auto: whichever is fast here.
 
     Returns:
-        The files written.
+        The files written, and those that were there already.
     """
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
     pipe = at_precision(load(pipeline, device), precision)
     own = settings.given()
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
-    made_by = {"Software": SOFTWARE, "Pipeline": pipeline, "Settings": json.dumps(used)}
+    made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
     labels, wanted = zip(*conditions(pipe, classes), strict=True)
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}.png" for stem in stems for i in range(count)]
-    started, rows = time.perf_counter(), []
+    about = [{**made_by, "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
+    started, out = time.perf_counter(), Path(out).expanduser().absolute()
     shared = processes() if "RANK" in os.environ else nullcontext(True)
-    with shared as first, written_into(out, names + ["sheet.png"] * sheet) if first else nullcontext() as folder:
-        for i, image in enumerate(draw(pipe, wanted, count, seed, **own)):
-            save(to_pil(image), folder / names[i], **made_by, Class=labels[i // count], Seed=seed + i % count)
-            if i < SHEET_ROWS * count:
-                rows.append(image)
+    with shared as first:
+        left = everywhere(to_draw(out, names, about, sheet) if first else None)[0]
+        if isinstance(left, str):
+            raise ValueError(left)
+        asked = [(wanted[i // count], seed + i % count) for i in left]
+        for start, images in draw(pipe, asked, **own):
+            if first:
+                part = left[start : start + len(images)]
+                with written_into(out, [names[i] for i in part]) as folder:
+                    for i, image in zip(part, images, strict=True):
+                        save(to_pil(image), folder / names[i], **about[i])
         if sheet and first:
-            save(class_sheet(rows, labels, count), folder / "sheet.png", **made_by, Seed=seed)
-    seconds = time.perf_counter() - started
+            with written_into(out, [SHEET]) as folder:
+                save(class_sheet(out, names, labels, pipe.tokenizer), folder / SHEET, **made_by, Seed=seed)
     if first:
-        print(f"{len(names)} images in {seconds:.1f} s, {seconds / len(names):.2f} s each: {out}")
-    return [Path(out) / name for name in names + ["sheet.png"] * sheet]
+        seconds = time.perf_counter() - started
+        there = f", {len(names) - len(left)} of them were there" if len(left) < len(names) else ""
+        each = f", {seconds / len(left):.2f} s each" if left else ""
+        print(f"{len(names)} images{there} in {seconds:.1f} s{each}: {out}")
+    return [out / name for name in names + [SHEET] * sheet]
+
+
+def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]], sheet: bool) -> list[int] | str:
+    """The numbers of the images that are not in `out` as they are to be; or what is in the way."""
+    try:
+        for name in [*names, *([SHEET] if sheet else [])]:
+            check_free(out, Path(name))
+    except ValueError as error:
+        return str(error)
+    sweep(out)
+    return [i for i, name in enumerate(names) if not is_there(out / name, about[i])]
+
+
+def is_there(path: Path, about: Mapping[str, str]) -> bool:
+    """Whether a file is whole, and says of itself that it is this image."""
+    try:
+        if notes(path) != about:
+            return False
+        with Image.open(path) as picture:
+            picture.load()
+        return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def draw(
-    pipeline: Pipeline, wanted: Sequence[Condition], count: int, seed: int, title: str = "sampling", **settings
-) -> Iterator[Tensor]:
-    """`count` images (C, H, W) in [0, 1] of each condition, seeds from `seed` on; a progress bar counts the steps.
+    pipeline: Pipeline, asked: Sequence[tuple[Condition, int]], title: str = "sampling", **settings
+) -> Iterator[tuple[int, list[Tensor]]]:  # fmt: skip
+    """Images (C, H, W) in [0, 1] of conditions and seeds, some at a time with the number of the first; a progress bar counts the steps.
 
     Where processes have joined they draw together, and the first alone is given the images.
     """
-    total = len(wanted) * count
+    total = len(asked)
     each = dist.get_world_size() if dist.is_initialized() else 1
     with tqdm(desc=title, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
 
@@ -98,21 +134,26 @@ def draw(
             bar.update()
 
         def drawn(part: Sequence[int]) -> list[Tensor]:
+            conditions, seeds = zip(*(asked[i] for i in part), strict=True)
             return pipeline(
-                [wanted[i // count] for i in part], [seed + i % count for i in part], output_type="pt",
-                batch_size=BATCH, callback_on_step_end=count_step, **settings,
+                list(conditions), list(seeds), output_type="pt", batch_size=BATCH, callback_on_step_end=count_step, **settings
             )  # fmt: skip
 
         for start in range(0, total, BATCH * each):
             part = range(start, min(start + BATCH * each, total))
             bar.set_postfix_str(f"images {start + 1} to {part.stop} of {total}")
             if each == 1:
-                yield from drawn(part)
+                yield start, list(drawn(part))
             else:
-                yield from chain(*in_chunks(len(part), BATCH, lambda some, part=part: drawn(part[some])))
+                yield start, list(chain(*in_chunks(len(part), BATCH, lambda some, part=part: drawn(part[some]))))
 
 
-def class_sheet(images: Sequence[Tensor], labels: Sequence[str], columns: int) -> Image.Image:
-    """A row of images for each label, as far as there are images."""
-    rows = torch.stack(list(images)).unflatten(0, (-1, columns))
-    return sheet(rows, labels[: len(rows)], scale=enlargement(images[0].shape[-1]))
+def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], tokenizer: Tokenizer) -> Image.Image:
+    """A row for each label of the images in its files, so many of each and as many labels as fit."""
+    count, scale = len(names) // len(labels), enlargement(tokenizer.image_size[1])
+    rows, columns = sheet_fits(tokenizer.image_size, scale)
+    rows, columns = min(len(labels), rows, SHEET_SIDE), min(count, columns, SHEET_SIDE)
+    shown = [[folder / names[row * count + column] for column in range(columns)] for row in range(rows)]
+    images = torch.stack([torch.stack([read_image(file, channels=tokenizer.channels) for file in files]) for files in shown])
+    left = [f"{columns} of {count} images of each class"] * (columns < count) + [f"{rows} of {len(labels)} classes"] * (rows < len(labels))
+    return sheet(images, labels[:rows], scale, note=", ".join(left))

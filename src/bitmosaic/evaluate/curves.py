@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitmosaic.folders import parse_json
 from bitmosaic.images import save
+from bitmosaic.images.text import families, shown
 
 _ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
 _INK, _FAINT = "#2b2b2b", "#e6e6e6"
@@ -128,7 +129,8 @@ def _draw(panels: dict[str, dict[str, Series]], heading: str, runs: list[str] | 
             axis.set_xlabel("step", color=_INK, fontsize=9)
             axis.tick_params(labelbottom=True)
     if heading:
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=_INK, parse_math=False)
+        font = families([heading])
+        figure.suptitle(shown(heading), x=0.01, ha="left", fontsize=12, color=_INK, fontfamily=font, parse_math=False)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -27,6 +27,7 @@ from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ImageSet, to_uint8
+from bitmosaic.names import composed
 from bitmosaic.pipeline import Pipeline
 
 CHUNK = 50  # images at once; figures depend on it in their last digits, so it is fixed
@@ -189,9 +190,10 @@ def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
 
 def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
     """The classes of some images in the order of `class_names`; None where theirs are others."""
-    if images.labels is None or len(set(class_names)) < len(class_names) or set(images.class_names) != set(class_names):
+    class_names, own = [*map(composed, class_names)], [*map(composed, images.class_names)]
+    if images.labels is None or len(set(class_names)) < len(class_names) or set(own) != set(class_names):
         return None
-    return torch.tensor([class_names.index(name) for name in images.class_names])[images.labels[rows]]
+    return torch.tensor([class_names.index(name) for name in own])[images.labels[rows]]
 
 
 def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | None:
@@ -199,10 +201,11 @@ def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | No
 
     By name where the network's file names its classes; else the same order is assumed where there are as many, but for Inception.
     """
-    ours = pipeline.class_names
+    ours = [*map(composed, pipeline.class_names)]
     if space.class_names is not None:
-        fits = len(space.class_names) == classes and set(space.class_names) == set(ours) and len(set(ours)) == len(ours)
-        return torch.tensor([space.class_names.index(name) for name in ours]) if fits else None
+        theirs = [*map(composed, space.class_names)]
+        fits = len(theirs) == classes and set(theirs) == set(ours) and len(set(ours)) == len(ours)
+        return torch.tensor([theirs.index(name) for name in ours]) if fits else None
     return torch.arange(classes) if classes == pipeline.prior.condition.classes and not space.inception else None
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from bitmosaic.evaluate.evaluation import title
+from bitmosaic.images.text import families, shown
 
 SHOWN, POINTS = 12, 2000  # images in a row, points of each kind
 NAMES = {"real": "real", "restored": "the tokenizer's\nreconstruction", "drawn": "drawn by\nthe pipeline"}
@@ -32,7 +33,7 @@ def evaluation_plot(figures: dict[str, Any], pictures: dict[str, Tensor], note: 
     left, right = below.subplots(1, 2, width_ratios=(5, 6))
     _plane(left, pictures)
     _table(right, figures)
-    figure.suptitle(note, fontsize=11)
+    figure.suptitle(shown(note), fontsize=11, fontfamily=families([note]), parse_math=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     plt.close(figure)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.images import ImageSet, in_order
+from bitmosaic.names import composed
 from bitmosaic.pipeline import Pipeline, pooled
 
 SMALL = 10_000  # images up to which logistic regression is fitted by L-BFGS
@@ -53,7 +54,7 @@ def representations(
     Null class, whole images. pool: as for `Pipeline.features`; False puts all places side by side. Kept in float16: 150 MB for each layer
     of 8,000 images of 7 x 7 places of 192. seed: of the fresh weights. ValueError for images without classes, or of other classes.
     """
-    if train.labels is None or test.labels is None or train.class_names != test.class_names:
+    if train.labels is None or test.labels is None or [*map(composed, train.class_names)] != [*map(composed, test.class_names)]:
         raise ValueError("images: probing needs classes, the same in training and test; give a folder of one folder for each class")
     parts_a_side = {True: 1, False: None}.get(pool, pool)
     numbers = pipeline.prior.spec.width * (math.prod(pipeline.prior.grid) if parts_a_side is None else parts_a_side**2)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from bitmosaic.evaluate.probe import Vectors
+from bitmosaic.images.text import families, shown
 
 _COLOURS = {"layer": "#1f5fa8", "untrained": "#9a9a9a", "bits": "#d1495b", "pixels": "#66a182"}
 
@@ -63,7 +64,10 @@ def map_of(vectors: Vectors, class_names: Sequence[str], note: str, seed: int, m
         _scatter(axis, points, labels, class_names)
         axis.set(title=title, xticks=[], yticks=[])
     if len(class_names) <= 20:
-        figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8, markerscale=3)
+        font = {"family": families(class_names), "size": 8}
+        legend = figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, prop=font, markerscale=3)
+        for line, name in zip(legend.get_texts(), class_names, strict=True):
+            line.set(text=shown(name), parse_math=False)
     return _picture(figure, note)
 
 
@@ -71,10 +75,10 @@ def _scatter(axis, points: Tensor, labels: Tensor, class_names: Sequence[str]) -
     import matplotlib
 
     colours = matplotlib.colormaps["tab10" if len(class_names) <= 10 else "turbo"]
-    for c, name in enumerate(class_names):
+    for c in range(len(class_names)):
         of_class = labels == c
         colour = colours(c) if len(class_names) <= 10 else colours(c / (len(class_names) - 1))
-        axis.scatter(*points[of_class][:, :2].T.numpy(), s=5, color=colour, label=name, linewidths=0)
+        axis.scatter(*points[of_class][:, :2].T.numpy(), s=5, color=colour, label=str(c), linewidths=0)
 
 
 def _figure(panels: int):
@@ -92,7 +96,7 @@ def _figure(panels: int):
 
 
 def _picture(figure, note: str) -> Image.Image:
-    figure.suptitle(note, fontsize=9, x=0.01, ha="left")
+    figure.suptitle(shown(note), fontsize=9, x=0.01, ha="left", fontfamily=families([note]), parse_math=False)
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return Image.open(data).convert("RGB")

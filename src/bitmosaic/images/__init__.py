@@ -8,11 +8,11 @@ from .heat import heat
 from .idx import read_idx
 from .masks import crop_mask, places_of, read_mask, spread
 from .read import UnreadableImage, centre_crop, flatten, read_image
-from .write import Output, animation, captioned, check_output, grid, save, sheet, to_output, to_pil, to_uint8
+from .write import Output, animation, captioned, check_output, grid, save, sheet, sheet_fits, to_output, to_pil, to_uint8
 
 __all__ = [
     "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Folder", "ImageSet", "ImagesGone", "Output", "UnreadableImage",
     "animation", "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample",
-    "flatten", "grid", "heat", "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "spread",
-    "to_output", "to_pil", "to_uint8",
+    "flatten", "grid", "heat", "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits",
+    "spread", "to_output", "to_pil", "to_uint8",
 ]

@@ -9,12 +9,16 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from .text import Pen
+
 Output = Literal["pil", "np", "pt"]  # what images come back as
 
+LARGEST = 8192  # pixels of a side of a sheet: what others still open, and 200 MB of memory
+NAME, CAPTION = 400, 400  # pixels of a name at a row, and of a caption that is wider than its image
 _PAPER, _INK, _MARGIN = (250, 250, 250), (40, 40, 40), 12
 
 
@@ -79,53 +83,74 @@ def grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2, background:
     return to_pil(canvas)
 
 
-def sheet(images: Tensor, row_names: Sequence[str], scale: int = 1, title: str | None = None) -> Image.Image:
-    """Images (rows, columns, C, H, W) as a grid on light paper, with a name at the left of each row and a title above.
+def sheet_fits(size: tuple[int, int], scale: int = 1) -> tuple[int, int]:
+    """How many rows and columns of images of a size (height, width) a sheet shows at most, beside names of any length."""
+    gap = max(2, scale)
+    height, width = (side * scale + gap for side in size)
+    return max(1, (LARGEST - 5 * _MARGIN - 20) // height), max(1, (LARGEST - 3 * _MARGIN - NAME) // width)
 
-    Returns mode RGB. ValueError if there are not as many names as rows.
+
+def sheet(images: Tensor, row_names: Sequence[str], scale: int = 1, title: str | None = None, note: str = "") -> Image.Image:
+    """Images (rows, columns, C, H, W) as a grid on light paper, with a name at the left of each row, a title above and a note below.
+
+    The first rows and columns where there are more than `sheet_fits`, and the note says so. Returns mode RGB. ValueError if there are not
+    as many names as rows.
     """
     if images.dim() != 5 or len(images) != len(row_names):
         raise ValueError(
             f"row_names: got {len(row_names)} for images {tuple(images.shape)}; "
             "give images (rows, columns, C, H, W) and a name for each row"
         )
+    rows, columns = (min(pair) for pair in zip(images.shape[:2], sheet_fits(tuple(images.shape[3:]), scale), strict=True))
+    cut = [f"{rows} of {len(images)} rows"] * (rows < len(images))
+    cut += [f"{columns} of {images.shape[1]} columns"] * (columns < images.shape[1])
+    images, row_names, note = images[:rows, :columns], row_names[:rows], ", ".join(filter(None, [note, *cut]))
     gap = max(2, scale)
-    cells = grid(images.flatten(0, 1), images.shape[1], scale, gap, background=_PAPER[0])
+    cells = grid(images.flatten(0, 1), columns, scale, gap, background=_PAPER[0])
     row = images.shape[3] * scale + gap
-    name_font, title_font = (ImageFont.load_default(size=size) for size in (max(12, min(18, row // 3)), 20))
-    left = _MARGIN + max((round(name_font.getlength(name)) for name in row_names), default=0)
+    pen, large, small = Pen(max(12, min(18, row // 3))), Pen(20), Pen(12)
+    names = [pen.shortened(name, NAME) for name in row_names]
+    left = _MARGIN + max((round(pen.length(name)) for name in names), default=0)
     left += _MARGIN if left > _MARGIN else 0
     top = _MARGIN + (20 + _MARGIN if title else 0)
-    right = max(left + cells.width, round(_MARGIN + title_font.getlength(title or "")))
-    paper = Image.new("RGB", (right + _MARGIN, top + cells.height + _MARGIN), _PAPER)
+    title = large.shortened(title or "", LARGEST - 2 * _MARGIN)
+    right = max(left + cells.width, *(round(_MARGIN + part.length(text)) for part, text in ((large, title), (small, note))))
+    paper = Image.new("RGB", (right + _MARGIN, top + cells.height + _MARGIN + (12 + _MARGIN if note else 0)), _PAPER)
     paper.paste(cells, (left, top))
     draw = ImageDraw.Draw(paper)
-    if title:
-        draw.text((_MARGIN, _MARGIN), title, _INK, title_font)
-    for i, name in enumerate(row_names):
-        draw.text((left - _MARGIN, top + i * row + (row - gap) // 2), name, _INK, name_font, anchor="rm")
+    large.write(draw, (_MARGIN, _MARGIN), title, _INK)
+    small.write(draw, (_MARGIN, top + cells.height + _MARGIN), note, _INK)
+    for i, name in enumerate(names):
+        pen.write(draw, (left - _MARGIN, top + i * row + (row - gap) // 2), name, _INK, "rm")
     return paper
 
 
 def captioned(images: Tensor, captions: Sequence[str], columns: int, scale: int = 1) -> Image.Image:
-    """Images (n, C, H, W) in so many columns on light paper, with a caption below each. Returns mode RGB.
+    """Images (n, C, H, W) in so many columns on light paper, with a caption below each, the first ones of very many. Returns mode RGB.
 
     ValueError if there are not as many captions as images.
     """
     if images.dim() != 4 or len(images) != len(captions) or columns < 1:
         raise ValueError(f"captions: got {len(captions)} for images {tuple(images.shape)}; give images (n, C, H, W) and a caption for each")
-    font = ImageFont.load_default(size=max(11, min(15, images.shape[-1] * scale // 8)))
+    pen = Pen(max(11, min(15, images.shape[-1] * scale // 8)))
     height, width = images.shape[-2] * scale, images.shape[-1] * scale
-    line = round(1.8 * font.size)
-    widest = max([width, *(round(font.getlength(text)) for text in captions)])
-    cell, row = widest + _MARGIN, height + line + _MARGIN // 2
+    line = round(1.8 * pen.size)
+    row, cell = height + line + _MARGIN // 2, width + _MARGIN
+    columns = max(1, min(columns, (LARGEST - _MARGIN) // cell))
+    most = columns * max(1, (LARGEST - 2 * _MARGIN - line) // row)
+    note = f"{most} of {len(images)} images" if len(images) > most else ""
+    images = images[:most]
+    shown = [pen.shortened(text, max(width, min(CAPTION, (LARGEST - _MARGIN) // columns - _MARGIN))) for text in captions[:most]]
+    widest = max([width, *(round(pen.length(text)) for text in shown)])
+    cell = widest + _MARGIN
     rows = -(-len(images) // columns)
-    paper = Image.new("RGB", (_MARGIN + min(columns, len(images)) * cell, _MARGIN + rows * row), _PAPER)
+    paper = Image.new("RGB", (_MARGIN + min(columns, len(images)) * cell, _MARGIN + rows * row + (line if note else 0)), _PAPER)
     draw = ImageDraw.Draw(paper)
-    for i, (image, text) in enumerate(zip(images, captions, strict=True)):
+    for i, (image, text) in enumerate(zip(images, shown, strict=True)):
         left, top = _MARGIN + i % columns * cell, _MARGIN + i // columns * row
         paper.paste(grid(image[None], 1, scale), (left + (widest - width) // 2, top))
-        draw.text((left + widest // 2, top + height + line // 2), text, _INK, font, anchor="mm")
+        pen.write(draw, (left + widest // 2, top + height + line // 2), text, _INK, "mm")
+    pen.write(draw, (_MARGIN, _MARGIN + rows * row), note, _INK)
     return paper
 
 
