@@ -348,16 +348,13 @@ def test_what_is_accepted(server):
 
 
 def test_a_body_where_there_should_be_none(pipe):
-    """It is not read, and the connection ends."""
+    """It is not waited for."""
     with serving({"fashion": pipe}, Limits(bytes=100_000)) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         client.settimeout(30)
         client.sendall(b"GET /v1/classes/fashion/0.png HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             client.sendall((b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 8)
         assert client.recv(100).startswith((b"HTTP/1.1 202 ", b"HTTP/1.1 413 "))
-        with contextlib.suppress(ConnectionError):
-            while client.recv(2**16):
-                pass
         assert server.studio.model.admitted == 0
 
 

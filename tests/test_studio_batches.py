@@ -3,6 +3,7 @@
 import threading
 import time
 
+import pytest
 from test_studio_model import Counting, wanted
 
 from bitmosaic.web.model import Model
@@ -37,17 +38,16 @@ def test_under_load_batches_are_few_and_large():
 
 
 def test_one_of_another_kind_does_not_wait_behind_those_that_could_be_joined():
-    ask, model = Counting(1000, 0.005), Model(batch=64, wait=0.05)
+    ask, model = Counting(1000, 0.005), Model(batch=64, wait=0.25)
     with model:
         asked = []
-        for pause in (0.02, 0.15, 0.4, 0.02):  # three run, one after the other; the fourth waits 0.8 s for more of its kind
+        for pause in (0.1, 0.6, 1.4, 0.02):  # three run, one after the other; the fourth waits a second for more of its kind
             asked.append(wanted(model, ask))
             model._put(asked[-1])
             time.sleep(pause)
         assert len(ask.sizes) == 3
-        start = time.monotonic()
         list(model.complete(wanted(model, Counting(1), key="other")))
-        assert time.monotonic() - start < 0.4 and len(ask.sizes) == 3
+        assert len(ask.sizes) == 3
         for one in asked:
             one.job.cancel()
 
@@ -98,3 +98,57 @@ def test_more_than_a_few_wait_for_the_end_of_those_of_their_kind():
             while one.job.take(one.inbox).index < 40:
                 pass
     assert ask.sizes == [1, 6]
+
+
+def streaming(model, ask, maps, until, done, images=4, key="stream"):
+    """A page's stream, drawn again and again: after each step it asks for a map and a picture."""
+    while time.monotonic() < until:
+        one = wanted(model, ask, images, key)
+        for _ in model.complete(one):
+            model.call(one.job, lambda items: [time.sleep(maps) or True], None)
+            model.call(one.job, lambda items: [time.sleep(maps / 4) or True for _ in items], None, "pixels", images)
+            done.append(time.monotonic())
+        model.leave(one.job)
+
+
+@pytest.mark.parametrize("maps", [0.0, 0.05])
+@pytest.mark.parametrize("images, keys", [(4, ("a", "b", "c")), (1, ("one",) * 3), (16, ("stream",) * 3)])
+def test_one_image_beside_three_streams_has_its_share(maps, images, keys):
+    """A quarter of the time, half as much again at most, whatever the streams ask for; and they go on."""
+    rounds, each = 20, 0.01
+    ask, model, done = Counting(5, 0.01), Model(batch=64, wait=0.02), []
+    with model:
+        streams = [threading.Thread(target=streaming, args=(model, ask, maps, time.monotonic() + 1.2, done, images, key)) for key in keys]
+        for thread in streams:
+            thread.start()
+        time.sleep(0.5)
+        start = time.monotonic()
+        list(model.complete(wanted(model, Counting(rounds, each), key="one")))
+        end = time.monotonic()
+        for thread in streams:
+            thread.join()
+    assert end - start < 1.5 * 4 * rounds * each + 4 * model.wait, end - start
+    assert sum(start < at < end for at in done) >= 3, "the streams stood still"
+
+
+def test_one_image_beside_three_who_ask_for_something_long_has_its_share():
+    """Such as features, or encodings, one after another."""
+    model, until = Model(wait=0.02), time.monotonic() + 1.5
+
+    def run():
+        while time.monotonic() < until:
+            job = model.admit(1, 30.0)
+            model.call(job, lambda items: [time.sleep(0.05) or True], None)
+            model.leave(job)
+
+    with model:
+        threads = [threading.Thread(target=run) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        start = time.monotonic()
+        list(model.complete(wanted(model, Counting(20, 0.01))))
+        took = time.monotonic() - start
+        for thread in threads:
+            thread.join()
+    assert took < 1.5 * 4 * 20 * 0.01, took

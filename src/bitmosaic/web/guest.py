@@ -16,6 +16,9 @@ from bitmosaic.web.job import Job
 from bitmosaic.web.model import Model, Wanted
 
 
+AT_ONCE = 8  # images whose code lengths are computed in one turn
+
+
 class Guest(Pipeline):
     """Shares all parts with `pipeline`; its methods may be called in any thread, each guest's in one."""
 
@@ -34,11 +37,11 @@ class Guest(Pipeline):
         """How unsure the prior is of hidden places, (b, *grid), as `marginal_entropy` has it."""
         labels = self._labels(conditions)
 
-        def compute(_: list) -> list[Tensor]:
-            rng = torch.Generator(self.device).manual_seed(0)
-            return [marginal_entropy(self.prior, codes, known, labels, rng).cpu()]
+        def compute(host: Pipeline) -> Tensor:
+            rng = torch.Generator(host.device).manual_seed(0)
+            return marginal_entropy(host.prior, codes, known, labels, rng).cpu()
 
-        return self._model.call(self.job, compute, None)
+        return self.apart(compute)
 
     def _complete(self, codes: Codes, known: Tensor, conditions: list, generators: list, settings: dict) -> Iterator[Step]:
         spec, labels = self.settings(**settings), self._labels(conditions)
@@ -59,10 +62,12 @@ class Guest(Pipeline):
         return self._apart(self._host._codes, torch.cat, pixels, "codes")
 
     def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int) -> list[Tensor]:
-        return self._model.call(self.job, lambda _: [self._host._features(codes, layers, condition, pool)], None)
+        return self.apart(lambda host: host._features(codes, layers, condition, pool))
 
     def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        return self._model.call(self.job, lambda _: [self._host._code_length(codes, known, conditions)], None)
+        starts = range(0, len(codes), AT_ONCE)  # each takes several passes: others have their turns between
+        parts = [(codes[some], known[some], conditions[some]) for some in (slice(i, i + AT_ONCE) for i in starts)]
+        return torch.cat([self.apart(lambda host, part=part: host._code_length(*part)) for part in parts])
 
     def apart(self, work: Callable[[Pipeline], Any]) -> Any:
         """work(pipeline) in the model's thread, as one of the short things there."""

@@ -8,8 +8,8 @@ ended: few large batches take less time than many small ones.
 
 Requests share the time: one share each, whatever they ask for; those that are drawn together have the sum of theirs, sqrt(images) at most,
 since each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i). All that is
-computed for a request counts, for a stream its maps and pictures of every step too (start-time fair queueing, Goyal et al. 1996: whoever
-has had the least for each of its shares is next; who comes begins where the others are). What nobody waits for (`Job.low`) has a
+computed for a request counts, for a stream its maps and pictures of every step too. Whoever has had the least for each of its shares is
+next; who comes begins where those are who had just their share (the clock of WF2Q+, Bennett and Zhang 1997). What nobody waits for (`Job.low`) has a
 sixteenth of a share, is joined with nothing, and is dropped at the end.
 """
 
@@ -50,7 +50,7 @@ class Model:
         self._calls: list[Call] = []
         self._wanted: list[Wanted] = []
         self._running: list[Batch] = []
-        self._clock = 0.0  # seconds for each share that whoever was next last had had: those who come begin here
+        self._clock = 0.0  # seconds that each share has had of the time so far: those who come begin here
         self._change = threading.Condition()
         self._leaving: list[Job] = []  # of the batch that ended last, those that are not answered yet
         self._back_by = self._stirred = 0.0  # how long those are waited for; when somebody asked or was answered last
@@ -132,28 +132,32 @@ class Model:
         with torch.no_grad():
             while self._wait():
                 self._join()
-                if isinstance(turn := self._turn(), Batch):
+                turn, shares = self._turn()
+                started = time.perf_counter()
+                if isinstance(turn, Batch):
                     self._go_on(turn)
                 elif turn:
                     self._answer(turn)
+                self._clock += (time.perf_counter() - started) / shares
 
-    def _turn(self) -> Batch | list[Call]:
-        """Whose turn it is: a batch, or calls that are done as one; none where nothing is left to do."""
+    def _turn(self) -> tuple[Batch | list[Call], float]:
+        """Whose turn it is, a batch, or calls that are done as one, none where nothing is left to do; and the shares of all who wait."""
         with self._change:
             if not self._open:
                 self._drop()
             self._calls = [call for call in self._calls if not call.job.over]
             accounts = [*(call.job.account for call in self._calls), *(batch.account for batch in self._running)]
             if not accounts:
-                return []
+                return [], 1.0
+            shares = sum({id(account): account.share for account in accounts}.values())
             next_ = min(accounts, key=lambda account: (account.used, account.low))
             self._clock = max(self._clock, next_.used)
             first = next((call for call in self._calls if call.job.account is next_), None)
             if first is None:
-                return next(batch for batch in self._running if batch.account is next_)
+                return next(batch for batch in self._running if batch.account is next_), shares
             group = [call for call in self._calls if call is first or call.joins(first)]
             self._calls = [call for call in self._calls if call not in group]
-            return group
+            return group, shares
 
     def _drop(self) -> None:
         """What nobody waits for: the end need not wait for it either."""
