@@ -377,6 +377,29 @@ def thumbnail(server, number, name="fashion"):
     return found
 
 
+def test_a_stream_that_ends_in_an_error_is_counted_by_its_status(pipe, caplog):
+    caplog.set_level("INFO", "bitmosaic.studio")
+    long = {"count": 64, "settings": {"steps": 128, "evaluations": 256}}
+    with serving({"fashion": pipe}) as server:
+        cases = [({**long, "timeout": 0.3}, 408), ({"class": "nobody"}, 422), ({"settings": FEW}, 200)]
+        for data, status in cases:
+            answer = server.ask("/v1/generate", data, "text/event-stream")
+            assert answer.status == 200 and events(answer)[-1][1].get("status", 200) == status
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            text = json.dumps(long).encode()
+            client.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n")
+            client.sendall(b"Content-Type: application/json\r\nContent-Length: " + str(len(text)).encode() + b"\r\n\r\n" + text)
+            wait_for(lambda: server.studio.model._running)
+
+        def counted(status):
+            return f'bitmosaic_requests_total{{route="generate",status="{status}"}} 1.0'.encode() in server.ask("/metrics").data
+
+        for status in (408, 422, 200, 499):
+            wait_for(lambda status=status: counted(status))
+    logged = [record.getMessage().split()[2] for record in caplog.records if "/v1/generate" in record.getMessage()]
+    assert sorted(logged) == ["200", "408", "422", "499"]
+
+
 def wait_for(true, seconds=20):
     ends = time.monotonic() + seconds
     while not true():

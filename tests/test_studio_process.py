@@ -22,13 +22,13 @@ EDGE = "edge"
 
 
 @contextlib.contextmanager
-def started(folder, port=0):
+def started(folder, port=0, log=subprocess.DEVNULL):
     """A studio whose temporary files would lie in `folder`, and its port."""
     words = [sys.executable, "-m", "bitmosaic", "studio", "--port", str(port)]
     process = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
         env={**os.environ, "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
     )
@@ -120,3 +120,45 @@ def test_told_to_end_while_it_is_idle_it_ends_at_once(tmp_path):
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130, -signal.SIGINT) and time.monotonic() - start < 5
+
+
+def interrupted(folder, times, body=LONG):
+    """(exit status, seconds from the last Ctrl-C on, what was logged, what the stream gave) with a stream, a job and an idle client."""
+    log = folder / "log"
+    with log.open("w") as file, started(folder, log=file) as (process, port), connection(port) as found, connection(port) as idle:
+        idle.request("GET", "/health")
+        assert idle.getresponse().read()
+        events, beside = stream(found, body), []
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(connection(port))
+            client.request("POST", "/v1/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            while asked(port, "/health")[1]["images_waited_for"] < 2 * body["count"]:
+                time.sleep(0.01)
+            for pause in times:
+                time.sleep(pause)
+                start = time.monotonic()
+                process.send_signal(signal.SIGINT)
+            status = process.wait(60)
+            took = time.monotonic() - start
+            with contextlib.suppress(http.client.HTTPException, ConnectionError):
+                beside.append(client.getresponse().status)
+            read = b""
+            with contextlib.suppress(http.client.HTTPException, ConnectionError):
+                while line := events.readline():
+                    read += line
+        return status, took, log.read_text(), read, beside
+
+
+def test_one_ctrl_c_finishes_what_runs(tmp_path):
+    status, _, log, read, beside = interrupted(tmp_path, [0.0])
+    assert status == 130 and b"event: result" in read and beside == [200]
+    assert "Traceback" not in log and "ends when 2 requests are answered; Ctrl-C ends it at once" in log
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.5], [0.0, 0.05], [0.0, 0.3, 0.05, 0.05]], ids=["later", "soon", "four times"])
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path, times):
+    long = {"class": "bag", "count": 32, "settings": {"steps": 128, "evaluations": 256}}
+    status, took, log, read, beside = interrupted(tmp_path, times, long)
+    assert status == 130 and took < 5 and b"event: result" not in read and not beside
+    assert "Traceback" not in log and "Error" not in log and "ended at once; 2 requests cut off" in log
+    assert not files(tmp_path / "cache")

@@ -51,6 +51,7 @@ def studio(
         from bitmosaic.web.app import application
         from bitmosaic.web.connections import Patient
         from bitmosaic.web.guard import is_loopback
+        from bitmosaic.web.interrupts import INTERRUPTED, Interruptible
         from bitmosaic.web.kept import cache_folder
         from bitmosaic.web.studio import Studio
     except ImportError as error:
@@ -79,9 +80,12 @@ def studio(
     print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
+        timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        Interruptible(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # it has ended well
+        raise SystemExit(INTERRUPTED) from None
 
 
 def listen(host: str, port: int) -> socket.socket:

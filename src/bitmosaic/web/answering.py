@@ -145,9 +145,10 @@ class Events(Response):
     def __init__(self, studio: Studio, task: Task, started: float):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._studio, self._task, self._started = studio, task, started
+        self._studio, self._task, self._started, self._ended = studio, task, started, 499  # unless it ends in a result or an error
 
     async def __call__(self, scope, receive, send) -> None:
+        """The status in the head is 200, since it goes out first; how the stream ended stands in scope["bitmosaic.status"]."""
         job = self._task.guest.job
         give, take = anyio.create_memory_object_stream(16)
 
@@ -169,6 +170,7 @@ class Events(Response):
                 await self._pass_on(take, send)
                 group.cancel_scope.cancel()
         finally:
+            scope["bitmosaic.status"] = self._ended
             self._studio.model.leave(job)
             take.close()
 
@@ -200,9 +202,11 @@ class Events(Response):
 
         try:
             emit("result", answer(self._task, draw(self._task, emit), self._started))
+            self._ended = 200
         except Gone:
             return
         except Exception as error:
             told = refused(error)
+            self._ended = told.status
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
                 anyio.from_thread.run(put, ("error", {"error": told.message, "status": told.status}), 5.0)

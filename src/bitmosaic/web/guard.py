@@ -76,7 +76,7 @@ class Guard:
             body = json.dumps({"error": refused.message, "status": refused.status}).encode()
             await _send(answer, refused.status, body, {"Content-Type": "application/json", "Connection": "close", **refused.headers})
         finally:
-            seconds = time.monotonic() - started
+            seconds, status = time.monotonic() - started, scope.get("bitmosaic.status", status)
             self.seen(scope.get("bitmosaic.route", "other"), status, seconds)
             LOG.info("%s %s %d %.0f ms", scope["method"], scope["path"][:100].encode("unicode_escape").decode(), status, 1000 * seconds)
 

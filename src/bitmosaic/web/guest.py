@@ -15,7 +15,6 @@ from bitmosaic.samplers import Step
 from bitmosaic.web.job import Job
 from bitmosaic.web.model import Model, Wanted
 
-
 AT_ONCE = 8  # images whose code lengths are computed in one turn
 
 

@@ -9,8 +9,8 @@ ended: few large batches take less time than many small ones.
 Requests share the time: one share each, whatever they ask for; those that are drawn together have the sum of theirs, sqrt(images) at most,
 since each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i). All that is
 computed for a request counts, for a stream its maps and pictures of every step too. Whoever has had the least for each of its shares is
-next; who comes begins where those are who had just their share (the clock of WF2Q+, Bennett and Zhang 1997). What nobody waits for (`Job.low`) has a
-sixteenth of a share, is joined with nothing, and is dropped at the end.
+next; who comes begins where those are who had just their share (the clock of WF2Q+, Bennett and Zhang 1997). What nobody waits for
+(`Job.low`) has a sixteenth of a share, is joined with nothing, and is dropped at the end.
 """
 
 from __future__ import annotations
