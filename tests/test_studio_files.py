@@ -48,8 +48,8 @@ FILES = {
     "empty": (lambda: b"", "empty.png", "image/png", "is empty"),
     "large": (large, "wall.png", "image/png", "has 10000 × 10000 pixels, 100 million"),
     "heavy": (lambda: b"BM" + bytes(12_700_000), "heavy.bmp", "image/bmp", "has 12.8 MB"),
-    "damaged": (damaged, "damaged.png", "image/png", "is damaged: the browser cannot show it"),
-    "cut": (lambda: photo()[:30], "cut.png", "image/png", "is damaged: the browser cannot show it"),
+    "damaged": (damaged, "damaged.png", "image/png", "cannot be shown by the browser; it may be damaged"),
+    "cut": (lambda: photo()[:30], "cut.png", "image/png", "cannot be shown by the browser; it may be damaged"),
 }
 
 
@@ -96,6 +96,18 @@ def test_every_format_that_is_named_is_read(page, kind):
     upload(page, sheet, photo(kind), f"photo.{kind.lower()}", f"image/{kind.lower()}")
     expect(sheet.locator(".wipe")).to_be_visible()
     expect(sheet.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_picture_stands_as_its_file_says(page):
+    data, turned = io.BytesIO(), Image.Exif()
+    turned[0x0112] = 6  # by a quarter to the right
+    Image.radial_gradient("L").resize((60, 40)).save(data, "JPEG", exif=turned)
+    sheet = panel(page, "Paint")
+    upload(page, sheet, data.getvalue(), "turned.jpg", "image/jpeg")
+    expect(page.get_by_role("heading", name="This picture is 40 × 60")).to_be_visible()
+    page.get_by_role("button", name="Tile: keep its size").click()
+    box = sheet.get_by_role("application").bounding_box()
+    assert 0.6 < box["width"] / box["height"] < 0.73
 
 
 def test_small_limits_are_told_as_they_are(browser, pipelines):

@@ -124,6 +124,18 @@ def test_all_panels_work_where_few_pictures_may_be_asked_for(browser, pipelines,
         assert weights == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
 
 
+def test_several_classes_are_drawn_where_the_service_has_room_for_one(browser, pipelines):
+    with serving(pipelines, Limits(queue=4)) as server, opened(browser, f"http://127.0.0.1:{server.port}") as page:
+        sheet = page.get_by_role("tabpanel", name="Generate")
+        sheet.get_by_role("button", name="bag").click()
+        sheet.get_by_role("button", name="coat").click()
+        sheet.get_by_label("Pictures of each").fill("3")
+        few_steps(sheet)
+        sheet.get_by_role("button", name="Draw", exact=True).click()
+        done(sheet, 9)
+        expect(sheet.get_by_role("alert")).to_have_count(0)
+
+
 def png_of(page, blend, i):
     """The file of a picture in the strip, out of the viewer."""
     blend.locator(".strip .view").nth(i).click()

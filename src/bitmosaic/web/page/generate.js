@@ -72,28 +72,37 @@ export function generatePanel(world) {
       (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height] }));
   }
 
-  /** Some streams at once; if one fails the others are ended too. */
+  /** Some streams at once, fewer where the service has no room for more beside them; if one fails the others are ended too. */
   async function several(groups, signal, step, onbegin) {
     const inner = new AbortController();
     const end = () => inner.abort();
     signal.addEventListener('abort', end);
     const at = groups.map(() => [0, 1]);
     const queue = groups.map((group, i) => [group, i]);
+    const told = (i) => (index, total) => {
+      at[i] = [index, total];
+      const [done, of] = [Math.round(100 * at.reduce((sum, [a, b]) => sum + a / b, 0)), 100 * groups.length];
+      step(done, of, groups.length > 1 ? `${Math.round(100 * done / of)} %` : `Step ${index} of ${total}`);
+      scrub.moved();
+    };
+    let workers = Math.min(AT_ONCE, groups.length);
     const worker = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) {
         const [{ one, shots }, i] = next;
-        await draw(one, shots, inner.signal, onbegin, (index, total) => {
-          at[i] = [index, total];
-          const [done, of] = [Math.round(100 * at.reduce((sum, [a, b]) => sum + a / b, 0)), 100 * groups.length];
-          step(done, of, groups.length > 1 ? `${Math.round(100 * done / of)} %` : `Step ${index} of ${total}`);
-          scrub.moved();
-        });
+        try {
+          await draw(one, shots, inner.signal, onbegin, told(i));
+        } catch (error) {
+          if (error.status !== 429 || workers === 1) throw error;
+          queue.unshift(next); // another worker, which still draws, goes on with it
+          break;
+        }
         at[i] = [1, 1];
         scrub.moved();
       }
+      workers--;
     };
     try {
-      await Promise.all(Array.from({ length: AT_ONCE }, worker));
+      await Promise.all(Array.from({ length: workers }, worker));
     } catch (error) {
       end();
       throw error;

@@ -95,10 +95,11 @@ export async function opened(picture, world, grey) {
   if (!blob.size) refuse('is empty');
   if (blob.size > most) refuse(`has ${size(blob.size, Math.ceil)}`);
   if (!kindOf(new Uint8Array(begin))) refuse('is no picture of a kind that can be read here');
-  const damaged = () => refuse('is damaged: the browser cannot show it');
+  const damaged = () => refuse('cannot be shown by the browser; it may be damaged');
   const [width, height] = await sizeOf(blob).catch(damaged);
   if (width * height > area) refuse(`has ${width} × ${height} pixels, ${count(width * height, Math.ceil)}`);
-  return { ...picture, pixels: await pixels(blob, grey).catch(damaged), width, height };
+  const found = await pixels(blob, grey).catch(damaged);
+  return { ...picture, pixels: found, width: found.width, height: found.height };
 }
 
 /** What the service takes: bytes of a file, pixels of a picture, and that in words. */
