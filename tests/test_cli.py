@@ -343,7 +343,7 @@ BAD = [
     ("encode --pipeline tiny", "images: none are named"),
     ("encode nothing.png --pipeline tiny", "there is no nothing.png"),
     ("encode broken --pipeline tiny", "none of 1 can be read", "a.png"),
-    ("encode tiny --pipeline tiny", "no images in tiny"),
+    ("encode tiny --pipeline tiny", "images: tiny holds no images"),
     ("encode data --pipeline tiny --out codes.npz", "end it in .safetensors"),
     ("encode data --pipeline tiny --out tiny/prior/model.safetensors", "was not written by bitmosaic"),
     ("decode", "FILE"),

@@ -22,19 +22,16 @@ def broken(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
 
 
-def names(root, files):
-    return [file.relative_to(root).as_posix() for file in files]
-
-
 def test_classes_are_the_sub_folders(tmp_path):
     for name in ("b/2.png", "b/10.png", "a/deep/er/x.jpg", "a/Z.PNG", "a/y.webp", "c/c.bmp",
                  "c/.hidden.png", ".git/x.png", "c/.d/x.png"):
         picture(tmp_path / name)
     for name in ("notes.txt", "a/labels.json", "b/weights.h5"):
         (tmp_path / name).write_text("{}")
-    files, labels, classes = scan(tmp_path)
-    assert names(tmp_path, files) == ["a/Z.PNG", "a/deep/er/x.jpg", "a/y.webp", "b/10.png", "b/2.png", "c/c.bmp"]
-    assert labels.tolist() == [0, 0, 0, 1, 1, 2] and labels.dtype == torch.int64 and classes == ("a", "b", "c")
+    found = scan(tmp_path)
+    assert found.names == ["a/Z.PNG", "a/deep/er/x.jpg", "a/y.webp", "b/10.png", "b/2.png", "c/c.bmp"]
+    assert found.files[0] == tmp_path / "a" / "Z.PNG" and found.class_names == ("a", "b", "c")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 2] and found.labels.dtype == torch.int64
 
 
 def test_no_sub_folders_no_classes(tmp_path):
@@ -54,7 +51,8 @@ def test_links_are_followed_and_never_in_circles(tmp_path):
     (tmp_path / "a" / "self").symlink_to("self")
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     (tmp_path / "b" / "other").symlink_to(tmp_path / "a")
-    assert names(tmp_path, scan(tmp_path)[0]) == ["a/1.png", "b/2.png", "b/other/1.png"]
+    assert scan(tmp_path).names == ["a/1.png", "b/2.png", "b/other/1.png"]
+    assert scan(tmp_path, classes=False).names == ["a/1.png", "b/2.png"]
 
 
 @pytest.mark.parametrize("files, complaint", [
@@ -173,4 +171,5 @@ def test_images_beside_classes_are_passed_over_and_named(tmp_path):
         Image.new("L", (9, 9), 200).save(tmp_path / name)
     folder = Folder(tmp_path, 8)
     assert folder.class_names == ("a", "b") and len(folder) == 2
-    assert "1.png (lies beside the classes, in none of them)" in folder.unreadable_summary()
+    assert folder.unreadable == {} and "1 beside the classes, in none of them (1.png)" in folder.told()[1]
+    assert [file.name for file in Folder(tmp_path, 8, classes=False).files] == ["1.png", "2.png", "3.png"]

@@ -91,8 +91,9 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path):
 def test_sixteen_bits_in_colour_and_transparent():
     colour = png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 65535, 0, 32896, 257, 514, 771))
     assert read_image(colour)[:, 0].T.tolist() == [[255, 0, 128], [1, 2, 3]]
-    grey = png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 1000, 2570), tRNS=struct.pack(">H", 1000))
-    assert read_image(grey, channels=1).tolist() == [[[255, 10]]]
+    grey = png(3, 1, 16, 0, b"\0" + struct.pack(">3H", 1000, 2570, 65535), tRNS=struct.pack(">H", 1000))
+    assert read_image(grey, channels=1).tolist() == [[[255, 10, 255]]]
+    assert read_image(grey, channels=1, background="black").tolist() == [[[0, 10, 255]]]
 
 
 def test_floats_in_either_range(tmp_path):

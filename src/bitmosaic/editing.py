@@ -12,11 +12,13 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from bitmosaic.codes import Codes
-from bitmosaic.images import Output, check_output, crop_mask, places_of, read_image, read_mask, spread, to_output
+from bitmosaic.images import Output, check_exact, check_output, crop_with_mask, places_of, read_mask, spread, to_output
+from bitmosaic.images.read import picture_of, pixels_of
 from bitmosaic.samplers import Step
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def outpaint(
     the pipeline's images is painted in windows of that size, from the image outwards. Else as `inpaint`.
     ValueError for padding that adds nothing or takes away, and for a canvas smaller than the pipeline's images.
     """
-    pixels = _pixels(pipeline, image)
+    pixels = pixels_of(picture_of(image, pipeline.background), None, pipeline.tokenizer.channels).float() / 255
     sides = [padding] * 4 if isinstance(padding, Integral) else list(padding) if isinstance(padding, list | tuple) else []
     if len(sides) != 4 or not all(isinstance(side, Integral) and side >= 0 for side in sides) or not any(sides):
         raise ValueError(f"padding: got {padding!r}; give pixels for all sides, or (left, top, right, bottom), not negative, not all 0")
@@ -222,33 +224,30 @@ def _starts(full: int, side: int) -> list[int]:
 
 def canvas(pipeline: Pipeline, image: Any, mask: Any, fit: Fit = "exact") -> tuple[Tensor, Tensor]:
     """What `inpaint` paints on: pixels (C, H, W) in [0, 1], and which of them are repainted, (H, W) bool. ValueError as there."""
-    pixels, own_size = _fitted(pipeline, image, fit)
-    size, factor = tuple(pixels.shape[1:]), pipeline.tokenizer.factor
+    pixels, picture = _fitted(pipeline, image, fit)
+    size, factor, own_size = tuple(pixels.shape[1:]), pipeline.tokenizer.factor, (picture.height, picture.width)
     of_places = isinstance(mask, list | tuple) and not all(isinstance(n, Integral) for n in mask)
     if size == own_size or of_places:
         return pixels, read_mask(mask, size, factor)
-    return pixels, crop_mask(read_mask(mask, own_size, factor), size)
+    whole = read_mask(mask, own_size, factor)
+    cropped, repaint = crop_with_mask(picture, whole, size, len(pixels))
+    if whole.any() and not repaint.any():
+        raise ValueError("mask: all that is white in it lies outside the centre that fit 'crop' keeps; paint there, or use fit 'tile'")
+    return cropped.float() / 255, repaint
 
 
-def _fitted(pipeline: Pipeline, image: Any, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
-    """Pixels (C, H, W) in [0, 1] of the pipeline's size or, tiled, of the image's own, and its own (height, width)."""
+def _fitted(pipeline: Pipeline, image: Any, fit: Fit) -> tuple[Tensor, Image.Image]:
+    """Pixels (C, H, W) in [0, 1] of the pipeline's size or, tiled, of the image's own, and the picture itself."""
     if fit not in ("exact", "crop", "tile"):
         raise ValueError(f"fit: got {fit!r}; want 'exact', 'crop' or 'tile'")
-    pixels, size = _pixels(pipeline, image), tuple(pipeline.tokenizer.image_size)
-    height, width = own = tuple(pixels.shape[1:])
-    if own != size and fit == "exact":
-        raise ValueError(
-            f"image: got {width} x {height} pixels; this pipeline works on {size[1]} x {size[0]}. fit 'crop' takes the centre "
-            "and scales it, 'tile' works at the image's own size, in windows"
-        )
-    if own != size and fit == "crop":
-        return _pixels(pipeline, image, size), own
+    size, channels, picture = tuple(pipeline.tokenizer.image_size), pipeline.tokenizer.channels, picture_of(image, pipeline.background)
+    if fit == "exact":
+        check_exact(picture, size, channels, remedy="takes the centre and scales it, 'tile' works at the image's own size, in windows")
+    if (picture.height, picture.width) != size and fit == "crop":
+        return pixels_of(picture, size, channels).float() / 255, picture
+    pixels = pixels_of(picture, None, channels).float() / 255
     _check_window(pipeline, pixels, "image: got", "fit 'crop' scales it")
-    return pixels, own
-
-
-def _pixels(pipeline: Pipeline, image: Any, size: tuple[int, int] | None = None) -> Tensor:
-    return read_image(image, size, pipeline.tokenizer.channels).float() / 255
+    return pixels, picture
 
 
 def _check_window(pipeline: Pipeline, canvas: Tensor, what: str, remedy: str) -> None:

@@ -20,7 +20,8 @@ from bitmosaic import compression, editing
 from bitmosaic.codec import StaticCoder
 from bitmosaic.codes import Codes
 from bitmosaic.folders import check_tensors, load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import Output, check_output, read_image, to_output
+from bitmosaic.images import Fit, Output, check_output, fitted, to_output
+from bitmosaic.images.read import as_colour
 from bitmosaic.names import composed
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import Prior
@@ -30,6 +31,7 @@ from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer
 
+KEYS = {"type", "class_names", "sampler"}  # of a pipeline's config.json; "background" may stand there too
 Condition = None | int | str | dict[Any, float] | Sequence
 
 
@@ -41,9 +43,10 @@ class Pipeline:
 
     def __init__(
         self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = (),
-        static: StaticCoder | None = None,
+        static: StaticCoder | None = None, background: str = "white",
     ):  # fmt: skip
-        """static: how often each bit is 1, for `compress`."""
+        """static: how often each bit is 1, for `compress`. background: what transparent pictures are laid on, as in the data it saw."""
+        as_colour(background)
         share_processors()
         classes = prior.condition.classes
         check_class_names(class_names, classes)
@@ -55,7 +58,7 @@ class Pipeline:
         self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
         self.sampler = sampler or (RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
-        self.static = static
+        self.static, self.background = static, background
 
     @staticmethod
     def from_pretrained(path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Pipeline:
@@ -65,18 +68,24 @@ class Pipeline:
         """
         folder = find_pipeline(path)
         config = read_json(folder / "config.json")
-        if not isinstance(config, dict) or config.keys() != {"type", "class_names", "sampler"} or config["type"] != "Pipeline":
+        if not isinstance(config, dict) or config.keys() - {"background"} != KEYS or config["type"] != "Pipeline":
             alone = isinstance(config, dict) and (folder / "model.safetensors").is_file()
             what = f"; this is a {config.get('type')} alone, join it by 'bitmosaic convert TOKENIZER PRIOR'" if alone else ""
-            raise ValueError(f"{folder / 'config.json'}: want an object with type 'Pipeline', class_names and sampler, and no more{what}")
+            wanted = "want an object with type 'Pipeline', class_names and sampler, perhaps background, and no more"
+            raise ValueError(f"{folder / 'config.json'}: {wanted}{what}")
         sampler = Spec.from_json(config["sampler"], f"{folder / 'config.json'}: sampler")
         names = config["class_names"]
         if not isinstance(sampler, SamplerSpec) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{folder / 'config.json'}: sampler must be a sampler's spec and class_names a list of strings")
+        background = config.get("background", "white")
+        try:
+            as_colour(background)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from error
         kept = None if dtype is torch.int8 else dtype
         tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", Prior, kept)
         static = load_static(folder / "codec.safetensors") if (folder / "codec.safetensors").exists() else None
-        return Pipeline(tokenizer, prior, sampler, names, static).to(device, dtype)
+        return Pipeline(tokenizer, prior, sampler, names, static, background).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
@@ -87,7 +96,7 @@ class Pipeline:
         with written_beside(path) as folder:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
-            write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler))
+            write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler, self.background))
             if self.static is not None:
                 save_file({"levels": self.static.levels}, folder / "codec.safetensors")
 
@@ -154,28 +163,32 @@ class Pipeline:
     interpolate, enrich = editing.interpolate, editing.enrich
     compress, decompress = compression.compress, compression.decompress
 
-    def encode(self, images: Any) -> Codes:
+    def encode(self, images: Any, fit: Fit = "exact") -> Codes:
         """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W).
 
-        Other sizes than the tokenizer's are cropped at the centre and scaled.
+        fit, for images of other sizes than the tokenizer's, and for colour where it knows grey: "exact" refuses them by a ValueError,
+        "crop" takes their centre, scales it, and makes grey of colour. Transparent ones are laid on `background`.
         """
-        return self._codes(self._images(images))
+        return self._codes(self._images(images, fit))
 
     def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
         """Images of codes."""
         return to_output(self._pixels(codes), output_type)
 
-    def features(self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool | int = True) -> Tensor:
+    def features(
+        self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool | int = True, fit: Fit = "exact"
+    ) -> Tensor:  # fmt: skip
         """The prior's residual stream after block `layer` (None: the middle) of fully visible images, for a classifier.
 
         pool: True the mean over places, (n, D); False all of them, (n, N, D); a number g the means of g x g parts of the image,
-        (n, g g, D). ValueError for a layer that there is not, or more parts than places.
+        (n, g g, D). fit: as for `encode`. ValueError for a layer that there is not, or more parts than places.
         """
         layer = len(self.prior.blocks) // 2 if layer is None else layer
-        return self._features(self.encode(images), [layer], condition, pool)[0]
+        return self._features(self.encode(images, fit), [layer], condition, pool)[0]
 
     def forward_intermediates(
-        self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False
+        self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False,
+        fit: Fit = "exact",
     ) -> list[Tensor]:  # fmt: skip
         """The streams after blocks `indices`, in one pass, each as `features` has it.
 
@@ -186,11 +199,11 @@ class Pipeline:
             chosen = every if indices is None else every[max(0, len(every) - indices) :]
         else:
             chosen = [i + len(every) if i < 0 else i for i in indices]
-        return self._features(self.encode(images), chosen, condition, pool)
+        return self._features(self.encode(images, fit), chosen, condition, pool)
 
-    def forward_features(self, images: Any, condition: Condition = None) -> Tensor:
+    def forward_features(self, images: Any, condition: Condition = None, fit: Fit = "exact") -> Tensor:
         """What the last block and the last norm make of fully visible images, (n, N, D); the name is timm's."""
-        last = self.forward_intermediates(images, [len(self.prior.blocks) - 1], condition)[0]
+        last = self.forward_intermediates(images, [len(self.prior.blocks) - 1], condition, fit=fit)[0]
         with torch.no_grad():
             return self.prior.norm(last.to(self.prior.norm.weight.dtype)).float()
 
@@ -274,13 +287,13 @@ class Pipeline:
         rng = torch.Generator(self.device).manual_seed(0)
         return code_length(self.prior, codes, known, self._labels(conditions), rng).cpu()
 
-    def _images(self, images: Any) -> Tensor:
+    def _images(self, images: Any, fit: Fit = "exact") -> Tensor:
         """(n, C, H, W) floats in [0, 1] of the tokenizer's size."""
         if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
             images = list(images)
         images = images if isinstance(images, list | tuple) else [images]
         size, channels = self.tokenizer.image_size, self.tokenizer.channels
-        return torch.stack([read_image(image, size, channels) for image in images]).float() / 255
+        return torch.stack([fitted(image, size, channels, fit, self.background) for image in images]).float() / 255
 
     def _pairs(self, condition: Condition, seeds: int | Sequence[int] | None) -> tuple[list, list[int]]:
         """Conditions and seeds of equal length."""
@@ -369,9 +382,10 @@ def find_pipeline(path: str | Path) -> Path:
     raise ValueError(f"no pipeline {path}: not a folder, and the zoo has {', '.join(zoo_names()) or 'none'}")
 
 
-def pipeline_config(class_names: Sequence[str], sampler: SamplerSpec) -> dict[str, Any]:
+def pipeline_config(class_names: Sequence[str], sampler: SamplerSpec, background: str = "white") -> dict[str, Any]:
     """What stands in a pipeline's config.json, beside the folders "tokenizer" and "prior"."""
-    return {"type": "Pipeline", "class_names": list(class_names), "sampler": sampler.to_json()}
+    config = {"type": "Pipeline", "class_names": list(class_names), "sampler": sampler.to_json()}
+    return config if background == "white" else {**config, "background": background}
 
 
 def check_class_names(class_names: Sequence[str], classes: int) -> None:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # off unless named: no --no-... beside it
 PipelineName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")]
+Background = Annotated[str, tyro.conf.arg(metavar="COLOUR", help_behavior_hint="(default: the pipeline's own)")]
 OwnNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the pipeline's own)")]
 OwnFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the pipeline's own)")]
 OwnBox = Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT TOP RIGHT BOTTOM", help_behavior_hint="")]

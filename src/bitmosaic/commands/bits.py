@@ -7,19 +7,21 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import shipped
 from bitmosaic.evaluate.insight import flipped, meaning
-from bitmosaic.images import captioned, heat, read_image, save
+from bitmosaic.images import Fit, captioned, fitted, heat, save
 
 COLUMNS = 8
 PICTURED = 112  # pixels that a small picture is at least high
 
 
 def bits(
-    image: Picture = "fashion:0", *, count: int = 500, pipeline: str = "fashion", out: Path = Path("bits"), device: str = "cpu",
+    image: Picture = "fashion:0", *, count: int = 500, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
+    out: Path = Path("bits"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
     """Shows what each bit means: a picture with that bit turned round in every place, and what the bit does to the middle place.
 
@@ -28,8 +30,11 @@ def bits(
     ship (red: 1 is brighter, blue: darker; each scaled to its own largest, which stands below it in grey levels of 255).
 
     Args:
-        image: a picture, or a test image that ships, such as fashion:17; cropped at the centre and scaled.
+        image: a picture, or a test image that ships, such as fashion:17.
         count: images that the mean is taken over.
+        fit: for an image of another size than the pipeline's, or in colour where it knows grey: exact refuses it, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
@@ -39,7 +44,7 @@ def bits(
     """
     pipe = load(pipeline, device)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    one = read_image(given(image), size, channels)[None].float() / 255
+    one = fitted(given(image, background or pipe.background), size, channels, fit)[None].float() / 255
     many = shipped(count, size, channels).pixels.float() / 255
     stem = file_name(Path(image).stem if Path(image).exists() else image)
     files = [f"{stem}-bits.png", "meaning.png"]

@@ -10,29 +10,31 @@ import tyro
 from tqdm import tqdm
 
 from bitmosaic.codec import Container
-from bitmosaic.commands.arguments import Images
-from bitmosaic.commands.files import Files, tell_unreadable, written_into
+from bitmosaic.commands.arguments import Background, Images
+from bitmosaic.commands.files import Files, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.compression import AT_ONCE, compress_codes
-from bitmosaic.images import in_order
+from bitmosaic.images import Fit, in_order
 
 ENDING = ".bmc"
 Folder = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
 def compress(
-    images: Images = (), *, coder: Literal["uniform", "static", "prior"] = "prior", packets: int = 1, pipeline: str = "fashion",
-    out: Folder = Path("compressed"),
+    images: Images = (), *, coder: Literal["uniform", "static", "prior"] = "prior", packets: int = 1, fit: Fit = "exact",
+    background: Background = "", pipeline: str = "fashion", out: Folder = Path("compressed"),
 ) -> list[Path]:  # fmt: skip
     """Turns each image into a small file that 'bitmosaic decompress' reads.
 
-    Images of other sizes than the pipeline's are cropped at the centre and scaled. A file that is no readable picture is skipped and named
-    at the end.
+    A file that is no readable picture is skipped and named at the end.
 
     Args:
         images: picture files, and folders of them at any depth.
         coder: uniform, every bit takes a bit; static, by how often each is 1; prior, by the model's own probabilities: smallest, and slow.
         packets: parts of a file, of places spread over the image; one that is cut short, or has lost some, can be restored from the others.
+        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what transparent images are laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
@@ -40,7 +42,8 @@ def compress(
         The files written.
     """
     pipe = load(pipeline)
-    files = Files(images, pipe.tokenizer.image_size, pipe.tokenizer.channels)
+    files = Files(images, pipe.tokenizer.image_size, pipe.tokenizer.channels, fit, background or pipe.background)
+    tell_used(files.told())
     names = [f"{name}{ENDING}" for name in files.names]
     made, payload, start = {}, 0, time.perf_counter()
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.demo_page import Pictures, page
 from bitmosaic.commands.drawing import Drawing, at_precision, conditions, drawing_name
-from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_by_us
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_by_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
 from bitmosaic.commands.sample import draw
@@ -53,7 +53,7 @@ def demo(
         count: images of each class.
         seed: of the first image of each class; the next ones have the next seeds.
         precision: of the prior; auto: bf16 where the processor multiplies it, about two and a half times faster, else float32.
-        images: real images to reconstruct, files or folders; none: test images of Fashion-MNIST, which ship.
+        images: real images to reconstruct, files or folders, cropped at the centre and scaled; none: test images that ship.
 
     Returns:
         The page, index.html.
@@ -67,7 +67,8 @@ def demo(
     with clock("loading the pipeline"):
         pipe = at_precision(load(pipeline), precision)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    real = Files(images, size, channels) if images else shipped(REAL, size, channels)
+    real = Files(images, size, channels, "crop", pipe.background) if images else shipped(REAL, size, channels)
+    tell_used(real.told())
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
     with written_beside(out.resolve()) as folder:
@@ -125,7 +126,7 @@ def make(
     save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)
     with clock("revealing one image"):
         frames, known = reveal(pipe, wanted[-1], seed)
-    animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0)
+    animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0, comment=SOFTWARE)
     facts = {
         **sizes(pipe),
         "classes": list(labels),

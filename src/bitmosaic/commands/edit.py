@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
 from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
 from bitmosaic.editing import Fit, canvas
@@ -14,7 +15,7 @@ from bitmosaic.editing import Fit, canvas
 def edit(
     image: Picture, *, class_: Class, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, count: int = 4, seed: int = 0, feather: int = 0,
     fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
-    out: Path = Path("edited"), device: str = "cpu", precision: Drawing = "float32",
+    background: Background = "", out: Path = Path("edited"), device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Paints another class into what a mask covers, several times, and writes the answers as PNG files with one sheet.
 
@@ -32,6 +33,7 @@ def edit(
             their own size, in windows of the pipeline's.
         settings: of the sampler.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
         precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
@@ -43,8 +45,9 @@ def edit(
     more = {"mask": mask, "feather": feather, "fit": fit}
 
     def ask(pipe, label, arguments):
-        pixels, repaint = canvas(pipe, given(image), mask, fit)
-        answers = pipe.edit(given(image), mask, label, feather=feather, fit=fit, **arguments)
+        picture = given(image, background or pipe.background)
+        pixels, repaint = canvas(pipe, picture, mask, fit)
+        answers = pipe.edit(picture, mask, label, feather=feather, fit=fit, **arguments)
         return answers, [("given", pixels), ("repainted", covered(pixels, repaint))]
 
     return paint(Task("edit", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)

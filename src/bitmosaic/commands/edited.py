@@ -58,11 +58,13 @@ class Where:
 NOWHERE = Where()
 
 
-def given(image: str) -> Any:
-    """A picture by its path, or a test image that ships as fashion:17. ValueError where there is none."""
+def given(image: str, background: str) -> Any:
+    """A picture by its path, on the background where it is transparent, or a test image that ships as fashion:17. ValueError where there is
+    none.
+    """
     name, _, number = image.partition(":")
     if name != "fashion" or Path(image).exists():
-        return read_image(image, None, 3)
+        return read_image(image, None, 3, background)
     sample = fashion_sample()
     if not number.isdecimal() or int(number) >= len(sample):
         raise ValueError(f"image: got {image!r}; give a path, or a test image that ships from fashion:0 to fashion:{len(sample) - 1}")

@@ -10,26 +10,28 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from bitmosaic.commands.arguments import Images
-from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_into
+from bitmosaic.commands.arguments import Background, Images
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import fingerprint, load
-from bitmosaic.images import in_order
+from bitmosaic.images import Fit, in_order
 
 FORMAT = "bitmosaic codes 1"
 BATCH = 64  # images at once
 
 
 def encode(
-    images: Images = (), *,
-    pipeline: str = "fashion", out: Path = Path("codes.safetensors"), device: str = "cpu",
+    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
+    out: Path = Path("codes.safetensors"), device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Turns images into codes, packed into one small file that 'bitmosaic decode' reads.
 
-    Images of other sizes than the pipeline's are cropped at the centre and scaled. A file that is no readable picture
-    is skipped and named at the end.
+    A file that is no readable picture is skipped and named at the end.
 
     Args:
         images: picture files, and folders of them at any depth.
+        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what transparent images are laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         out: file to write, ending in .safetensors.
         device: where to compute, such as cpu or cuda.
@@ -42,7 +44,8 @@ def encode(
         raise ValueError(f"out: got {str(out)!r}; end it in .safetensors")
     pipe = load(pipeline, device)
     tokenizer = pipe.tokenizer
-    files = Files(images, tokenizer.image_size, tokenizer.channels)
+    files = Files(images, tokenizer.image_size, tokenizer.channels, fit, background or pipe.background)
+    tell_used(files.told())
     with written_into(out.parent, [out.name]) as folder:
         packed, names, codes = [], [], None
         with tqdm(

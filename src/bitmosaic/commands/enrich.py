@@ -7,6 +7,7 @@ from typing import Literal
 
 import tyro
 
+from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
 from bitmosaic.commands.edited import Picture, Task, given, paint
 from bitmosaic.editing import coarse
@@ -15,7 +16,7 @@ from bitmosaic.editing import coarse
 def enrich(
     image: Picture, *, class_: Class = "none", shrink: int = 2, repeats: int = 4, count: int = 4, seed: int = 0,
     fit: Literal["exact", "crop"] = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
-    out: Path = Path("enriched"), device: str = "cpu", precision: Drawing = "float32",
+    background: Background = "", out: Path = Path("enriched"), device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Draws the fine detail of a coarse picture anew, several times, and writes the answers as PNG files with one sheet.
 
@@ -32,6 +33,7 @@ def enrich(
         fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it.
         settings: of the sampler.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
         precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
@@ -42,8 +44,9 @@ def enrich(
     more = {"shrink": shrink, "repeats": repeats, "fit": fit}
 
     def ask(pipe, label, arguments):
-        answers = pipe.enrich(given(image), label, shrink=shrink, repeats=repeats, fit=fit, **arguments)
+        picture = given(image, background or pipe.background)
+        answers = pipe.enrich(picture, label, shrink=shrink, repeats=repeats, fit=fit, **arguments)
         names = ("given", "coarse") if shrink > 1 else ("given",)
-        return answers, list(zip(names, coarse(pipe, given(image), shrink, fit), strict=False))
+        return answers, list(zip(names, coarse(pipe, picture, shrink, fit), strict=False))
 
     return paint(Task("enrich", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)

@@ -15,35 +15,45 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
-from PIL import Image
-from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bitmosaic import __version__
 from bitmosaic.folders import read_json
-from bitmosaic.images import ImageSet, UnreadableImage, read_image
-from bitmosaic.names import composed
+from bitmosaic.images import SOFTWARE, Fit, ImageSet, UnreadableImage, check_sizes, fitted, scan
+from bitmosaic.images.write import software
+from bitmosaic.names import composed, plain
 
+__all__ = [
+    "SOFTWARE", "Files", "check_free", "file_name", "notes", "sweep", "tell_unreadable", "tell_used", "unlike", "written_by_us",
+    "written_into",
+]
 LOCK = ".lock"  # in the folder in which files are made before they move
-SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
 
 
 class Files(ImageSet):
-    """Pictures in files and below folders, in the order named; read when they are asked for."""
+    """Pictures in files and below folders, in the order named; read when they are asked for.
+
+    Each folder is scanned as everywhere (`images.scan`), its sub-folders being no classes. fit: exact refuses pictures of another size
+    than (height, width), by their headers before any is read, and those in colour where channels is 1; crop takes the centre and scales it.
+    ValueError where there is no picture, or one that does not fit.
+    """
 
     labels, class_names = None, ()
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int], channels: int):
-        self.size, self.channels, self.unreadable = size, channels, {}
+    def __init__(
+        self, paths: Sequence[Path], size: tuple[int, int], channels: int, fit: Fit = "exact", background: str = "white", check: bool = True
+    ):  # fmt: skip
+        """check: whether sizes are looked at now, else as pictures are read."""
+        self.size, self.channels, self.fit, self.background, self.unreadable = size, channels, fit, background, {}
         if not paths:
             raise ValueError("images: none are named; give files such as .png or .jpg, or folders of them")
-        found = [pair for path in paths for pair in _below(Path(path).expanduser())]
-        if not found:
-            raise ValueError(f"images: no images in {', '.join(map(str, paths))}; put in files such as .png or .jpg")
+        self._told: list[str] = []
+        found = [pair for path in paths for pair in self._below(Path(path).expanduser())]
         self.files = [file for file, _ in found]
         self.names = unlike([str(name.with_suffix("")) for _, name in found])  # without their endings
+        if fit == "exact" and check:
+            check_sizes(self.files, tuple(size))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -51,7 +61,7 @@ class Files(ImageSet):
     def image(self, index: int) -> Tensor | None:
         file = str(self.files[index])
         try:
-            return None if file in self.unreadable else read_image(file, self.size, self.channels)
+            return None if file in self.unreadable else fitted(file, self.size, self.channels, self.fit, self.background)
         except UnreadableImage as error:
             self.unreadable[file] = error.reason
             return None
@@ -60,16 +70,28 @@ class Files(ImageSet):
         """Over the paths alone."""
         return hashlib.sha256("\0".join(map(str, self.files)).encode(errors="surrogateescape")).hexdigest()
 
+    def told(self) -> list[str]:
+        return self._told
 
-def _below(path: Path) -> list[tuple[Path, Path]]:
-    """Files, and their names inside what was named; ValueError where there is nothing of that name."""
-    if not path.is_dir():
-        if not path.exists():
-            raise ValueError(f"images: there is no {path}; give files such as .png or .jpg, or folders of them")
+    def _below(self, path: Path) -> list[tuple[Path, Path]]:
+        """Files, and their names inside what was named; ValueError where there is nothing of that name."""
+        if path.is_dir():
+            try:
+                found = scan(path, classes=False)
+            except ValueError as error:
+                raise ValueError(f"images: {str(error).removeprefix('path: ')}") from error
+            self._told += found.told()
+            return [(path / name, Path(name)) for name in found.names]
+        if not path.is_file():
+            what = f"{path} is no plain file" if os.path.lexists(path) else f"there is no {path}"
+            raise ValueError(plain(f"images: {what}; give files such as .png or .jpg, or folders of them"))
         return [(path, Path(path.name))]
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN or kind == "MPO"}
-    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.suffix.lower() in endings)
-    return [(path / name, name) for name in names if not any(part.startswith(".") for part in name.parts)]
+
+
+def tell_used(lines: Sequence[str]) -> None:
+    """Prints, before the work begins, what is used of a folder, as which class, and what is not, as `ImageSet.told` has it."""
+    for line in lines:
+        print(line, flush=True)
 
 
 def tell_unreadable(images: ImageSet) -> None:
@@ -160,13 +182,11 @@ def notes(path: Path) -> dict[str, str]:
 
 def written_by_us(path: Path) -> bool:
     """Whether a file names bitmosaic as the software that wrote it."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
     try:
-        if path.suffix == ".png":
-            found = notes(path).get("Software")
-        elif path.suffix == ".gif":
-            with path.open("rb") as file:
-                found = GifImageFile(file).info.get("comment")  # as in `notes`
-            found = found.decode() if isinstance(found, bytes) else found
+        if path.suffix in (".png", ".gif"):
+            found = software(path)
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 found = (file.metadata() or {}).get("software")
@@ -176,6 +196,6 @@ def written_by_us(path: Path) -> bool:
             return path.read_bytes()[:3] == b"bmc"
         else:
             found = read_json(path).get("software")
-    except (OSError, ValueError, AttributeError, SyntaxError, SafetensorError, Image.DecompressionBombError):
+    except (OSError, ValueError, AttributeError, SafetensorError):
         return False
     return isinstance(found, str) and found.startswith("bitmosaic ")

@@ -11,11 +11,11 @@ import tyro
 from tqdm import tqdm
 
 from bitmosaic.codec.base import fingerprint
-from bitmosaic.commands.arguments import Flag
-from bitmosaic.commands.files import tell_unreadable
+from bitmosaic.commands.arguments import Background, Flag
+from bitmosaic.commands.files import Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.real import FASHION, real_images
-from bitmosaic.images import ImageSet
+from bitmosaic.images import Fit, ImageSet, check_sizes
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.search import Index, VectorSpec, vectors
 from bitmosaic.search.index import CHUNK
@@ -29,7 +29,7 @@ BUILD_EVERY = 100  # chunks that are put on the shelf before they become findabl
 def index(
     data: Data, out: Out, *, by: Literal["codes", "bits", "features"] = "codes",
     structure: Literal["flat", "ivf", "hnsw", "ivf-pq"] = "flat", layer: int = -1, parts: int = 2, prune: Flag = False,
-    pipeline: str = "fashion",
+    fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
 ) -> Path:  # fmt: skip
     """Makes images findable by 'bitmosaic search'.
 
@@ -37,13 +37,16 @@ def index(
     pip install 'bitmosaic[search]'.
 
     Args:
-        data: a folder of images, or fashion-mnist (the test images, which ship), or fashion-mnist:train.
+        data: a folder of images at any depth, or fashion-mnist (the test images, which ship), or fashion-mnist:train.
         out: folder of the index.
         by: codes, the bits of the tokenizer; bits, the signs of the prior's features; features, the features themselves.
         structure: flat compares with every image; ivf and hnsw with some; ivf-pq, for features, also keeps them small.
         layer: block that features are taken after, counted from 0; -1 is the middle.
         parts: along a side of the image, whose features are averaged apart.
         prune: images that are no longer in the folder can no longer be found.
+        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what transparent images are laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
 
     Returns:
@@ -53,11 +56,14 @@ def index(
     blocks, side = len(pipe.prior.blocks), min(pipe.prior.grid)
     if layer >= blocks or parts > side:
         raise ValueError(f"layer, parts: got {layer} and {parts}; this pipeline has layers 0 to {blocks - 1} and at most {side} parts")
-    images = real_images(data, pipe.tokenizer.image_size, pipe.tokenizer.channels)
+    images = indexed(data, pipe, fit, background or pipe.background)
+    tell_used(images.told())
     names, root = named(images, data)
     found = opened(out, spec, structure, pipeline, of(pipe, spec), root)
     present = found.present()
     new = [i for i, name in enumerate(names) if name not in present]
+    if root and fit == "exact":
+        check_sizes([images.files[i] for i in new], tuple(pipe.tokenizer.image_size))
     medians = settled(found, pipe, images, new)
     with tqdm(total=len(new), desc="indexing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for start in range(0, len(new), CHUNK):
@@ -78,6 +84,14 @@ def index(
     changed = f"{len(new) - len(images.unreadable):,} new{f', {gone:,} removed' if gone else ''}"
     print(f"{len(found):,} images by {by}, {changed}: {out} ({size / max(1, len(found)):.0f} bytes each)")
     return out
+
+
+def indexed(data: str, pipe: Pipeline, fit: Fit, background: str) -> ImageSet:
+    """The images to index: of Fashion-MNIST, or every picture below a folder, since classes mean nothing here."""
+    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    if not Path(data).expanduser().is_dir():
+        return real_images(data, size, channels)
+    return Files([Path(data)], size, channels, fit, background, check=False)
 
 
 def named(images: ImageSet, data: str) -> tuple[list[str], str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
 from bitmosaic.commands.edited import COVER, Picture, Task, given, paint
 
@@ -16,8 +17,8 @@ Padding = Annotated[tuple[int, ...], tyro.conf.arg(metavar="PIXELS ...")]
 
 def outpaint(
     image: Picture, *, padding: Padding, class_: Class = "none", count: int = 4, seed: int = 0, feather: int = 0,
-    settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion", out: Path = Path("outpainted"),
-    device: str = "cpu", precision: Drawing = "float32",
+    settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
+    background: Background = "", out: Path = Path("outpainted"), device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Paints around a picture, several times, and writes the answers as PNG files with one sheet.
 
@@ -34,6 +35,7 @@ def outpaint(
         feather: pixels outside the picture over which the seam is levelled; 0: none.
         settings: of the sampler.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
         precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
@@ -43,8 +45,9 @@ def outpaint(
     """
 
     def ask(pipe, label, arguments):
+        picture = given(image, background or pipe.background)
         sides = padding[0] if len(padding) == 1 else padding
-        answers = pipe.outpaint(given(image), sides, label, feather=feather, **arguments)
+        answers = pipe.outpaint(picture, sides, label, feather=feather, **arguments)
         left, top, right, bottom = padding * 4 if len(padding) == 1 else padding
         before, (height, width) = torch.full_like(answers.images[0], COVER), answers.images.shape[2:]
         inside = (slice(None), slice(top, height - bottom), slice(left, width - right))

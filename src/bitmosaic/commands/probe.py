@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import Drawing, at_precision, drawing_name
-from bitmosaic.commands.files import SOFTWARE, tell_unreadable, written_into
+from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accuracy, neighbour_accuracy, representations
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
@@ -84,6 +84,7 @@ def split(pipe: Pipeline, data: Path | None, train: int, test: int, seed: int) -
             raise ValueError(f"data: Fashion-MNIST is 28 x 28 grey, this pipeline {size[1]} x {size[0]}; name a folder with --data")
         return tuple(ArrayImages(s.pixels[:n], s.labels[:n], s.class_names) for s, n in zip(sets, (train, test), strict=True))
     images = Folder(data, size, channels)
+    tell_used(images.told())
     if images.labels is None:
         raise ValueError(f"data: {data} has no classes; give a folder with a folder of images for each class")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))

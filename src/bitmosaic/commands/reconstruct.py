@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.commands.arguments import Images
-from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, written_into
+from bitmosaic.commands.arguments import Background, Images
+from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
-from bitmosaic.images import ArrayImages, ImageSet, fashion_sample, in_order, read_image, save, sheet
+from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_order, read_image, save, sheet
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.train import enlargement
 
@@ -23,16 +23,18 @@ PICTURED = 64  # images on the sheet, at most
 
 
 def reconstruct(
-    images: Images = (), *,
-    pipeline: str = "fashion", count: int = 16, out: Path = Path("reconstructions"), device: str = "cpu",
+    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion", count: int = 16,
+    out: Path = Path("reconstructions"), device: str = "cpu",
 ) -> dict:  # fmt: skip
     """Encodes images, decodes them again, and says how well they are kept: PSNR, SSIM, and the use of each bit.
 
-    Writes reconstructions.png, the first 64 images each above its reconstruction, and report.json. Images of other
-    sizes than the pipeline's are cropped at the centre and scaled before.
+    Writes reconstructions.png, the first 64 images each above its reconstruction, and report.json.
 
     Args:
         images: picture files, and folders of them; none: the first test images of Fashion-MNIST, which ship.
+        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what transparent images are laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         count: how many of the images that ship, where none are named.
         out: folder to write into; a sheet and a report that bitmosaic wrote are replaced.
@@ -43,7 +45,8 @@ def reconstruct(
     """
     pipe = load(pipeline, device)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    chosen = Files(images, size, channels) if images else shipped(count, size, channels)
+    chosen = Files(images, size, channels, fit, background or pipe.background) if images else shipped(count, size, channels)
+    tell_used(chosen.told())
     with written_into(out, ["reconstructions.png", "report.json"]) as folder:
         with tqdm(total=len(chosen), desc="reconstruct", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
             report = reconstruction_report(pipe.tokenizer, chosen, batch_size=64, on_batch=bar.update)

@@ -10,12 +10,13 @@ import torch
 import tyro
 from torch import Tensor
 
+from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.index import of
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.real import FASHION
-from bitmosaic.images import captioned, fashion_mnist, fashion_sample, read_image, save
+from bitmosaic.images import Fit, captioned, fashion_mnist, fashion_sample, fitted, read_image, save
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.search import Hit, Index, vectors
 
@@ -25,15 +26,20 @@ SHOWN = 112  # pixels that a picture is at least high on the sheet
 COLUMNS = 6
 
 
-def search(index: Folder, image: Picture, *, count: Count = 10, out: Path = Path("search")) -> list[Hit]:
+def search(
+    index: Folder, image: Picture, *, count: Count = 10, fit: Fit = "exact", background: Background = "", out: Path = Path("search")
+) -> list[Hit]:  # fmt: skip
     """Finds the images of an index that are nearest to a picture.
 
     Prints them, and writes NAME-search.png and NAME-search.html with the pictures.
 
     Args:
         index: folder that 'bitmosaic index' wrote.
-        image: a picture, or a test image that ships, such as fashion:17; cropped at the centre and scaled.
+        image: a picture, or a test image that ships, such as fashion:17.
         count: how many.
+        fit: for an image of another size than the pipeline's, or in colour where it knows grey: exact refuses it, crop takes the centre,
+            scales it, and makes grey of colour.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
     Returns:
@@ -41,7 +47,7 @@ def search(index: Folder, image: Picture, *, count: Count = 10, out: Path = Path
     """
     found, pipe = ready(index)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    asked = read_image(given(image), size, channels)
+    asked = fitted(given(image, background or pipe.background), size, channels, fit)
     hits = found.search(vectors(pipe, asked[None], found.spec, found.medians()), count)[0]
     stem = f"{file_name(Path(image).stem if Path(image).exists() else image)}-search"
     pictures = shown(found, hits, size, channels)

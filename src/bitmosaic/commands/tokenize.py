@@ -16,6 +16,8 @@ import tyro
 from filelock import FileLock
 from tqdm import tqdm
 
+from bitmosaic.commands.arguments import Flag
+from bitmosaic.commands.files import tell_used
 from bitmosaic.commands.pipelines import check_device, find
 from bitmosaic.commands.real import FASHION
 from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
@@ -39,7 +41,7 @@ OURS = {"begun.json", "scan.json", "manifest.json", "tokenizer", "shards", "lock
 
 def tokenize(
     data: Data, out: Out, *, pipeline: str = "fashion", views: Literal["plain", "flip", "ten-crop"] = "plain", labels: Path | None = None,
-    classes: int | None = None, shard_images: int = 1000, device: str = "auto",
+    classes: int | None = None, no_classes: Flag = False, shard_images: int = 1000, device: str = "auto",
 ) -> Path:  # fmt: skip
     """Turns images into packed codes in shards, which 'bitmosaic train RECIPE --codes OUT' trains a prior on.
 
@@ -54,6 +56,7 @@ def tokenize(
         views: of each image: plain, its centre; flip, its mirror too; ten-crop, four corners and the middle, and their mirrors.
         labels: a file with the name of an image and its class on each line, instead of sub-folders or .cls files.
         classes: how many there are in tars, whose .cls files hold their numbers; otherwise the highest says it.
+        no_classes: sub-folders are no classes; every image below the folder is taken.
         shard_images: images of a shard; a tar becomes one shard.
         device: where to compute: cpu, cuda, or auto, a GPU where there is one.
 
@@ -65,11 +68,12 @@ def tokenize(
         raise ValueError(f"shard_images, classes: got {shard_images} and {classes}; want at least 1, and at most {MOST:,} classes")
     device = own_device() if device == "auto" else device
     check_device(device)
-    part = tokenizer_folder(pipeline)
+    part, speak = tokenizer_folder(pipeline), os.environ.get("RANK", "0") == "0"
     check_out(out, data)
     with begun_in(out):
         file = LabelFile(labels) if labels else None
-        source = source_of(data, out, shard_images, file, classes)
+        source = source_of(data, out, shard_images, file, classes, no_classes)
+        tell_used(source.told() if speak else ())
         check_there(source, out)
         try:
             settings = begin(out, source, part, views)
@@ -77,12 +81,11 @@ def tokenize(
             if not (out / "scan.json").exists():
                 raise
             (out / "scan.json").unlink()  # the list that was kept may be what is wrong
-            source = source_of(data, out, shard_images, file, classes)
+            source = source_of(data, out, shard_images, file, classes, no_classes)
             settings = begin(out, source, part, views)
         tokenizer = load_part(out / "tokenizer", Tokenizer)
         damaged = remove_damaged(source, out, tokenizer, settings)
         check_there(source, out)
-    speak = os.environ.get("RANK", "0") == "0"
     if damaged and speak:
         print(f"bitmosaic: damaged, made anew: {named(damaged)}", file=sys.stderr)
     tokenizer = tokenizer.to(device)
@@ -119,7 +122,7 @@ def check_there(source: Source, out: Path) -> None:
     """ValueError that names the tars that are still to be read and are not there."""
     missing = source.missing(i for i in range(len(source)) if not (out / "shards" / f"{i:05d}").is_dir())
     if missing:
-        raise ValueError(f"data: there is no {named(missing)}; give tars that are there, all of them")
+        raise ValueError(f"data: there is no plain file {named(missing)}; give tars that are there, all of them")
 
 
 def named(things: Sequence[str], most: int = 8) -> str:
@@ -147,13 +150,13 @@ def tokenizer_folder(pipeline: str) -> Path:
     return find(pipeline) / "tokenizer"
 
 
-def source_of(data: str, out: Path, each: int, labels: LabelFile | None, classes: int | None) -> Source:
+def source_of(data: str, out: Path, each: int, labels: LabelFile | None, classes: int | None, no_classes: bool = False) -> Source:
     """What `data` names; ValueError where there is nothing, or nothing that these settings fit."""
     root = Path(data).expanduser()
     if data in FASHION and not root.exists():
         found: Any = fashion_sample() if data == "fashion-mnist" else fashion_mnist()
     elif root.is_dir():
-        found = kept_scan(root, out / "scan.json")
+        found = kept_scan(root, out / "scan.json", classes=not (labels or no_classes))
     elif is_tars(data):
         return Tars(data, labels, None if labels else classes)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bitmosaic.folders import parse_json
-from bitmosaic.images import save
+from bitmosaic.images import SOFTWARE, save
 from bitmosaic.images.text import families, shown
 
 _ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
@@ -33,7 +33,7 @@ def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str 
     panels = _panels({"": rows}, [name for row in rows for name in row if not _aside(name)])
     if not panels:
         raise ValueError(f"metrics_jsonl: {metrics_jsonl} has no finite metric; wait for the first line")
-    save(_draw(panels, "\n".join(part for part in (title, _caption(rows)) if part)), out)
+    save(_draw(panels, "\n".join(part for part in (title, _caption(rows)) if part)), out, Software=SOFTWARE)
 
 
 def compared(runs: dict[str, list[dict[str, float]]]) -> Image.Image | None:

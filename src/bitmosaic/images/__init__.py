@@ -3,16 +3,18 @@
 from .base import ArrayImages, ImageSet, ImagesGone
 from .batches import Batch, Batches, epoch_order, in_order
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
-from .folder import Folder, scan
+from .fit import Fit, check_exact, check_sizes, fitted
+from .folder import Folder
 from .heat import heat
 from .idx import read_idx
-from .masks import crop_mask, places_of, read_mask, spread
+from .masks import crop_mask, crop_with_mask, places_of, read_mask, spread
 from .read import UnreadableImage, centre_crop, flatten, read_image
-from .write import Output, animation, captioned, check_output, grid, save, sheet, sheet_fits, to_output, to_pil, to_uint8
+from .scan import Scan, scan
+from .write import SOFTWARE, Output, animation, captioned, check_output, grid, save, sheet, sheet_fits, to_output, to_pil, to_uint8
 
 __all__ = [
-    "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Folder", "ImageSet", "ImagesGone", "Output", "UnreadableImage",
-    "animation", "captioned", "centre_crop", "check_output", "crop_mask", "epoch_order", "fashion_mnist", "fashion_sample",
-    "flatten", "grid", "heat", "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits",
-    "spread", "to_output", "to_pil", "to_uint8",
+    "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Fit", "Folder", "ImageSet", "ImagesGone", "Output", "SOFTWARE", "Scan",
+    "UnreadableImage", "animation", "captioned", "centre_crop", "check_exact", "check_output", "check_sizes", "crop_mask",
+    "crop_with_mask", "epoch_order", "fashion_mnist", "fashion_sample", "fitted", "flatten", "grid", "heat", "in_order", "places_of",
+    "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits", "spread", "to_output", "to_pil", "to_uint8",
 ]

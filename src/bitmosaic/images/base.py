@@ -55,6 +55,10 @@ class ImageSet(abc.ABC):
     def check_there(self) -> None:  # noqa: B027, images in memory stay
         """ImagesGone unless all images that were there when the set was made still are."""
 
+    def told(self) -> list[str]:
+        """What of a folder is used, as which class, and what is not, by reason: a line each, to be said before the work begins."""
+        return []
+
     def unreadable_summary(self, at_most: int = 20) -> str:
         """One line for the end of an epoch: how many images were skipped, which and why. Empty if none were."""
         named = [f"{path} ({reason})" for path, reason in sorted(self.unreadable.items())]

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from io import BytesIO
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,55 +15,64 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from .read import cover, read_image
+from .fit import has_colour
+from .read import as_size, cover, picture_of, pixels_of
 
 
 def read_mask(mask, size: tuple[int, int], factor: int) -> Tensor:
     """Which pixels of an image of `size` (height, width) are to be repainted, (height, width) bool.
 
-    mask: a picture of that size without transparency, white (128 of 255 and more) repainted: a path, bytes, a PIL image, or an
+    mask: a picture of that size without transparency or colours, white (128 of 255 and more) repainted: a path, bytes, a PIL image, or an
     array or tensor (H, W), (H, W, 1) or (1, H, W), uint8, float in [0, 1] or bool; a box (left, top, right,
     bottom) in pixels, right and bottom not included; or places [(row, column), ...] of the code grid, each factor x factor pixels.
-    ValueError for a picture of another size, a box or a place outside the image, and what is none of these.
+    ValueError for a picture of another size or without white, a box or a place outside the image, and what is none of these.
     """
-    height, width = size
     if isinstance(mask, list | tuple):
         return _from_numbers(mask, size, factor)
     try:
-        found = _from_picture(mask)
+        return _from_picture(mask, size)
     except ValueError as error:
         raise ValueError(f"mask: {str(error).removeprefix('image: ')}") from error
-    if tuple(found.shape) != (height, width):
-        raise ValueError(f"mask: got {found.shape[1]} x {found.shape[0]} pixels for an image of {width} x {height}; give one of that size")
+
+
+def _of_size(found: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(found.shape) != tuple(size):
+        raise ValueError(f"got {found.shape[1]} x {found.shape[0]} pixels for an image of {size[1]} x {size[0]}; give one of that size")
     return found
 
 
-def _from_picture(mask) -> Tensor:
-    """White pixels of anything `read_image` takes, or True ones of an array."""
+def _from_picture(mask, size: tuple[int, int]) -> Tensor:
+    """White pixels of anything `read_image` takes, or True ones of an array. ValueError where none is white, or it does not say."""
     if isinstance(mask, np.ndarray | Tensor):
         array = np.ascontiguousarray(torch.as_tensor(mask).cpu().numpy() if isinstance(mask, Tensor) else mask)
         array = array.reshape([n for n in array.shape if n != 1]) if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]) else array
         if array.dtype == np.bool_ and array.ndim == 2:
-            return torch.from_numpy(array.copy())
+            return _of_size(torch.from_numpy(array.copy()), size)
         if array.dtype == np.uint8 and array.max(initial=0) == 1:
             raise ValueError("got whole numbers of 0 and 1; give 0 and 255, or booleans")
-        mask = array
-        transparent = array.ndim == 3 and array.shape[-1] in (2, 4)
-    else:
-        transparent = _is_transparent(mask)
-    if transparent:
-        raise ValueError("it has transparency, which does not say what is repainted; give one without, white where it is repainted")
-    return read_image(mask, None, 1)[0] >= 128
-
-
-def _is_transparent(picture) -> bool:
-    if isinstance(picture, Image.Image):
-        return picture.has_transparency_data
+        mask = mask if isinstance(mask, Tensor) and array.ndim == 3 else array
     try:
-        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else Path(picture).expanduser()) as opened:
-            return opened.has_transparency_data
-    except Exception:  # read_image says what is wrong
-        return False
+        picture = picture_of(mask, background=None)
+    except ValueError as error:
+        if str(error).endswith("it has transparency"):
+            what = "it has transparency, which does not say what is repainted; give one without, white where it is repainted"
+            raise ValueError(what) from error
+        raise
+    if has_colour(picture):
+        said = f"it has colours, such as {_most_coloured(picture)}, as maps of labels have"
+        raise ValueError(f"{said}; give one of black and white, white where it is repainted")
+    grey = _of_size(pixels_of(picture, None, 1)[0], size)
+    if not (grey >= 128).any():
+        values = grey.unique().tolist()
+        held = ", ".join(map(str, values)) if len(values) < 6 else f"{values[0]} to {values[-1]}"
+        raise ValueError(f"no pixel of it is white, so nothing would be repainted: it holds {held} of 255; give 255 where it is to be")
+    return grey >= 128
+
+
+def _most_coloured(picture: Image.Image) -> tuple[int, ...]:
+    """Red, green and blue of the pixel that is the furthest from grey."""
+    pixels = np.asarray(picture).reshape(-1, 3).astype(int)
+    return tuple(pixels[np.argmax(pixels.max(1) - pixels.min(1))].tolist())
 
 
 def _from_numbers(numbers: Sequence, size: tuple[int, int], factor: int) -> Tensor:
@@ -89,7 +96,7 @@ def _from_numbers(numbers: Sequence, size: tuple[int, int], factor: int) -> Tens
 
 
 def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask (H, W) bool where `centre_crop` takes its image: a pixel is repainted if anything of what it shows is.
+    """Where `centre_crop` takes its image, all pixels that a masked pixel (H, W) bool may have any influence on, and a few more.
 
     Bicubic scaling mixes two pixels on each side, before or after it, whichever are larger, and halving first may shift all by one.
     """
@@ -98,6 +105,31 @@ def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     reach = 1 + math.ceil(2 * max(1.0, size[0] / mask.shape[0], size[1] / mask.shape[1]))
     touched = torch.from_numpy(np.array(smaller))[None, None]
     return F.max_pool2d(touched, 2 * reach + 1, 1, reach)[0, 0] > 0
+
+
+def crop_with_mask(picture: Image.Image, mask: Tensor, size: tuple[int, int], channels: int) -> tuple[Tensor, Tensor]:
+    """A picture in mode L or RGB and its mask (H, W) bool, cropped and scaled together to `size` (height, width).
+
+    Returns pixels, uint8 (channels, height, width), and the mask: those pixels whose own area holds anything that was masked, and no more.
+    A pixel beside it, into which scaling would mix what was masked, is scaled from the known ones alone.
+    """
+    pixels, known = pixels_of(picture, size, channels), 1 - mask.numpy().astype(np.float32)
+    covered = torch.from_numpy(_scaled(1 - known, size, Image.Resampling.BOX) > 0)
+    beside = crop_mask(mask, size) & ~covered
+    if beside.any():
+        weight = np.maximum(_scaled(known, size, Image.Resampling.BICUBIC), 0.25)  # of a pixel that is known all over it is near 1
+        planes = pixels_of(picture, None, channels).numpy().astype(np.float32)
+        alone = np.stack([_scaled(plane * known, size, Image.Resampling.BICUBIC) / weight for plane in planes])
+        pixels = torch.where(beside, torch.from_numpy(np.rint(alone.clip(0, 255)).astype(np.uint8)), pixels)
+    return pixels, covered
+
+
+def _scaled(plane: np.ndarray, size: tuple[int, int], last: Image.Resampling) -> np.ndarray:
+    """A plane of floats (H, W) as `centre_crop` scales a picture; `last`: the filter of its last step."""
+    (height, width), image = as_size(size), Image.fromarray(plane)
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    return np.array(image.resize((width, height), last, box=cover(image.size, (height, width))))
 
 
 def places_of(mask: Tensor, factor: int) -> Tensor:

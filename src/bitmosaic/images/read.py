@@ -13,8 +13,11 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from .deep import deep_colour, eight_bits
+from .formats import plug_in
 
 Size = int | tuple[int, int]
 
@@ -53,22 +56,34 @@ def check_channels(channels: int) -> int:
     return channels
 
 
-def read_image(image, size: Size | None = None, channels: int = 3) -> Tensor:
-    """Reads one picture upright, on white where it is transparent, scaled and cropped to size.
+def read_image(image, size: Size | None = None, channels: int = 3, background: str = "white") -> Tensor:
+    """Reads one picture upright, on the background where it is transparent, scaled and cropped to size.
 
     image: a path; the bytes of a file; a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W). Arrays
     and tensors are uint8 in [0, 255] or float in [0, 1]. size: a side or (height, width), see `centre_crop`; None keeps
-    the picture's own size.
+    the picture's own size. background: a colour by name or as "#336699".
     Returns uint8 in [0, 255]: (channels, height, width).
     UnreadableImage (a ValueError) for a file that cannot be read, ValueError for an array of another kind.
     """
     check_channels(channels)
     size = None if size is None else as_size(size)
-    picture = _to_picture(image)
+    return pixels_of(picture_of(image, background), size, channels)
+
+
+def pixels_of(picture: Image.Image, size: Size | None, channels: int) -> Tensor:
+    """uint8 (channels, height, width) of a picture in mode L or RGB, cropped and scaled where there is a size."""
     mode = "L" if channels == 1 else "RGB"
     picture = picture if picture.mode == mode else picture.convert(mode)
     pixels = torch.from_numpy(np.array(picture if size is None else centre_crop(picture, size)))
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def as_colour(background: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour by name or as "#336699"; or ValueError."""
+    try:
+        return ImageColor.getrgb(background)[:3]
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(f"background: got {background!r}; give a colour such as black, white or '#336699'") from None
 
 
 def centre_crop(image: Image.Image, size: Size) -> Image.Image:
@@ -95,62 +110,58 @@ def cover(size: tuple[int, int], wanted: Size) -> tuple[float, float, float, flo
     return left * per_x, top * per_y, right, bottom
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Any mode to L or RGB of 8 bits: transparency over white, 16 bits and floats scaled.
+def flatten(image: Image.Image, background: str | None = "white") -> Image.Image:
+    """Any mode to L or RGB of 8 bits: transparency over the background, more bits and floats scaled (`deep.eight_bits`).
 
-    ValueError if 16-bit or float values lie outside the range of their mode.
+    ValueError if values lie outside the range of their mode, and for transparency where the background is None.
     """
+    if background is None and image.has_transparency_data:
+        if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            raise ValueError("it has transparency")
+        background = "white"  # of which nothing will be seen
+    ground = (255, 255, 255) if background is None else as_colour(background)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image)
+        return eight_bits(image, Image.new("RGB", (1, 1), ground).convert("L").getpixel((0, 0)))
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
         colour = image.convert("RGBA")
-        white = Image.new("RGBA", colour.size, "white")
-        white.alpha_composite(colour)
-        return white.convert("RGB")
+        below = Image.new("RGBA", colour.size, (*ground, 255))
+        below.alpha_composite(colour)
+        return below.convert("RGB")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Modes I and I;16 hold [0, 65535], mode F holds [0, 1] or [0, 255]; each becomes L."""
-    values = np.asarray(image).astype(np.float64)
-    low, high = values.min(), values.max()
-    top = 65535 if image.mode != "F" else 1 if high <= 1 else 255
-    if not (low >= 0 and high <= top):  # also true of NaN
-        wanted = "[0, 1] or [0, 255]" if image.mode == "F" else "[0, 65535]"
-        raise ValueError(f"values from {low:g} to {high:g} in mode {image.mode}; they should lie in {wanted}")
-    grey = np.rint(values * (255 / top)).astype(np.uint8)
-    if isinstance(image.info.get("transparency"), int):
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _to_picture(image) -> Image.Image:
-    """Anything `read_image` takes, as an upright image in mode L or RGB."""
+def picture_of(image, background: str | None = "white") -> Image.Image:
+    """Anything `read_image` takes, as an upright image of its own size in mode L or RGB. background: None refuses transparency.
+    Errors as there.
+    """
+    if background is not None:
+        as_colour(background)
     if isinstance(image, Image.Image):
-        return _load(image, "the given image")
+        return _load(image, "the given image", background)
     if isinstance(image, bytes):
-        return _load(BytesIO(image), "the given bytes")
+        return _load(BytesIO(image), "the given bytes", background)
     if isinstance(image, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(image))
         if not os.path.isfile(path):  # opening a pipe would wait for ever
             there = os.path.exists(path)
             raise UnreadableImage(path, "it is not a file" if there or os.path.lexists(path) else "there is no such file", not there)
-        return _load(path, path)
+        return _load(path, path, background)
     if isinstance(image, Tensor):
         pixels = (image.float() if image.is_floating_point() else image).detach().cpu()
         pixels = pixels.permute(1, 2, 0) if pixels.dim() == 3 else pixels
-        return _from_array(pixels.numpy(), image.shape, "tensor (C, H, W)")
+        return _from_array(pixels.numpy(), image.shape, "tensor (C, H, W)", background)
     if isinstance(image, np.ndarray):
-        return _from_array(image, image.shape, "array (H, W, C)")
+        return _from_array(image, image.shape, "array (H, W, C)", background)
     raise ValueError(f"image: got a {type(image).__name__}; give a path, bytes, a PIL image, an array or a tensor")
 
 
-def _load(source, name: str) -> Image.Image:
+def _load(source, name: str, background: str | None) -> Image.Image:
     """Decodes a path, a stream or a PIL image, upright, in mode L or RGB. All that goes wrong is an UnreadableImage."""
+    plug_in()
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -159,10 +170,11 @@ def _load(source, name: str) -> Image.Image:
             with Image.open(source) if ours else contextlib.nullcontext(source) as picture:
                 if picture.format == "EPS":
                     raise ValueError("it is PostScript, a program, which Pillow would have Ghostscript run")
+                raw = picture.tile[0] if ours and picture.tile else None  # gone once it is loaded
                 picture.load()
                 if 0 in picture.size:
                     raise ValueError("it has no pixels")
-                return flatten(_upright(picture))
+                return flatten(_upright(deep_colour(source, picture, raw)), background)
         except Exception as error:
             raise UnreadableImage(name, _reason(error), isinstance(error, OSError) and error.errno in _FAILING) from error
 
@@ -183,7 +195,7 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{error}".split()) or type(error).__name__
 
 
-def _from_array(array: np.ndarray, shape: tuple[int, ...], layout: str) -> Image.Image:
+def _from_array(array: np.ndarray, shape: tuple[int, ...], layout: str, background: str | None) -> Image.Image:
     """An array (H, W) or (H, W, C), uint8 or float in [0, 1], in mode L or RGB; shape and layout are for messages."""
     array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
@@ -195,4 +207,4 @@ def _from_array(array: np.ndarray, shape: tuple[int, ...], layout: str) -> Image
         array = np.rint(array.astype(np.float32).clip(0, 1) * 255).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ValueError(f"image: got values of type {array.dtype}; give uint8 in [0, 255] or float in [0, 1]")
-    return flatten(Image.fromarray(np.ascontiguousarray(array)))
+    return flatten(Image.fromarray(np.ascontiguousarray(array)), background)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bitmosaic.images.base import ImageSet
 from bitmosaic.images.fashion import fashion_mnist, fashion_sample
@@ -54,5 +55,14 @@ class FolderSpec(ImagesSpec):
     size: tuple[int, int] = (64, 64)  # height, width
     channels: int = 3  # 1: grey
 
+    classes: ClassVar[bool] = True  # whether sub-folders are classes
+
     def build(self) -> ImageSet:
-        return Folder(self.path, self.size, self.channels)
+        return Folder(self.path, self.size, self.channels, classes=self.classes)
+
+
+@dataclass(frozen=True)
+class FlatFolderSpec(FolderSpec):
+    """Every image below a folder, without classes."""
+
+    classes: ClassVar[bool] = False

@@ -13,7 +13,7 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from .folder import endings
+from .formats import endings
 
 LARGEST = 256 * 2**20  # bytes of a member, and of all members of one sample
 HEADER = 2**20  # bytes of a header that is longer than its block, such as a long name

@@ -1,6 +1,7 @@
 """Tensors to pictures: grids, sheets with a name at each row, files and animations."""
 
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from io import BytesIO
@@ -10,8 +11,11 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
+from PIL.GifImagePlugin import GifImageFile
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import Tensor
+
+from bitmosaic import __version__
 
 from .text import Pen
 
@@ -19,6 +23,11 @@ Output = Literal["pil", "np", "pt"]  # what images come back as
 
 LARGEST = 8192  # pixels of a side of a sheet: what others still open, and 200 MB of memory
 NAME, CAPTION = 400, 400  # pixels of a name at a row, and of a caption that is wider than its image
+SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
+SHEETS = re.compile(  # names of what commands draw of many pictures
+    r"(sheet|strip|classes|reconstructions|duplicates|entropy|order|reveal|meaning|layers|labels|map|evaluation|curves|curves-[a-z]+"
+    r"|step-[0-9]{6,}|.*-search|.*-bits)\.(png|gif)")  # fmt: skip
+
 _PAPER, _INK, _MARGIN = (250, 250, 250), (40, 40, 40), 12
 
 
@@ -171,6 +180,27 @@ def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
     data = BytesIO()
     image.save(data, kind, **options)
     _replace(Path(path).expanduser(), data.getvalue())
+
+
+def software(path: str | os.PathLike) -> str:
+    """The software that a PNG or GIF says it was written by; empty where it says none, or is no such file. No pixels are read, so none
+    are too many.
+    """
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        return ""
+    try:
+        with open(path, "rb") as file:
+            if Path(path).suffix.lower() == ".gif":
+                found = GifImageFile(file).info.get("comment", b"")
+                return found.decode("latin-1") if isinstance(found, bytes) else str(found)
+            return str(PngImageFile(file).info.get("Software", ""))
+    except (OSError, SyntaxError, ValueError):
+        return ""
+
+
+def written_as_sheet(path: str | os.PathLike) -> bool:
+    """Whether a picture is one that bitmosaic drew of many, by its name and by what it says of itself; single pictures are none."""
+    return SHEETS.fullmatch(os.path.basename(path)) is not None and software(path).startswith("bitmosaic ")
 
 
 def animation(

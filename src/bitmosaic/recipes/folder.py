@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from bitmosaic.images.folder import look, scan
-from bitmosaic.images.specs import FolderSpec
+from bitmosaic.images.folder import look
+from bitmosaic.images.scan import scan
+from bitmosaic.images.specs import FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
@@ -30,18 +31,19 @@ MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2
 
 def folder(
     data: str, size: int | None = None, channels: int | None = None, bits: int | None = None, perceptual: str = "",
-    flip: bool = True, minutes: float | None = None, seed: int = 0,
+    flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
 ) -> Run:  # fmt: skip
     """A tokenizer and a prior for a folder of images; sub-folders are classes.
 
     data: the folder. size: side in pixels, 32, 64, 128 or 256 (None: from the images). channels: 1 grey, 3 colour (None: from the
     images). bits: K of a place (None: from their number). perceptual: file of a feature network (empty: one is trained where there
     are classes and images enough). flip: mirror images left to right. minutes: about how long to train on two CPU cores (None: from
-    the number of images).
+    the number of images). classes: sub-folders are classes; where not, all images below the folder are taken, without classes.
     """
-    files, labels, class_names = scan(Path(data))
+    found = scan(Path(data), classes)
+    files, class_names = found.files, found.class_names
     sides, colour = look(files[:: max(1, len(files) // 100)])
-    reasons = [f"{len(files)} images, {len(class_names) or 'no'} classes"]
+    reasons = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told()]
     side = _size(size, sides, reasons)
     channels = _channels(channels, colour, reasons)
     multipliers = MULTIPLIERS[side]
@@ -60,7 +62,7 @@ def folder(
     attention = (places,)
     return Run(
         name="folder",
-        images=FolderSpec(str(data), (side, side), channels),
+        images=(FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels),
         flip=flip,
         features=features,
         tokenizer=BinaryAutoencoderSpec((side, side), channels, bits, 32, multipliers, 1, attention, 64, groups=8),

@@ -11,7 +11,7 @@ from typing import Any
 
 from bitmosaic.images import ImageSet
 from bitmosaic.images.labels import MOST, LabelFile, class_number
-from bitmosaic.images.scanned import Scan
+from bitmosaic.images.scan import Scan, some
 from bitmosaic.images.tars import Passed, open_tars, samples
 
 
@@ -45,6 +45,10 @@ class Source(abc.ABC):
     def name(self, number: int) -> str:
         """What a piece is called in a report."""
 
+    def told(self) -> list[str]:
+        """What of a folder is used, as which class, and what is not: a line each."""
+        return []
+
     def missing(self, numbers: Iterable[int]) -> list[str]:
         """Names of those of the pieces that are not there, as far as this can be told without opening them."""
         return []
@@ -59,9 +63,11 @@ class Listed(Source):
 
     def __init__(self, found: ImageSet | Scan, data: str, each: int, labels: LabelFile | None):
         self.found, self.data, self.each, self.file = found, data, each, labels
-        self.class_names = labels.class_names if labels else found.class_names
         self.count = len(found.names) if isinstance(found, Scan) else len(found)
-        self.beside = found.beside if isinstance(found, Scan) and labels is None else 0
+        if labels:
+            labels.fit([str(path) for path in found.files] if isinstance(found, Scan) else map(self._name, range(self.count)), data)
+        self.class_names = labels.class_names if labels else found.class_names
+        self.beside = found.beside if isinstance(found, Scan) else 0
 
     def __len__(self) -> int:
         return -(-self.count // self.each)
@@ -71,9 +77,19 @@ class Listed(Source):
             if isinstance(self.found, Scan):
                 name, image = self.found.names[i], self.found.root / self.found.names[i]
             else:
-                name, image = f"{self.data}:{i}", self.found.image(i)
+                name, image = self._name(i), self.found.image(i)
             own = -1 if self.found.labels is None else int(self.found.labels[i])
-            yield Item(name, image, self.file.find(name) if self.file else own)
+            yield Item(name, image, self.file.find(str(image) if isinstance(image, Path) else name) if self.file else own)
+
+    def told(self) -> list[str]:
+        lines = self.found.told()
+        if self.file:
+            lines.append(f"classes of {self.file.path}: {some(self.class_names)}")
+        return lines
+
+    def _name(self, i: int) -> str:
+        """What an image of a set is called that lies in no files."""
+        return f"{self.data}:{i}"
 
     def name(self, number: int) -> str:
         return f"images {number * self.each} to {min(self.count, (number + 1) * self.each) - 1}"

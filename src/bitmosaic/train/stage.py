@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codes import Codes
-from bitmosaic.images import ImageSet, save
+from bitmosaic.images import SOFTWARE, ImageSet, save
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
@@ -119,7 +119,7 @@ class Stage:
         self.log.pictured = number
         averages = {name: averaged(self.state, name) for name in self.state.averages}
         if first():
-            save(pictures(averages), self.folder / "pictures" / f"step-{progress.step:06d}.png")
+            save(pictures(averages), self.folder / "pictures" / f"step-{progress.step:06d}.png", Software=SOFTWARE)
 
     def save_if_due(self, progress: Progress) -> None:
         """A checkpoint, where the first process's clock says so and no move was left out, and at the end."""

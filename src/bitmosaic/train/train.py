@@ -62,6 +62,9 @@ def _train(run: Run, out: Path, say: Callable[[str], object], device: str, board
     if isinstance(run.images, CodesSpec):
         return _train_on_codes(run, run.images, out, say, device, board)
     images = run.images.build()
+    for line in images.told():
+        if line not in run.reasons:  # which have been shown
+            say(line)
     check_fits(run, images, out)
     if isinstance(run.features, FileFeatures):
         check_features(run.features.path, images)  # a wrong file is told before anything is written

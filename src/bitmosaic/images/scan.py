@@ -1,0 +1,273 @@
+"""What lies below a folder: the one list of pictures that every command takes, of which class each is, and what is there besides.
+
+A class is a sub-folder directly in the folder, with its pictures at any depth. Where classes mean nothing, every picture below is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bitmosaic.names import composed, plain
+
+from .formats import endings, unread
+from .write import written_as_sheet
+
+BESIDE = "beside the classes, in none of them"
+HIDDEN = "hidden (their names begin with a dot)"
+PIPES = "pipes, sockets or devices"
+SHEETS = "drawn by bitmosaic as sheets"
+SHOWN = 8  # classes, and kinds of files, that are named in a report
+EXAMPLES = 3  # names of each kind
+_PART = re.compile(r"(train|training|trainval|val|valid|validation|test|testing|eval|dev|holdout)(set|data|images?|imgs?|split)?")
+_FILLING = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"}
+
+
+@dataclass
+class Left:
+    """What is not used: by reason how many files, and the names of the first ones."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, name: str = "") -> None:
+        """One more file; without a name, where its ending says enough."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        some = self.first.setdefault(reason, [])
+        if name and len(some) < EXAMPLES:
+            some.append(name)
+
+    def text(self) -> str:
+        """One line: the most frequent reasons first; empty where nothing is left."""
+        reasons = sorted(self.counts, key=lambda reason: (_is_other(reason), -self.counts[reason]))
+        parts = [f"{self.counts[reason]:,} {reason}{_named(self.first.get(reason, []), self.counts[reason])}" for reason in reasons]
+        more = sum(self.counts[reason] for reason in reasons[SHOWN:])
+        return plain(", ".join(parts[:SHOWN]) + (f", and {more:,} other files" if more else ""))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The pictures below `root`: their paths below it, with slashes, sorted; labels (n,) int64 and class names, or neither."""
+
+    root: Path
+    names: list[str]
+    labels: Tensor | None
+    class_names: tuple[str, ...]
+    left: Left
+
+    @property
+    def files(self) -> list[Path]:
+        """The paths of the pictures."""
+        return [self.root / name for name in self.names]
+
+    @property
+    def beside(self) -> int:
+        """Pictures that lie beside the classes, in none of them."""
+        return self.left.counts.get(BESIDE, 0)
+
+    def fingerprint(self) -> str:
+        """Over the names and classes."""
+        digest = hashlib.sha256(repr(self.class_names).encode(errors="surrogateescape"))
+        digest.update("\0".join(self.names).encode(errors="surrogateescape"))
+        digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+    def told(self) -> list[str]:
+        """What is used, as which class, and what is not, by reason: a line each."""
+        what = "no classes"
+        if self.labels is not None:
+            each = torch.bincount(self.labels, minlength=len(self.class_names)).tolist()
+            named = some([f"{name} {count:,}" for name, count in zip(self.class_names, each, strict=True)])
+            what = f"{len(each):,} {'class' if len(each) == 1 else 'classes'}: {named}"
+        lines = [f"{len(self.names):,} {'picture' if len(self.names) == 1 else 'pictures'} in {self.root}, {what}"]
+        if self.left.counts:
+            lines.append(f"not used: {self.left.text()}")
+        if self.beside:
+            lines.append("pictures beside the classes: put them into a sub-folder, or take all pictures without classes, by --no-classes")
+        if same := self._same_below():
+            lines.append(f"every class holds the folders {same}: if these are the classes, name one of the folders above them")
+        return [plain(line) for line in lines]
+
+    def _same_below(self) -> str:
+        """Folders that each of several classes has with pictures in them, as data sets that are split have; empty where there are none."""
+        if len(self.class_names) < 2:
+            return ""
+        below: dict[str, set[str]] = {}
+        for parts in (name.split("/") for name in self.names):
+            below.setdefault(parts[0], set()).update(parts[1:-1][:1])
+        same = sorted(set.intersection(*below.values()))
+        return ", ".join(same[:SHOWN]) if len(same) > 1 else ""
+
+
+def scan(path: str | os.PathLike, classes: bool = True, entered: dict[Path, int] | None = None) -> Scan:
+    """Finds the pictures below a folder. classes: whether sub-folders are classes; where not, all pictures below are taken.
+
+    Passed over and counted: names that begin with a dot; endings of no format that is read; pipes, sockets and devices; sheets that
+    bitmosaic drew; pictures beside the classes. A linked folder is entered like any other, each once in a class. Class names are text:
+    composed as in NFC, and escaped where they are no UTF-8. They are numbered by name or, where all are whole numbers, by value.
+    `entered` gets each folder that was looked into, and its time. ValueError says what the folder lacks.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise ValueError(plain(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class"))
+    walk = _Walk(root, {} if entered is None else entered)
+    if not classes:
+        found = walk.below(root, set())
+        return Scan(root, _sorted(found), None, (), walk.left) if found else _refuse(root, walk.left)
+    loose, folders = walk.listed(root)
+    held = {folder: walk.below(folder, {_identity(root)}) for folder in folders}
+    if not any(held.values()):
+        return Scan(root, _sorted(loose), None, (), walk.left) if loose else _refuse(root, walk.left)
+    named: dict[str, list[str]] = {}
+    for folder, names in held.items():
+        if not names:
+            own = _Walk(folder, {})
+            own.below(folder, set())
+            why = f" ({own.left.text()})" if own.left.counts else ""
+            raise ValueError(plain(f"path: class {folder.name!r} of {root} has no image{why}; put one in, or take the sub-folder away"))
+        named.setdefault(class_name(folder.name), []).extend(names)
+    _check_parts(root, named)
+    for name in loose:
+        walk.left.add(BESIDE, name)
+    class_names = in_order(named)
+    numbers = {file: number for number, name in enumerate(class_names) for file in named[name]}
+    files = _sorted(numbers)
+    return Scan(root, files, torch.tensor([numbers[file] for file in files]), class_names, walk.left)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes in the order of their numbers: as whole numbers where all are, else as text."""
+    names = list(names)
+    if all(re.fullmatch("[0-9]{1,18}", name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def class_name(folder: str) -> str:
+    """A folder's name as text that can be typed and printed: composed (NFC), bytes that are no UTF-8 escaped as in "caf\\xe9"."""
+    return composed(os.fsencode(folder).decode("utf-8", "backslashreplace"))
+
+
+class _Walk:
+    """One look through a folder: names of pictures below the root, and what is passed over."""
+
+    def __init__(self, root: Path, entered: dict[Path, int]):
+        self.root, self.entered, self.left, self.known = root, entered, Left(), endings()
+
+    def below(self, folder: Path, seen: set[tuple[int, int]]) -> list[str]:
+        """Pictures at any depth. Each real folder is entered once, by its own name first: links cannot lead in circles."""
+        found, linked, waiting = [], [], [folder]
+        while waiting or linked:
+            here = waiting.pop() if waiting else linked.pop()
+            if (identity := _identity(here)) in seen:
+                continue
+            seen.add(identity)
+            files, folders = self.listed(here)
+            found += files
+            for one in reversed(folders):
+                (linked if one.is_symlink() else waiting).append(one)
+        return found
+
+    def listed(self, folder: Path) -> tuple[list[str], list[Path]]:
+        """Names, below the root, of the pictures directly in a folder, and its sub-folders, sorted."""
+        try:
+            self.entered[folder] = folder.stat().st_mtime_ns  # before it is listed: what comes later changes it
+            with os.scandir(folder) as entries:
+                entries = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise ValueError(plain(f"path: cannot list {folder} ({error.strerror}); make it readable, or take it away")) from error
+        files, folders = [], []
+        for entry in entries:
+            kind = _kind(entry)
+            if kind == "folder":
+                if not entry.name.startswith("."):
+                    folders.append(folder / entry.name)
+                continue
+            name = (folder / entry.name).relative_to(self.root).as_posix()
+            reason, shown = self._reason(entry, kind)
+            if reason:
+                self.left.add(reason, name if shown else "")
+            else:
+                files.append(name)
+        return files, folders
+
+    def _reason(self, entry: os.DirEntry, kind: str) -> tuple[str, bool]:
+        """Why a file is passed over, and whether it is named; empty where it is taken."""
+        ending = os.path.splitext(entry.name)[1].lower()
+        picture = ending in self.known
+        if entry.name.startswith("."):
+            return (HIDDEN, True) if picture else ("hidden files", False)
+        if kind == "pipe":
+            return PIPES, True
+        if not picture:
+            return unread(ending) or (f"{ending} files" if ending else "files without an ending"), False
+        return (SHEETS, True) if written_as_sheet(entry.path) else ("", False)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of several names, and how many more there are."""
+    return plain(", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""))
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """folder, file (a link that leads nowhere too: it may be mended) or pipe."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        mode = entry.stat().st_mode
+    except OSError:
+        return "file"
+    return "file" if stat.S_ISREG(mode) else "pipe"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.split("/"))
+
+
+def _refuse(root: Path, left: Left) -> Scan:
+    held = f" ({left.text()})" if left.counts else ""
+    what = "holds no images" if left.counts or os.listdir(root) else "is empty"
+    raise ValueError(plain(f"path: {root} {what}{held}; put in files such as .png or .jpg"))
+
+
+def _check_parts(root: Path, classes: Iterable[str]) -> None:
+    """ValueError where the sub-folders are parts of a data set, as train/ and val/, rather than classes."""
+    names = sorted(classes)
+    parts = [name for name in names if _is_part(name)]
+    if len(parts) == len(names) or (len(parts) > 1 and any("train" in name.casefold() for name in parts)):
+        raise ValueError(plain(
+            f"path: {', '.join(parts)} in {root} are parts of a data set by their names, no classes; give one of them, such as "
+            f"{root / parts[0]}, take all pictures without classes (--no-classes), or call the folders otherwise"))  # fmt: skip
+
+
+def _is_part(name: str) -> bool:
+    """Whether a folder is called as a part of a data set: train, val2017, test_set; but not "train station"."""
+    words = re.split(r"[^a-z]+", name.casefold())
+    return any(_PART.fullmatch(word) for word in words) and all(word in _FILLING or _PART.fullmatch(word) for word in words)
+
+
+def _is_other(reason: str) -> bool:
+    """Whether it is of files that nobody takes for pictures: told last."""
+    return reason.endswith(" files") or reason == "files without an ending"
+
+
+def _named(some: list[str], count: int) -> str:
+    return f" ({', '.join(some)}{', ...' if count > len(some) else ''})" if some else ""
+
+
