@@ -19,6 +19,7 @@ from PIL import Image
 SIZES = {360: 800, 1440: 900, 3840: 2160}  # width and height of the window, pixels
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 WAIT = 120_000  # milliseconds
+STILL = "document.querySelectorAll('.dock').forEach((one) => { one.style.cssText = 'position: static; padding-inline: 0; border: 0'; })"
 Colours = Literal["light", "dark"]
 
 
@@ -52,7 +53,7 @@ def main(
                     page.locator("[role=tabpanel]:not([hidden]) .class img:not([src])").first.wait_for(state="detached")  # thumbnails
                     page.wait_for_timeout(500)
                     if whole or width == 360:  # in a picture of all the page nothing may stick to the window's edge
-                        page.evaluate("document.querySelectorAll('.dock').forEach((one) => { one.style.position = 'static'; })")
+                        page.evaluate(STILL)
                     file = out / f"studio-{name.split()[-1].lower()}-{width}-{colour}.png"
                     small(page.screenshot(full_page=whole or width == 360)).save(file, optimize=True)
                     print(f"{file}: {file.stat().st_size // 1000} kB")
