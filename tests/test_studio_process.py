@@ -119,7 +119,7 @@ def test_told_to_end_while_it_is_idle_it_ends_at_once(tmp_path):
         assert json.loads(idle.getresponse().read())["status"] == "ok"
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) in (0, 130, -signal.SIGINT) and time.monotonic() - start < 5
+        assert process.wait(20) in (0, 130, -signal.SIGINT) and time.monotonic() - start < 10
 
 
 def interrupted(folder, times, body=LONG):

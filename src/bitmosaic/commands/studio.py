@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from bitmosaic.memory import keep
 from bitmosaic.web.limits import Limits
 
 TOKEN = "BITMOSAIC_TOKEN"
+LEAST = 16  # characters of a token
+HARD_TO_GUESS = "any long text that is hard to guess, such as from: openssl rand -hex 24"
 NO_LIMITS_GIVEN = Limits()
 Pipelines = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE ...", help_behavior_hint="(default: fashion)")]
 
@@ -37,7 +40,7 @@ def studio(
         pipelines: that ship (see 'bitmosaic list'), folders of some, or of training runs that have ended; the first is the default.
         host: address to listen on; 0.0.0.0 for all.
         port: to listen on; 0: one that is free.
-        token: that requests must carry; needed where others than this machine can reach the host.
+        token: that requests must carry, 16 characters or more; needed where others than this machine can reach the host.
         origin: other sites whose pages may ask, such as https://example.org.
         batch: images that are drawn together at most.
         wait: seconds that a request waits for others to be drawn together with; docs/studio.md says when it is more, or less.
@@ -58,10 +61,10 @@ def studio(
         raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
     shown_token = f"#token={token}" if token and sys.stdout.isatty() else ""  # not into a journal
     token = token if token is not None else os.environ.get(TOKEN)
-    if token == "" or (token is None and not is_loopback(host)):
-        raise ValueError(
-            f"token: none, and others than this machine can reach {host}; give --token or ${TOKEN}, any long text that is hard to guess"
-        )
+    if token is None and not is_loopback(host):
+        raise ValueError(f"token: none, and others than this machine can reach {host}; give --token or ${TOKEN}, {HARD_TO_GUESS}")
+    if token is not None:
+        check_token(token)
     if batch < limits.count or not 0 <= wait <= 60:
         raise ValueError(f"batch, wait: got {batch} and {wait}; give at least --count, {limits.count} images, and from 0 to 60 seconds")
     keep(one_heap=True)
@@ -86,6 +89,16 @@ def studio(
         Interruptible(config).run(sockets=[listening])
     except KeyboardInterrupt:  # it has ended well
         raise SystemExit(INTERRUPTED) from None
+
+
+def check_token(token: str) -> None:
+    """ValueError for one that is easy to guess, or that no header can carry. It is not told: it may be another's secret."""
+    if re.fullmatch("[!-~]*", token) is None:
+        raise ValueError(f"token: it holds blanks or letters beyond ASCII, which a header does not carry; give {HARD_TO_GUESS}")
+    if len(token) < LEAST or len(set(token)) < LEAST // 4:
+        raise ValueError(
+            f"token: got one of {len(token)} characters, {len(set(token))} different ones; give at least {LEAST}, {HARD_TO_GUESS}"
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:

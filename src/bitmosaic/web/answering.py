@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -20,6 +20,7 @@ from bitmosaic.web.jobs import Task, Uploads, about, answer, draw
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import encoded, strip, unreadable
 from bitmosaic.web.studio import Studio
+from bitmosaic.web.words import of_library, shown
 
 T = TypeVar("T")
 LOG = logging.getLogger("bitmosaic.studio")
@@ -29,25 +30,41 @@ BEAT = 10  # seconds of silence in a stream, after which a comment keeps it open
 
 async def read_body(request: Request, kind: type[requests.Asked], limits: Limits) -> tuple[requests.Asked, Uploads]:
     """What is asked, and the pictures beside it. Refused for what is neither JSON nor a form, or does not fit."""
+    if request.url.query:
+        raise Refused(422, f"query: got {shown(request.url.query[:70])}; all that is asked stands in the body")
+    _check_plain("the body", request.headers, "content-encoding", "identity")
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media == "application/json":
         return requests.read(kind, await request.body(), limits), Uploads()
     if media != "multipart/form-data":
-        raise Refused(415, f"content-type: got {media[:50]!r}; send application/json, or multipart/form-data")
+        raise Refused(415, f"content-type: got {shown(media[:50])}; send application/json, or multipart/form-data")
     async with request.form(max_files=2, max_fields=2, max_part_size=limits.bytes) as form:
-        fields, uploads = {}, {}
+        fields, uploads = None, {}
         for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                _check_plain(f"the part {name[:50]}", value.headers, "content-encoding", "identity")
+                _check_plain(f"the part {name[:50]}", value.headers, "content-transfer-encoding", "binary", "8bit", "7bit")
             if name in ("image", "mask") and name in kind.model_fields and isinstance(value, UploadFile) and name not in uploads:
                 uploads[name] = await value.read()
-            elif name == "request" and not fields:
+            elif name == "request" and fields is None:
                 fields = _json(value if isinstance(value, str) else await value.read())
             else:
                 raise Refused(422, f"{name[:50]}: an unexpected part of the form; send 'request' (JSON), and the files 'image' and 'mask'")
+    if fields is None and not uploads:
+        raise Refused(422, "request: this part of the form is missing; send a JSON object")
+    fields = fields or {}
     for name in uploads:
         if name in fields:
             raise Refused(422, f"{name}: it came twice, in the JSON and as a file; send one")
         fields[name] = ""
     return requests.read(kind, fields, limits), Uploads(**uploads)
+
+
+def _check_plain(what: str, headers: Headers, name: str, *plain: str) -> None:
+    """Refused (415) for what is compressed or coded: it would be taken for what it is not."""
+    found = headers.get(name, "").strip().lower()
+    if found not in ("", *plain):
+        raise Refused(415, f"{name}: got {shown(found[:70])}; send {what} as it is", Accept_Encoding="identity")
 
 
 def _json(text: str | bytes) -> dict[str, Any]:
@@ -70,7 +87,7 @@ def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
             return "image/png"
         if media in forms:
             return media
-    raise Refused(406, f"accept: got {request.headers['accept'][:100]!r}; want {', '.join(forms)}")
+    raise Refused(406, f"accept: got {shown(request.headers['accept'][:70])}; want {', '.join(forms)}")
 
 
 def _accepted(header: str) -> list[str]:
@@ -132,7 +149,7 @@ def refused(error: Exception) -> Refused:
     if isinstance(error, UnreadableImage):
         return Refused(400, unreadable(error))
     if isinstance(error, ValueError):
-        return Refused(422, " ".join(str(error).split()))
+        return Refused(422, of_library(error))
     LOG.error("a request failed", exc_info=error)
     return Refused(500, "the service made a mistake, which is in its log; the request may be sent again")
 

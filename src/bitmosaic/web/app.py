@@ -185,5 +185,5 @@ def _document(studio: Studio):
 async def _http_error(request: Request, error: HTTPException) -> Response:
     """What Starlette refuses."""
     plain = {404: "there is no such address; see /openapi.json", 405: "not by this method; see /openapi.json"}
-    message = plain.get(error.status_code, f"body: {error.detail}; send JSON, or a form with 'request', 'image' and 'mask'")
+    message = plain.get(error.status_code, f"body: {error.detail.rstrip('.')}; send JSON, or a form with 'request', 'image' and 'mask'")
     return JSONResponse({"error": message, "status": error.status_code}, error.status_code, error.headers)

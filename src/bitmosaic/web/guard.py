@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.words import shown
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -84,14 +85,14 @@ class Guard:
         """Another site that asks and may. Refused (403) for one that may not, and for names of ours that are not ours (DNS rebinding)."""
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:
-            raise Refused(403, f"host: got {host[:100]!r}; this service answers to {', '.join(self.hosts)} only")
+            raise Refused(403, f"host: got {shown(host[:70])}; this service answers to {', '.join(self.hosts)} only")
         origin = headers.get("origin")
         if origin is None or origin == f"{scope['scheme']}://{host}" or origin == f"https://{host}":
             if origin is None and headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1"):
                 raise Refused(403, "origin: another site asks; start the studio with --origin to allow it")
             return None
         if origin not in self.origins:
-            raise Refused(403, f"origin: got {origin[:100]!r}; start the studio with --origin to allow it")
+            raise Refused(403, f"origin: got {shown(origin[:70])}; start the studio with --origin to allow it")
         return origin
 
     def _check_token(self, headers: dict[str, str], path: str) -> None:
@@ -122,7 +123,7 @@ def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Call
     """`receive` that gives no more bytes of a body than there may be, and no later. Refused: 400, 408, 413."""
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) <= 20):
-        raise Refused(400, f"content-length: got {length[:20]!r}; give a number of bytes")
+        raise Refused(400, f"content-length: got {shown(length[:20])}; give a number of bytes")
     too_much = f"body: more than {limits.bytes} bytes; send a smaller picture"
     if int(length) > limits.bytes:
         raise Refused(413, too_much)

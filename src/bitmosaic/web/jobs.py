@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.editing import Answers, blend, canvas, coarse, way
 from bitmosaic.images import ArrayImages, read_image
+from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import as_text, checked, decoded, encoded, picture
 from bitmosaic.web.steps import Emit, told_steps
+from bitmosaic.web.words import of_library, shown
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,40 @@ class Task:
         return picture(self.uploads.image or self.asked.image, "image", self.limits, self.bundled)
 
     def settings(self) -> dict[str, Any]:
-        """Of the sampler, those that are given."""
-        return self.asked.settings.model_dump(exclude_none=True)
+        """Of the sampler, those that are given. Refused (422) for those that it does not have."""
+        given = self.asked.settings.model_dump(exclude_none=True)
+        spec = self.guest.settings(given.get("sampler"))
+        known = {field.name for field in fields(spec)} & requests.Settings.model_fields.keys()
+        wrong = sorted(given.keys() - known - {"sampler"})
+        if wrong:
+            sampler = given.get("sampler") or next((name for name, kind in SAMPLERS.items() if type(spec) is kind), "own")
+            what = f"settings.{wrong[0]}: the sampler {shown(sampler)} has no setting {wrong[0]}"
+            raise Refused(422, f"{what}; it has {', '.join(sorted(known))}")
+        return given
+
+    def single(self, class_: Any) -> Any:
+        """A class, None for what the commands call no class, and answers in blends."""
+        return None if class_ == "none" and "none" not in self.guest.class_names else class_
+
+    def classes(self) -> list[Any]:
+        """Those of a way. Refused (422) for one that there is not."""
+        found = [self.single(one) for one in self.asked.classes]
+        for i, one in enumerate(found):
+            try:
+                self.guest._labels([one])
+            except ValueError as error:
+                raise Refused(422, of_library(error).replace("class:", f"classes[{i}]:", 1)) from None
+        return found
 
     def class_(self) -> Any:
         """The condition. Refused (422) for weights that are none."""
         found = self.asked.class_
-        if "none" not in self.guest.class_names:  # what the commands call no class, and answers in blends
-            if isinstance(found, dict):
-                found = {None if name == "none" else name: weight for name, weight in found.items()}
-            found = None if found == "none" else found
+        found = {self.single(name): weight for name, weight in found.items()} if isinstance(found, dict) else self.single(found)
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
-            raise Refused(422, f"class: got weights {found}; give some that are at least 0 and sum to 1")
+            raise Refused(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")
+        if self.name == "edit" and (found is None or (isinstance(found, dict) and not any(found[c] for c in found if c is not None))):
+            got = f"class: got {shown(self.asked.class_)}; name"
+            raise Refused(422, f"{got} the class that shall stand inside the mask, or ask for /v1/inpaint")
         return found
 
     def mask(self) -> Any:
@@ -77,7 +101,7 @@ class Task:
             return tuple(mask.box)
         if isinstance(mask, requests.Places):
             return [tuple(place) for place in mask.places]
-        return checked(decoded(mask, "mask"), "mask", self.limits)
+        return checked(decoded(mask, "mask", "a picture's file in base64, a box, or places"), "mask", self.limits)
 
     def seeds(self) -> list[int]:
         """One an image."""
@@ -147,12 +171,12 @@ def _enrich(task: Task, emit: Emit | None) -> list[Made]:
 
 
 def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
-    asked = task.asked
-    blends = blend(asked.classes, asked.frames, asked.weights)
+    asked, classes = task.asked, task.classes()
+    blends = blend(classes, asked.frames, asked.weights)
     rows = asked.weights or way(len(asked.classes), asked.frames)
     told = told_steps(task.guest, task.asked.entropy, emit, blends)
     images = task.guest.interpolate(
-        asked.classes,
+        classes,
         asked.seed,
         weights=rows,
         output_type="pt",
@@ -171,7 +195,7 @@ def _decode(task: Task, emit: Emit | None) -> list[Made]:
     grid, radix = tuple(task.guest.prior.grid), task.guest.prior.radix
     each, parts = -(-int(np.prod(grid)) * sum(digit_widths(radix)) // 8), []
     for text in texts:
-        data = decoded(text, "codes")
+        data = decoded(text, "codes", "what encode answers with")
         if len(data) != each:
             raise Refused(422, f"codes: got {len(data)} bytes; an image of this pipeline has {each}")
         parts.append(np.frombuffer(data, np.uint8))

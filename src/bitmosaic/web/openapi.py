@@ -21,7 +21,7 @@ WHY = {
     "406": "no such form of answer",
     "408": "it took, or came, too long",
     "413": "too many bytes or pixels",
-    "415": "neither JSON nor a form",
+    "415": "neither JSON nor a form, or compressed",
     "422": "a field does not fit",
     "429": "too much is waited for; Retry-After says how many seconds",
     "503": "shutting down",
@@ -154,6 +154,23 @@ def _health() -> dict:
     return {**told, "security": []}
 
 
+def _form(kind: type[requests.Asked], schema: dict) -> dict:
+    """A request whose pictures come as files: the image always, the mask where it is a picture, which the JSON may hold in other kinds."""
+    files = {part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields}
+    fields = {name: field for name, field in schema["properties"].items() if name != "image"}
+    needed = [name for name in schema.get("required", []) if name not in files]
+    rest = {**schema, "properties": fields, "required": needed, "additionalProperties": False}
+    form: dict[str, Any] = {
+        "type": "object", "properties": {"request": rest, **files}, "additionalProperties": False,
+        "required": [*(["request"] if needed or not files else []), *(["image"] if "image" in files else [])],
+        "description": "request: the JSON without the pictures that come as files",
+    }  # fmt: skip
+    if "mask" in files:  # either here or there
+        none, some = {"not": {"required": ["mask"]}}, {"required": ["mask"]}
+        form["oneOf"] = [{**some, "properties": {"request": none}}, {**none, "required": ["request"], "properties": {"request": some}}]
+    return form
+
+
 def _job(name: str, kind: type[requests.Asked], schema: dict) -> dict:
     reference, content = (
         {"$ref": f"#/components/schemas/{kind.__name__}"},
@@ -163,17 +180,13 @@ def _job(name: str, kind: type[requests.Asked], schema: dict) -> dict:
         content |= {"image/png": {}, "image/webp": {}}
     if name in requests.DRAWN:
         content["text/event-stream"] = {"schema": {"type": "string", "description": STREAM}}
-    files = {part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields}
-    rest = {**schema, "required": [field for field in schema.get("required", []) if field not in files]}
-    about = "request: the JSON without the pictures that come as files"
-    form = {"type": "object", "properties": {"request": rest, **files}, "description": about}
     return {
         "summary": " ".join((kind.__doc__ or "").split()),
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {"schema": reference},
-                "multipart/form-data": {"schema": form, "encoding": {"request": {"contentType": "application/json"}}},
+                "multipart/form-data": {"schema": _form(kind, schema), "encoding": {"request": {"contentType": "application/json"}}},
             },
         },
         "responses": {"200": {"description": "the answer", "content": content}, **_errors(*WHY)},

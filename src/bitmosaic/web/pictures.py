@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import torch
 from PIL import Image
@@ -18,19 +19,32 @@ from torch import Tensor
 from bitmosaic import __version__
 from bitmosaic.images import ArrayImages, UnreadableImage, grid, to_pil
 from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.words import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of what comes in: Pillow reads more, by parsers that fewer people have looked at
 Format = Literal["png", "webp"]
+PLAIN = str.maketrans({"-": "+", "_": "/", **dict.fromkeys(" \t\r\n\f\v", None)})  # of base64
 
 
-def decoded(text: str, argument: str) -> bytes:
-    """The bytes of base64, with or without `data:...;base64,` before it. Refused (422) for what is none."""
-    body = text.partition(",")[2] if text.startswith("data:") else text
+def decoded(text: str, argument: str, wanted: str = "a picture's file in base64, or a bundled one such as fashion:17") -> bytes:
+    """The bytes of base64, with or without `data:...;base64,` before it; of both alphabets, and with blanks and line breaks in it, as
+    programs write it (RFC 4648). Refused (422) for what is none; wanted: what would do.
+    """
+    head, comma, body = text.partition(",")
+    if text[:5].lower() == "data:":
+        if not (comma and re.search(r";\s*base64\s*$", head, re.IGNORECASE)):
+            raise Refused(422, f"{argument}: got a data: URL that is not in base64; give {wanted}")
+        body = unquote(body) if "%" in body else body
+    else:
+        body = text
+    body = body.translate(PLAIN)
+    wrong = re.search(r"[^A-Za-z0-9+/]", body.rstrip("="))
+    if wrong is not None:
+        raise Refused(422, f"{argument}: got text that is no base64, with {shown(wrong[0])} at {wrong.start()}; give {wanted}")
     try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        what = f"{argument}: got text that is no base64 ({error})"
-        raise Refused(422, f"{what}; give a picture's file in base64, or a bundled one such as fashion:17") from None
+        return base64.b64decode(body.rstrip("=") + "=" * (-len(body.rstrip("=")) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(422, f"{argument}: got base64 that is cut off, of {len(body)} characters; give {wanted}") from None
 
 
 def checked(data: bytes, argument: str, limits: Limits) -> bytes:
@@ -42,7 +56,8 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
         raise Refused(413, f"{argument}: its header claims too many pixels; give at most {limits.pixels} in all") from None
     except Exception as error:  # parsers of damaged files raise whatever they like
         why = "" if str(error).startswith("cannot identify") else f" ({type(error).__name__})"
-        raise Refused(400, f"{argument}: got {len(data)} bytes that are no picture{why}; give PNG, JPEG, WebP, GIF or BMP") from None
+        got = f"got {len(data)} bytes that are no picture{why}" if data else "got an empty file"
+        raise Refused(400, f"{argument}: {got}; give PNG, JPEG, WebP, GIF or BMP") from None
     if width * height > limits.pixels:
         raise Refused(413, f"{argument}: got {width} x {height} pixels; give at most {limits.pixels} in all")
     return data
@@ -52,6 +67,8 @@ def picture(value: str | bytes, argument: str, limits: Limits, bundled: ArrayIma
     """What `Pipeline` takes as an image: a file's bytes, or the pixels of a bundled image. No path is ever looked at."""
     if isinstance(value, str) and (found := re.fullmatch(r"fashion:([0-9]{1,9})", value)):
         return bundled_image(int(found[1]), bundled)
+    if isinstance(value, str) and value.startswith("fashion:"):
+        raise Refused(422, f"{argument}: got {shown(value)}; give fashion:0 to fashion:{len(bundled) - 1}")
     return checked(value if isinstance(value, bytes) else decoded(value, argument), argument, limits)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bitmosaic.web import words
 from bitmosaic.web.limits import Limits, Refused
 
 Name = Annotated[str, Field(max_length=200)]
@@ -27,14 +29,14 @@ class Body(BaseModel):
 class Settings(Body):
     """Of the sampler; those that are left out are the pipeline's own."""
 
-    guidance_scale: float | None = None
+    guidance_scale: float | None = Field(None, ge=-1e6, le=1e6)
     steps: int | None = Field(None, ge=1)
     evaluations: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0)
     sampler: Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "fast", "looks"] | None = None
     procedure: Literal["chain", "posterior", "transitions"] | None = None
-    shortlist: float | None = None
-    budget: float | None = None
+    shortlist: float | None = Field(None, ge=1)
+    budget: float | None = Field(None, ge=0)
 
 
 class Asked(Body):
@@ -144,7 +146,9 @@ class Features(Asked):
 
     image: Picture
     layer: Whole | None = Field(None, description="block after which they are taken; null: the middle")
-    pool: bool | int = Field(True, description="true: the mean over places; false: all of them; g: the means of g x g parts")
+    pool: bool | Annotated[int, Field(ge=1)] = Field(
+        True, description="true: the mean over places; false: all of them; g: the means of g x g parts"
+    )
 
 
 class Neighbours(Asked):
@@ -180,38 +184,26 @@ def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Ask
     try:
         asked = kind.model_validate_json(body) if isinstance(body, bytes) else kind.model_validate(body)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False)
+        wrong = error.errors(include_url=False)
         if wrong[0]["type"] == "json_invalid":
-            raise Refused(400, f"body: {wrong[0]['msg']}; give a JSON object") from None
-        raise Refused(422, _plain(wrong, kind)) from None
+            why = wrong[0]["msg"].removeprefix("Invalid JSON: ")
+            raise Refused(400, f"body: it is no JSON ({why}); give a JSON object in UTF-8") from None
+        sent = json.loads(body, parse_int=_whole) if isinstance(body, bytes) else body
+        raise Refused(422, words.of_fields(wrong, kind, sent)) from None
     except (RecursionError, UnicodeError):
-        raise Refused(400, "body: it is no JSON that can be read; give a JSON object") from None
+        raise Refused(400, "body: it is no JSON that can be read; give a JSON object in UTF-8") from None
     _check(asked, limits)
     return asked
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) < 1000 else text  # Python reads no number of more than 4,300 digits
 
 
 def check_values(body: bytes) -> None:
     """Refused (422) for JSON of too many values, before it is parsed: pydantic would take seconds to complain of each."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES:
         raise Refused(422, f"body: more than {VALUES} values; give a mask as a picture, and fewer images")
-
-
-def _plain(wrong: list[dict[str, Any]], kind: type[Asked]) -> str:
-    """One line of what pydantic found. Where a field may be of several kinds it complains of each; the field's description says more."""
-    first, name = wrong[0], str(next(iter(wrong[0]["loc"]), "body"))
-    if first["type"] in ("missing", "extra_forbidden") and len(first["loc"]) == 1:
-        why = "is missing" if first["type"] == "missing" else "there is no such field"
-        return f"{name}: {why}; {kind.__name__.lower()} takes {_names(kind)}"
-    got = repr(first["input"])
-    got = got if len(got) <= 80 else got[:77] + "..."
-    described = next((f.description for n, f in kind.model_fields.items() if name == (f.alias or n)), None)
-    if sum(one["loc"][:1] == first["loc"][:1] for one in wrong) > 1 and described:
-        return f"{name}: got {got}; give {described}"
-    return f"{'.'.join(map(str, first['loc'])) or 'body'}: got {got}; {first['msg'][:1].lower()}{first['msg'][1:]}"
-
-
-def _names(kind: type[Asked]) -> str:
-    return ", ".join(field.alias or name for name, field in kind.model_fields.items())
 
 
 def _check(asked: Asked, limits: Limits) -> None:

@@ -25,6 +25,7 @@ from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.model import Model
 from bitmosaic.web.neighbours import BY, Bundle
 from bitmosaic.web.thumbnails import Thumbnails
+from bitmosaic.web.words import shown
 
 FOREVER = 1e8  # seconds; more than a lock can wait are an error
 
@@ -74,7 +75,7 @@ class Studio:
         """One by name, or the first. Refused (422) where there is none."""
         name = next(iter(self.pipelines)) if name is None else name
         if name not in self.pipelines:
-            raise Refused(422, f"pipeline: there is no {name[:100]!r}; there are {', '.join(self.pipelines)}")
+            raise Refused(422, f"pipeline: there is no {shown(name)}; give {' or '.join(map(shown, self.pipelines))}")
         return name, self.pipelines[name]
 
     def guest(self, name: str | None, job: Job, every: bool) -> Guest:
