@@ -48,11 +48,12 @@ from bitmosaic.images.read import UnreadableImage, read_image
 from bitmosaic.images.tars import Passed, open_tars, samples
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.code_store import packed_bytes
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
+from bitmosaic.train.sealed import CHECKSUMS, checksums
 from bitmosaic.train.tokenized import FILES, Manifest, checksum
 from bitmosaic.train.tokenized import FORMAT as TOKENIZED
 from bitmosaic.train.training import Training
@@ -247,7 +248,7 @@ def checkpoints(folder: Path) -> Kind:
     (folder / "stage").mkdir()
     notes = {"pictured": 1, "sums": {"loss": 2.0}, "count": {"loss": 2}, "seconds": 1.0}
     step = save_checkpoint(folder / "checkpoints", state(), 1, notes)
-    return Kind(below(step), load, lambda path: (step / CHECKSUMS).write_text(json.dumps(_checksums(step))))
+    return Kind(below(step), load, lambda path: (step / CHECKSUMS).write_text(json.dumps(checksums(step))))
 
 
 KINDS = {

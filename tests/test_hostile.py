@@ -37,11 +37,12 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, load_checkpoint, save_checkpoint
+from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.run import Run
+from bitmosaic.train.sealed import CHECKSUMS, checksums
 from bitmosaic.train.training import Training
 
 pytestmark = pytest.mark.timeout(60)
@@ -333,7 +334,7 @@ def test_compressed_tensors_of_a_checkpoint_are_refused(place, tmp_path):
         info.offset, info.length = len(data), len(bomb)
     (path / "__0_0.distcp").write_bytes(data + bomb)
     (path / ".metadata").write_bytes(pickle.dumps(metadata))
-    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    (path / CHECKSUMS).write_text(json.dumps(checksums(path)))
     with pytest.raises(ValueError, match="cannot be read .*compressed"):
         load_checkpoint(tmp_path / "checkpoints", state())
 
@@ -359,7 +360,7 @@ def test_bytes_that_are_not_there_are_told(place, tmp_path, offset, length):
     for info in metadata.storage_data.values():
         info.offset, info.length = offset, length
     (path / ".metadata").write_bytes(pickle.dumps(metadata))
-    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    (path / CHECKSUMS).write_text(json.dumps(checksums(path)))
     with pytest.raises(ValueError, match="checkpoint .* cannot be read"):
         load_checkpoint(tmp_path / "checkpoints", state())
 
@@ -369,7 +370,7 @@ def test_what_is_wrong_is_told_in_a_line(place, tmp_path, caplog):
     shutil.copytree(place / "checkpoints", tmp_path / "checkpoints")
     path = tmp_path / STEP
     (path / ".metadata").write_bytes(b"\x80\x04no pickle")
-    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    (path / CHECKSUMS).write_text(json.dumps(checksums(path)))
     with pytest.raises(ValueError, match="checkpoint .* cannot be read"):
         load_checkpoint(tmp_path / "checkpoints", state())
     assert not caplog.records
@@ -385,7 +386,7 @@ def test_values_of_another_kind_are_told(place, tmp_path):
     with pytest.warns(UserWarning):
         dcp.save(parts, storage_writer=dcp.FileSystemWriter(path, single_file_per_rank=True), no_dist=True)
     (path / "notes.json").write_text("{}")
-    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    (path / CHECKSUMS).write_text(json.dumps(checksums(path)))
     with pytest.raises(ValueError, match="betas"):
         load_checkpoint(tmp_path / "checkpoints", state())
 

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from bitmosaic.images import fashion_sample, to_pil
-from bitmosaic.train.checkpoint import checkpoints, damage
+from bitmosaic.train.checkpoint import checkpoints
+from bitmosaic.train.sealed import damage
 
 MOMENTS = [
     "run.json", "tokenizer/checkpoints", "tokenizer/checkpoints/.step-00000004.new", "tokenizer/final", "codes.new", "codes",

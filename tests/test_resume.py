@@ -19,11 +19,12 @@ from torch import nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.train.checkpoint import CHECKSUMS, _checksums, checkpoints, damage, load_checkpoint, save_checkpoint
+from bitmosaic.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from bitmosaic.train.code_store import CodeBatch
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.loop import PATIENCE, NotFinite, State, play
 from bitmosaic.train.prior_game import PriorGame
+from bitmosaic.train.sealed import CHECKSUMS, checksums, damage
 from bitmosaic.train.stage import play_stage
 from bitmosaic.train.training import Training
 
@@ -96,7 +97,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(whole, tmp
     folder, end = whole
     shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
     before, newest = checkpoints(tmp_path / "checkpoints")
-    held = _checksums(before)
+    held = checksums(before)
     file = newest / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 4
@@ -105,7 +106,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(whole, tmp
     told = capsys.readouterr().out
     assert f"{newest.name} is damaged" in told and f"{before.name} is used" in told and (name in told or name == CHECKSUMS)
     assert same(everything(end), everything(again))
-    assert newest.with_name(newest.name + ".damaged").is_dir() and not damage(newest) and _checksums(before) == held
+    assert newest.with_name(newest.name + ".damaged").is_dir() and not damage(newest) and checksums(before) == held
 
 
 def test_where_all_are_damaged_nothing_is_touched(whole, tmp_path):
@@ -132,7 +133,7 @@ def test_keep_bounds_their_number(tmp_path):
 
 def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
-    held = {p.name: _checksums(p) for p in checkpoints(tmp_path / "checkpoints")}
+    held = {p.name: checksums(p) for p in checkpoints(tmp_path / "checkpoints")}
     state = State.start(prior_game(), TRAINING)
     state.step = 99
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -144,7 +145,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-    assert {p.name: _checksums(p) for p in (tmp_path / "checkpoints").iterdir()} == held
+    assert {p.name: checksums(p) for p in (tmp_path / "checkpoints").iterdir()} == held
 
 
 # ---- SIGTERM
@@ -293,7 +294,7 @@ class Command:
 
 
 def sealed(path):
-    (path / CHECKSUMS).write_text(json.dumps(_checksums(path)))
+    (path / CHECKSUMS).write_text(json.dumps(checksums(path)))
 
 
 @pytest.fixture

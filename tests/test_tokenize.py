@@ -430,7 +430,7 @@ def test_codes_that_have_changed_are_refused(codes, tmp_path, photos, tokenizer)
     about["classes"] = ["bag", "coat"]
     run_folder = tmp_path / "run"
     (run_folder).mkdir()
-    from bitmosaic.train.train import claim
+    from bitmosaic.train.claim import claim
 
     claim(run_folder, run, Manifest.read(codes))
     (codes / "manifest.json").write_text(json.dumps(about))

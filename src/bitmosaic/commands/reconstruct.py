@@ -16,7 +16,7 @@ from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_order, read_image, save, sheet
 from bitmosaic.tokenizers.base import Tokenizer
-from bitmosaic.train.train import enlargement
+from bitmosaic.train.pictures import enlargement
 
 COLUMNS = 8  # of the sheet
 PICTURED = 64  # images on the sheet, at most

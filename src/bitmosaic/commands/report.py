@@ -20,7 +20,7 @@ from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json, read_json
 from bitmosaic.pages import filled
-from bitmosaic.train.train import differences
+from bitmosaic.train.claim import differences
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
 STAGES = ("features", "tokenizer", "prior")

@@ -34,9 +34,11 @@ from bitmosaic.pipeline import Pipeline
 from bitmosaic.recipes import bigr_tables
 from bitmosaic.recipes.bigr_tables import AT, CURVES, TABLES, Row, Trial, prior_run, tokenizer_run, trials
 from bitmosaic.samplers import SamplerSpec
+from bitmosaic.train.claim import claim
 from bitmosaic.train.code_store import CodeStore
+from bitmosaic.train.fits import check_fits
 from bitmosaic.train.run import Run
-from bitmosaic.train.train import check_fits, claim, codes_stage, features_stage, prior_stage, tokenizer_stage
+from bitmosaic.train.train import codes_stage, features_stage, prior_stage, tokenizer_stage
 
 What = Annotated[Literal["bigr-tables"], tyro.conf.Positional, tyro.conf.arg(metavar="bigr-tables")]
 PROBED = 4000, 5000  # images, for training and for the test
@@ -101,7 +103,7 @@ def reproduce(
     # all priors once, then again: wherever this is stopped, the tables have as many seeds of each, or one more
     tasks = [(trial.name, seed) for seed in range(budget.seeds) for trial in trials()]
     found: dict[str, Any] = {}
-    with tqdm(total=len(tasks), desc="priors", unit="prior", dynamic_ncols=True) as bar:
+    with tqdm(total=len(tasks), desc="priors", unit="prior", dynamic_ncols=True, disable=None) as bar:
         for _ in each(partial(one, out=out, data=data, budget=budget), tasks, jobs or workers()):
             found = written(out, budget, floor)
             bar.update()

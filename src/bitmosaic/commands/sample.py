@@ -27,7 +27,7 @@ from bitmosaic.images import read_image, save, sheet, sheet_fits, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipeline import Condition, Pipeline
 from bitmosaic.tokenizers import Tokenizer
-from bitmosaic.train.train import enlargement
+from bitmosaic.train.pictures import enlargement
 
 SHEET = "sheet.png"
 SHEET_SIDE = 40  # rows and columns of the sheet; more do not fit on a page

@@ -174,7 +174,12 @@ def begin(out: Path, source: Source, part: Path, views: str) -> dict[str, Any]:
         "format": FORMAT, "tokenizer": fingerprint, "views": views, "labels": source.file.fingerprint if source.file else "",
         "source": source.about(),
     }  # fmt: skip
-    other = [name for name, value in begun(out, settings).items() if value != settings[name]]
+    before = begun(out, settings)
+    named = before.get("source")
+    if isinstance(named, dict) and isinstance(named.get("data"), str) and {**named, "data": source.data} == settings["source"]:
+        source.data = named["data"]  # the same images under another name, as DATA/, or by an absolute path: called as they were
+        settings["source"] = named
+    other = [name for name, value in before.items() if value != settings[name]]
     if other:
         raise OtherCodes(f"out: {out} was begun with another {', '.join(other)}; give the same images and settings, or another folder")
     with suppress(OSError):

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from bitmosaic.commands.arguments import Flag, flags, override, split
 from bitmosaic.commands.list import first_line
+from bitmosaic.names import plain
 from bitmosaic.recipes import RECIPES
+from bitmosaic.train.claim import differences
 from bitmosaic.train.dry_run import describe
 from bitmosaic.train.run import Run
-from bitmosaic.train.train import differences, on_codes
+from bitmosaic.train.train import on_codes
 from bitmosaic.train.train import train as train_run
 
 FIELDS = """
@@ -40,18 +42,21 @@ def train(run: Run, out: str | Path | None = None, dry_run: bool = False, tensor
         The folder of the pipeline.
     """
     out = Path(out or Path("runs") / run.name)
+    speaks = os.environ.get("RANK", "0") == "0"  # the others are torchrun's too
     if dry_run:
-        print(describe(run))
+        if speaks:
+            print(describe(run))
         return out / "pipeline"
-    for reason in run.reasons:
-        print(f"chosen: {reason}")
+    for reason in run.reasons if speaks else ():
+        print(plain(f"chosen: {reason}"))
     train_run(run, out, tensorboard=tensorboard)
-    if int(os.environ.get("RANK", "0")):  # one of torchrun's others
+    if not speaks:
         return out / "pipeline"
     curves = ", ".join(str(path) for path in sorted(out.glob("curves-*.png")))
     pictures = ", ".join(str(path) for path in sorted(out.glob("*/pictures")))
-    print(f"pipeline: {out / 'pipeline'}\ncurves:   {curves}\npictures: {pictures}")
-    print(f"sample:   {shlex.join(['bitmosaic', 'sample', str(out / 'pipeline')])}")
+    sample = shlex.join(["bitmosaic", "sample", str(out / "pipeline")])
+    for name, text in (("pipeline:", out / "pipeline"), ("curves:", curves), ("pictures:", pictures), ("sample:", sample)):
+        print(plain(f"{name:<9} {text}"))
     return out / "pipeline"
 
 

@@ -9,7 +9,6 @@ runs nothing, and reads nothing outside its folder.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import pickle
@@ -42,8 +41,9 @@ from torch.distributed.checkpoint.planner import ReadItem
 from bitmosaic.folders import read_json
 from bitmosaic.train.loop import State
 from bitmosaic.train.processes import first, told, wait
+from bitmosaic.train.sealed import damage, seal
 
-CHECKSUMS, NOTES = "checksums.json", "notes.json"
+NOTES = "notes.json"
 _LAYOUTS = {"torch.strided": torch.strided}
 _DESCRIBING: dict[tuple[str, str], Any] = {  # the globals that .metadata may name, and what they are here
     **{(kind.__module__, kind.__name__): kind for kind in (
@@ -73,7 +73,7 @@ def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any]
             dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=not together)
             if first():
                 (beside / NOTES).write_text(json.dumps(notes or {}))
-                (beside / CHECKSUMS).write_text(json.dumps(_checksums(beside), indent=1))
+                seal(beside)
         except (OSError, CheckpointException) as error:  # torch's own is no Exception
             shutil.rmtree(beside, ignore_errors=True)
             raise OSError(f"checkpoint {final} cannot be written ({_first(error)}); the one before it stays") from error
@@ -120,31 +120,6 @@ def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
         each = "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
         raise ValueError(f"no checkpoint in {folder} can be read ({each}); put back what is missing, or remove {folder} to begin anew")
     return None
-
-
-def damage(path: Path) -> str:
-    """What is wrong with the files of a checkpoint, by their checksums; empty where nothing is. What else lies there is never read."""
-    try:
-        wanted = read_json(path / CHECKSUMS)
-    except ValueError as error:
-        return f"{CHECKSUMS}: {_first(error)}"
-    if not isinstance(wanted, dict) or not wanted or not all(Path(name).name == name for name in wanted):
-        return f"{CHECKSUMS} holds no names"
-    odd = [name for name in wanted if (path / name).is_symlink() or ((path / name).exists() and not (path / name).is_file())]
-    missing = [name for name in wanted if not (path / name).exists()]
-    changed = [name for name in wanted if name not in (*odd, *missing) and _checksum(path / name) != wanted[name]]
-    parts = {"no file": odd, "missing": missing, "changed": changed}
-    return ", ".join(f"{' and '.join(sorted(names))} {word}" for word, names in parts.items() if names)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file, by name."""
-    return {path.name: _checksum(path) for path in sorted(folder.iterdir()) if path.name != CHECKSUMS}
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, state: State) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bitmosaic.images import ImageSet, epoch_order, in_order
 from bitmosaic.nets.precision import whole_float32
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
 from bitmosaic.train.loop import step_generator
+from bitmosaic.train.sealed import seal
 
 MAPS = 10_000  # shards that are mapped at once; a process may hold some 65,000 maps
 
@@ -168,4 +169,5 @@ def write_codes(
         np.save(beside / "labels.npy", np.concatenate(labels))
     about = {"grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix), "labels": bool(labels)}
     (beside / "codes.json").write_text(json.dumps(about))
+    seal(beside)
     beside.rename(folder)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bitmosaic.images.specs import CodesSpec
+from bitmosaic.names import plain
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
 from bitmosaic.train.run import Run, TrainedFeatures
@@ -25,7 +26,7 @@ def describe(run: Run) -> str:
         rows.append((name, f"{_count(module):,}", _size(state), batch, _size(state + activations)))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     table = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-    reasons = "".join(f"  {reason}\n" for reason in run.reasons)
+    reasons = "".join(f"  {plain(reason)}\n" for reason in run.reasons)
     note = "Memory is what is counted in a step without its values; an allocator's slack and the framework's own come on top."
     return f"{json.dumps(_without_reasons(run), indent=1)}\n\n{reasons}\n{table}\n{note}"
 

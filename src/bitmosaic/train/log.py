@@ -38,7 +38,8 @@ class Log:
         self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
         self.since = time.monotonic() - notes.get("seconds", 0.0)
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
-        self.pictured, self.epoch = notes.get("pictured", step // training.pictures_every), 0
+        as_before = notes.get("pictures_every", training.pictures_every) == training.pictures_every
+        self.pictured, self.epoch = notes["pictured"] if "pictured" in notes and as_before else step // training.pictures_every, 0
         self.board = Board(board, kept) if board is not None and first() else None
 
     def close(self) -> None:
@@ -49,7 +50,8 @@ class Log:
     def notes(self) -> dict[str, Any]:
         """What `__init__` needs to go on from here."""
         return {
-            "pictured": self.pictured, "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
+            "pictured": self.pictured, "pictures_every": self.training.pictures_every,
+            "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
             "seconds": time.monotonic() - self.since if self.count else 0.0,
         }  # fmt: skip
 

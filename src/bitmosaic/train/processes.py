@@ -8,8 +8,10 @@ DistributedDataParallel while the backward pass goes on, or where weights are sh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -26,9 +28,25 @@ from bitmosaic.nets.precision import Precision, resolve
 PATIENCE = timedelta(hours=6)  # of those that wait while one alone works, such as on a report
 
 
+def end_with_parent() -> None:
+    """From now on a process that torchrun has started ends, as if killed, when torchrun is gone: it would write on, and hold its folder."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        with suppress(OSError):
+            os.write(2, b"bitmosaic: torchrun is gone, so this process ends; the same command again goes on from the last checkpoint\n")
+        os._exit(143)
+
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True, name="end_with_parent").start()
+
+
 @contextmanager
 def joined(device: str) -> Iterator[None]:
     """Inside the block the processes of torchrun can speak with one another; nothing where there is one process only."""
+    end_with_parent()
     alone = int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized()
     if alone:
         yield
@@ -67,15 +85,20 @@ def wait() -> None:
         dist.barrier()
 
 
-@contextmanager
-def in_turn() -> Iterator[None]:
-    """The first process goes through the block, then all others."""
-    if not first():
-        wait()
-    yield
+def by_first(work: Callable[[], Any]) -> Any:
+    """What `work` returns on the first process, which alone does it, on all. Where it fails there, the others leave with its status."""
+    result, error = None, None
     if first():
-        wait()  # an error above ends this process, and torchrun the others
-    wait()
+        try:
+            result = work()
+        except (ValueError, OSError) as found:
+            error = found
+    result, failed = told((result, error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise SystemExit(2)
+    return result
 
 
 def share(parts: int) -> range:

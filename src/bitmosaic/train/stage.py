@@ -2,7 +2,7 @@
 
     folder/metrics.jsonl   one line every `log_every` steps
     folder/events.jsonl    a line for each start, resume, stop, step left out, and change in what images cannot be read
-    folder/pictures/       a grid every `pictures_every` steps
+    folder/pictures/       a grid every `pictures_every` steps; none where the last move was left out
     folder/checkpoints/    the newest `keep`
 """
 
@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codes import Codes
-from bitmosaic.images import SOFTWARE, ImageSet, save
+from bitmosaic.images import SOFTWARE, ImagesGone, ImageSet, save
+from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
 from bitmosaic.train.processes import agreed, first, gathered, is_sharded, size
+from bitmosaic.train.progress import Shown
 from bitmosaic.train.training import Training
 
 
@@ -56,23 +58,27 @@ def play_stage(
     if state.step < training.steps:
         log.event("started" if notes is None else "resumed", processes=size())
     stage = Stage(folder, title, state, training, device, log, say)
-    shown = {"total": training.steps, "initial": state.step, "desc": title, "unit": "step", "dynamic_ncols": True, "disable": not first()}
-    with tqdm(**shown) as bar, Termination() as termination, closing(log):
+    with Shown(title, training.steps, "step", state.step) as shown, Termination() as termination, closing(log):
         try:
             for progress in play(state, batches, training, device):
-                bar.update()
                 whole = log.add(progress)
+                if whole:
+                    shown.say(log.text())
+                shown.update()
+                stage.spoilt = bool(progress.skips)
                 if progress.step < training.steps:
                     stage.leave_if(termination, progress)
                 if not whole:
                     continue
-                bar.set_postfix_str(log.text())
+                stage.look_at(images, progress, batches)
                 stage.draw(progress, pictures)
                 stage.save_if_due(progress)
-                stage.tell_unreadable(progress, images, batches)
             stage.leave_if(termination, None)
         except NotFinite as error:
             raise stage.kept(error) from error
+        except ImagesGone as error:
+            stage.interrupted(error)
+            raise
     return state
 
 
@@ -94,6 +100,7 @@ class Stage:
     ):  # fmt: skip
         self.folder, self.title, self.state, self.training, self.device = folder, title, state, training, device
         self.log, self.say, self.told, self.saved = log, say, "", time.monotonic()
+        self.spoilt = False  # whether a move of the last step was left out: the checkpoint before is the last good one
 
     def save(self) -> None:
         """A checkpoint, now."""
@@ -104,7 +111,7 @@ class Stage:
         """SystemExit, with a checkpoint, where SIGTERM has come to any process; `progress` None: the last step is done and saved."""
         if not agreed(termination.asked, self.device):
             return
-        if progress is not None and not progress.skips:  # else the checkpoint before is the last good one
+        if progress is not None and not self.spoilt:
             self.save()
         self.log.event("stopped")
         how = "told to end; the same command again goes on from the last checkpoint"
@@ -114,27 +121,43 @@ class Stage:
     def draw(self, progress: Progress, pictures: Callable[[dict[str, nn.Module]], Image.Image] | None) -> None:
         """A grid of pictures, where one is due."""
         number, last = progress.step // self.training.pictures_every, progress.step == self.training.steps
-        if pictures is None or not (last or number > self.log.pictured):
+        if pictures is None or self.spoilt or not (last or number > self.log.pictured):
             return
         self.log.pictured = number
         averages = {name: averaged(self.state, name) for name in self.state.averages}
-        if first():
-            save(pictures(averages), self.folder / "pictures" / f"step-{progress.step:06d}.png", Software=SOFTWARE)
+        if not first():
+            return
+        try:
+            picture = pictures(averages)
+        except (ValueError, RuntimeError) as error:  # as of weights too large to give finite pixels: what to make of these, the loop says
+            self.log.event("no picture", why=" ".join(str(error).split())[:300])
+            self.say(plain(f"{self.title}: no picture of step {progress.step:,}: {' '.join(str(error).split())[:300]}"))
+        else:
+            save(picture, self.folder / "pictures" / f"step-{progress.step:06d}.png", Software=SOFTWARE)
 
     def save_if_due(self, progress: Progress) -> None:
         """A checkpoint, where the first process's clock says so and no move was left out, and at the end."""
         due = agreed(first() and time.monotonic() - self.saved > self.training.checkpoint_seconds, self.device)
-        if progress.step == self.training.steps or (due and not progress.skips):
+        if progress.step == self.training.steps or (due and not self.spoilt):
             self.save()
 
-    def tell_unreadable(self, progress: Progress, images: ImageSet | None, batches: Any) -> None:
-        """Once an epoch, what images cannot be read, where that has changed."""
-        if images is None:
+    def interrupted(self, error: ImagesGone) -> None:
+        """Keeps what was learned until images went, where one process can."""
+        self.log.event("images gone", images=error.gone)
+        if size() == 1 and not self.spoilt and self.state.step:
+            with suppress(OSError):  # it may lie on the same disk
+                self.save()
+                self.say(f"{self.title}: stopped at step {self.state.step:,} of {self.training.steps:,}, which is saved")
+
+    def look_at(self, images: ImageSet | None, progress: Progress, batches: Any) -> None:
+        """Once an epoch, whether images are there, those in memory too, or ImagesGone; and what cannot be read, where that has changed."""
+        if images is None or not first():
             return
         epoch = batches.epoch(progress.step * self.training.parts) // 1
         if progress.step < self.training.steps and epoch <= self.log.epoch:
             return
         self.log.epoch = epoch
+        images.check_there()
         if images.unreadable_summary() != self.told:
             self.told = images.unreadable_summary()
             self.log.event("unreadable", images=len(images.unreadable), told=self.told)

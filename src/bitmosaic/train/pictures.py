@@ -1,0 +1,49 @@
+"""What a run shows of itself while it goes on: reconstructions, samples of each class, curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from bitmosaic.evaluate.curves import curves
+from bitmosaic.images import grid, sheet
+from bitmosaic.names import plain
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+
+
+def reconstructions(tokenizer: BinaryAutoencoder, images: torch.Tensor) -> Image.Image:
+    """Each image above its reconstruction, eight to a row; images (n, C, H, W) in [0, 1]."""
+    with torch.inference_mode():
+        made = tokenizer.decode(tokenizer.encode(images)).cpu()
+    images = images.cpu()
+    rows = []
+    for start in range(0, len(images), 8):
+        for part in (images[start : start + 8], made[start : start + 8]):
+            blank = torch.ones(8 - len(part), *part.shape[1:]) if len(part) < 8 else part[:0]
+            rows.append(torch.cat([part, blank]))
+    return grid(torch.cat(rows), 8, scale=enlargement(images.shape[-1]))
+
+
+def class_sheet(pipeline: Pipeline, columns: int, seed: int = 0, title: str | None = None, **settings) -> Image.Image:
+    """`columns` samples of every class (of the first twenty), a row each; without classes, eight rows of samples."""
+    names = list(pipeline.class_names[:20])
+    conditions = [c for c in (range(len(names)) if names else [None] * 8) for _ in range(columns)]
+    images = pipeline(conditions, seeds=[seed + i % columns for i in range(len(conditions))], output_type="pt", **settings)
+    rows = images.unflatten(0, (-1, columns))
+    return sheet(rows, names or [""] * len(rows), scale=enlargement(images.shape[-1]), title=title)
+
+
+def enlargement(side: int) -> int:
+    """How many times an image of this side is enlarged to be looked at."""
+    return max(1, 64 // side)
+
+
+def draw_curves(out: Path, stage: str, title: str, say) -> None:
+    """The stage's curves as a picture; where its metrics are gone or damaged this is told, and holds nothing up."""
+    try:
+        curves(out / stage / "metrics.jsonl", out / f"curves-{stage}.png", title)
+    except ValueError as error:
+        say(plain(f"{stage}: no curves: {error}"))
