@@ -12,10 +12,11 @@ from PIL import Image
 from test_train import folder, lines, same_weights, silent, tiny_run  # noqa: F401, pytest finds the fixture so
 
 from bitmosaic.cli import main
-from bitmosaic.images.specs import FashionMNISTSpec, FashionSampleSpec, FolderSpec
+from bitmosaic.images.specs import FashionMNISTSpec, FashionSampleSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipeline import Pipeline
+from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.train.checkpoint import checkpoints
@@ -95,7 +96,19 @@ def test_where_the_files_of_fashion_mnist_lie_is_no_setting(tmp_path, monkeypatc
     claimed(replace(run, images=FashionMNISTSpec("/somewhere/else")), tmp_path / "run")
 
 
+def test_a_folder_without_classes_is_the_same_by_either_recipe(folder, tmp_path):  # noqa: F811
+    run = replace(plain_run(folder / "bag"), prior=replace(plain_run(folder).prior, condition=NoConditionSpec()))
+    claimed(run, tmp_path / "run")
+    claimed(replace(run, images=FlatFolderSpec(str(folder / "bag"), (16, 16), 3)), tmp_path / "run")
+
+
 # ---- what does
+
+
+def test_another_size_is_a_setting_and_no_change_of_images(folder, tmp_path):  # noqa: F811
+    claimed(tiny_run(folder), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"holds another run .run.images.size was \[16, 16\], now \[32, 32\]"):
+        claimed(replace(tiny_run(folder), images=FolderSpec(str(folder), (32, 32), 3)), tmp_path / "run")
 
 
 @pytest.mark.parametrize("change", [

@@ -27,7 +27,7 @@ from bitmosaic.train.tokenized import Manifest
 from bitmosaic.train.training import Training
 
 HARMLESS = {"reasons", "name", "checkpoint_seconds", "keep", "pictures_every", "log_every"}  # fields of any part of a run
-PLACES = {"FolderSpec": "path", "FashionMNISTSpec": "folder", "CodesSpec": "path"}  # where images lie; what they are is compared
+SHAPE = ("size", "channels")  # of images: what else they are, their fingerprint says, wherever they lie
 
 
 def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str], object] = str, device: str = "cpu") -> Run:
@@ -47,10 +47,14 @@ def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str],
     if not isinstance(found, dict) or not isinstance(found.get("run"), dict):
         raise ValueError(f"{path} is no description of a run; give another folder")
     wanted = {**found, **_described(run, images, out)}
-    _check_images(out, found.get("images"), images)
+    if _shape(found["run"]) == _shape(wanted["run"]):
+        _check_images(out, found.get("images"), images)
     _check_features_file(out, run, found, wanted)
     added, by_contents = more_steps(out, found["run"], run), "features_file" in found
-    before, now = (_comparable(described, device, by_contents) for described in (with_more(found["run"], added), run.to_json()))
+    before, now = (
+        {**_comparable(described, device, by_contents), "images": _shape(described)}
+        for described in (with_more(found["run"], added), run.to_json())
+    )
     different = list(differences(before, now, "run"))
     if different:
         raise ValueError(f"{out} holds another run ({'; '.join(different[:4])}); give the same settings, or another folder")
@@ -131,6 +135,11 @@ def _check_features_file(out: Path, run: Run, found: dict[str, Any], wanted: dic
         raise ValueError(f"{run.features.path} is not the feature network with which the run in {out} began; give that, or another folder")
 
 
+def _shape(described: dict[str, Any]) -> dict[str, Any]:
+    images = described.get("images")
+    return {name: images[name] for name in SHAPE if name in images} if isinstance(images, dict) else {}
+
+
 def _file(path: str) -> Path:
     """The file of a feature network, which may be named as FILE.py:NAME."""
     file, _, name = path.partition(".py:")
@@ -141,9 +150,7 @@ def _comparable(value: Any, device: str, by_contents: bool) -> Any:
     """A description, or a part of one, without what changes nothing in the result."""
     if not isinstance(value, dict):
         return value
-    aside = {*HARMLESS, PLACES.get(str(value.get("type")), "")}
-    if by_contents and value.get("type") == "FileFeatures":
-        aside.add("path")
+    aside = HARMLESS | ({"path"} if by_contents and value.get("type") == "FileFeatures" else set())
     kept = {name: _comparable(held, device, by_contents) for name, held in value.items() if name not in aside}
     if kept.get("precision") == "auto":
         kept["precision"] = resolve("auto", device)

@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codes import Codes
-from bitmosaic.images import SOFTWARE, ImagesGone, ImageSet, save
+from bitmosaic.images import SOFTWARE, ImageSet, ImagesGone, save
 from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
