@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bitmosaic.nets.precision import autocast
+from bitmosaic.train.averages import update
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, summed
 from bitmosaic.train.same_order import same_order
@@ -181,7 +182,7 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
             state.step = step + 1
             if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
                 for name, module in players.items():
-                    state.averages[name].update_parameters(module)
+                    update(state.averages[name], module)
         yield Progress(state.step, metrics, tuple(skips))
 
 

@@ -27,6 +27,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.images import SOFTWARE, ImageSet, ImagesGone, save
 from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
+from bitmosaic.train.averages import settled
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.log import Log
@@ -203,4 +204,4 @@ def averaged(state: State, player: str) -> nn.Module:
     module = state.averages[player].module
     if is_sharded(module):
         module = gathered(module) or module
-    return module.eval()
+    return settled(module).eval()
