@@ -259,3 +259,19 @@ def test_a_picture_in_a_text_that_is_cut(server):
     Image.effect_noise((28, 28), 50).save(whole, "PNG")
     answer = server.ask("/v1/encode", {"image": base64.b64encode(whole.getvalue()[:-200]).decode()})
     assert answer.status == 400 and answer.json["error"].startswith("image: it cannot be read: ")
+
+
+@pytest.mark.parametrize("job", ["encode", "features", "neighbours", "enrich", "inpaint"])
+def test_a_picture_of_another_size_or_in_colour_is_not_changed_unasked(server, job):
+    """One rule for all that is given to a pipeline."""
+    more = {"inpaint": {"mask": {"places": [[0, 0]]}, **FEW}, "enrich": {"repeats": 1, **FEW}}.get(job, {})
+    large, red = np.zeros((40, 60), np.uint8), np.zeros((28, 28, 3), np.uint8)
+    red[..., 0] = 200
+    for array, got in ((large, "60 x 40 pixels"), (red, "28 x 28 pixels in colour")):
+        asked = {"image": base64.b64encode(png(Image.fromarray(array))).decode(), **more}
+        refused = server.ask(f"/v1/{job}", asked)
+        assert refused.status == 422 and got in refused.json["error"] and 'fit "crop"' in refused.json["error"], refused.data
+        assert ("tile" in refused.json["error"]) == (job == "inpaint")
+        assert server.ask(f"/v1/{job}", {**asked, "fit": "crop"}).status == 200
+    grey = np.repeat(np.arange(784, dtype=np.uint8).reshape(28, 28, 1), 3, 2)
+    assert server.ask(f"/v1/{job}", {"image": base64.b64encode(png(Image.fromarray(grey))).decode(), **more}).status == 200

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitmosaic.codes import Codes
-from bitmosaic.images import Output, check_exact, check_output, crop_with_mask, places_of, read_mask, spread, to_output
+from bitmosaic.images import Output, check_exact, check_output, crop_with_mask, fitted, places_of, read_mask, spread, to_output
 from bitmosaic.images.read import picture_of, pixels_of
 from bitmosaic.samplers import Step
 
@@ -129,9 +129,7 @@ def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "c
     height, width = pipeline.tokenizer.image_size
     if not isinstance(shrink, Integral) or not 1 <= shrink <= min(height, width):
         raise ValueError(f"shrink: got {shrink!r}; give a whole number from 1 to {min(height, width)}")
-    if fit not in ("exact", "crop"):
-        raise ValueError(f"fit: got {fit!r}; want 'exact' or 'crop'")
-    pixels, _ = _fitted(pipeline, image, fit)
+    pixels = fitted(image, (height, width), pipeline.tokenizer.channels, fit, pipeline.background).float() / 255
     small = F.interpolate(pixels[None], (-(-height // shrink), -(-width // shrink)), mode="area")
     large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]
     return pixels, large if shrink > 1 else pixels

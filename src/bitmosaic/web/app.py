@@ -116,7 +116,7 @@ def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
     if task.name in requests.PICTURES:
         return pictures(task, form, started)
     if task.name == "neighbours":
-        found = studio.bundles[task.guest.name].nearest(task.guest, task.picture(), task.asked.count, task.asked.by)
+        found = studio.bundles[task.guest.name].nearest(task.guest, task.picture(), task.asked.count, task.asked.by, task.asked.fit)
     else:
         found = (encode if task.name == "encode" else features)(task)
     return JSONResponse({"pipeline": task.guest.name, **found})

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.editing import Answers, blend, canvas, coarse, way
-from bitmosaic.images import ArrayImages, read_image
+from bitmosaic.images import ArrayImages, fitted, read_image
 from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
@@ -147,7 +147,7 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
 
 def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     asked, guest = task.asked, task.guest
-    pixels = read_image(task.picture(), None, guest.tokenizer.channels)
+    pixels = read_image(task.picture(), None, guest.tokenizer.channels, guest.background)
     sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
     _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
     repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (sides[0], sides[2], sides[1], sides[3]), value=True)
@@ -208,7 +208,7 @@ def _decode(task: Task, emit: Emit | None) -> list[Made]:
 def encode(task: Task) -> dict[str, Any]:
     """The codes of a picture, what they were made of, and what they give back."""
     guest = task.guest
-    pixels = read_image(task.picture(), guest.tokenizer.image_size, guest.tokenizer.channels)
+    pixels = fitted(task.picture(), guest.tokenizer.image_size, guest.tokenizer.channels, task.asked.fit, guest.background)
     codes = guest.encode(pixels)
     return {
         "grid": list(guest.prior.grid), "radix": list(guest.prior.radix), "codes": as_text(codes.pack()[0].tobytes()),
@@ -219,7 +219,7 @@ def encode(task: Task) -> dict[str, Any]:
 def features(task: Task) -> dict[str, Any]:
     """What the prior sees in a picture after one of its blocks."""
     layer = len(task.guest.prior.blocks) // 2 if task.asked.layer is None else task.asked.layer
-    found = task.guest.features(task.picture(), layer, None, task.asked.pool)[0]
+    found = task.guest.features(task.picture(), layer, None, task.asked.pool, task.asked.fit)[0]
     return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from bitmosaic.images import ArrayImages, read_image
+from bitmosaic.images import ArrayImages, Fit, fitted, read_image
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.search.vectors import VectorSpec, features
 from bitmosaic.web.errands import next_size
@@ -40,13 +40,12 @@ class Bundle:
         self._done, self._size, self._asked, self._broken = 0, 8, False, False
         self._change = threading.Condition()
 
-    def nearest(self, guest: Guest, image: Any, count: int, by: str) -> dict[str, Any]:
+    def nearest(self, guest: Guest, image: Any, count: int, by: str, fit: Fit = "exact") -> dict[str, Any]:
         """The nearest of those looked at so far, and how many these are; the image itself is named, if it is there, and left out.
 
-        image: as `Pipeline` takes it.
+        image, fit: as `Pipeline` takes them.
         """
-        size, channels = guest.tokenizer.image_size, guest.tokenizer.channels
-        pixels = read_image(image, size, channels)
+        pixels = fitted(image, guest.tokenizer.image_size, guest.tokenizer.channels, fit, guest.background)
         code, feature = guest.apart(lambda host: _vectors(host, pixels[None]))
         codes, seen = self._seen(guest)
         if by == "codes":

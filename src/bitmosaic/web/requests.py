@@ -17,6 +17,10 @@ Picture = Annotated[str, Field(description="base64 of a PNG, JPEG, WebP, GIF or 
 Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
 Count = Annotated[int, Field(ge=1, description="images")]
 Whole = Annotated[int, Field(ge=0)]
+Fit = Annotated[
+    Literal["exact", "crop"],
+    Field(description="of another size than the pipeline's, or in colour where it knows grey: refused, or cropped, scaled and made grey"),
+]
 Feather = Annotated[int, Field(ge=0, le=1024, description="pixels over which the seam is levelled")]
 
 
@@ -125,13 +129,14 @@ class Enrich(Several):
     image: Picture
     shrink: int = Field(2, ge=1, le=1024)
     repeats: int = Field(4, ge=1, le=16)
-    fit: Literal["exact", "crop"] = "exact"
+    fit: Fit = "exact"
 
 
 class Encode(Asked):
     """A picture to codes."""
 
     image: Picture
+    fit: Fit = "exact"
 
 
 class Decode(Asked):
@@ -145,6 +150,7 @@ class Features(Asked):
     """What the prior sees in a picture."""
 
     image: Picture
+    fit: Fit = "exact"
     layer: Whole | None = Field(None, description="block after which they are taken; null: the middle")
     pool: bool | Annotated[int, Field(ge=1)] = Field(
         True, description="true: the mean over places; false: all of them; g: the means of g x g parts"
@@ -155,6 +161,7 @@ class Neighbours(Asked):
     """The nearest bundled images."""
 
     image: Picture
+    fit: Fit = "exact"
     count: int = Field(8, ge=1, le=100)
     by: Literal["codes", "features"] = "codes"
 
