@@ -381,6 +381,29 @@ def test_tars_at_a_url(tmp_path, tokenizer, capsys):
         assert tokenize(url, tmp_path / "none", tokenizer) == 2 and "data: " in capsys.readouterr().err
 
 
+def named_in_tar(tmp_path, tokenizer, members) -> tuple[list[int], dict[str, int]]:
+    """Labels of the images in a tar, and what is counted of the others; -1 where there is none."""
+    (tmp_path / "a.tar").write_bytes(tar(members))
+    shutil.rmtree(tmp_path / "codes", ignore_errors=True)
+    assert tokenize(tmp_path / "a.tar", tmp_path / "codes", tokenizer, "--classes", "4") == 0
+    shards = tmp_path / "codes" / "shards"
+    return np.load(shards / "00000" / "labels.npy").tolist(), counts(tmp_path / "codes")
+
+
+def test_dots_in_the_names_of_members(tmp_path, tokenizer):
+    """The last ending says what a member is; a label is for all whose names begin so; further parts of a plain sample are no images."""
+    dates = [(f"scans.v1/22.{i:02d}.{kind}", png(i) if kind == "PNG" else str(i % 4).encode()) for i in range(6) for kind in ("PNG", "cls")]
+    assert named_in_tar(tmp_path, tokenizer, dates) == ([0, 1, 2, 3, 0, 1], {})
+    assert named_in_tar(tmp_path, tokenizer, [(f"22.{i:02d}.png", png(i)) for i in range(40)])[0] == [-1] * 40
+    eyes = [("7.cls", b"2"), ("7.left.png", png(1)), ("7.right.png", png(2)), ("8.left.png", png(3)), ("8.left.cls", b"1"), ("8.cls", b"3"),
+            ("8.right.png", png(4))]  # fmt: skip
+    assert named_in_tar(tmp_path, tokenizer, eyes) == ([2, 2, 1, 3], {})
+    parts = [("9.depth.png", png(1)), ("9.jpg", png(2)), ("9.cls", b"1"), ("9.seg.png", png(3)), ("._9.jpg", b"mac"), ("9.json", b"{}")]
+    assert named_in_tar(tmp_path, tokenizer, parts) == ([1], {"passed": 4})
+    alone = [("a.b.cls", b"1"), ("a.cls", b"2"), ("c.png", png(1))]
+    assert named_in_tar(tmp_path, tokenizer, alone) == ([-1], {"unlabelled": 1, "unmatched": 2})
+
+
 # ---- labels
 
 
@@ -397,6 +420,69 @@ def test_a_label_file_that_does_not_match(photos, tmp_path, tokenizer):
     (tmp_path / "none.txt").write_text("nothing\n")
     with pytest.raises(ValueError, match="no line with a name and a class"):
         LabelFile(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("header", [
+    "filename,label", "image,class", "File Name,Category", "# a note\nid,breed", "img_ref,what it shows", "\ufefffilename,label",
+])  # fmt: skip
+def test_a_header_is_no_label(photos, tmp_path, tokenizer, header):
+    lines = "".join(f"{kind}/{i}.png,{n}\n" for n, (kind, i) in enumerate((k, i) for k in ("bag", "shirt") for i in range(6)))
+    (tmp_path / "plain.csv").write_text(lines)
+    (tmp_path / "header.csv").write_text(f"{header}\n{lines}", encoding="utf-8")
+    found = [LabelFile(tmp_path / name) for name in ("plain.csv", "header.csv")]
+    assert found[0].labels == found[1].labels and found[1].class_names == tuple(map(str, range(12)))
+    words = lines.replace(",1", ",one ").replace(",2", ",Zwei")
+    (tmp_path / "words.csv").write_text(f"{header}\n{words}", encoding="utf-8")
+    assert header.split(",")[-1] not in LabelFile(tmp_path / "words.csv").class_names
+    (tmp_path / "stems.csv").write_text(f"{header}\n{words}".replace(".png", ""), encoding="utf-8")
+    stems = LabelFile(tmp_path / "stems.csv")
+    stems.fit([f"{kind}/{i}.png" for kind in ("bag", "shirt") for i in range(6)], "photos")
+    assert stems.labels.keys() == {name.removesuffix(".png") for name in found[0].labels}
+    assert header.split(",")[-1] not in stems.class_names
+
+
+@pytest.mark.parametrize("line, name, label", [
+    ("my photo 0.png,cat", "my photo 0.png", "cat"), ("my photo 0.png cat", "my photo 0.png", "cat"),
+    ("a.png; big cat", "a.png", "big cat"),
+    ("photos/7.png cat", "photos/7.png", "cat"), ("a.png cat, brown", "a.png", "cat, brown"), ('"Smith, J.png",cat', "Smith, J.png", "cat"),
+    ("Smith, J.png,cat", "Smith, J.png", "cat"), ('"a b.png" "big cat"', "a b.png", "big cat"), ("my photo 3,cat", "my photo 3", "cat"),
+    ("id7\tbig cat", "id7", "big cat"), ("id7 cat", "id7", "cat"), (r"photos\7.png,cat", "photos/7.png", "cat"),
+    ("./7.png cat", "7.png", "cat"),
+    ("my.jpg photo.png,cat", "my.jpg photo.png", "cat"), ("IMG 1.JPG,cat", "IMG 1.JPG", "cat"),
+])  # fmt: skip
+def test_names_with_blanks_and_marks(tmp_path, line, name, label):
+    (tmp_path / "labels.csv").write_text(f"{line}\n")
+    found = LabelFile(tmp_path / "labels.csv")
+    assert found.labels == {name: 0} and found.class_names == (label,)
+
+
+def test_tables_of_more_columns(tmp_path):
+    (tmp_path / "table.csv").write_text("width,class,filename,xmin\n640,cat,a b.png,3\n640,dog,c.png,4\n")
+    found = LabelFile(tmp_path / "table.csv")
+    assert found.labels == {"a b.png": 0, "c.png": 1} and found.class_names == ("cat", "dog") and found.bad == 0
+    (tmp_path / "wide.csv").write_bytes("filename,label\n\u65e5\u672c.png,7\n".encode("utf-16"))  # as spreadsheets write it
+    assert LabelFile(tmp_path / "wide.csv").labels == {"\u65e5\u672c.png": 7}
+
+
+def test_names_are_found_by_as_much_as_the_file_says(tmp_path):
+    (tmp_path / "labels.txt").write_text("photos/7.png cat\nphotos/8.png dog\n/data/photos/deep/9.png cow\ncafe\u0301.png ant\n11 bee\n")
+    found = LabelFile(tmp_path / "labels.txt")
+    names = [found.class_names[found.find(f"/data/photos/{name}")] for name in ("7.png", "8.png", "deep/9.png", "caf\xe9.png", "x/11.jpg")]
+    assert names == ["cat", "dog", "cow", "ant", "bee"]
+    assert found.find("/data/other/7.png") == -1
+
+
+def test_a_label_file_of_which_no_line_fits_is_an_error(photos, tmp_path, tokenizer, capsys):
+    (tmp_path / "other.csv").write_text("elsewhere.png,cat\n")
+    out = tmp_path / "codes"
+    assert tokenize(photos, out, tokenizer, "--labels", tmp_path / "other.csv") == 2
+    assert "fits an image in" in capsys.readouterr().err and not out.exists()
+    (tmp_path / "a.tar").write_bytes(tar([("1.png", png(1))]))
+    assert tokenize(tmp_path / "a.tar", out, tokenizer, "--labels", tmp_path / "other.csv") == 2
+    assert "no line of" in capsys.readouterr().err and not (out / "manifest.json").exists()
+    (tmp_path / "docs.txt").write_text("photos/bag/0.png cat\nphotos/bag/1.png dog\n")
+    assert photos.name == "photos" and tokenize(photos, out, tokenizer, "--labels", tmp_path / "docs.txt") == 0
+    assert manifest(out)["classes"] == ["cat", "dog"] and counts(out)["unlabelled"] > 0 and "unmatched" not in counts(out)
 
 
 # ---- training on them

@@ -98,6 +98,8 @@ def read_names(path: Path) -> list[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"class_names: {path} is not a JSON list of strings")
         return names
+    if path.exists() and not path.is_file():  # reading a pipe might wait for ever
+        raise ValueError(f"class_names: {path} is no plain file; give one with a name on each line")
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:

@@ -35,6 +35,8 @@ def read_idx(path: str | os.PathLike) -> Tensor:
 
 def _bytes(path: Path) -> bytes:
     """The file's content, unpacked if it is gzipped (whatever its name), and no further than it may be."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"path: {path} is no plain file; give an IDX file")
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"

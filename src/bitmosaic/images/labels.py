@@ -79,9 +79,7 @@ class LabelFile:
         """
         names = list(names)
         if not any(self.find(name) >= 0 for name in names):
-            first, image = next(iter(self.labels)), PurePosixPath(names[0]).name if names else "none"
-            said = f"the first names {first!r}, an image is {image!r}"
-            raise ValueError(plain(f"labels: no line of {self.path} fits an image in {what}: {said}; give the file of these images"))
+            raise ValueError(self.strange(what, PurePosixPath(names[0]).name if names else ""))
         if self._header is None and len(self._rows) > 1:
             name, label = _pair(self._rows[0], self._columns)
             others = {_pair(row, self._columns)[1] for row in self._rows[1:]}
@@ -89,6 +87,12 @@ class LabelFile:
                 self.fingerprint = hashlib.sha256(b"header\n" + self.fingerprint.encode()).hexdigest()
                 self._header = self._rows[0]
                 self._read(self._rows[1:])
+
+    def strange(self, what: str, image: str = "") -> str:
+        """What to say where no line fits an image of `what`, such as `image`."""
+        beside = f", an image is called {image!r}" if image else ""
+        said = f"the first line names {next(iter(self.labels))!r}{beside}"
+        return plain(f"labels: no line of {self.path} fits an image in {what}: {said}; give the file of these images")
 
 
 def class_names(classes: set[str]) -> tuple[str, ...]:
@@ -178,8 +182,8 @@ def _is_picture(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """A path as it is compared: with slashes, from where it begins, composed."""
-    return composed(name.replace("\\", "/").removeprefix("./"))
+    """A path as it is compared: with slashes, but none before it, and composed."""
+    return composed(name.replace("\\", "/").removeprefix("./").lstrip("/"))
 
 
 def _ends_with(image: str, name: str) -> bool:

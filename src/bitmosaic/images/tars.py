@@ -1,4 +1,6 @@
-"""Tar shards in the layout of webdataset: members of one base name are one sample, such as 7.jpg and 7.cls.
+"""Tar shards in the layout of webdataset: members of one name are one sample, such as 7.jpg and 7.cls. We differ in names with dots:
+the last ending says what a member is, so 22.05.png is an image, and 7.left.png and 7.right.png are two, both of the class in 7.cls; but
+where there is a 7.jpg, 7.depth.png is passed over, as a further part of that sample.
 
 From a file, or any URL that fsspec opens. A shard is read as a stream and never unpacked: names of members are text in a report and no
 paths. webdataset itself opens neither URL nor tar here, since it runs commands ("pipe:...") and believes any size that a header states.
@@ -16,6 +18,7 @@ from typing import Any
 from .formats import endings
 
 LARGEST = 256 * 2**20  # bytes of a member, and of all members of one sample
+HELD = 16  # members of names that differ behind a dot which are looked at together, of LARGEST bytes in all
 HEADER = 2**20  # bytes of a header that is longer than its block, such as a long name
 SHARDS = 100_000  # that braces and stars may name
 
@@ -75,7 +78,7 @@ def open_tars(data: str) -> list[Any]:
 
 
 def samples(file: Any, passed: Passed) -> Iterator[Sample]:
-    """The samples of one shard, one after another; BrokenTar where it breaks off. At most one sample is in memory."""
+    """The samples of one shard, one after another; BrokenTar where it breaks off. Few of them are in memory at a time."""
     wds, pictures = _needed("webdataset.tariterators"), {ending[1:] for ending in endings()}
 
     def twice(error: Exception) -> bool:  # two members of one name: the first counts
@@ -84,15 +87,59 @@ def samples(file: Any, passed: Passed) -> Iterator[Sample]:
 
     try:
         with file as stream:
-            for found in wds.group_by_keys(_members(stream, pictures, wds.base_plus_ext, passed), handler=twice):
-                name = next((name for name in found if name in pictures), None)
-                known = f"{found['__key__']}.{name}" if name else found["__key__"]
-                passed.members += sum(1 for one in found if one in pictures) - bool(name)
-                yield Sample(known, found[name] if name else None, found.get("cls"))
+            found = wds.group_by_keys(_members(stream, pictures, passed), keys=_split, handler=twice)
+            yield from _joined((_sample(one, pictures, passed) for one in found), passed)
     except Exception as error:  # whatever a file system says
         raise BrokenTar(_reason(error)) from error
     if passed.broken:
         raise BrokenTar(passed.broken)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A member's name without its last ending, and this, in small letters."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, ending = base.rpartition(".")
+    return (f"{folder}{slash}{stem}", ending.lower()) if dot and stem else (name, "")
+
+
+def _first(name: str) -> str:
+    """A name up to the first dot in its last part: what webdataset calls a sample."""
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
+
+
+def _sample(found: dict[str, Any], pictures: set[str], passed: Passed) -> tuple[str, Sample]:
+    """Members of one name as a sample, and that name."""
+    ending = next((name for name in found if name in pictures), None)
+    passed.members += sum(1 for one in found if one in pictures) - bool(ending)
+    key = found["__key__"]
+    return key, Sample(f"{key}.{ending}" if ending else key, found[ending] if ending else None, found.get("cls"))
+
+
+def _joined(found: Iterator[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
+    """Samples whose names differ only behind a dot get the label of what they have in common, or are parts of its sample."""
+    held: list[tuple[str, Sample]] = []
+    for key, sample in found:
+        weight = sum(len(one.image or b"") for _, one in held)
+        if held and (_first(key) != _first(held[0][0]) or len(held) == HELD or weight + len(sample.image or b"") > LARGEST):
+            yield from _parted(held, passed)
+            held = []
+        held.append((key, sample))
+    yield from _parted(held, passed)
+
+
+def _parted(held: list[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
+    """Samples whose names are the same up to the first dot."""
+    whole = next((sample for key, sample in held if key == _first(key)), None)  # 7.jpg, 7.cls
+    if whole is not None and whole.image is not None:
+        passed.members += sum(1 for _, sample in held if sample.image is not None and sample is not whole)
+        yield whole
+        return
+    several = [sample for _, sample in held if sample is not whole]
+    for sample in several:
+        yield Sample(sample.name, sample.image, sample.label if sample.label is not None or whole is None else whole.label)
+    if whole is not None and not any(sample.image is not None and sample.label is None for sample in several):
+        yield whole  # a label of nothing
 
 
 def _reason(error: Exception) -> str:
@@ -117,24 +164,26 @@ class _Header(tarfile.TarInfo):
         return made
 
 
-def _members(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
+def _members(stream: Any, pictures: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
     """Images and .cls files of a tar as webdataset has them; what is too large is refused by what its header says, unread.
 
     Where the tar breaks off this ends as at its end, since webdataset holds the last sample until then, and `passed.broken` says why.
     """
     try:
-        yield from _read(stream, pictures, split, passed)
+        yield from _read(stream, pictures, passed)
     except Exception as error:
         passed.broken = _reason(error)
 
 
-def _read(stream: Any, pictures: set[str], split: Any, passed: Passed) -> Iterator[dict[str, Any]]:
+def _read(stream: Any, pictures: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
     held = ("", 0)  # the sample at hand, and its bytes
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
         for member in tar:
             tar.members = []  # which it would keep for ever
-            key, ending = split(member.name)
-            kind = (ending or "").lower()
+            key, kind = _split(member.name)
+            if member.name.rpartition("/")[2].startswith("."):  # hidden, as what macOS puts beside its files
+                passed.members += 1
+                continue
             wanted = member.isreg() and not member.issparse() and (kind in pictures or kind == "cls")
             held = (held[0], held[1] + member.size) if key == held[0] else (key, member.size)
             if wanted and held[1] <= LARGEST:

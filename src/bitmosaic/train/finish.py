@@ -63,7 +63,7 @@ def _says(path: Path, wanted: dict[str, Any]) -> bool:
 def finish(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> Manifest | None:
     """Checks all shards and writes the manifest, or finds it written; None where a shard is damaged and was taken away.
 
-    ValueError where there is no image at all: then the folder is as if nothing had begun.
+    ValueError where there is no image at all, or none that the label file names: then the folder is as if nothing had begun.
     """
     with FileLock(out / "locks" / "manifest"):
         if (out / "manifest.json").exists():
@@ -77,11 +77,12 @@ def finish(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[str, 
                 return None
             abouts.append(about)
         wanted = _manifest(source, out, tokenizer, settings, abouts)
-        if not wanted["images"]:
+        strange = source.file is not None and not any(about["labelled"] for about in abouts)
+        if not wanted["images"] or strange:
             (out / "begun.json").unlink(missing_ok=True)
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise ValueError(_nothing(wanted))
+            raise ValueError(source.file.strange(source.data) if wanted["images"] else _nothing(wanted))
         write_json(out / "manifest.json", wanted)
         return Manifest.read(out)
 
