@@ -24,46 +24,48 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     labels as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
-    images of one batch, or of batches with equal generators, can be compared. An autoregressive prior's include known places after the
-    first hidden one, since its own order is the only one it has. More rounds are slower and give shorter codes.
-    ValueError where codes or known do not fit the prior, or for less than one round.
+    images of one batch, or of batches with equal generators, can be compared; each image is worked out by itself, all its rounds at
+    once, so that its length is the same bits in any batch (a product of few rows sums in another order than one of many). An
+    autoregressive prior's include known places after the first hidden one, since its own order is the only one it has. More rounds
+    are slower and give shorter codes. ValueError where codes or known do not fit the prior, or for less than one round.
     """
     prior.check(codes, known)
     if rounds < 1:
         raise ValueError(f"rounds: got {rounds}; want at least 1")
     digits, known = codes.flat(), known.flatten(1)
-    if prior.raster:
-        return _in_raster_order(prior, digits, ~known, labels, rng)
-    hidden = (~known).sum(1, keepdim=True)  # (b, 1)
-    order = torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
-    rank = order.expand(known.shape).masked_fill(known, math.inf).argsort(1).argsort(1)  # hidden places 0, 1, ...
-    noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(known.device)
-    noise = noise[:, None].expand(-1, len(digits), -1, -1)  # (2, b, N, K)
-    vectors, length = prior.embed(labels, len(digits)), torch.zeros(len(digits), device=digits.device)
-    done = torch.zeros_like(hidden)
-    for i in range(1, rounds + 1):
-        now = hidden - (math.cos(math.pi / 2 * i / rounds) * hidden).floor().long() if i < rounds else hidden
-        asked = ~known & (rank >= done) & (rank < now)
-        if bool(asked.any()):
-            contexts = prior.context(digits, known | (rank < done), vectors)[asked]
-            draws = iter(noise[:, asked])
-            found = prior.head.log_likelihood(digits[asked], contexts[None], lambda draws=draws: next(draws))
-            length -= torch.zeros(known.shape, device=length.device).masked_scatter(asked, found).sum(1) / math.log(2)
-        done = now
-    return length
+    order = None if prior.raster else torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
+    noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(known.device)  # (2, N, K)
+    lengths = torch.zeros(len(digits), device=digits.device)
+    for i in range(len(digits)):
+        vector, hidden = prior.embed(None if labels is None else labels[i : i + 1], 1), ~known[i]
+        if order is None:
+            hidden = hidden.cummax(0).values  # what stands after a hidden place hangs on it
+        if not bool(hidden.any()):
+            continue
+        told = _in_raster_order if order is None else _in_rounds
+        contexts = told(prior, digits[i], hidden, vector, order, rounds)
+        draws = iter(noise[:, hidden])
+        found = prior.head.log_likelihood(digits[i, hidden], contexts[None], lambda draws=draws: next(draws))
+        lengths[i] = -found.sum() / math.log(2)
+    return lengths
 
 
-def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
-    """`code_length` of an autoregressive prior: of all places from the first hidden one on, each given all before it, in one pass.
+def _in_rounds(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tensor, order: Tensor, rounds: int) -> Tensor:
+    """What the backbone says of each hidden place (h, D) when its round comes; digits (N, K), hidden (N,), vector (1, D), order (N,)."""
+    rank, count = order.masked_fill(~hidden, math.inf).argsort().argsort(), int(hidden.sum())  # hidden places 0, 1, ...
+    starts = sorted({count - math.floor(math.cos(math.pi / 2 * i / rounds) * count) for i in range(rounds)} - {count})
+    begin = torch.tensor(starts, device=digits.device)  # ranks at which a round begins that codes any place
+    known = ~hidden | (rank < begin[:, None])
+    contexts = prior.context(digits.expand(len(begin), -1, -1), known, vector.expand(len(begin), -1))
+    return contexts[torch.searchsorted(begin, rank[hidden], right=True) - 1, hidden.nonzero()[:, 0]]
+
+
+def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tensor, order: None, rounds: int) -> Tensor:
+    """The same of an autoregressive prior, each place given all before it, in one pass.
 
     Exact. Known places after a hidden one count too, which is what ranks answers rightly: p(hidden | known) is proportional to it.
     """
-    everything, hidden = torch.ones_like(hidden), hidden.cummax(1).values
-    contexts = prior.context(digits, everything, prior.embed(labels, len(digits)))[hidden]
-    noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(digits.device)
-    draws = iter(noise[:, None].expand(-1, len(digits), -1, -1)[:, hidden])
-    found = prior.head.log_likelihood(digits[hidden], contexts[None], lambda: next(draws))
-    return torch.zeros(hidden.shape, device=digits.device).masked_scatter(hidden, -found).sum(1) / math.log(2)
+    return prior.context(digits[None], torch.ones_like(hidden)[None], vector)[0, hidden]
 
 
 @torch.no_grad()
