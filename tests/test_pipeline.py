@@ -184,7 +184,7 @@ def test_many_images_are_encoded_and_understood_in_parts(pipeline, monkeypatch):
     images = list(fashion_sample().pixels[:70])
     whole, vectors = pipeline.encode(images), pipeline.features(images, condition=list(range(10)) * 7)
     monkeypatch.setattr(Pipeline, "_at_once", 32)
-    assert torch.equal(pipeline.encode(images).digits, whole.digits) and vectors.shape == (70, 32)
+    assert torch.equal(pipeline.encode(images).digits, whole.digits) and vectors.shape == (70, 49 * 32)
     alone = pipeline.features(images[69], condition=9)
     torch.testing.assert_close(alone[0], vectors[69], rtol=0, atol=1e-5)
 
@@ -195,11 +195,88 @@ def test_a_folder_that_is_no_pipeline_does_not_hide_one_that_ships(tmp_path, mon
     assert Pipeline.from_pretrained("fashion").class_names == FASHION_CLASSES
 
 
+LABELS = {
+    "a tensor": torch.tensor([8, 1]), "bytes": torch.tensor([8, 1], dtype=torch.uint8), "an array": np.array([8, 1]),
+    "tensors in a list": [torch.tensor(8), torch.tensor(1)], "numpy's numbers": [np.int64(8), np.uint8(1)],
+    "a generator": (i for i in (8, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_are_classes_in_whatever_holds_them(pipeline, kind):
+    wanted = pipeline([8, 1], [3, 4], output_type="pt")
+    assert torch.equal(pipeline(LABELS[kind], [3, 4], output_type="pt"), wanted)
+
+
+@pytest.mark.parametrize("eight", [torch.tensor(8), np.int32(8), np.array(8), torch.tensor(8, dtype=torch.uint8)], ids=str)
+def test_one_label_is_a_class_for_every_job(pipeline, eight):
+    image, box = fashion_sample().image(5), (0, 0, 8, 8)
+    codes, hidden = pipeline.encode(image), torch.zeros(1, 7, 7, dtype=torch.bool)
+    jobs = {
+        "call": lambda c: pipeline(c, eight - 5, output_type="pt"), "stream": lambda c: list(pipeline.stream(c, 3))[-1].codes.digits,
+        "complete": lambda c: list(pipeline.complete(codes, hidden, c))[-1].codes.digits,
+        "features": lambda c: pipeline.features(image, 1, c),
+        "inpaint": lambda c: pipeline.inpaint(image, box, c, eight, output_type="pt").images,
+        "edit": lambda c: pipeline.edit(image, box, c, output_type="pt").images,
+        "outpaint": lambda c: pipeline.outpaint(image[:, 4:], (0, 4, 0, 0), c, output_type="pt").images,
+        "enrich": lambda c: pipeline.enrich(image, c, repeats=1, output_type="pt").images,
+        "interpolate": lambda c: pipeline.interpolate([c, "coat"], frames=2, output_type="pt"),
+    }  # fmt: skip
+    if not isinstance(eight, np.ndarray):  # which Python takes as no key
+        jobs["a blend"] = lambda c: pipeline({c: 0.5, "coat": 0.5}, 3, output_type="pt")
+    for name, job in jobs.items():
+        assert torch.equal(job(eight), job(8)), name
+    assert torch.equal(pipeline("bag", torch.tensor([3, 4]), output_type="pt"), pipeline("bag", [3, 4], output_type="pt"))
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([8.0]), torch.tensor([True]), torch.tensor([[8]]), torch.tensor(11), np.array([-1])])
+def test_tensors_that_are_no_labels_are_refused(pipeline, wrong):
+    with pytest.raises(ValueError, match="condition: "):
+        pipeline(wrong)
+
+
+EMPTY = {
+    "images": lambda p, image, codes: [
+        lambda: p.encode([]), lambda: p.encode(()), lambda: p.encode(torch.zeros(0, 1, 28, 28)), lambda: p.encode(np.zeros((0, 28, 28, 1))),
+        lambda: p.features([]), lambda: p.forward_intermediates([]), lambda: p.forward_features([]), lambda: p.compress([]),
+    ],
+    "image": lambda p, image, codes: [
+        lambda: p.inpaint([], (0, 0, 9, 9)), lambda: p.edit([], (0, 0, 9, 9), "bag"), lambda: p.outpaint([], 4), lambda: p.enrich([]),
+    ],
+    "condition": lambda p, image, codes: [
+        lambda: p([]), lambda: p({}), lambda: p([{}]), lambda: list(p.stream([])), lambda: p.features(image, condition=[]),
+        lambda: list(p.complete(codes, torch.zeros(1, 7, 7, dtype=torch.bool), [])), lambda: p.inpaint(image, (0, 0, 9, 9), []),
+        lambda: p.edit(image, (0, 0, 9, 9), []), lambda: p.outpaint(image, 4, {}), lambda: p.enrich(image, []), lambda: p(torch.tensor([])),
+    ],
+    "seeds": lambda p, image, codes: [
+        lambda: p("bag", []), lambda: list(p.stream("bag", ())), lambda: p.inpaint(image, (0, 0, 9, 9), None, []),
+        lambda: p.outpaint(image, 4, None, []), lambda: p.enrich(image, seeds=[]), lambda: p("bag", torch.tensor([], dtype=torch.long)),
+        lambda: list(p.complete(codes, torch.zeros(1, 7, 7, dtype=torch.bool), None, [])),
+    ],
+    "codes": lambda p, image, codes: [
+        lambda: p.decode(codes[slice(0, 0)]), lambda: list(p.complete(codes[slice(0, 0)], torch.zeros(0, 7, 7, dtype=torch.bool))),
+    ],
+    "conditions": lambda p, image, codes: [lambda: p.interpolate([]), lambda: p.interpolate("bag")],
+    "weights": lambda p, image, codes: [lambda w=w: p.interpolate(["bag", "coat"], weights=w) for w in ([], [[]], [0.5])],
+    "layer": lambda p, image, codes: [lambda: p.forward_intermediates(image, [])],
+    "padding": lambda p, image, codes: [lambda: p.outpaint(image, [])],
+    "data": lambda p, image, codes: [lambda: p.decompress([])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_empty_lists_are_refused_with_the_name_of_the_argument(pipeline, name):
+    image = fashion_sample().image(5)
+    for call in EMPTY[name](pipeline, image, pipeline.encode(image)):
+        with pytest.raises(ValueError, match=f"^{name}[:,] "):
+            call()
+
+
 def test_features(pipeline):
     images = [fashion_sample().image(i) for i in range(4)]
-    assert pipeline.features(images).shape == (4, 32)
-    assert pipeline.features(images, layer=0, pool=False).shape == (4, 49, 32)
-    assert torch.allclose(pipeline.features(images, 1)[2], pipeline.features(images[2], 1)[0], atol=1e-5)
+    assert pipeline.features(images).shape == (4, 49 * 32) and pipeline.feature_layer == 1
+    assert torch.equal(pipeline.features(images), pipeline.features(images, 1, pool=False).flatten(1))
+    assert pipeline.features(images, layer=0, pool=False).shape == (4, 49, 32) and pipeline.features(images, pool=True).shape == (4, 32)
     assert not torch.equal(pipeline.features(images, 1), pipeline.features(images, 1, condition="bag"))
     with pytest.raises(ValueError, match="layers 0 to 1"):
         pipeline.features(images, 2)
@@ -244,3 +321,29 @@ def test_pixels_and_codes_of_an_image_are_the_same_alone_and_among_others():
     assert all(torch.equal(codes[i].digits, one.digits) for i, one in enumerate(alone))
     together = pipe.decode(codes, "pt")
     assert all(torch.equal(together[i : i + 1], pipe.decode(codes[i], "pt")) for i in range(4))
+
+
+def test_features_of_an_image_are_the_same_bits_alone_and_among_others():
+    """A product of few rows sums in another order than one of many; so do numbers of batches that are not whole."""
+    pipe, images = Pipeline.from_pretrained("fashion"), fashion_sample().pixels[:11].float() / 255
+    labels = torch.arange(11) % 10
+    for condition in (None, labels, {"bag": 0.5, "coat": 0.5}):
+        together = pipe.features(images, condition=condition)
+        for some in ([0], [10], [3, 7], list(range(5, 11))):
+            own = condition[some] if condition is labels else condition
+            assert torch.equal(pipe.features(images[some], condition=own), together[some])
+    assert torch.equal(pipe.forward_features(images[10]), pipe.forward_features(images)[10:])
+
+
+def test_the_default_features_are_those_that_a_linear_classifier_reads_best():
+    """Of the shipped pipeline: nearer to the classes than the mean over places, which was the default, and than the middle layer's."""
+    pipe, sample = Pipeline.from_pretrained("fashion"), fashion_sample()
+    labels, pixels = sample.labels[:900], sample.pixels[:900]
+    assert pipe.feature_layer == 4
+
+    def right(x: torch.Tensor) -> float:
+        x = torch.nn.functional.normalize(x - x[:600].mean(0))
+        sure = (x[600:] @ x[:600].T * 10).exp() @ torch.nn.functional.one_hot(labels[:600]).float()  # the classes of near images
+        return float((sure.argmax(1) == labels[600:]).float().mean())
+
+    assert right(pipe.features(pixels)) > right(pipe.features(pixels, 3, pool=True)) + 0.03

@@ -31,7 +31,8 @@ def test_intermediates_are_the_features_of_each_layer(pipeline, images):
     assert [x.shape for x in each] == [(5, 49, 32)] * 2 and not torch.equal(each[0], each[1])
     for layer, x in enumerate(each):
         assert torch.equal(x, pipeline.features(images, layer, pool=False))
-        assert torch.allclose(x.mean(1), pipeline.features(images, layer), atol=1e-5)
+        assert torch.allclose(x.mean(1), pipeline.features(images, layer, pool=True), atol=1e-5)
+        assert torch.equal(x.flatten(1), pipeline.features(images, layer))
     assert torch.equal(pipeline.forward_intermediates(images, [1, 0], "bag")[0], pipeline.features(images, 1, "bag", pool=False))
     normed = pipeline.forward_features(images)
     assert torch.allclose(normed, pipeline.prior.norm(each[-1]), atol=1e-5)
@@ -47,7 +48,7 @@ def test_features_are_pooled_in_parts(pipeline, images):
     assert torch.allclose(pipeline.features(images, 1, pool=7), whole, atol=1e-5)
     parts = pipeline.features(images, 1, pool=2)
     assert parts.shape == (5, 4, 32) and torch.allclose(parts[:, 0], whole.unflatten(1, (7, 7))[:, :4, :4].mean((1, 2)), atol=1e-5)
-    for wrong in (8, 0, -1):
+    for wrong in (8, 0, -1, 2.5):
         with pytest.raises(ValueError, match=f"pool: got {wrong}"):
             pipeline.features(images, 1, pool=wrong)
 

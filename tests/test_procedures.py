@@ -13,6 +13,7 @@ from test_contracts import CONDITIONS, half_known, prior_and_codes, walk
 from torch import nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.commands.drawing import Settings
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec, without_evidence
 from bitmosaic.priors.masked import MaskedPriorSpec
@@ -347,6 +348,16 @@ def test_what_a_pipeline_returns_may_be_written_to_and_learned_from():
     layer = nn.Linear(192, 2)
     layer(pipeline.features(pipeline.decode(codes), pool=False)).sum().backward()
     assert layer.weight.grad is not None and pipeline.decode(codes, "pt").add_(1).min() >= 1
+
+
+def test_the_help_says_of_fast_what_it_is():
+    told, own = " ".join(Settings.__doc__.split()), Pipeline.from_pretrained("fashion").sampler
+    fast = PRESETS["fast"]
+    assert (
+        f"fast, {fast.steps} rounds of {fast.evaluations} evaluations with guidance {fast.guidance_scale} and temperature "
+        f"{fast.temperature} (the shipped pipeline's own are {own.guidance_scale} and {own.temperature}, else the same)"
+    ) in told
+    assert replace(own, guidance_scale=fast.guidance_scale, temperature=fast.temperature) == fast
 
 
 def test_the_default_is_what_the_map_chose():

@@ -60,7 +60,7 @@ def test_python_of_the_readme(here, capsys):
     for block in blocks("python"):
         made = {}
         exec(block.replace("range(16)", "range(2)"), made)
-        assert made["codes"].digits.shape == (2, 7, 7, 20) and made["vectors"].shape == (2, 192) and len(made["again"]) == 2
+        assert made["codes"].digits.shape == (2, 7, 7, 20) and made["vectors"].shape == (2, 9408) and len(made["again"]) == 2
     assert "49 places known" in capsys.readouterr().out
 
 

@@ -225,7 +225,7 @@ def test_a_pipeline_of_an_autoregressive_prior(tmp_path):
     pipe.save_pretrained(tmp_path / "pipe")
     again = Pipeline.from_pretrained(tmp_path / "pipe")
     assert torch.equal(again(["a", "b"], seeds=[1, 2], output_type="pt"), images)
-    assert again.features(images).shape == (2, 16) and len(again.forward_intermediates(images)) == 2
+    assert again.features(images).shape == (2, 16 * 16) and len(again.forward_intermediates(images)) == 2
     answers = again.inpaint(images[0], (0, 4, 8, 8), "a", seeds=range(3), output_type="pt")
     assert torch.equal(answers.images[0, :, :4], (images[0, :, :4] * 255).round() / 255) and list(answers.bits) == sorted(answers.bits)
     with pytest.raises(ValueError, match="raster"):

@@ -20,6 +20,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.images import Output, check_exact, check_output, crop_with_mask, fitted, places_of, read_mask, spread, to_output
 from bitmosaic.images.read import picture_of, pixels_of
 from bitmosaic.samplers import Step
+from bitmosaic.values import value, values
 
 if TYPE_CHECKING:
     from bitmosaic.pipeline import Condition, Pipeline
@@ -59,7 +60,7 @@ def edit(
     pipeline: Pipeline, image: Any, mask_image: Any, condition: Condition, seeds: int | Sequence[int] = 0, **arguments
 ) -> Answers:  # fmt: skip
     """`inpaint` with another class inside the mask; `arguments` as there. ValueError without a condition."""
-    if condition is None:
+    if value(condition) is None:
         raise ValueError("condition: got None; name the class that shall stand inside the mask, or use inpaint")
     return inpaint(pipeline, image, mask_image, condition, seeds, **arguments)
 
@@ -137,16 +138,19 @@ def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "c
 
 def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] | None = None) -> list[dict]:
     """{condition: weight} of each frame: evenly along the way through the conditions, or by rows of weights."""
-    conditions = list(conditions)
+    conditions = values(conditions, "conditions")
     wrong = next((c for c in conditions if not (c is None or isinstance(c, Integral | str))), None)
     if wrong is not None:
         raise ValueError(f"conditions: got {wrong!r}; give single classes, or None, the way mixes them by itself")
     if len(conditions) < 2 or (weights is None and (not isinstance(frames, Integral) or frames < 2)):
         raise ValueError(f"conditions, frames: got {len(conditions)} and {frames}; give at least two of each")
+    rows = way(len(conditions), frames) if weights is None else [values(row, "weights") for row in weights]
+    if not rows:
+        raise ValueError("weights: got no rows; give one an image")
     found = []
-    for row in way(len(conditions), frames) if weights is None else weights:
+    for row in rows:
         if len(row) != len(conditions) or min(row) < 0 or not abs(sum(row) - 1) < 1e-3:
-            raise ValueError(f"weights: got {list(row)}; give {len(conditions)} in each row, not negative, that sum to 1")
+            raise ValueError(f"weights: got {row}; give {len(conditions)} in each row, not negative, that sum to 1")
         frame: dict = {}
         for condition, weight in zip(conditions, row, strict=True):
             if weight:

@@ -30,6 +30,7 @@ from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, RasterSpec, SamplerSp
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.values import value, values
 
 KEYS = {"type", "class_names", "sampler"}  # of a pipeline's config.json; "background" may stand there too
 Condition = None | int | str | dict[Any, float] | Sequence
@@ -38,7 +39,8 @@ Condition = None | int | str | dict[Any, float] | Sequence
 class Pipeline:
     """Images <-> codes <-> prior, with the names of diffusers where it has them.
 
-    `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or a list of these, one an image.
+    `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or several of these, one an image, in a
+    list; numbers may come in tensors and arrays, a data set's labels as they are. Seeds likewise.
     """
 
     def __init__(
@@ -154,6 +156,9 @@ class Pipeline:
         self, codes: Codes, known: Tensor, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings
     ) -> Iterator[Step]:
         """Steps that fill the places where `known` (b, *grid) is False; known codes are never touched. All editing is this call."""
+        if not len(codes):
+            raise ValueError("codes: got those of no image; give those of one at least")
+        condition = value(condition)
         conditions, seeds = self._pairs([condition] * len(codes) if _is_single(condition) else condition, seeds)
         if len(conditions) != len(codes):
             raise ValueError(f"condition and seeds: got {len(conditions)} for {len(codes)} images")
@@ -176,15 +181,22 @@ class Pipeline:
         return to_output(self._pixels(codes), output_type)
 
     def features(
-        self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool | int = True, fit: Fit = "exact"
+        self, images: Any, layer: int | None = None, condition: Condition = None, pool: bool | int | None = None, fit: Fit = "exact"
     ) -> Tensor:  # fmt: skip
-        """The prior's residual stream after block `layer` (None: the middle) of fully visible images, for a classifier.
+        """The prior's residual stream after block `layer` of fully visible images, for a linear classifier.
 
-        pool: True the mean over places, (n, D); False all of them, (n, N, D); a number g the means of g x g parts of the image,
-        (n, g g, D). fit: as for `encode`. ValueError for a layer that there is not, or more parts than places.
+        By default what a linear classifier reads best: `feature_layer`, and all places side by side, (n, N D). pool: True the mean over
+        places, (n, D); False all of them apart, (n, N, D); a number g the means of g x g parts of the image, (n, g g, D), which are fewer
+        numbers. fit: as for `encode`. An image's features are the same bits alone and among others on a CPU.
+        ValueError for no images, a layer that there is not, or more parts than places.
         """
-        layer = len(self.prior.blocks) // 2 if layer is None else layer
+        layer = self.feature_layer if layer is None else layer
         return self._features(self.encode(images, fit), [layer], condition, pool)[0]
+
+    @property
+    def feature_layer(self) -> int:
+        """The block after which features are read by default, two thirds of the way: 4 of 0 to 5, the best of the shipped model's."""
+        return 2 * len(self.prior.blocks) // 3
 
     def forward_intermediates(
         self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: bool | int = False,
@@ -207,12 +219,16 @@ class Pipeline:
         with torch.no_grad():
             return self.prior.norm(last.to(self.prior.norm.weight.dtype)).float()
 
-    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int) -> list[Tensor]:
+    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int | None) -> list[Tensor]:
         conditions, _ = self._pairs(condition, list(range(len(codes))))
         labels = self._labels(conditions)
+        at_once, parts = 8 if self.device.type == "cpu" else 64, []
         with torch.no_grad():
-            batches = [slice(i, i + 64) for i in range(0, len(codes), 64)]
-            parts = [self.prior.intermediates(codes[some], None if labels is None else labels[some], layers) for some in batches]
+            for start in range(0, len(codes), at_once):
+                own = range(start, min(start + at_once, len(codes)))
+                some = (list(own) * at_once)[:at_once]  # always as many: a product of few rows sums in another order than one of many
+                found = self.prior.intermediates(codes[some], None if labels is None else labels[some], layers)
+                parts.append([x[: len(own)] for x in found])
         return [torch.cat([pooled(part.float(), self.prior.grid, pool) for part in layer]) for layer in zip(*parts, strict=True)]
 
     def _generate(self, conditions: list, seeds: list[int], settings: dict[str, Any]) -> Iterator[Step]:
@@ -233,7 +249,8 @@ class Pipeline:
         """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).
 
         `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
-        whole settings by name: "fast", what a new pipeline does unless told otherwise, or "looks", chosen by eye.
+        whole settings by name: "fast", what `Pipeline(tokenizer, prior)` draws with where it is given no sampler (a saved pipeline has
+        its own settings, the shipped one other guidance and temperature), or "looks", chosen by eye.
         ValueError names a field that it does not have.
         """
         changes = {"steps" if name == "num_inference_steps" else name: value for name, value in _given(**changes).items()}
@@ -261,6 +278,8 @@ class Pipeline:
 
     def _pixels(self, codes: Codes) -> Tensor:
         """Images (n, C, H, W) of codes."""
+        if not len(codes):
+            raise ValueError("codes: got those of no image; give those of one at least")
         with torch.no_grad():
             parts = [self.tokenizer.decode(codes[some].to(self.device))[:own] for some, own in self._parts(len(codes))]
             return torch.cat(parts).float()
@@ -292,22 +311,28 @@ class Pipeline:
         if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
             images = list(images)
         images = images if isinstance(images, list | tuple) else [images]
+        if not images:
+            raise ValueError("images: got none; give at least one")
         size, channels = self.tokenizer.image_size, self.tokenizer.channels
         return torch.stack([fitted(image, size, channels, fit, self.background) for image in images]).float() / 255
 
     def _pairs(self, condition: Condition, seeds: int | Sequence[int] | None) -> tuple[list, list[int]]:
         """Conditions and seeds of equal length."""
-        conditions = [condition] if _is_single(condition) else list(condition)
-        seeds = list(range(len(conditions))) if seeds is None else [int(seeds)] if isinstance(seeds, Integral) else [int(s) for s in seeds]
+        condition, seeds = value(condition), value(seeds)
+        conditions = [condition] if _is_single(condition) else values(condition, "condition")
+        if not conditions:
+            raise ValueError("condition: got an empty list; give a class, None for no class, or one an image")
+        seeds = list(range(len(conditions))) if seeds is None else [seeds] if isinstance(seeds, Integral) else values(seeds, "seeds")
+        wrong = [seed for seed in seeds if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63]
+        if wrong or not seeds:
+            raise ValueError(f"seeds: got {repr(wrong[0]) if wrong else 'none'}; want whole numbers from 0 to 2^63 - 1, one at least")
         if len(conditions) == 1:
             conditions = conditions * len(seeds)
         if len(seeds) == 1 and len(conditions) > 1:
             seeds = seeds * len(conditions)
-        if len(conditions) != len(seeds) or not seeds:
+        if len(conditions) != len(seeds):
             raise ValueError(f"got {len(conditions)} conditions and {len(seeds)} seeds; want as many of each, or one of either")
-        if min(seeds) < 0 or max(seeds) >= 2**63:
-            raise ValueError(f"seeds: got {min(seeds) if min(seeds) < 0 else max(seeds)}; want whole numbers from 0 to 2^63 - 1")
-        return conditions, seeds
+        return conditions, [int(seed) for seed in seeds]
 
     def _labels(self, conditions: list) -> Tensor | None:
         """Class weights (b, classes) where any image blends, else class numbers (b,); None where no image has a class."""
@@ -319,7 +344,9 @@ class Pipeline:
         if any(isinstance(c, dict) for c in conditions):
             rows = torch.zeros(len(conditions), classes + 1)
             for row, c in zip(rows, conditions, strict=True):
-                for name, weight in (c if isinstance(c, dict) else {c: 1.0}).items():
+                if isinstance(c, dict) and not c:
+                    raise ValueError("condition: got a blend of no class; give weights, such as {'bag': 0.5, 'sandal': 0.5}")
+                for name, weight in c.items() if isinstance(c, dict) else [(c, 1.0)]:
                     row[self.class_number(name)] += float(weight)
             return rows.to(self.device)
         return torch.tensor([self.class_number(c) for c in conditions], device=self.device)
@@ -331,7 +358,7 @@ class Pipeline:
 
     def class_number(self, name: int | str | None) -> int:
         """The number of a class given by number or name; None is the null class, which follows the last."""
-        classes = self.prior.condition.classes
+        classes, name = self.prior.condition.classes, value(name)
         if name is None:
             return classes
         if isinstance(name, str):
@@ -348,14 +375,19 @@ class Pipeline:
         raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")
 
 
-def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int) -> Tensor:
-    """Features of places (n, N, D): their mean (n, D), all of them, or means of g x g parts (n, g g, D), as `Pipeline.features` says."""
+def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int | None) -> Tensor:
+    """Features of places (n, N, D): side by side (n, N D), their mean (n, D), all of them, or means of g x g parts (n, g g, D).
+
+    By `pool` None, True, False or g, as `Pipeline.features` says.
+    """
+    if pool is None:
+        return x.flatten(1)
     if pool is True:
         return x.mean(1)
     if pool is False:
         return x
-    if not 1 <= pool <= min(grid):
-        raise ValueError(f"pool: got {pool}; want True, False, or parts along a side from 1 to {min(grid)}")
+    if not isinstance(pool, Integral) or not 1 <= pool <= min(grid):
+        raise ValueError(f"pool: got {pool!r}; want None, True, False, or parts along a side from 1 to {min(grid)}")
     planes = x.movedim(1, -1).unflatten(-1, grid)
     return nn.functional.adaptive_avg_pool2d(planes, pool).flatten(2).movedim(1, -1)
 

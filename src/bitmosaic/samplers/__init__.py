@@ -13,8 +13,9 @@ SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "raster": RasterSpec,
 }
 
-# What a Pipeline does unless told otherwise: of all ways measured in docs/quality_speed.md the fastest that is as near to real images
-# as the published law. Guidance rests in the first quarter of the rounds.
+# What a Pipeline does that is given no sampler; a saved one has its own (the shipped one other guidance and temperature). Of all ways
+# measured in docs/quality_speed.md the fastest that is as near to real images as the published law. Guidance rests in the first quarter
+# of the rounds.
 DEFAULT = EntropyOrderedSpec(steps=10, evaluations=10, guidance_scale=1.5, temperature=0.17, unguided=0.25)
 
 PRESETS: dict[str, SamplerSpec] = {  # whole settings, by names that users type beside those of SAMPLERS

@@ -60,7 +60,7 @@ class Guest(Pipeline):
     def _codes(self, pixels: Tensor) -> Codes:
         return self._apart(self._host._codes, torch.cat, pixels, "codes")
 
-    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int) -> list[Tensor]:
+    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int | None) -> list[Tensor]:
         return self.apart(lambda host: host._features(codes, layers, condition, pool))
 
     def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:

@@ -218,7 +218,7 @@ def encode(task: Task) -> dict[str, Any]:
 
 def features(task: Task) -> dict[str, Any]:
     """What the prior sees in a picture after one of its blocks."""
-    layer = len(task.guest.prior.blocks) // 2 if task.asked.layer is None else task.asked.layer
+    layer = task.guest.feature_layer if task.asked.layer is None else task.asked.layer
     found = task.guest.features(task.picture(), layer, None, task.asked.pool, task.asked.fit)[0]
     return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
 

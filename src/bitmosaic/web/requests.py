@@ -151,9 +151,9 @@ class Features(Asked):
 
     image: Picture
     fit: Fit = "exact"
-    layer: Whole | None = Field(None, description="block after which they are taken; null: the middle")
-    pool: bool | Annotated[int, Field(ge=1)] = Field(
-        True, description="true: the mean over places; false: all of them; g: the means of g x g parts"
+    layer: Whole | None = Field(None, description="block after which they are taken; null: two thirds of the way")
+    pool: bool | Annotated[int, Field(ge=1)] | None = Field(
+        None, description="null: all places side by side; true: their mean; false: all of them apart; g: the means of g x g parts"
     )
 
 
