@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bitmosaic import __version__
 from bitmosaic.images import fashion_sample
+from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.web import requests
@@ -131,7 +132,7 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
     return {
         "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
         "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
-        "raster": prior.raster, "sampler": pipe.sampler.to_json(),
+        "raster": prior.raster, "sampler": pipe.sampler.to_json(), "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision,
         "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
     }  # fmt: skip

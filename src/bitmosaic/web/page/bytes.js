@@ -42,24 +42,30 @@ export async function sizeOf(blob) {
 
 export const blobBase64 = async (blob) => toBase64(new Uint8Array(await blob.arrayBuffer()));
 
-/** Pixels (ImageData) of a picture; `grey` as one-channel pipelines see it. */
-export async function pixels(blob, grey = false) {
+/** Pixels (ImageData) of a picture, over `ground` where it is transparent; `grey` as one-channel pipelines see it, then `coloured` says of them
+ *  whether there was colour to lose. */
+export async function pixels(blob, grey = false, ground = 'white') {
   const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image' });
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true });
-  context.fillStyle = 'white'; // the service reads transparent pictures over white too
+  context.fillStyle = ground;
   context.fillRect(0, 0, bitmap.width, bitmap.height);
   context.drawImage(bitmap, 0, 0);
   const found = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  if (grey) toGrey(found.data);
+  if (grey) found.coloured = toGrey(found.data);
   return found;
 }
 
-/** Luma of Rec. 601 in whole numbers, as the service makes it; the grey of CSS is another one. */
+const COLOURED = 24; // of 255 between the channels of a pixel, as the service has it: more than what JPEG makes of grey
+
+/** Luma of Rec. 601 in whole numbers, as the service makes it; the grey of CSS is another one. Whether it was coloured before. */
 function toGrey(data) {
+  let coloured = false;
   for (let i = 0; i < data.length; i += 4) {
+    coloured ||= Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > COLOURED;
     const grey = (data[i] * 19595 + data[i + 1] * 38470 + data[i + 2] * 7471 + 0x8000) >> 16;
     data[i] = data[i + 1] = data[i + 2] = grey;
   }
+  return coloured;
 }
 
 /** Whether two pictures have the same pixels, all of them. */

@@ -2,14 +2,14 @@
 import { post } from './api.js';
 import { fromBase64, pack, toBase64, toBlob, unpack } from './bytes.js';
 import { button, debounced, h, say, showFile } from './dom.js';
-import { imageText } from './fit.js';
+import { fitted, imageText } from './fit.js';
 import { neighbours } from './neighbours.js';
 import { placeBoard } from './placeboard.js';
 import { bitSwitches, planes } from './planes.js';
 import { remade } from './remade.js';
 import { notices, runner } from './runner.js';
 import { remember } from './share.js';
-import { bundled, fromRequest, opened, sourcePicker } from './source.js';
+import { bundled, fromRequest, sourcePicker } from './source.js';
 import { view } from './viewer.js';
 
 export function insidePanel(world) {
@@ -50,18 +50,24 @@ export function insidePanel(world) {
   const again = () => last && take(last);
   const soon = debounced(() => decode(), 60);
 
-  function take(one, { codes: given = null } = {}) {
-    return job.run(async (signal) => {
-      const picture = one.text || one.ref ? one : await opened(one, world, false);
-      const asked = { job: 'encode', pipeline: world.pipeline().name, image: await imageText(picture) };
+  /** Looks into a picture; asks where it has another size. */
+  async function take(one) {
+    job.clear();
+    let fits = null;
+    try {
+      fits = await fitted(one, world, world.pipeline());
+    } catch (error) {
+      job.fail(error, () => take(one));
+    }
+    if (!fits) return;
+    await job.run(async (signal) => {
+      const asked = { job: 'encode', pipeline: world.pipeline().name, image: await imageText(fits) };
       const found = await post('/v1/encode', { pipeline: asked.pipeline, image: asked.image }, signal);
       remember('inside', asked);
-      last = one;
+      last = fits;
       pending?.abort();
-      start(found, one.name ?? 'picture');
-      if (given) codes.bits.set(given.subarray(0, codes.bits.length));
+      start(found, fits.name);
       job.button.hidden = false;
-      if (given) await decode();
       await near.find(found.image, signal);
     });
   }

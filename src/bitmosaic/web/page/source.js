@@ -98,7 +98,7 @@ export async function opened(picture, world, grey) {
   const damaged = () => refuse('cannot be shown by the browser; it may be damaged');
   const [width, height] = await sizeOf(blob).catch(damaged);
   if (width * height > area) refuse(`has ${width} × ${height} pixels, ${count(width * height, Math.ceil)}`);
-  const found = await pixels(blob, grey).catch(damaged);
+  const found = await pixels(blob, grey, world.pipeline().background).catch(damaged); // as the service reads it
   return { ...picture, pixels: found, width: found.width, height: found.height };
 }
 
