@@ -5,10 +5,14 @@ import functools
 import io
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
-from studio_browser import drop, expect, fragment, panel, paste, upload
+from studio_browser import drop, expect, fragment, opened, panel, paste, upload
 from studio_server import Limits, serving
+
+from bitmosaic import Pipeline
+from bitmosaic.images import read_image
 
 READS = "The studio reads PNG, JPEG, WebP, GIF and BMP of at most 12.5 MB and 4.19 million pixels."
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><rect width="9" height="9"/></svg>'
@@ -110,9 +114,53 @@ def test_a_picture_stands_as_its_file_says(page):
     assert 0.6 < box["width"] / box["height"] < 0.73
 
 
-def test_small_limits_are_told_as_they_are(browser, pipelines):
-    from studio_browser import opened
+@pytest.mark.parametrize("name", PANELS)
+def test_pictures_of_another_size_or_in_colour_are_asked_about(page, name):
+    sheet, data = panel(page, name), io.BytesIO()
+    coloured = Image.merge("RGB", [Image.radial_gradient("L").resize((28, 28)), *Image.new("RGB", (28, 28), (0, 90, 200)).split()[1:]])
+    coloured.save(data, "PNG")
+    grey = io.BytesIO()
+    Image.merge("RGB", [Image.open(io.BytesIO(photo()))] * 3).save(grey, "PNG")
+    upload(page, sheet, data.getvalue(), "coloured.png")
+    expect(page.get_by_role("heading", name="This picture is 28 × 28, in colour")).to_be_visible()
+    page.get_by_role("button", name="Take another picture").click()
+    expect(sheet.locator(".empty")).to_be_visible()
+    upload(page, sheet, data.getvalue(), "coloured.png")
+    page.get_by_role("button", name="Use it in grey").click()
+    expect(sheet.locator(".empty")).to_be_hidden()
+    upload(page, sheet, grey.getvalue(), "grey.png")  # three channels and no colour
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    large = io.BytesIO()
+    coloured.resize((60, 40)).save(large, "PNG")
+    upload(page, sheet, large.getvalue(), "large.png")
+    expect(page.get_by_role("heading", name="This picture is 60 × 40, in colour")).to_be_visible()
+    page.get_by_role("button", name="Crop: its centre").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(sheet.get_by_role("alert")).to_have_count(0)
 
+
+def test_transparent_pictures_lie_on_what_the_pipeline_lays_them_on(browser, pipelines):
+    pipe, data = pipelines["fashion"], io.BytesIO()
+    dark = Pipeline(pipe.tokenizer, pipe.prior, pipe.sampler, pipe.class_names, background="black")
+    light = Pipeline(pipe.tokenizer, pipe.prior, pipe.sampler, pipe.class_names, background="#ffffff")
+    picture = Image.open(io.BytesIO(photo())).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize((28, 28)))
+    picture.save(data, "PNG")
+    with serving({"dark": dark, "light": light}) as server, opened(browser, f"http://127.0.0.1:{server.port}") as page:
+        assert [one["background"] for one in server.ask("/v1/pipelines").json["pipelines"]] == ["#000000", "#ffffff"]
+        sheet = panel(page, "Paint")
+        for name, pipe in (("dark", dark), ("light", light)):
+            page.get_by_label("Pipeline", exact=True).select_option(label=name)
+            upload(page, sheet, data.getvalue())
+            read = "one => [...one.getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
+            board = sheet.get_by_role("application")
+            board.wait_for()
+            seen = np.array(board.locator("canvas").first.evaluate(read)).reshape(28, 28)
+            wanted = read_image(data.getvalue(), None, 1, pipe.background)[0].numpy()
+            assert np.abs(seen.astype(int) - wanted).max() <= 1  # of 255: browsers round transparency in another way
+
+
+def test_small_limits_are_told_as_they_are(browser, pipelines):
     with serving(pipelines, Limits(bytes=20_000, pixels=900)) as server, opened(browser, f"http://127.0.0.1:{server.port}") as page:
         sheet = panel(page, "Look inside")
         upload(page, sheet, photo() + bytes(20_000), "fat.png")
