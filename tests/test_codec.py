@@ -34,7 +34,25 @@ def coders(prior=None):
 
 
 def round_trip(files, coder):
-    return codec.decompress([Container.from_bytes(file) for file in files], coder)
+    return codec.decompress([Container.from_bytes(file) for file in files], coder)[:2]
+
+
+class Off(PriorCoder):
+    """Its levels are off, up or down."""
+
+    by = 0.0
+
+    def asks(self, *args):
+        inner = super().asks(*args)
+        ask = next(inner)
+        noise = torch.Generator().manual_seed(0)
+        while True:
+            sign = torch.randint(0, 2, ask.levels.shape, generator=noise) * 2 - 1
+            bits = yield codec.Ask(ask.packet, ask.places, ask.columns, ask.levels + sign * self.by)
+            try:
+                ask = inner.send(bits)
+            except StopIteration:
+                return
 
 
 @pytest.mark.parametrize("packets", [1, 3, 16])
@@ -101,27 +119,26 @@ def test_networks_that_differ_a_little_agree(monkeypatch):
     files = [Container.from_bytes(file) for file in codec.compress(codes, coder, TOKENIZER)]
     assert sum(len(file.exceptions) for file in files) > 0  # else this shows nothing
 
-    class Off(PriorCoder):
-        by = 0.0
-
-        def asks(self, *args):
-            inner = super().asks(*args)
-            ask = next(inner)
-            noise = torch.Generator().manual_seed(0)
-            while True:
-                sign = torch.randint(0, 2, ask.levels.shape, generator=noise) * 2 - 1
-                bits = yield codec.Ask(ask.packet, ask.places, ask.columns, ask.levels + sign * self.by)
-                try:
-                    ask = inner.send(bits)
-                except StopIteration:
-                    return
-
     off = Off(coder.prior)
     off.by = 0.9 * codec.coding.MARGIN
-    assert torch.equal(codec.decompress(files, off)[0].digits, codes.digits)
+    found, known, wrong = codec.decompress(files, off)
+    assert torch.equal(found.digits, codes.digits) and bool(known.all()) and wrong == [None] * 40
     off.by = 2.0
-    with pytest.raises(CodecError):
-        codec.decompress(files, off)
+    _, known, wrong = codec.decompress(files, off)
+    assert not known.any() and wrong == [0] * 40
+
+
+@pytest.mark.parametrize("by", [0.02, 0.1, 0.5])
+def test_places_are_known_as_far_as_the_checks_confirm_them(by):
+    """A decoder of other probabilities: what it takes for known is right, and it says which packet is not."""
+    coder, codes = coders()[2], random_codes((4, 4), (2,) * 8, 60)
+    files = [Container.from_bytes(file) for file in codec.compress(codes, coder, TOKENIZER, 8)]
+    off = Off(coder.prior)
+    off.by = by
+    found, known, wrong = codec.decompress(files, off)
+    assert torch.equal(found.digits[known], codes.digits[known]) and not found.digits[~known].any()
+    assert [int(there.sum()) for there in known] == [16 if packet is None else 2 * packet for packet in wrong]
+    assert 0 < sum(packet is not None for packet in wrong) and (by > 0.1 or any(wrong))  # some packets, and not always the first
 
 
 def test_the_table_of_probabilities_is_the_same_everywhere():
@@ -151,7 +168,7 @@ def test_lost_packets_leave_places_unknown(number):
         Container.from_bytes(data)
     hurt = Container.from_bytes(data, restore=True)
     assert [p is None for p in hurt.packets] == [False, True, False, False]
-    found, known = codec.decompress([hurt], coder)
+    found, known, _ = codec.decompress([hurt], coder)
     assert int(known.sum()) == (4 if coder.sequential else 12)
     assert torch.equal(found.digits[known], codes.digits[:1][known]) and not found.digits[~known].any()
     cut = Container.from_bytes(bytes(file.to_bytes()[: start - len(file.packets[0])]), restore=True)  # no packet is left

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from bitmosaic import Codes, Pipeline
-from bitmosaic.codec import StaticCoder
+from bitmosaic.codec import StaticCoder, load_fitted
 from bitmosaic.commands.convert import read_names
 from bitmosaic.commands.decode import read_codes
 from bitmosaic.commands.encode import FORMAT
@@ -32,7 +32,6 @@ from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import DEEPEST, parse_json, read_array, read_json
 from bitmosaic.images import idx, read_image
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
-from bitmosaic.pipeline import load_static
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
@@ -459,7 +458,7 @@ HEADERS = {
 @pytest.mark.parametrize("entries", HEADERS.values(), ids=HEADERS)
 def test_tensors_that_are_not_what_their_header_says(place, name, entries):
     path, held = place / name, (place / name).read_bytes()
-    readers = {"codes": read_codes, "net": load_feature_net, "codec": load_static}
+    readers = {"codes": read_codes, "net": load_feature_net, "codec": load_fitted}
     try:
         for data in (tensors_of(entries), tensors_of(entries)[:-9], (2**62).to_bytes(8, "little") + bytes(16)):
             path.write_bytes(data)

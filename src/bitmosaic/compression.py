@@ -13,7 +13,7 @@ from bitmosaic import codec
 from bitmosaic.codec import CODERS, CodecError, Coder, Container, PriorCoder, UniformCoder
 from bitmosaic.codec.base import fingerprint
 from bitmosaic.codes import Codes
-from bitmosaic.images import Output
+from bitmosaic.images import Fit, Output
 
 if TYPE_CHECKING:
     from bitmosaic.pipeline import Pipeline
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # images
 
 
-def compress(pipe: Pipeline, images: Any, coder: str = "prior", packets: int = 1) -> Any:
+def compress(pipe: Pipeline, images: Any, coder: str = "prior", packets: int = 1, fit: Fit = "exact") -> Any:
     """The bytes of an image, or a list of them for a list; `decompress` gives back what the tokenizer keeps of it.
 
-    images: as for `encode`. coder: "uniform", "static" or "prior", from large and fast to small and slow. packets: parts of the file, each
+    images, fit: as for `encode`. coder: "uniform", "static" or "prior", from large and fast to small and slow. packets: parts of the file, each
     of places spread over the image; a file that is cut short, or that has lost some, can be restored from the others.
     ValueError for a coder that this pipeline does not have.
     """
     several = isinstance(images, list | tuple) or (isinstance(images, Tensor | np.ndarray) and images.ndim == 4)
-    files = compress_codes(pipe, pipe.encode(images), coder, packets)
+    files = compress_codes(pipe, pipe.encode(images, fit), coder, packets)
     return files if several else files[0]
 
 
@@ -42,15 +42,17 @@ def compress_codes(pipe: Pipeline, codes: Codes, coder: str = "prior", packets: 
 
 def decompress(
     pipe: Pipeline, data: bytes | Sequence[bytes], restore: bool = False, seeds: int | Sequence[int] | None = None,
-    output_type: Output = "pil", **settings,
+    output_type: Output = "pil", *, unconfirmed: bool = False, **settings,
 ) -> Any:  # fmt: skip
     """The image of some bytes, or all images of a list of them.
 
     restore: what is lost, at the end or in between, is filled in by the model, with `seeds` and `settings` as for `complete`; else it is an
-    error. CodecError, a ValueError, where bytes are no file of ours, are damaged, or were made with another tokenizer or prior.
+    error. A place counts as known where the check of its packet confirms the codes; an image of which no place is known is an error too,
+    unless `unconfirmed`: then it is whatever the model draws. CodecError, a ValueError, where bytes are no file of ours, are damaged, or
+    were made with another tokenizer or prior.
     """
     single = isinstance(data, bytes | bytearray | memoryview)
-    codes, known = decompress_codes(pipe, [data] if single else list(data), restore)
+    codes, known = decompress_codes(pipe, [data] if single else list(data), restore, unconfirmed)
     images = decompressed(pipe, codes, known, seeds, output_type, **settings)
     return images[0] if single else images
 
@@ -70,30 +72,71 @@ def decompressed(
     return pipe.decode(codes, output_type)
 
 
-def decompress_codes(pipe: Pipeline, data: Sequence[bytes], restore: bool = False) -> tuple[Codes, Tensor]:
-    """Codes of some files, and which places are known, (b, *grid) bool: all of them unless `restore`."""
+def decompress_codes(
+    pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
+) -> tuple[Codes, Tensor]:  # fmt: skip
+    """Codes of some files, and which places are known, (b, *grid) bool: all of them unless `restore`. CodecError for the first that is
+    refused, with its number where there are several.
+    """
+    codes, known, refused = opened(pipe, data, restore, unconfirmed)
+    for number, error in sorted(refused.items()):
+        raise CodecError(f"data[{number}]: {error}") from error if len(data) > 1 else error
+    return codes, known
+
+
+def opened(
+    pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
+) -> tuple[Codes, Tensor, dict[int, CodecError]]:  # fmt: skip
+    """As `decompress_codes`, but files that are refused do not stop the others: they are told by number, with the reason."""
     if not data:
         raise ValueError("data: got nothing; want at least one file's bytes")
-    files = [Container.from_bytes(one, restore) for one in data]
-    tokenizer, coders = fingerprint(pipe.tokenizer), {}
-    for file in files:
-        if file.tokenizer != tokenizer or (file.grid, file.bits) != (tuple(pipe.prior.grid), len(pipe.prior.radix)):
-            raise CodecError(f"made with another tokenizer ({file.tokenizer.hex()}) than this pipeline's ({tokenizer.hex()})")
-        if file.coder not in coders:
-            coders[file.coder] = coder_of(pipe, next(name for name, kind in CODERS.items() if kind.number == file.coder))
-        if coders[file.coder].fingerprint() != file.model:
-            name, ours = coders[file.coder].name, coders[file.coder].fingerprint().hex()
-            raise CodecError(f"made with another {name} coder ({file.model.hex()}) than this pipeline's ({ours})")
+    files, refused, coders, tokenizer = {}, {}, {}, fingerprint(pipe.tokenizer)
+    for i, one in enumerate(data):
+        try:
+            file = Container.from_bytes(one, restore)
+            if file.tokenizer != tokenizer or (file.grid, file.bits) != (tuple(pipe.prior.grid), len(pipe.prior.radix)):
+                raise CodecError(f"made with another tokenizer ({file.tokenizer.hex()}) than this pipeline's ({tokenizer.hex()})")
+            coder, ours = _coder(pipe, file, coders)
+            if ours != file.model:
+                raise CodecError(f"made with another {coder.name} coder ({file.model.hex()}) than this pipeline's ({ours.hex()})")
+            files[i] = file
+        except ValueError as error:  # also where the pipeline lacks what a coder needs
+            refused[i] = CodecError(str(error))
     alike: dict[tuple, list[int]] = {}
-    for i, file in enumerate(files):
-        alike.setdefault((file.coder, len(file.packets)), []).append(i)
-    digits = torch.zeros(len(files), *pipe.prior.grid, len(pipe.prior.radix), dtype=torch.uint8)
+    for i, file in files.items():
+        alike.setdefault((file.coder, file.scale, len(file.packets)), []).append(i)
+    digits = torch.zeros(len(data), *pipe.prior.grid, len(pipe.prior.radix), dtype=torch.uint8)
     known = torch.zeros(digits.shape[:-1], dtype=torch.bool)
-    for (number, _), rows in alike.items():
+    for rows in alike.values():
         for some in (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)):
-            found, there = codec.decompress([files[i] for i in some], coders[number])
+            coder, _ = _coder(pipe, files[some[0]], coders)
+            found, there, wrong = codec.decompress([files[i] for i in some], coder, unconfirmed)
             digits[some], known[some] = found.digits, there
-    return Codes(digits, pipe.prior.radix), known
+            for i, packet in zip(some, wrong, strict=True):
+                if not (known[i].all() or restore and (known[i].any() or unconfirmed)):
+                    refused[i] = _refused(files[i], packet, restore)
+    return Codes(digits, pipe.prior.radix), known, refused
+
+
+def _coder(pipe: Pipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:
+    """The pipeline's coder for a file, and the coder's fingerprint, made once."""
+    kind = file.coder, file.scale
+    if kind not in coders:
+        name = next(name for name, kind in CODERS.items() if kind.number == file.coder)
+        coder = PriorCoder(pipe.prior, file.scale) if name == "prior" else coder_of(pipe, name)
+        coders[kind] = coder, coder.fingerprint()
+    return coders[kind]
+
+
+def _refused(file: Container, wrong: int | None, restore: bool) -> CodecError:
+    """Why a file gives no image. wrong: the packet whose codes are not those that were encoded."""
+    count = len(file.packets)
+    if wrong is not None:
+        why = f"packet {wrong + 1} of {count} gives other codes than were encoded: this machine's probabilities are not the encoder's"
+        return CodecError(why if restore or not wrong else f"{why}; restore keeps the packets before it")
+    if any(packet is not None for packet in file.packets[: 1 if file.coder == PriorCoder.number else None]):
+        return CodecError(f"not whole, and of version {file.version}, whose packets have no check of their codes; 'unconfirmed' takes them")
+    return CodecError(f"no packet of {count} can be read, so nothing is known of the image; 'unconfirmed' draws one all the same")
 
 
 def coder_of(pipe: Pipeline, name: str) -> Coder:
@@ -101,7 +144,7 @@ def coder_of(pipe: Pipeline, name: str) -> Coder:
     if name == "uniform":
         return UniformCoder()
     if name == "prior":
-        return PriorCoder(pipe.prior)
+        return PriorCoder(pipe.prior, pipe.logit_scale)
     if name == "static":
         if pipe.static is None:
             raise ValueError("coder: this pipeline holds no frequencies; set its static to StaticCoder.fit(codes), or use another coder")

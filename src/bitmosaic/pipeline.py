@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bitmosaic import compression, editing
-from bitmosaic.codec import StaticCoder
+from bitmosaic.codec import ONE, StaticCoder, load_fitted, save_fitted
 from bitmosaic.codes import Codes
-from bitmosaic.folders import check_tensors, load_part, read_json, save_part, write_json, written_beside
+from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Fit, Output, check_output, fitted, to_output
 from bitmosaic.images.read import as_colour
 from bitmosaic.names import composed
@@ -45,9 +43,11 @@ class Pipeline:
 
     def __init__(
         self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = (),
-        static: StaticCoder | None = None, background: str = "white",
+        static: StaticCoder | None = None, background: str = "white", logit_scale: int = ONE,
     ):  # fmt: skip
-        """static: how often each bit is 1, for `compress`. background: what transparent pictures are laid on, as in the data it saw."""
+        """background: what transparent pictures are laid on, as in the data it saw. For `compress`: static, how often each bit is 1;
+        logit_scale, what the prior's logits are multiplied by there, in 16ths.
+        """
         as_colour(background)
         share_processors()
         classes = prior.condition.classes
@@ -60,7 +60,7 @@ class Pipeline:
         self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
         self.sampler = sampler or (RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
-        self.static, self.background = static, background
+        self.static, self.background, self.logit_scale = static, background, logit_scale
 
     @staticmethod
     def from_pretrained(path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Pipeline:
@@ -86,8 +86,8 @@ class Pipeline:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
         kept = None if dtype is torch.int8 else dtype
         tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, kept), load_part(folder / "prior", Prior, kept)
-        static = load_static(folder / "codec.safetensors") if (folder / "codec.safetensors").exists() else None
-        return Pipeline(tokenizer, prior, sampler, names, static, background).to(device, dtype)
+        static, scale = load_fitted(folder / "codec.safetensors")
+        return Pipeline(tokenizer, prior, sampler, names, static, background, scale).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
@@ -99,8 +99,7 @@ class Pipeline:
             save_part(self.tokenizer, self.tokenizer.spec, folder / "tokenizer", dtype)
             save_part(self.prior, self.prior.spec, folder / "prior", dtype)
             write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler, self.background))
-            if self.static is not None:
-                save_file({"levels": self.static.levels}, folder / "codec.safetensors")
+            save_fitted(folder / "codec.safetensors", self.static, self.logit_scale)
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> Pipeline:
         """Moves the weights.
@@ -390,16 +389,6 @@ def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int | None) -> Tensor:
         raise ValueError(f"pool: got {pool!r}; want None, True, False, or parts along a side from 1 to {min(grid)}")
     planes = x.movedim(1, -1).unflatten(-1, grid)
     return nn.functional.adaptive_avg_pool2d(planes, pool).flatten(2).movedim(1, -1)
-
-
-def load_static(path: Path) -> StaticCoder:
-    """The frequencies in a file; ValueError names what does not fit."""
-    try:
-        with safe_open(path, "pt") as file:
-            check_tensors(path, {"levels": ()}, {key: () for key in file.keys()})
-            return StaticCoder(file.get_tensor("levels"))
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
 
 
 def find_pipeline(path: str | Path) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from bitmosaic.codes import Codes
 
 STEP = 4  # levels a nat: probabilities are sigmoid(level / 4) with whole levels; that costs 0.0005 bits a bit, more would save little
 LIMIT = 40  # the largest level; a bit that is as sure as can be costs 0.00007 bits
+ONE = 16  # scales of logits are whole 16ths
 
 
 class CodecError(ValueError):
@@ -27,7 +29,7 @@ class Ask:
     """Bits that are coded next, of all images of a batch at once."""
 
     packet: int  # that they belong to
-    places: Tensor  # (g,) in raster order of the grid
+    places: Tensor  # (g,) their numbers in raster order of the grid
     columns: Tensor  # (b, g, c) which bits of each place
     levels: Tensor  # (b, g, c) float64: STEP times the logits that they are 1, to be rounded
 
@@ -38,6 +40,7 @@ class Coder(abc.ABC):
     name: str
     number: int  # in the container
     sequential: bool  # True: a packet can be read only after all before it
+    scale: int = ONE  # of logits, in 16ths; the prior's is fitted
 
     @abc.abstractmethod
     def fingerprint(self) -> bytes:
@@ -46,6 +49,39 @@ class Coder(abc.ABC):
     @abc.abstractmethod
     def asks(self, batch: int, grid: tuple[int, ...], bits: int, packets: int) -> Generator[Ask, Tensor, None]:
         """Yields every bit of every place once, packets in order; is sent the bits (b, g, c), uint8, that were asked for."""
+
+
+def answered(coder: Coder, codes: Codes, packets: int = 1) -> Iterator[tuple[Ask, Tensor]]:
+    """All that a coder asks for of codes that are at hand, with the bits (b, g, c)."""
+    asks, digits = coder.asks(len(codes), codes.grid, len(codes.radix), packets), codes.flat().cpu()
+    ask: Ask | None = next(asks)
+    while ask is not None:
+        bits = digits[:, ask.places].gather(2, ask.columns)
+        yield ask, bits
+        ask = sent(asks, bits)
+
+
+def sent(asks: Generator[Ask, Tensor, None], bits: Tensor) -> Ask | None:
+    """What is asked for next, after these bits; None after the last."""
+    try:
+        return asks.send(bits)
+    except StopIteration:
+        return None
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Networks on a CPU compute in float32 in here, whatever autocast, precision of products and default type are outside."""
+    products, default = torch.backends.mkldnn.matmul, torch.get_default_dtype()
+    precision = products.fp32_precision
+    try:
+        torch.set_default_dtype(torch.float32)
+        products.fp32_precision = "ieee"
+        with torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        products.fp32_precision = precision
+        torch.set_default_dtype(default)
 
 
 def check_binary(codes: Codes) -> None:
@@ -85,6 +121,7 @@ def probabilities() -> np.ndarray:
 def in_packet(order: np.ndarray, of: np.ndarray, packet: int) -> Tensor:
     """The places of one packet."""
     return torch.from_numpy(order[of == packet])
+
 
 def fingerprint(module: nn.Module) -> bytes:
     """Four bytes of SHA-256 over a part's spec and weights."""

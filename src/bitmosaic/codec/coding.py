@@ -4,18 +4,20 @@
 
 What a coder says is rounded to whole levels. Where a level stands within MARGIN of the middle between two, another machine might round
 it the other way; the encoder writes down which way it went, and the decoder takes its word for it. So both agree on every probability
-as long as their networks agree to MARGIN, sixteen times the most that threads and batches were seen to change (docs/codec.md).
+as long as their networks agree to MARGIN, sixteen times the most that threads and batches were seen to change (docs/codec.md). Where they
+agree less, the check of a packet's codes tells.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from bitmosaic.codec.base import LIMIT, Ask, CodecError, Coder, check_binary, probabilities
+from bitmosaic.codec.base import LIMIT, Ask, CodecError, Coder, answered, check_binary, exactly, probabilities, sent
 from bitmosaic.codec.container import Container
 from bitmosaic.codec.range_coder import RangeDecoder, encoded
 from bitmosaic.codes import Codes
@@ -32,62 +34,65 @@ def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> 
     check_binary(codes)
     if not 1 <= packets <= codes.places:
         raise ValueError(f"packets: got {packets}; want 1 to {codes.places}, one for each place at most")
-    digits, b = codes.flat().cpu(), len(codes)
-    bits, levels, of = [], [], []
-    asks = coder.asks(b, codes.grid, len(codes.radix), packets)
-    ask = next(asks)
-    while ask is not None:
-        there = digits[:, ask.places].gather(2, ask.columns)
-        bits.append(there.reshape(b, -1).numpy()), levels.append(ask.levels.reshape(b, -1).numpy())
-        of.append(np.full(bits[-1].shape[1], ask.packet))
-        ask = _sent(asks, there)
-    bits, levels, of = np.concatenate(bits, 1), np.clip(np.concatenate(levels, 1), -LIMIT, LIMIT), np.concatenate(of)
+    b = len(codes)
+    with exactly():
+        asked = list(answered(coder, codes, packets))
+    bits = np.concatenate([found.reshape(b, -1).numpy() for _, found in asked], 1)
+    levels = np.clip(np.concatenate([ask.levels.reshape(b, -1).numpy() for ask, _ in asked], 1), -LIMIT, LIMIT)
+    if np.isnan(levels).any():
+        raise ValueError(f"coder: the probabilities of the {coder.name} coder are no numbers; its weights are damaged")
+    of = np.concatenate([np.full(found[0].numel(), ask.packet) for ask, found in asked])
     p, risky, table = np.rint(levels).astype(int), np.abs(levels - np.floor(levels) - 0.5) < MARGIN, probabilities()
-    model, check = coder.fingerprint(), [binascii.crc_hqx(row.tobytes(), 0) for row in codes.pack()]
+    model, places, digits = coder.fingerprint(), _places([ask for ask, _ in asked]), codes.flat().cpu()
     files = []
     for i in range(b):
         exceptions = [(int(at), bool(p[i, at] > np.floor(levels[i, at]))) for at in risky[i].nonzero()[0]]
         parts = [encoded(bits[i, of == packet], table[p[i, of == packet] + LIMIT]) for packet in range(packets)]
+        checks = [check(digits[i, places[packet]]) for packet in range(packets)]
         files.append(Container(
-            coder.number, tokenizer, model, codes.grid, len(codes.radix), tuple(exceptions), check[i], tuple(parts)
+            coder.number, tokenizer, model, codes.grid, len(codes.radix), tuple(exceptions), tuple(checks), tuple(parts), coder.scale
         ).to_bytes())  # fmt: skip
     return files
 
 
-def decompress(files: Sequence[Container], coder: Coder) -> tuple[Codes, torch.Tensor]:
-    """Codes of files that were made with this coder, alike in sizes and packets, and which places are known, (b, *grid) bool.
+def decompress(files: Sequence[Container], coder: Coder, unconfirmed: bool = False) -> tuple[Codes, Tensor, list[int | None]]:
+    """Codes of files that were made with this coder, alike in sizes and packets; which places are known, (b, *grid) bool; and of each file
+    the first packet, counted from 0, that is whole and yet gives other codes than were encoded, for this machine's probabilities differ.
 
-    Places of lost packets, and with a sequential coder of all packets after the first lost one, are zero and not known. CodecError where
-    the codes are not those that were encoded.
+    A place is known where its packet is whole and the check of the packet's codes confirms them, with a sequential coder those of all
+    packets before too. All others are zero. unconfirmed: places of packets that have no check, as in files of version 1 that are not whole,
+    count as known too.
     """
     first, b = files[0], len(files)
-    sizes = {(f.coder, f.grid, f.bits, len(f.packets)) for f in files}
-    if len(sizes) > 1 or first.coder != coder.number:
+    sizes = {(f.coder, f.grid, f.bits, len(f.packets), f.scale) for f in files}
+    if len(sizes) > 1 or first.coder != coder.number or first.scale != coder.scale:
         raise ValueError(f"files: got {len(sizes)} kinds; want one, made with the {coder.name} coder")
     digits = torch.zeros(b, first.grid[0] * first.grid[1], first.bits, dtype=torch.uint8)
-    known = torch.zeros(digits.shape[:2], dtype=torch.bool)
-    table, written = probabilities(), [dict(f.exceptions) for f in files]
-    whole = [_readable(f, coder) for f in files]
-    readers: list[RangeDecoder | None] = [None] * b
-    asks, at, packet = coder.asks(b, first.grid, first.bits, len(first.packets)), 0, -1
-    ask = next(asks)
-    while ask is not None:
-        if ask.packet != packet:
-            packet = ask.packet
-            readers = [RangeDecoder(f.packets[packet]) if whole[i][packet] else None for i, f in enumerate(files)]
-        found, at = _read(ask, readers, written, table, at)
-        for i in range(b):
-            known[i, ask.places] = readers[i] is not None
-        digits[:, ask.places] = digits[:, ask.places].scatter(2, ask.columns, found)
-        if not any(any(w[packet:]) for w in whole):
-            break  # nothing is left to read
-        ask = _sent(asks, found)
+    readable = [_readable(file, coder) for file in files]
+    with exactly():
+        places = _places(_read(files, coder, readable, digits))
+    known, wrong = torch.zeros(digits.shape[:2], dtype=torch.bool), []
+    for i, file in enumerate(files):
+        confirmed = _confirmed(file, digits[i], places, readable[i], coder.sequential, unconfirmed)
+        wrong.append(next((packet for packet, right in enumerate(confirmed) if right is False), None))
+        for packet, right in enumerate(confirmed):
+            if right:
+                known[i, places[packet]] = True
     digits *= known[..., None]
-    codes = Codes(digits.view(b, *first.grid, first.bits), (2,) * first.bits)
-    for i, row in enumerate(codes.pack()):
-        if bool(known[i].all()) and binascii.crc_hqx(row.tobytes(), 0) != files[i].check:
-            raise CodecError("the codes are not those that were encoded: this machine's probabilities are other ones than the encoder's")
-    return codes, known.view(b, *first.grid)
+    return Codes(digits.view(b, *first.grid, first.bits), (2,) * first.bits), known.view(b, *first.grid), wrong
+
+
+def check(digits: Tensor) -> int:
+    """CRC-16 of the codes of some places, (g, k) bits, in raster order."""
+    return binascii.crc_hqx(np.packbits(digits.flatten().numpy()).tobytes(), 0)
+
+
+def _places(asks: Iterable[Ask]) -> dict[int, Tensor]:
+    """The places of each packet that is asked for, in raster order."""
+    found: dict[int, list[Tensor]] = {}
+    for ask in asks:
+        found.setdefault(ask.packet, []).append(ask.places)
+    return {packet: torch.cat(places).unique() for packet, places in found.items()}
 
 
 def _readable(file: Container, coder: Coder) -> list[bool]:
@@ -96,23 +101,51 @@ def _readable(file: Container, coder: Coder) -> list[bool]:
     return [all(there[: i + 1]) for i in range(len(there))] if coder.sequential else there
 
 
-def _read(ask: Ask, readers: list, written: list[dict[int, bool]], table: np.ndarray, at: int) -> tuple[torch.Tensor, int]:
-    """The bits (b, g, c) that are asked for, of which the first is number `at`, and the number after the last."""
-    levels = np.clip(ask.levels.reshape(len(readers), -1).numpy(), -LIMIT, LIMIT)
-    count = levels.shape[1]
+def _confirmed(
+    file: Container, digits: Tensor, places: dict[int, Tensor], readable: list[bool], sequential: bool, unconfirmed: bool
+) -> list[bool | None]:  # fmt: skip
+    """Whether the codes (N, k) of each packet are those that were encoded; None where that cannot be told."""
+    if file.version > 1:
+        right = [check(digits[places[packet]]) == file.checks[packet] if there else None for packet, there in enumerate(readable)]
+        return [one if not sequential or all(right[:packet]) else None for packet, one in enumerate(right)]
+    if all(readable):
+        return [check(digits) == file.checks[0]] * len(readable)
+    trusted = unconfirmed or not sequential  # the probabilities of the others are whole numbers, the same on every machine
+    return [True if there and trusted else None for there in readable]
+
+
+def _read(files: Sequence[Container], coder: Coder, readable: list[list[bool]], digits: Tensor) -> list[Ask]:
+    """Puts what the packets hold into digits (b, N, k), as far as any can be read; what was asked for."""
+    first, table, written = files[0], probabilities(), [dict(file.exceptions) for file in files]
+    readers: list[RangeDecoder | None] = [None] * len(files)
+    asks, asked, at, packet = coder.asks(len(files), first.grid, first.bits, len(first.packets)), [], 0, -1
+    ask: Ask | None = next(asks)
+    while ask is not None:
+        if ask.packet != packet:
+            packet = ask.packet
+            if not any(any(there[packet:]) for there in readable):
+                break  # nothing is left to read
+            readers = [RangeDecoder(f.packets[packet]) if readable[i][packet] else None for i, f in enumerate(files)]
+        bits = _bits(ask, readers, written, table, at)
+        at += bits[0].numel()
+        digits[:, ask.places] = digits[:, ask.places].scatter(2, ask.columns, bits)
+        asked.append(ask)
+        ask = sent(asks, bits)
+    return asked
+
+
+def _bits(ask: Ask, readers: list[RangeDecoder | None], written: list[dict[int, bool]], table: np.ndarray, at: int) -> Tensor:
+    """The bits (b, g, c) that are asked for, of which the first is number `at`; zeros where nothing can be read."""
+    levels = np.clip(np.nan_to_num(ask.levels.reshape(len(readers), -1).numpy()), -LIMIT, LIMIT)
     found = np.zeros(levels.shape, np.uint8)
     for i, reader in enumerate(readers):
         if reader is not None:
             whole = np.rint(levels[i]).astype(int)
             for number, up in written[i].items():
-                if at <= number < at + count:
+                if at <= number < at + len(whole):
                     whole[number - at] = int(np.floor(levels[i, number - at])) + up
-            found[i] = reader(table[np.clip(whole, -LIMIT, LIMIT) + LIMIT])
-    return torch.from_numpy(found).view(ask.columns.shape), at + count
-
-
-def _sent(asks, bits: torch.Tensor) -> Ask | None:
-    try:
-        return asks.send(bits)
-    except StopIteration:
-        return None
+            try:
+                found[i] = reader(table[np.clip(whole, -LIMIT, LIMIT) + LIMIT])
+            except CodecError:  # it was not written with these probabilities; the check of its codes will tell
+                readers[i] = None
+    return torch.from_numpy(found).view(ask.columns.shape)

@@ -1,30 +1,34 @@
 """The file: a header that says all a decoder must know, then packets.
 
     bytes       what
-    4           "bmc" and the version, 1
-    1           coder: 0 uniform, 1 static, 2 prior
+    4           "bmc" and the version, 2
+    1           coder: 0 uniform, 1 static, 2 prior; for prior also 4 x the scale of its logits, in 16ths
     4           fingerprint of the tokenizer
     4           fingerprint of the coder's probabilities; not there for uniform
     varints     sides of the grid (2), bits of a place, packets
     varints     for each packet: bytes
-    2 each      for each packet: CRC-16 of its bytes
+    2 each      for each packet: CRC-16 of its bytes, by which it is found again
+    2 each      for each packet: CRC-16 of its codes, which confirms that they are those that were encoded
     varints     bits whose rounding is written down: how many; for each 2 x (how far after the one before) + (1: rounded up)
-    2           CRC-16 of the packed codes
     4           CRC-32 of all the above
     rest        packets
 
-Numbers of several bytes are big-endian, varints have seven bits a byte, low ones first. docs/codec.md has an example.
+Numbers of several bytes are big-endian, varints have seven bits a byte, low ones first. Version 1, which is read but no longer written,
+has no scale, and instead of a check of each packet's codes one of all codes, after the roundings. docs/codec.md has the same table.
 """
 
 from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
+from itertools import accumulate
 
-from bitmosaic.codec.base import CodecError
+from bitmosaic.codec.base import ONE, CodecError
 
-MAGIC = b"bmc\x01"
+MAGIC = b"bmc"
+VERSION = 2
 LARGEST = 2**16  # places along a side, bits of a place, packets: no honest file has more
+LARGEST_SCALE = 63  # six bits
 
 
 @dataclass(frozen=True)
@@ -37,58 +41,91 @@ class Container:
     grid: tuple[int, int]
     bits: int
     exceptions: tuple[tuple[int, bool], ...]  # bits whose rounding is written down: their number in order of coding, and whether up
-    check: int  # CRC-16 of the packed codes
+    checks: tuple[int, ...]  # CRC-16 of each packet's codes; in version 1 one of all of them
     packets: tuple[bytes | None, ...]  # None: lost
+    scale: int = ONE  # of the prior's logits, in 16ths
+    version: int = VERSION
 
     def to_bytes(self) -> bytes:
-        """The file."""
-        head = MAGIC + bytes([self.coder]) + self.tokenizer + self.model
+        """The file, of the version that is written."""
+        prior = self.coder == 2
+        head = MAGIC + bytes([VERSION, self.coder + prior * 4 * self.scale]) + self.tokenizer + self.model
         head += b"".join(map(varint, (*self.grid, self.bits, len(self.packets), *(len(p) for p in self.packets))))
         head += b"".join(binascii.crc_hqx(p, 0).to_bytes(2) for p in self.packets)
+        head += b"".join(check.to_bytes(2) for check in self.checks)
         before, deltas = 0, []
         for index, up in self.exceptions:
             deltas.append(varint(2 * (index - before) + up))
             before = index
-        head += varint(len(self.exceptions)) + b"".join(deltas) + self.check.to_bytes(2)
+        head += varint(len(self.exceptions)) + b"".join(deltas)
         return head + binascii.crc32(head).to_bytes(4) + b"".join(self.packets)
 
     @staticmethod
     def from_bytes(data: bytes, restore: bool = False) -> Container:
-        """What a file says. CodecError where it is none, or damaged; `restore`: damaged and missing packets are None instead."""
+        """What a file says. CodecError where it is none, or damaged; `restore`: damaged and missing packets are None instead, and those
+        that are not where they should be, as bytes were lost or came in before them, are found by their checksums.
+        """
         reader = Reader(bytes(data))
-        if reader.take(3, "the name of the format") != MAGIC[:3]:
+        if reader.take(3, "the name of the format") != MAGIC:
             raise CodecError("no file of 'bitmosaic compress': it does not begin with 'bmc'")
         version, coder = reader.take(1, "the version")[0], reader.take(1, "the coder")[0]
-        if version != MAGIC[3]:
-            raise CodecError(f"version {version} of the format; this program reads version {MAGIC[3]}")
-        if coder > 2:
-            raise CodecError(f"coder {coder}, which this program does not know")
+        if not 1 <= version <= VERSION:
+            raise CodecError(f"version {version} of the format; this program reads versions 1 to {VERSION}")
+        coder, scale = (coder % 4, coder // 4) if version > 1 else (coder, 0)
+        if coder > 2 or (version > 1 and (coder == 2) != bool(scale)):
+            raise CodecError(f"coder {coder} with logits times {scale} / 16, which this program does not know")
         tokenizer, model = reader.take(4, "the tokenizer"), reader.take(4, "the model") if coder else b""
         rows, columns, bits, count = (reader.number("the sizes", LARGEST) for _ in range(4))
         if not (rows and columns and bits and 0 < count <= rows * columns):
             raise CodecError(f"{rows} x {columns} places of {bits} bits in {count} packets, which cannot be")
         lengths = [reader.number("the packets' lengths", 2**40) for _ in range(count)]
-        sums = [int.from_bytes(reader.take(2, "the packets' checksums")) for _ in range(count)]
+        sums = reader.checks(count, "the packets' checksums")
+        checks = reader.checks(count, "the checks of the codes") if version > 1 else ()
         exceptions, index = [], 0
         for _ in range(reader.number("the roundings", rows * columns * bits)):
             number = reader.number("the roundings", 2**40)
             index += number // 2
             exceptions.append((index, bool(number % 2)))
-        check = int.from_bytes(reader.take(2, "the checksum of the codes"))
+        checks = checks or reader.checks(1, "the check of the codes")
         head = reader.data[: reader.at]
         if binascii.crc32(head) != int.from_bytes(reader.take(4, "the checksum")):
             raise CodecError("the header is damaged: its checksum is another one")
-        rest = reader.data[reader.at :]
-        if not restore and len(rest) != sum(lengths):
-            how = "cut short" if len(rest) < sum(lengths) else "too long"
-            raise CodecError(f"{how}: {len(rest)} bytes of packets, want {sum(lengths)}")
-        packets, start = [], 0
-        for length, crc in zip(lengths, sums, strict=True):
-            packet, start = rest[start : start + length], start + length
-            packets.append(packet if len(packet) == length and binascii.crc_hqx(packet, 0) == crc else None)
-        if None in packets and not restore:
-            raise CodecError(f"packet {packets.index(None) + 1} of {count} is damaged: its checksum is another one; restore can do without")
-        return Container(coder, tokenizer, model, (rows, columns), bits, tuple(exceptions), check, tuple(packets))
+        packets = (_found if restore else _whole)(reader.data[reader.at :], lengths, sums)
+        return Container(
+            coder, tokenizer, model, (rows, columns), bits, tuple(exceptions), checks, packets, scale or ONE, version
+        )  # fmt: skip
+
+
+def _whole(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[bytes, ...]:
+    """The packets of a body that is whole; CodecError where it is not."""
+    if len(body) != sum(lengths):
+        how = "cut short, or bytes of it are lost" if len(body) < sum(lengths) else "too long"
+        raise CodecError(f"{how}: {len(body)} bytes of packets, want {sum(lengths)}; restore takes those that are whole")
+    packets = tuple(body[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True))
+    for number, (packet, crc) in enumerate(zip(packets, sums, strict=True), 1):
+        if binascii.crc_hqx(packet, 0) != crc:
+            raise CodecError(f"packet {number} of {len(sums)} is damaged: its checksum is another one; restore can do without")
+    return packets
+
+
+def _found(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[bytes | None, ...]:
+    """Those packets that are anywhere in a body: where they should be, counted from its start or from its end, or else the nearest place
+    with the right checksum. What is there by chance, once in 2^16 bytes or so, does not pass the check of its codes.
+    """
+    packets, moved = [], len(body) - sum(lengths)
+    places: dict[int, dict[int, list[int]]] = {}  # by length, by checksum: where such bytes begin
+    for length, end, crc in zip(lengths, accumulate(lengths), sums, strict=True):
+        start = end - length
+        usual = [at for at in (start, start + moved) if 0 <= at <= len(body) - length]
+        at = next((at for at in usual if binascii.crc_hqx(body[at : at + length], 0) == crc), None)
+        if at is None and length <= len(body):
+            if length not in places:
+                places[length] = {}
+                for i in range(len(body) - length + 1):
+                    places[length].setdefault(binascii.crc_hqx(body[i : i + length], 0), []).append(i)
+            at = min(places[length].get(crc, ()), key=lambda i: min(abs(i - start), abs(i - start - moved)), default=None)
+        packets.append(None if at is None else body[at : at + length])
+    return tuple(packets)
 
 
 class Reader:
@@ -103,6 +140,10 @@ class Reader:
             raise CodecError(f"cut short: it ends before {what}, after {len(self.data)} bytes")
         self.at += count
         return found
+
+    def checks(self, count: int, what: str) -> tuple[int, ...]:
+        """Numbers of two bytes each."""
+        return tuple(int.from_bytes(self.take(2, what)) for _ in range(count))
 
     def number(self, what: str, most: int) -> int:
         """A varint of at most `most`."""

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from tqdm import tqdm
 
 from bitmosaic.codec import Container
-from bitmosaic.commands.arguments import Background, Images
-from bitmosaic.commands.files import Files, tell_unreadable, tell_used, written_into
+from bitmosaic.codes import Codes
+from bitmosaic.commands.arguments import Background, Flag, Images
+from bitmosaic.commands.files import Files, check_free, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.compression import AT_ONCE, compress_codes
+from bitmosaic.compression import AT_ONCE, compress_codes, opened
 from bitmosaic.images import Fit, in_order
+from bitmosaic.names import plain
+from bitmosaic.pipeline import Pipeline
 
 ENDING = ".bmc"
+NAMED = 20  # files that a message names at most
 Folder = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
 def compress(
     images: Images = (), *, coder: Literal["uniform", "static", "prior"] = "prior", packets: int = 1, fit: Fit = "exact",
-    background: Background = "", pipeline: str = "fashion", out: Folder = Path("compressed"),
+    background: Background = "", pipeline: str = "fashion", out: Folder = Path("compressed"), replace: Flag = False,
 ) -> list[Path]:  # fmt: skip
-    """Turns each image into a small file that 'bitmosaic decompress' reads.
+    """Turns each image into a small file that 'bitmosaic decompress' reads, named after the picture: x.jpg becomes x.jpg.bmc.
 
     A file that is no readable picture is skipped and named at the end.
 
@@ -36,24 +43,31 @@ def compress(
             scales it, and makes grey of colour.
         background: what transparent images are laid on, such as black, white or '#336699'.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        out: folder to write into; files of the same name that bitmosaic wrote are replaced.
+        out: folder to write into. A file that is there and holds the same picture is replaced; one that holds another stays and is named.
+        replace: replace also files that hold other pictures, or pictures by another pipeline.
 
     Returns:
         The files written.
     """
-    pipe = load(pipeline)
+    pipe, out = load(pipeline), Path(out).expanduser()
     files = Files(images, pipe.tokenizer.image_size, pipe.tokenizer.channels, fit, background or pipe.background)
     tell_used(files.told())
-    names = [f"{name}{ENDING}" for name in files.names]
-    made, payload, start = {}, 0, time.perf_counter()
+    names = [f"{name}{ENDING}" for name in names_below(files.files, images)]
+    for name in names:
+        check_free(out, Path(name))
+    made, others, payload, start = {}, [], 0, time.perf_counter()
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for batch in in_order(files, AT_ONCE):
-            found = compress_codes(pipe, pipe._codes(batch.images.float() / 255), coder, packets)
-            for i, data in zip(batch.indices.tolist(), found, strict=True):
-                made[names[i]] = data
+            codes = pipe._codes(batch.images.float() / 255)
+            for row, data in enumerate(compress_codes(pipe, codes, coder, packets)):
+                name = names[int(batch.indices[row])]
+                if not replace and _holds_another(pipe, out / name, data, codes[row]):
+                    others.append(str(out / name))
+                    continue
+                made[name] = data
                 payload += sum(len(packet) for packet in Container.from_bytes(data).packets)
             bar.update(len(batch.images))
-    if not made:
+    if not made and not others:
         raise ValueError(f"images: none of {len(files)} can be read: {files.unreadable_summary(at_most=3)}")
     seconds = time.perf_counter() - start
     with written_into(out, made) as folder:
@@ -61,10 +75,44 @@ def compress(
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
     tell_unreadable(files)
-    pixels = pipe.tokenizer.image_size[0] * pipe.tokenizer.image_size[1]
-    whole = sum(map(len, made.values())) / len(made)
-    print(
-        f"{len(made)} images: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
-        f"{8 * whole / pixels:.3f} bits a pixel; {len(made) / seconds:.1f} images a second)"
-    )
-    return [Path(out) / name for name in made]
+    if made:
+        pixels, whole = pipe.tokenizer.image_size[0] * pipe.tokenizer.image_size[1], sum(map(len, made.values())) / len(made)
+        print(plain(
+            f"{len(made)} images: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
+            f"{8 * whole / pixels:.3f} bits a pixel; {len(made) / seconds:.1f} images a second)"
+        ))  # fmt: skip
+    if others:
+        raise ValueError(
+            f"out: {len(others)} files stay as they are, for they hold other pictures, or pictures by another pipeline: {some(others)}; "
+            "give another folder, or --replace"
+        )
+    return [out / name for name in made]
+
+
+def _holds_another(pipe: Pipeline, path: Path, data: bytes, codes: Codes) -> bool:
+    """Whether a file is there that does not hold these codes, of one image, by whatever coder."""
+    if not path.is_file():
+        return False
+    there = path.read_bytes()
+    if there == data:
+        return False
+    held, _, refused = opened(pipe, [there])
+    return bool(refused) or not torch.equal(held.digits, codes.digits.cpu())
+
+
+def names_below(files: Sequence[Path], named: Sequence[Path]) -> list[str]:
+    """A name for each file, another for each: its path below what was named or, where that is the same for two, below the nearest folder
+    that holds all of them. The same file twice has the same name.
+    """
+    roots = [root for root in (Path(path).expanduser() for path in named) if root.is_dir()]
+    below = [next((file.relative_to(root) for root in roots if file.is_relative_to(root)), Path(file.name)) for file in files]
+    whole = [Path(os.path.abspath(file)) for file in files]
+    if len(set(below)) < len(set(whole)):
+        common = os.path.commonpath([path.parent for path in whole])
+        below = [path.relative_to(common) for path in whole]
+    return [str(name) for name in below]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return plain(", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else ""))

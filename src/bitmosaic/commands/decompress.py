@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
+from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.codec import CodecError
+from bitmosaic.codes import Codes
 from bitmosaic.commands.arguments import Flag
-from bitmosaic.commands.compress import ENDING, Folder
-from bitmosaic.commands.files import SOFTWARE, unlike, written_into
+from bitmosaic.commands.compress import ENDING, Folder, names_below, some
+from bitmosaic.commands.files import SOFTWARE, check_free, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.compression import AT_ONCE, decompress_codes, decompressed
+from bitmosaic.compression import AT_ONCE, decompressed, opened
 from bitmosaic.images import save
+from bitmosaic.names import plain
+from bitmosaic.pipeline import Pipeline
 
 Compressed = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")]
 
 
 def decompress(
-    files: Compressed = (), *, restore: Flag = False, pipeline: str = "fashion", out: Folder = Path("decompressed"), seed: int = 0,
+    files: Compressed = (), *, restore: Flag = False, unconfirmed: Flag = False, pipeline: str = "fashion",
+    out: Folder = Path("decompressed"), seed: int = 0,
 ) -> list[Path]:  # fmt: skip
-    """Turns files of 'bitmosaic compress' back into images, PNG files.
+    """Turns files of 'bitmosaic compress' back into images, PNG files: x.png.bmc into x.png, x.jpg.bmc into x.jpg.png.
+
+    A file that cannot be read is named at the end, and the exit status is 2; the others are written all the same.
 
     Args:
         files: what 'bitmosaic compress' wrote, and folders of such files at any depth.
         restore: what is missing, where a file was cut short or has lost packets, is filled in by the model.
+        unconfirmed: with --restore, also files of which the checks confirm nothing: they become whatever the model draws.
         pipeline: the one that compressed them; files of another tokenizer or prior are refused.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         seed: of what is filled in.
@@ -35,48 +46,93 @@ def decompress(
     Returns:
         The files written.
     """
-    found = [pair for path in files for pair in _below(Path(path).expanduser())]
-    if not found:
+    if unconfirmed and not restore:
+        raise ValueError("unconfirmed: goes with --restore")
+    paths = list(dict.fromkeys(file for path in files for file in _below(Path(path).expanduser())))
+    if not paths:
         raise ValueError("files: none are named; give files that 'bitmosaic compress' wrote, or folders of them")
-    pipe = load(pipeline)
-    names = [f"{name}.png" for name in unlike([str(name.with_suffix("")) for _, name in found])]
-    restored = 0
-    with written_into(out, names) as folder:
-        for start in tqdm(range(0, len(found), AT_ONCE), "decompressing", disable=None, dynamic_ncols=True, leave=False):
-            part = slice(start, start + AT_ONCE)
-            codes, known = _read(pipe, [path for path, _ in found[part]], restore)
-            restored += int((~known.flatten(1).all(1)).sum())
-            images = decompressed(pipe, codes, known, seed)
-            for name, image, there in zip(names[part], images, known, strict=True):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                save(image, folder / name, Software=SOFTWARE, Command="decompress", Known=f"{int(there.sum())} of {there.numel()} places")
-    if restored:
-        print(f"bitmosaic: {restored} of {len(found)} files are not whole; what they lack is made up", file=sys.stderr)
-    print(f"{len(found)} images: {out}")
-    return [Path(out) / name for name in names]
+    pipe, out = load(pipeline), Path(out).expanduser()
+    names = dict(zip(paths, picture_names(names_below(paths, files)), strict=True))
+    for name in names.values():
+        check_free(out, Path(name))
+    codes, known, bad = _read(pipe, paths, restore, unconfirmed)
+    good = [path for path in paths if path not in bad]
+    if good:
+        with written_into(out, [names[path] for path in good]) as folder:
+            for start in tqdm(range(0, len(good), AT_ONCE), "decompressing", disable=None, dynamic_ncols=True, leave=False):
+                part = slice(start, start + AT_ONCE)
+                images = decompressed(pipe, codes[part], known[part], seed)
+                for path, image, there in zip(good[part], images, known[part], strict=True):
+                    told = {"Known": f"{int(there.sum())} of {there.numel()} places", "File": plain(path.name)}
+                    save(image, folder / names[path], Software=SOFTWARE, Command="decompress", **told)
+        _tell_restored(good, known)
+        print(plain(f"{len(good)} images: {out}"))
+    if bad:
+        whole = f"; the other {len(good)} are written" if good else ""
+        many = f"{len(bad)} of {len(paths)} files cannot be read: " if len(paths) > 1 else ""
+        raise ValueError(f"files: {many}{some([f'{path}: {why}' for path, why in bad.items()])}{whole}")
+    return [out / names[path] for path in good]
 
 
-def _read(pipe, paths: list[Path], restore: bool) -> tuple:
-    """Codes and known places of some files; CodecError names the first that is none."""
-    data = [path.read_bytes() for path in paths]
-    try:
-        return decompress_codes(pipe, data, restore)
-    except CodecError:
-        for path, one in zip(paths, data, strict=True):  # which one is it?
+def _read(pipe: Pipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool) -> tuple[Codes, Tensor, dict[Path, str]]:
+    """Codes and known places of those files that can be read, in order, and why the others cannot."""
+    bad: dict[Path, str] = {}
+    digits, known = [], []
+    for start in tqdm(range(0, len(paths), AT_ONCE), "reading", disable=None, dynamic_ncols=True, leave=False):
+        data: dict[Path, bytes] = {}
+        for path in paths[start : start + AT_ONCE]:
             try:
-                decompress_codes(pipe, [one], restore)
-            except CodecError as error:
-                raise CodecError(f"files: {path}: {error}") from error
-        raise
+                if not path.is_file():
+                    raise OSError("no plain file")  # reading a pipe would not end
+                data[path] = path.read_bytes()
+            except OSError as error:
+                bad[path] = error.strerror or str(error)
+        if data:
+            codes, there, refused = opened(pipe, list(data.values()), restore, unconfirmed)
+            bad |= {path: str(refused[i]) for i, path in enumerate(data) if i in refused}
+            fine = [i for i in range(len(data)) if i not in refused]
+            digits.append(codes.digits[fine]), known.append(there[fine])
+    none = torch.zeros(0, *pipe.prior.grid, dtype=torch.bool)
+    digits.append(none[..., None].expand(*none.shape, len(pipe.prior.radix)).to(torch.uint8))
+    return Codes(torch.cat(digits), pipe.prior.radix), torch.cat([*known, none]), bad
 
 
-def _below(path: Path) -> list[tuple[Path, Path]]:
-    """Files, and their names inside what was named; ValueError where there is nothing of that name."""
+def _tell_restored(paths: Sequence[Path], known: Tensor) -> None:
+    """A line on stderr that names the files that are not whole, if there are any."""
+    counts, places = known.flatten(1).sum(1).tolist(), known[0].numel()
+    hurt = [f"{path} ({count} of {places} places known)" for path, count in zip(paths, counts, strict=True) if count < places]
+    if hurt:
+        what = f"{len(hurt)} of {len(paths)} files are not whole; what they lack is made up: {some(hurt)}"
+        print(f"bitmosaic: {what}", file=sys.stderr)
+
+
+def picture_names(names: Sequence[str]) -> list[str]:
+    """Names of PNG files: those of the pictures that were compressed or, where two would be alike, those of the compressed files."""
+    short = [name.removesuffix(ENDING) for name in names]
+    short = [name if name.endswith(".png") else f"{name}.png" for name in short]
+    count = Counter(dict(zip(names, short, strict=True)).values())
+    mixed = [own if count[own] == 1 else f"{name}.png" for name, own in zip(names, short, strict=True)]
+    return mixed if len(set(mixed)) == len(set(names)) else [f"{name}.png" for name in names]
+
+
+def _below(path: Path) -> list[Path]:
+    """The file, or those below a folder; ValueError where there is nothing of that name."""
     if path.is_dir():
-        names = sorted(file.relative_to(path) for file in path.rglob(f"*{ENDING}"))
-        if not names:
-            raise ValueError(f"files: no {ENDING} files in {path}; give a folder that 'bitmosaic compress' wrote")
-        return [(path / name, name) for name in names]
-    if not path.is_file():
-        raise ValueError(f"files: there is no {path}; give files that 'bitmosaic compress' wrote, or folders of them")
-    return [(path, Path(path.name))]
+        found = sorted(_walked(path))
+        if not found:
+            raise ValueError(plain(f"files: no {ENDING} files in {path}; give a folder that 'bitmosaic compress' wrote"))
+        return found
+    if not os.path.lexists(path):
+        raise ValueError(plain(f"files: there is no {path}; give files that 'bitmosaic compress' wrote, or folders of them"))
+    return [path]
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """Files of our ending at any depth, in linked folders too, each once; not what is hidden."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        folders[:] = [] if here in seen else sorted(name for name in folders if not name.startswith("."))
+        if here not in seen:
+            yield from (Path(place, name) for name in names if name.lower().endswith(ENDING) and not name.startswith("."))
+        seen.add(here)

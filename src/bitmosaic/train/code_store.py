@@ -69,6 +69,12 @@ class CodeStore:
             images = torch.arange(start, min(start + at_once, len(self)))
             yield self.read(images, torch.zeros_like(images)).codes
 
+    def some(self, count: int) -> Codes:
+        """The first draw of at most `count` images, spread evenly."""
+        count = min(count, len(self))
+        images = torch.arange(count) * len(self) // max(1, count)
+        return self.read(images, torch.zeros_like(images)).codes
+
     def read(self, images: Tensor, draws: Tensor) -> CodeBatch:
         """Draw `draws[i]` of image `images[i]`."""
         rows, draws = images.numpy(), draws.numpy()

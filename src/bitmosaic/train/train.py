@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from bitmosaic.codec import StaticCoder
+from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -256,6 +256,8 @@ def prior_stage(
             check_pipeline(made, training.steps, store)
             draw_curves(out, "prior", f"{run.name}: prior", say)
             made.static = StaticCoder.fit(store.all())
+            made.logit_scale = PriorCoder.fit(prior.cpu(), store.some(SCALE_IMAGES)).scale
+            say(f"compress: the prior's logits times {made.logit_scale / ONE:g}, fitted to {min(SCALE_IMAGES, len(store))} images")
             made.save_pretrained(folder)
             say(plain(f"pipeline: {folder}"))
 
