@@ -5,7 +5,8 @@
     python benchmarks/codec.py --part rate --name photographs --pipeline P --data FOLDER --net NET     # another pipeline, on a folder
 
 coders   bytes of each coder beside the ideal length, images a second, and whether every image's codes came back
-rate     PSNR, SSIM and feature distance against bytes, beside JPEG, WebP, AVIF and JPEG XL (pip install pillow-jxl-plugin)
+rate     PSNR, SSIM and feature distance against bytes, beside JPEG, WebP, AVIF and JPEG XL (pip install pillow-jxl-plugin): codec_rate.py
+scale    bytes of codes by the scale of the prior's logits, on images of the training set and others
 loss     places lost at random or in one run: restored by the model, and otherwise
 strip    a file that is cut short, from 5 % of its bytes to all of them
 
@@ -15,24 +16,24 @@ is the entropy of the codes, which nobody knows; the shortest code that a model 
 """
 
 import argparse
-import io
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from codec_rate import as_good, pixels_of, quality, rate, rate_plot, smallest
 from PIL import Image
 
 from bitmosaic import Pipeline, compression
-from bitmosaic.codec import CODERS, Container
+from bitmosaic.codec import CODERS, ONE, Container, PriorCoder
 from bitmosaic.codec.base import LIMIT, probabilities
 from bitmosaic.codes import Codes
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks
-from bitmosaic.evaluate.reconstruction import likeness
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Folder, captioned, fashion_mnist, fashion_sample, in_order, save, to_uint8
+from bitmosaic.pipeline import find_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNK = 50
@@ -50,20 +51,8 @@ class Space:
             return torch.cat(in_chunks(len(pixels), CHUNK, lambda chunk: self.space.measure(pixels[chunk]).pooled, 2))
 
 
-def quality(space: Space, given: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
-    """Means over images, uint8 (n, C, H, W)."""
-    psnr, ssim, _, _ = likeness(given, found)
-    distance = (space(found) - space(given)).norm(dim=1)
-    return {"psnr": float(psnr.mean()), "ssim": float(ssim.mean()), "feature distance": float(distance.mean())}
-
-
-def pixels_of(pipe: Pipeline, codes: Codes) -> torch.Tensor:
-    """uint8 (n, C, H, W)."""
-    return to_uint8(pipe.decode(codes, "pt"))
-
-
-def coders(pipe: Pipeline, codes: Codes) -> dict[str, dict]:
-    """Every coder on all codes, one core for each chunk."""
+def coders(pipe: Pipeline, codes: Codes, speeds: dict[str, dict] | None = None) -> dict[str, dict]:
+    """Every coder on all codes, one core for each chunk. speeds: of an earlier run, to be kept."""
     found = {}
     for name in CODERS:
         start = time.perf_counter()
@@ -78,7 +67,7 @@ def coders(pipe: Pipeline, codes: Codes) -> dict[str, dict]:
             "payload bytes": float(np.mean([sum(map(len, c.packets)) for c in containers])),
             "file bytes": float(np.mean([*map(len, files)])),
             "roundings written down": float(np.mean([len(c.exceptions) for c in containers])),
-            "encoded a second": len(codes) / encoding, "decoded a second": len(codes) / decoding,
+            **(speeds or {}).get(name, {"encoded a second": len(codes) / encoding, "decoded a second": len(codes) / decoding}),
         }  # fmt: skip
         if name == "uniform":
             found[name]["ideal bytes"] = codes.bits_per_image / 8
@@ -91,44 +80,16 @@ def coders(pipe: Pipeline, codes: Codes) -> dict[str, dict]:
     return found
 
 
-def formats() -> dict[str, list[dict]]:
-    """What Pillow is told, by format, from small to large files."""
-    qualities = (1, 5, 10, 20, 35, 50, 65, 80, 90, 97)
-    found = {
-        "JPEG": [{"format": "JPEG", "quality": q, "optimize": True} for q in qualities],
-        "WebP": [{"format": "WEBP", "quality": q, "method": 6} for q in qualities],
-        "AVIF": [{"format": "AVIF", "quality": q, "speed": 2} for q in qualities],
-    }
-    try:
-        import pillow_jxl  # noqa: F401  (enters itself in Pillow)
-
-        found["JPEG XL"] = [{"format": "JXL", "quality": q, "effort": 9} for q in qualities]
-    except ImportError:
-        print("JPEG XL is left out; pip install -c constraints.txt pillow-jxl-plugin brings it")
-    return found
-
-
-def rate(pipe: Pipeline, pixels: torch.Tensor, space: Space) -> dict[str, list[dict]]:
-    """Bytes and quality of each format's settings, and ours: each coder."""
-    found: dict[str, list[dict]] = {}
-    for name, settings in formats().items():
-        for way in settings:
-            sizes, back = [], []
-            for image in pixels:
-                stream = io.BytesIO()
-                picture = Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy())
-                picture.save(stream, **way)
-                sizes.append(stream.tell())
-                again = np.asarray(Image.open(stream).convert(picture.mode))
-                back.append(torch.from_numpy(again.copy())[None] if again.ndim == 2 else torch.from_numpy(again.copy()).permute(2, 0, 1))
-            found.setdefault(name, []).append({"bytes": float(np.mean(sizes)), **quality(space, pixels, torch.stack(back)), "setting": way})
-        print(name, [(round(p["bytes"]), round(p["psnr"], 1)) for p in found[name]], flush=True)
-    codes = pipe.encode(list(pixels))
-    ours = quality(space, pixels, pixels_of(pipe, codes))
-    for name in CODERS:
-        files = compression.compress_codes(pipe, codes, name)
-        payload = float(np.mean([sum(map(len, Container.from_bytes(f).packets)) for f in files]))
-        found[f"ours, {name}"] = [{"bytes": float(np.mean([*map(len, files)])), "without header": payload, **ours}]
+def scales(pipe: Pipeline, sets: dict[str, Codes]) -> dict[str, dict]:
+    """Mean bytes of the prior's codes for every scale of its logits, in 16ths, ideal lengths; and the scale that is the best."""
+    found = {}
+    for name, codes in sets.items():
+        parts = in_chunks(len(codes), CHUNK, lambda c, codes=codes: PriorCoder(pipe.prior).lengths(codes[c]), 2)
+        lengths = torch.stack(parts).sum(0) / len(codes) / 8
+        best = 1 + int(lengths.argmin())
+        found[name] = {"images": len(codes), "best": best, "bytes": {str(i + 1): float(n) for i, n in enumerate(lengths)}}
+        saved = {i: f"{1 - float(lengths[i - 1] / lengths[ONE - 1]):.2%}" for i in (pipe.logit_scale, best)}
+        print(f"{name}: {float(lengths[ONE - 1]):.2f} bytes as the logits are; saved at scales of 1/{ONE}: {saved}", flush=True)
     return found
 
 
@@ -178,64 +139,21 @@ def strip(pipe: Pipeline, pixels: torch.Tensor) -> Image.Image:
     return captioned(torch.stack(rows), names, len(shares) + 1, 4)
 
 
-def as_good(found: dict[str, list[dict]]) -> str:
-    """A table in Markdown: bytes an image that other formats need to be as good as we are, between settings by the logarithm of bytes."""
-    ours = found["ours, prior"][0]
-    lines = ["| format | smallest file | as good in PSNR | in SSIM | in feature distance |", "|---|---|---|---|---|"]
-    for name, points in found.items():
-        if name.startswith("ours"):
-            lines.append(f"| {name} | {points[0]['bytes']:.0f} | | | |")
-            continue
-        points, cells = sorted(points, key=lambda p: p["bytes"]), []
-        for key, sign in (("psnr", 1), ("ssim", 1), ("feature distance", -1)):
-            worse = [i for i, p in enumerate(points) if sign * p[key] < sign * ours[key]]
-            if not worse:
-                cells.append(f"below {points[0]['bytes']:.0f}")
-            elif worse[-1] + 1 == len(points):
-                cells.append(f"above {points[-1]['bytes']:.0f}")
-            else:
-                below, above = points[worse[-1]], points[worse[-1] + 1]
-                way = (ours[key] - below[key]) / (above[key] - below[key])
-                cells.append(f"{below['bytes'] ** (1 - way) * above['bytes'] ** way:.0f}")
-        lines.append(f"| {name} | {points[0]['bytes']:.0f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def rate_plot(found: dict[str, list[dict]], path: Path) -> None:
-    """Three panels: quality against bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((11, 3.6), dpi=130, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    colours = {"JPEG": "#8a8a8a", "WebP": "#c98a1b", "AVIF": "#2f8f6b", "JPEG XL": "#8b4fa8"}
-    marks = {"uniform": "^", "static": "s", "prior": "o"}
-    words = {"psnr": "PSNR, dB", "ssim": "SSIM", "feature distance": "feature distance (lower is better)"}
-    for axis, (key, label) in zip(figure.subplots(1, 3), words.items(), strict=True):
-        for name, points in found.items():
-            x, y = [p["bytes"] for p in points], [p[key] for p in points]
-            if name in colours:
-                axis.plot(x, y, color=colours[name], marker=".", label=name)
-            else:
-                axis.plot(x, y, color="#1f5fa8", marker=marks[name.split()[-1]], linestyle="", label=name, markersize=7)
-        ticks = [100, 200, 400, 800, 1600, 3200, 6400]
-        ticks = [tick for tick in ticks if tick < 1.2 * max(p["bytes"] for points in found.values() for p in points)]
-        axis.set(xscale="log", xlabel="bytes an image, headers and all", ylabel=label, xticks=ticks, xticklabels=ticks)
-        axis.minorticks_off()
-        axis.grid(color="#ececec", which="both")
-    figure.axes[0].legend(fontsize=7)
-    figure.savefig(path)
+def model_bytes(pipeline: str) -> int:
+    """Bytes of all that a decoder must have of a pipeline."""
+    return sum(path.stat().st_size for path in find_pipeline(pipeline).rglob("*.safetensors"))
 
 
 def main() -> None:
     """Reads the arguments, does what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("coders", "rate", "loss", "strip"), help="only this one")
+    parser.add_argument("--part", choices=("coders", "rate", "scale", "loss", "strip"), help="only this one")
     parser.add_argument("--pipeline", default="fashion")
     parser.add_argument("--data", help="folder of images for coders and rate; else the test images of Fashion-MNIST")
     parser.add_argument("--net", default="fashion", help="feature net, as in bitmosaic evaluate")
     parser.add_argument("--name", default="", help="of the data, in the names of what is written; needed with --data")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--keep-speeds", action="store_true", help="those in codec.json: this machine is busy")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     given = parser.parse_args()
     if bool(given.data) != bool(given.name) or given.data and given.part not in ("coders", "rate"):
@@ -245,8 +163,12 @@ def main() -> None:
     images = Folder(given.data, spec.image_size, spec.channels) if given.data else test
     pixels = torch.cat([batch.images for batch in in_order(images, 100)])[: given.images]
     found = read_json(path) if path.exists() else {}
+    before = found.get(f"{given.name} coders".strip(), {}) if given.keep_speeds else {}
+    speeds = {name: {key: row[key] for key in row if key.endswith("a second")} for name, row in before.items()}
     parts = {
-        "coders": lambda: coders(pipe, pipe.encode(list(pixels))), "rate": lambda: rate(pipe, pixels, space),
+        "coders": lambda: coders(pipe, pipe.encode(list(pixels)), speeds), "rate": lambda: rate(pipe, pixels, space),
+        "scale": lambda: scales(pipe, {"training images": pipe.encode(list(fashion_mnist().pixels[: given.images])),
+                                       "test images": pipe.encode(list(pixels))}),
         "loss": lambda: losses(pipe, pipe.encode(list(pixels)), space, pipe.encode(list(fashion_mnist().pixels[:10_000]))),
         "strip": lambda: save(strip(pipe, test.pixels[[0, 1, 2, 3, 8, 9]]), given.out / "pictures" / "codec-strip.png"),
     }  # fmt: skip
@@ -257,7 +179,7 @@ def main() -> None:
             found[name] = made
             write_json(path, found)
         if part == "rate":
-            print(as_good(made))
+            print(smallest(made), as_good(made, model_bytes(given.pipeline)), sep="\n\n")
             rate_plot(made, given.out / "pictures" / f"codec-{name.replace(' ', '-')}.png")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,19 +70,43 @@ def sent(asks: Generator[Ask, Tensor, None], bits: Tensor) -> Ask | None:
         return None
 
 
+class _Exactly:
+    """What `exactly` changes is the whole process's, not a thread's: the first to enter changes it, the last to leave changes it back."""
+
+    lock, inside = threading.Lock(), 0
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls.lock:
+            if not cls.inside:
+                cls.before = torch.get_default_dtype(), torch.backends.mkldnn.matmul.fp32_precision
+                cls.set(torch.float32, "ieee")
+            cls.inside += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls.lock:
+            cls.inside -= 1
+            if not cls.inside:
+                cls.set(*cls.before)
+
+    @staticmethod
+    def set(default: torch.dtype, precision: str) -> None:
+        if torch.get_default_dtype() != default:
+            torch.set_default_dtype(default)
+        if torch.backends.mkldnn.matmul.fp32_precision not in (precision, "none"):
+            torch.backends.mkldnn.matmul.fp32_precision = precision
+
+
 @contextmanager
 def exactly() -> Iterator[None]:
     """Networks on a CPU compute in float32 in here, whatever autocast, precision of products and default type are outside."""
-    products, default = torch.backends.mkldnn.matmul, torch.get_default_dtype()
-    precision = products.fp32_precision
+    _Exactly.enter()
     try:
-        torch.set_default_dtype(torch.float32)
-        products.fp32_precision = "ieee"
         with torch.autocast("cpu", enabled=False):
             yield
     finally:
-        products.fp32_precision = precision
-        torch.set_default_dtype(default)
+        _Exactly.leave()
 
 
 def check_binary(codes: Codes) -> None:

@@ -62,17 +62,22 @@ class PriorCoder(Coder):
     @staticmethod
     def fit(prior: Prior, codes: Codes) -> PriorCoder:
         """With the scale that makes the codes of some images shortest; a few images will do, for it is one number."""
+        lengths = PriorCoder(prior).lengths(codes)
+        return PriorCoder(prior, ONE if lengths.isnan().any() else 1 + int(lengths.argmin()))
+
+    def lengths(self, codes: Codes) -> Tensor:
+        """Bits that the codes of some images take at scales 1, 2, ... LARGEST_SCALE, ideal lengths, (LARGEST_SCALE,) float64; NaN where
+        the prior's logits are no numbers.
+        """
         check_binary(codes)
-        coder = PriorCoder(prior)
         with exactly():
-            asked = list(answered(coder, codes))
+            asked = list(answered(PriorCoder(self.prior), codes))
         logits = torch.cat([ask.levels.flatten() for ask, _ in asked])
-        ones, table = torch.cat([bits.flatten() for _, bits in asked]).bool(), torch.from_numpy(probabilities())
         if logits.isnan().any():
-            return coder
+            return torch.full((LARGEST_SCALE,), math.nan, dtype=torch.float64)
+        ones, table = torch.cat([bits.flatten() for _, bits in asked]).bool(), torch.from_numpy(probabilities())
         rows = ((logits * scale / ONE).clamp(-LIMIT, LIMIT).round().long() + LIMIT for scale in range(1, LARGEST_SCALE + 1))
-        lengths = [float(-torch.where(ones, table[row], 1 - table[row]).log2().sum()) for row in rows]
-        return PriorCoder(prior, 1 + int(np.argmin(lengths)))
+        return torch.stack([-torch.where(ones, table[row], 1 - table[row]).log2().sum() for row in rows])
 
     def fingerprint(self) -> bytes:
         return fingerprint(self.prior)
