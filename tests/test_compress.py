@@ -29,6 +29,12 @@ def codes(pipe):
     return pipe.encode(list(fashion_sample().pixels[:4]))
 
 
+@pytest.fixture(scope="module")
+def files(pipe, codes):
+    """Of seven packets, by the prior."""
+    return compression.compress_codes(pipe, codes, packets=7)
+
+
 def body_of(data):
     """Where the packets begin, and how long each is."""
     lengths = [len(packet) for packet in Container.from_bytes(data).packets]
@@ -100,18 +106,16 @@ class LowPrecision:
 
 
 @pytest.mark.parametrize("name", ["autocast", "default dtype", "low precision"])
-def test_arithmetic_of_the_process_does_not_reach_the_coder(pipe, codes, name):
-    files = compression.compress_codes(pipe, codes, packets=7)
+def test_arithmetic_of_the_process_does_not_reach_the_coder(pipe, codes, files, name):
     with other_arithmetic(name):
-        assert compression.compress_codes(pipe, codes, packets=7) == files
+        assert compression.compress_codes(pipe, codes[:1], packets=7) == files[:1]
         found, known = compression.decompress_codes(pipe, [*files[:3], files[3][:-3]], restore=True)
     assert known.flatten(1).sum(1).tolist() == [49, 49, 49, 42]
     assert torch.equal(found.digits[known], codes.digits[known])
 
 
-def test_a_decoder_of_other_probabilities_gives_no_other_image(pipe, codes, monkeypatch):
+def test_a_decoder_of_other_probabilities_gives_no_other_image(pipe, codes, files, monkeypatch):
     """The case where nothing can be done about it: another processor, say."""
-    files = compression.compress_codes(pipe, codes, packets=7)
     context = type(pipe.prior).context
     monkeypatch.setattr(type(pipe.prior), "context", lambda self, *args: context(self, *args) * 1.01)
     for data in (files[0], files[1][:-3]):
@@ -162,11 +166,11 @@ def test_damage_of_any_kind_costs_what_it_touches(pipe, codes):
         assert int(known.sum()) == 7 * (7 - len(hurt)) and torch.equal(found[known], codes.digits[0][known])
 
 
-def test_a_file_that_is_cut_anywhere(pipe, codes):
-    for coder, packets in (("static", 7), ("prior", 4)):
-        data = compression.compress_codes(pipe, codes[:1], coder, packets)[0]
+def test_a_file_that_is_cut_anywhere(pipe, codes, files):
+    packets = 7
+    for coder, data in (("static", compression.compress_codes(pipe, codes[:1], "static", packets)[0]), ("prior", files[0])):
         start, lengths = body_of(data)
-        for length in range(0, len(data), 1 if coder == "static" else 9):
+        for length in range(0, len(data), 1 if coder == "static" else 13):
             whole = sum(start + sum(lengths[: i + 1]) <= length for i in range(packets))
             if whole:
                 found, known = read(pipe, data[:length])
@@ -193,8 +197,8 @@ def test_a_header_must_be_whole(pipe, codes):
                 read(pipe, wrong)
 
 
-def test_nothing_is_made_of_nothing_unless_asked(pipe, codes):
-    data = compression.compress_codes(pipe, codes[:1], packets=7)[0]
+def test_nothing_is_made_of_nothing_unless_asked(pipe, files):
+    data = files[0]
     start, _ = body_of(data)
     for wrong in (data[:start], data[:start] + bytes(len(data) - start)):
         with pytest.raises(CodecError, match="no packet of 7 can be read, so nothing is known"):
@@ -208,15 +212,17 @@ def test_nothing_is_made_of_nothing_unless_asked(pipe, codes):
 
 
 def test_a_fitted_scale_makes_new_images_shorter_and_old_files_still_open(pipe):
-    some, others = (pipe.encode(list(fashion_sample().pixels[part])) for part in (slice(100, 116), slice(200, 232)))
+    some, others = (pipe.encode(list(fashion_sample().pixels[part])) for part in (slice(100, 112), slice(200, 216)))
     fitted = PriorCoder.fit(pipe.prior, some)
-    assert ONE < fitted.scale < 2 * ONE
-    assert abs(fitted.scale - pipe.logit_scale) <= 3  # what ships was fitted to other images
+    lengths = PriorCoder(pipe.prior).lengths(others)
+    for scale in (fitted.scale, pipe.logit_scale):  # what ships was fitted to images of the training set
+        assert lengths[scale - 1] < 0.985 * lengths[ONE - 1] and lengths[scale - 1] < 1.005 * lengths.min()
     plain = Pipeline(pipe.tokenizer, pipe.prior, pipe.sampler, pipe.class_names, pipe.static)
-    before, after = (compression.compress_codes(one, others) for one in (plain, pipe))
-    assert sum(map(payload, after)) < 0.985 * sum(map(payload, before))
+    before, after = (compression.compress_codes(one, others[:2]) for one in (plain, pipe))
+    sizes = 8 * sum(map(payload, after)), PriorCoder(pipe.prior).lengths(others[:2])[pipe.logit_scale - 1]
+    assert sizes[1] <= sizes[0] < sizes[1] + 2 * 8
     for one in (plain, pipe):  # a file says which scale it has
-        assert torch.equal(compression.decompress_codes(one, [*before[:4], *after[:4]])[0].digits, others.digits[[*range(4), *range(4)]])
+        assert torch.equal(compression.decompress_codes(one, [*before, *after])[0].digits, others.digits[[0, 1, 0, 1]])
 
 
 def test_the_scale_stays_with_the_pipeline(pipe, tmp_path):
@@ -229,6 +235,7 @@ def test_the_scale_stays_with_the_pipeline(pipe, tmp_path):
     assert again.static is None and again.logit_scale == pipe.logit_scale
 
 
+@pytest.mark.slow
 def test_the_scale_that_ships_was_fitted_to_training_images(pipe):
     try:
         pixels = fashion_mnist().pixels
