@@ -47,6 +47,7 @@ def application(
                 group.start_soon(_give_back_memory)
                 yield
                 group.cancel_scope.cancel()
+        studio.errands.join()
 
     guard = Middleware(Guard, limits=studio.limits, token=token, hosts=hosts, origins=origins, seen=studio.told)
     routes = [

@@ -18,7 +18,7 @@ class Errands:
 
     def __init__(self, *errands: Callable[[], bool]):
         self._errands, self._lock = errands, threading.Lock()
-        self._called, self._runs = False, False
+        self._called, self._runs, self._thread = False, False, None
 
     def wake(self) -> None:
         """There is something to do."""
@@ -26,7 +26,13 @@ class Errands:
             self._called = True
             if not self._runs:
                 self._runs = True
-                threading.Thread(target=self._run, name="errands", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name="errands", daemon=True)
+                self._thread.start()
+
+    def join(self) -> None:
+        """Until the slice that runs is over; after the model's end none follows. A thread inside torch would not survive the process's end."""
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while True:
