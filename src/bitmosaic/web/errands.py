@@ -30,7 +30,7 @@ class Errands:
                 self._thread.start()
 
     def join(self) -> None:
-        """Until the slice that runs is over; after the model's end none follows. A thread inside torch would not survive the process's end."""
+        """Until the slice that runs is over; after the model's end none follows. A thread inside torch can break the process's end."""
         if self._thread is not None:
             self._thread.join()
 
