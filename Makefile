@@ -3,9 +3,10 @@
 BIN = .venv/bin
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 PIP = $(BIN)/python -m pip --disable-pip-version-check
+LOWEST = cli spec convert tokenize codec search images_read images_write text sample train evaluate studio
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help demo test slow lint clean
+.PHONY: help demo test slow lint lowest clean
 .NOTPARALLEL:  # two installations at once would disturb each other
 
 help:
@@ -13,6 +14,7 @@ help:
 	@echo "make test    install with what development needs, and run the tests"
 	@echo "make slow    run the tests that take minutes"
 	@echo "make lint    look for mistakes and long lines"
+	@echo "make lowest  run tests with the oldest versions that pyproject.toml admits, in an environment of their own, .lowest/"
 	@echo "make clean   delete demo/ and what tools have left; .venv/ and runs/ stay"
 
 demo: .venv/installed
@@ -27,8 +29,14 @@ slow: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/python -m ruff check .
 
+lowest: $(BIN)/python
+	$(BIN)/python -m venv --clear .lowest
+	$(BIN)/python tests/lowest.py > .lowest/pins.txt
+	.lowest/bin/python -m pip --disable-pip-version-check install -r .lowest/pins.txt
+	PYTHONPATH=src .lowest/bin/python -m pytest -o filterwarnings= $(addprefix tests/test_,$(addsuffix .py,$(LOWEST)))
+
 clean:
-	rm -rf demo build dist src/bitmosaic.egg-info .pytest_cache .ruff_cache
+	rm -rf demo build .lowest dist src/bitmosaic.egg-info .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml constraints.txt $(BIN)/python

@@ -54,7 +54,7 @@ def test_waiting_is_summed_over_all_threads_but_the_one_that_looks(tmp_path):
 )
 def test_what_the_environment_says_is_kept(environment, expected):
     twice = "threads.share_processors(); threads.share_processors()"
-    code = f"import threading; from bitmosaic import threads; threads._affinity = lambda: 2; {twice}; {SEEN}"
+    code = f"import threading; from bitmosaic import threads; threads.processors = lambda: 2; {twice}; {SEEN}"
     assert child(code, **environment) == expected
 
 
@@ -68,7 +68,7 @@ def test_a_team_of_sleeping_threads_comes_and_goes_and_changes_no_result():
         a, before = x @ x, count()
         team = threads.SleepingTeam()
         team.start()
-        while count() < before + 1 + threads._affinity() * len(threads._runtimes()): pass
+        while count() < before + 1 + threads.processors() * len(threads._runtimes()): pass
         b = x @ x
         team.end()
         while count() > before: pass
@@ -102,7 +102,7 @@ def test_quotas_of_both_versions_of_control_groups(tmp_path, texts, expected):
 
 def test_a_quota_below_the_affinity_mask_becomes_the_number_of_threads(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(threads, "_affinity", lambda: 64)
+    monkeypatch.setattr(threads, "processors", lambda: 64)
     for quotas, said, expected in (([1.5, 8], None, "2"), ([], None, None), ([100], None, None), ([1.5], "4", "4")):
         monkeypatch.setattr(threads, "_quotas", lambda root, quotas=quotas: quotas)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -117,7 +117,7 @@ def write_json(path: Path, value: Any) -> None:
     """Written beside, then renamed."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    beside.rename(path)
+    beside.replace(path)
 
 
 def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -32,7 +32,7 @@ def limit() -> None:
 
     Keeps what the environment says; without effect where torch is loaded already.
     """
-    affinity, quotas = _affinity(), _quotas(Path("/"))
+    affinity, quotas = processors(), _quotas(Path("/"))
     if "torch" not in sys.modules and quotas and math.ceil(min(quotas)) < affinity and not any(name in os.environ for name in COUNTED):
         os.environ["OMP_NUM_THREADS"] = str(math.ceil(min(quotas)))
 
@@ -44,7 +44,7 @@ def share_processors() -> None:
     where there is one processor or thread, or where the system does not tell how long threads wait (anything but Linux).
     """
     global _started
-    alone = _affinity() == 1 or os.environ.get("OMP_NUM_THREADS") == "1"
+    alone = processors() == 1 or os.environ.get("OMP_NUM_THREADS") == "1"
     if _started == os.getpid() or alone or any(name in os.environ for name in CHOSEN) or waited(TASKS) is None:
         return
     _started = os.getpid()
@@ -88,7 +88,7 @@ class SleepingTeam(threading.Thread):
     def run(self) -> None:
         nothing = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)  # a C function without effect, for each thread to call
         for runtime in _runtimes():
-            runtime.GOMP_parallel(nothing, None, ctypes.c_uint(_affinity() + 1), ctypes.c_uint(0))
+            runtime.GOMP_parallel(nothing, None, ctypes.c_uint(processors() + 1), ctypes.c_uint(0))
         self._end.wait()
 
     def end(self) -> None:
@@ -121,7 +121,8 @@ def _runtimes() -> list[ctypes.CDLL]:
     return [ctypes.CDLL(path) for path in sorted({line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line})]
 
 
-def _affinity() -> int:
+def processors() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

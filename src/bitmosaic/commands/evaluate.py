@@ -24,6 +24,7 @@ from bitmosaic.evaluate.parallel import alone, everywhere, processes
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
+from bitmosaic.threads import processors
 from bitmosaic.train.features import protocol, train_features
 
 LARGEST = 2**63 // evaluation.SEEDS - 1  # seed
@@ -74,7 +75,7 @@ def evaluate(
         others = real_images(beside, size, channels) if beside else None
         real = evaluation.parted(reference, others, count)
         space = FeatureSpace.load(network(net, against), device)
-        workers = 1 if torch.device(device).type != "cpu" else workers or len(os.sched_getaffinity(0))
+        workers = 1 if torch.device(device).type != "cpu" else workers or processors()
         with written_into(out, FILES) if first else nullcontext() as folder:
             with tqdm(total=evaluation.total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
                       leave=False) as bar:  # fmt: skip

@@ -126,5 +126,5 @@ def settled(found: Index, pipe: Pipeline, images: ImageSet, new: list[int]) -> n
         pixels, readable = images.read(torch.tensor(new[: 2 * CHUNK]))
         beside = path.with_name("medians.new.npy")
         np.save(beside, medians_of(pipe, pixels[readable], found.spec))
-        beside.rename(path)
+        beside.replace(path)
     return found.medians()

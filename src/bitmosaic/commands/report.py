@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -175,8 +176,9 @@ def stage_section(told: list[Told], stage: str) -> str:
 def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
     """Steps, time, throughput and memory of a stage."""
     last, speeds = rows[-1], [row["images_per_second"] for row in rows if "images_per_second" in row]
-    memory = max((row.get("memory_gib", 0.0) for row in rows), default=0.0)
-    return f"{last['step']:,}", f"{last.get('seconds', 0) / 60:.1f} min", f"{np.median(speeds or [0]):,.0f}", f"{memory:.2f} GiB"
+    memory = [row["memory_gib"] for row in rows if math.isfinite(row.get("memory_gib", math.nan))]  # not every system tells it
+    held = f"{max(memory):.2f} GiB" if memory else "not told"
+    return f"{last['step']:,}", f"{last.get('seconds', 0) / 60:.1f} min", f"{np.median(speeds or [0]):,.0f}", held
 
 
 def bits(run: Told) -> str:

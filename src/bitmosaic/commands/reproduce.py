@@ -34,6 +34,7 @@ from bitmosaic.pipeline import Pipeline
 from bitmosaic.recipes import bigr_tables
 from bitmosaic.recipes.bigr_tables import AT, CURVES, TABLES, Row, Trial, prior_run, tokenizer_run, trials
 from bitmosaic.samplers import SamplerSpec
+from bitmosaic.threads import processors
 from bitmosaic.train.claim import claim
 from bitmosaic.train.code_store import CodeStore
 from bitmosaic.train.fits import check_fits
@@ -219,7 +220,7 @@ def judge_of(samples: int, data: str) -> Judge:
 
 def workers() -> int:
     """One for each core."""
-    return len(os.sched_getaffinity(0))
+    return processors()
 
 
 def measured(trial: Trial, seed: int, run: Run, store: CodeStore, pipe: Pipeline, judge: Judge, path: Path) -> None:
@@ -270,8 +271,8 @@ def written(out: Path, budget: Budget, floor: float) -> dict[str, Any]:
     write_json(out / "tables.json", found)
     text = page(parts, found, {table.title: table for table in TABLES})
     beside = out / "tables.md.new"
-    beside.write_text(text)
-    beside.rename(out / "tables.md")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(out / "tables.md")
     if all(any(p.values()) for p in points.values()):
         save(tables.curves(points, AT, WORDS), out / "curves.png", Software=SOFTWARE)
     return found

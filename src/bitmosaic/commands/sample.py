@@ -71,7 +71,7 @@ def sample(
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}.png" for stem in stems for i in range(count)]
     about = [{**made_by, "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
-    started, out = time.perf_counter(), Path(out).expanduser().absolute()
+    started, out = time.perf_counter(), Path(out).expanduser()
     shared = processes() if "RANK" in os.environ else nullcontext(True)
     with shared as first:
         left = everywhere(to_draw(out, names, about, sheet) if first else None)[0]

@@ -75,7 +75,7 @@ class Contents:
         joined = np.frombuffer(b"\0".join(map(os.fsencode, self.names)), np.uint8)
         with beside.open("wb") as file:
             np.savez(file, names=joined, stats=self.stats, sums=self.sums)
-        beside.rename(path)
+        beside.replace(path)
 
     def same_looks(self, other: Contents | None) -> bool:
         """Whether the other would serve as well, so that it need not be written."""

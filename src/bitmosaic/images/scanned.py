@@ -34,7 +34,7 @@ def kept_scan(root: Path, path: Path, classes: bool = True) -> Scan:
     }  # fmt: skip
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     new.write_text(json.dumps(value), encoding="utf-8")
-    new.rename(path)
+    new.replace(path)
     return found
 
 

@@ -101,7 +101,7 @@ def save_feature_net(net: ConvClassifier, path: Path, **about: str) -> None:
 
     beside = path.with_name(path.name + ".new")
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
-    beside.rename(path)
+    beside.replace(path)
 
 
 def load_feature_net(path: str | Path) -> nn.Module:

@@ -135,7 +135,7 @@ class Index:
         path = self.folder / "chunks" / f"{self.chunks:05d}.safetensors"
         beside = path.with_suffix(".new")
         save_file({"vectors": np.ascontiguousarray(vectors)}, beside, {"names": json.dumps(list(names)), "software": FORMAT})
-        beside.rename(path)
+        beside.replace(path)
         self._names = None
 
     def remove(self, names: Iterable[str]) -> int:
@@ -258,7 +258,7 @@ class Index:
             (faiss.write_index_binary if self.spec.binary else faiss.write_index)(index, str(beside))
         except RuntimeError as error:
             raise OSError(f"{beside} cannot be written ({_last_words(error)})") from error
-        beside.rename(self.folder / name)
+        beside.replace(self.folder / name)
         self.about = {**about, "faiss": name, "indexed": chunks}
         write_json(self.folder / "index.json", self.about)
         if old and old != name:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from bitmosaic.folders import parse_json
+from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
 from bitmosaic.train.loop import Progress
 from bitmosaic.train.processes import first
@@ -96,7 +96,8 @@ class Log:
     def text(self) -> str:
         """The newest line, for the progress bar."""
         loss = self.line.get("loss", float("nan"))
-        return f"loss {loss:.4f}, {self.line['images_per_second']:.0f} images/s, {self.line['memory_gib']:.1f} GiB"
+        memory = f", {self.line['memory_gib']:.1f} GiB" if self.line["memory_gib"] == self.line["memory_gib"] else ""  # not of NaN
+        return f"loss {loss:.4f}, {self.line['images_per_second']:.0f} images/s{memory}"
 
 
 def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[
     kept = [line for line in _lines(path) if keep(line)]
     beside = path.with_name(path.name + ".new")
     beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    beside.rename(path)
+    beside.replace(path)
     return kept
 
 
@@ -133,7 +134,7 @@ def _checked(notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_memory(device: str = "cpu") -> float:
-    """The most memory that this process has held on `device`, in GiB."""
+    """The most memory that this process has held on `device`, in GiB; NaN where the system does not tell."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return most_resident() / 2**30
