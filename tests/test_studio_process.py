@@ -152,7 +152,7 @@ def interrupted(folder, times, body=LONG):
 def test_one_ctrl_c_finishes_what_runs(tmp_path):
     status, _, log, read, beside = interrupted(tmp_path, [0.0])
     assert status == 130 and b"event: result" in read and beside == [200]
-    assert "Traceback" not in log and "ends when 2 requests are answered; Ctrl-C ends it at once" in log
+    assert "Traceback" not in log and re.search("ends when [23] requests are answered; Ctrl-C ends it at once", log)
 
 
 @pytest.mark.parametrize("times", [[0.0, 0.5], [0.0, 0.05], [0.0, 0.3, 0.05, 0.05]], ids=["later", "soon", "four times"])
@@ -160,5 +160,5 @@ def test_a_second_ctrl_c_ends_it_at_once(tmp_path, times):
     long = {"class": "bag", "count": 32, "settings": {"steps": 128, "evaluations": 256}}
     status, took, log, read, beside = interrupted(tmp_path, times, long)
     assert status == 130 and took < 5 and b"event: result" not in read and not beside
-    assert "Traceback" not in log and "Error" not in log and "ended at once; 2 requests cut off" in log
+    assert "Traceback" not in log and "Error" not in log and re.search("ended at once; [23] requests cut off", log)
     assert not files(tmp_path / "cache")

@@ -56,7 +56,7 @@ async def read_body(request: Request, kind: type[requests.Asked], limits: Limits
     for name in uploads:
         if name in fields:
             raise Refused(422, f"{name}: it came twice, in the JSON and as a file; send one")
-        fields[name] = ""
+        fields[name] = "a file"
     return requests.read(kind, fields, limits), Uploads(**uploads)
 
 

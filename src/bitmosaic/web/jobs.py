@@ -53,7 +53,8 @@ class Task:
 
     def picture(self) -> Any:
         """The image of the request, as `Pipeline` takes it."""
-        return picture(self.uploads.image or self.asked.image, "image", self.limits, self.bundled)
+        image = self.asked.image if self.uploads.image is None else self.uploads.image
+        return picture(image, "image", self.limits, self.bundled)
 
     def settings(self) -> dict[str, Any]:
         """Of the sampler, those that are given. Refused (422) for those that it does not have."""

@@ -155,20 +155,19 @@ def _health() -> dict:
 
 
 def _form(kind: type[requests.Asked], schema: dict) -> dict:
-    """A request whose pictures come as files: the image always, the mask where it is a picture, which the JSON may hold in other kinds."""
+    """A request whose pictures come as files: the image always, the mask where it is a picture, else it stands in the JSON.
+
+    That it stands in one of both is said in words: programs that read the document fail at conditions beside files.
+    """
     files = {part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields}
     fields = {name: field for name, field in schema["properties"].items() if name != "image"}
     needed = [name for name in schema.get("required", []) if name not in files]
     rest = {**schema, "properties": fields, "required": needed, "additionalProperties": False}
-    form: dict[str, Any] = {
+    return {
         "type": "object", "properties": {"request": rest, **files}, "additionalProperties": False,
         "required": [*(["request"] if needed or not files else []), *(["image"] if "image" in files else [])],
-        "description": "request: the JSON without the pictures that come as files",
+        "description": "request: the JSON without the pictures that come as files" + ("; mask: here or there" if "mask" in files else ""),
     }  # fmt: skip
-    if "mask" in files:  # either here or there
-        none, some = {"not": {"required": ["mask"]}}, {"required": ["mask"]}
-        form["oneOf"] = [{**some, "properties": {"request": none}}, {**none, "required": ["request"], "properties": {"request": some}}]
-    return form
 
 
 def _job(name: str, kind: type[requests.Asked], schema: dict) -> dict:

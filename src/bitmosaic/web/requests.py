@@ -12,8 +12,15 @@ from bitmosaic.web.limits import Limits, Refused
 
 Name = Annotated[str, Field(max_length=200)]
 Class = Annotated[None | int | Name | dict[Name, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
+Named = Annotated[
+    int | Name | dict[Name, float],
+    Field(description="what shall stand inside the mask: name the class, or its number, or a blend {class: weight}"),
+]
 Single = None | int | Name
-Picture = Annotated[str, Field(description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image such as fashion:17")]
+Text = Annotated[str, Field(min_length=1)]
+Picture = Annotated[
+    str, Field(min_length=1, description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image such as fashion:17")
+]
 Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
 Count = Annotated[int, Field(ge=1, description="images")]
 Whole = Annotated[int, Field(ge=0)]
@@ -83,7 +90,7 @@ class Places(Body):
 
 
 Mask = Annotated[
-    str | Box | Places, Field(description="what is repainted: a picture of the image's size (white), a box, or places [row, column]")
+    Text | Box | Places, Field(description="what is repainted: a picture of the image's size (white), a box, or places [row, column]")
 ]
 
 
@@ -99,7 +106,7 @@ class Inpaint(Several):
 class Edit(Inpaint):
     """Another class inside the mask."""
 
-    class_: Class = Field(alias="class")
+    class_: Named = Field(alias="class")
 
 
 class Outpaint(Several):
@@ -142,7 +149,7 @@ class Encode(Asked):
 class Decode(Asked):
     """Codes to pictures."""
 
-    codes: str | list[str] = Field(description="base64 of packed digits, as encode gives them")
+    codes: Text | list[Text] = Field(description="base64 of packed digits, as encode gives them")
     format: Literal["png", "webp"] = "png"
 
 

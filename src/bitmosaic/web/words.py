@@ -54,6 +54,7 @@ def of_fields(wrong: Sequence[dict[str, Any]], kind: type[BaseModel], body: Any)
         why = "is missing" if first["type"] == "missing" else "there is no such field"
         return f"{_name(path)}: {why}; {_name(path[:-1]) if len(path) > 1 else kind.__name__.lower()} takes {', '.join(names(owner))}"
     several, length = len(path) == 1 and len(found) > 1, len(path) > 1 and first["type"] in ("too_short", "too_long", "list_type")
+    several |= first["type"] == "string_too_short"
     told = _described(_model(kind, path[:-1]), path[-1]) if several or length else None
     wanted = told or " or ".join(dict.fromkeys(_wanted(one) for one in same))
     return f"{_name(path) or 'body'}: got {shown(first['input'])}; give {wanted}"
