@@ -1,58 +1,128 @@
-"""`bitmosaic duplicates`: images of an index that are nearly the same."""
+"""`bitmosaic duplicates`: images of an index that are copies of one another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 import tyro
+from torch import Tensor
+from tqdm import tqdm
 
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.search import SHOWN, Folder, distance_words, ready, shown
+from bitmosaic.commands.index import tell
+from bitmosaic.commands.search import SHOWN, Folder, distance_words, picture_of, ready, shown
 from bitmosaic.folders import write_json
 from bitmosaic.images import captioned, save
-from bitmosaic.search import Hit
+from bitmosaic.images.contents import Contents
+from bitmosaic.names import plain
+from bitmosaic.pipeline import Pipeline
+from bitmosaic.search import Hit, Index, Pair, groups, known, root_of, within
+from bitmosaic.search import duplicates as find
+from bitmosaic.search.compare import small
 
-Within = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 5 % of the bits, or 0.05)")]
+Within = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the pictures themselves are compared)")]
 PICTURED = 12  # groups on the sheet
 WIDE = 6  # pictures of a group there
+AT_ONCE = 1000  # pictures that are read before they are made small
 
 
 def duplicates(index: Folder, *, within: Within = None, out: Path = Path("duplicates")) -> list[list[Hit]]:
-    """Finds groups of images that are nearly the same.
+    """Finds images that are copies: recompressed, brighter or darker, shifted a little, or cropped.
 
-    Writes duplicates.json, all groups, and duplicates.png, the closest.
+    The pictures are compared, after alignment, with those they look like; where pictures cannot be read, the vectors of the index. What
+    counts as a copy is told by how far apart images that are none usually are. Writes duplicates.json, every pair with its distance, and
+    groups around one image each; and duplicates.png, the closest groups.
 
     Args:
         index: folder that 'bitmosaic index' wrote.
-        within: images no further apart are duplicates: bits that differ, or 2 - 2 cosine.
+        within: takes all pairs no further apart than this, by the vectors alone: bits that differ, or 2 - 2 cosine.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
     Returns:
         The groups, those with the closest images first.
     """
-    found, pipe = ready(index)
-    within = within if within is not None else 0.05 * (8 * found._chunk(0)[1].shape[1] if found.spec.binary else 1)
-    if within < 0:
+    if within is not None and not within >= 0:
         raise ValueError(f"within: got {within}; want a distance, not below 0")
-    groups, size, channels = found.duplicates(within), pipe.tokenizer.image_size, pipe.tokenizer.channels
-    files = ["duplicates.json", "duplicates.png"] if groups else ["duplicates.json"]
+    found, pipe = ready(index)
+    pairs, compared = by_distance(found, within) if within is not None else by_pictures(found, pipe)
+    tell(found.mended)
+    around = groups(pairs)
+    files = ["duplicates.json", "duplicates.png"] if around else ["duplicates.json"]
+    about = {"software": SOFTWARE, "index": str(index), "by": found.spec.by, "within": within, "images": len(found), "compared": compared}
     with written_into(out, files) as folder:
-        rows = [[{"image": hit.name, "distance": hit.distance} for hit in group] for group in groups]
-        write_json(folder / files[0], {"software": SOFTWARE, "index": str(index), "within": within, "groups": rows})
-        if groups:
-            blank = torch.full((channels, *size), 255, dtype=torch.uint8)
-            pictures, captions = [], []
-            wide = min(WIDE, max(map(len, groups[:PICTURED])))
-            for group in groups[:PICTURED]:
-                some = group[:wide]
-                pictures += [*shown(found, some, size, channels), *[blank] * (wide - len(some))]
-                captions += [*(f"{hit.distance:.4g}" for hit in some), *[""] * (wide - len(some))]
-            sheet = captioned(torch.stack(pictures).float() / 255, captions, wide, max(1, SHOWN // size[0]))
-            save(sheet, folder / files[1], Software=SOFTWARE, Command="duplicates", Index=str(index))
-    for group in groups[:20]:
-        print(f"{min(hit.distance for hit in group):8.4g}  {', '.join(hit.name for hit in group)}")
-    count = sum(map(len, groups))
-    print(f"{len(groups):,} groups, {count:,} of {len(found):,} images, within {within:g} ({distance_words(found)}): {out}")
-    return groups
+        write_json(folder / files[0], {**about, "pairs": [told(pair) for pair in pairs], "groups": [
+            [{"image": hit.name, "distance": hit.distance} for hit in group] for group in around
+        ]})  # fmt: skip
+        if around:
+            save(sheet(found, around[:PICTURED], pipe), folder / files[1], Software=SOFTWARE, Command="duplicates", Index=plain(index))
+    words = distance_words(found)
+    for group in around[:20]:
+        print(f"{group[1].distance:8.4g}  {', '.join(plain(hit.name) for hit in group)}")
+    if len(around) > 20:
+        print(f"          and {len(around) - 20:,} groups more")
+    count = len({i for pair in pairs for i in pair.ids})
+    limit = f"within {within:g} ({words})" if within is not None else f"distances: {words}"
+    print(f"{len(pairs):,} pairs in {len(around):,} groups, {count:,} of {len(found):,} images, {limit}: {plain(out)}")
+    return around
+
+
+def by_distance(found: Index, limit: float) -> tuple[list[Pair], int]:
+    """Pairs by the vectors alone; no picture is compared."""
+    return within(found, limit), 0
+
+
+def by_pictures(found: Index, pipe: Pipeline) -> tuple[list[Pair], int]:
+    """Pairs by the pictures, as far as they can be read, and how many these are."""
+    ids, pictures = read(found, pipe)
+    if len(ids) < len(found):
+        tell(f"{len(found) - len(ids):,} of {len(found):,} pictures cannot be read, or have changed since they were indexed: their copies "
+             "are looked for by the vectors of the index alone, which finds fewer")  # fmt: skip
+    with tqdm(desc="comparing", unit="pair", disable=None, dynamic_ncols=True, leave=False) as bar:
+
+        def count(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        return find(found, ids, pictures, count), len(ids)
+
+
+def read(found: Index, pipe: Pipeline) -> tuple[np.ndarray, Tensor]:
+    """Ids of the images whose pictures are there and as they were when they were indexed, and these, small."""
+    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    present, root, held = found.present(), root_of(found), known(found)
+    names = list(present)
+    if root is not None:
+        sums = Contents.of(root, names, held).sums
+        same = (sums == held.sums).all(1) | (held.sums == 0).all(1)  # the first version knew no sums
+        names = [name for name, good in zip(names, same.tolist(), strict=True) if good]
+    ids, pictures, waiting = [], [small(torch.zeros(0, channels, *size, dtype=torch.uint8))], []
+    for i, name in enumerate(tqdm(names, desc="reading", unit="image", disable=None, dynamic_ncols=True, leave=False)):
+        picture = picture_of(found, root, name, size, channels)
+        if picture is not None:
+            ids.append(present[name])
+            waiting.append(picture)
+        if waiting and (len(waiting) == AT_ONCE or i == len(names) - 1):
+            pictures.append(small(torch.stack(waiting)))
+            waiting = []
+    return np.array(ids, np.int64), torch.cat(pictures)
+
+
+def told(pair: Pair) -> dict[str, Any]:
+    """A pair as duplicates.json has it."""
+    return {"images": list(pair.names), "distance": pair.distance, "difference": pair.difference, "limit": pair.limit}
+
+
+def sheet(found: Index, some: Sequence[Sequence[Hit]], pipe: Pipeline) -> Any:
+    """A row for each group: its first image, and the others with their distances."""
+    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    blank = torch.full((channels, *size), 255, dtype=torch.uint8)
+    pictures, captions, wide = [], [], min(WIDE, max(map(len, some)))
+    for group in some:
+        row = group[:wide]
+        pictures += [*shown(found, row, size, channels), *[blank] * (wide - len(row))]
+        captions += ["", *(f"{hit.distance:.4g}" for hit in row[1:]), *[""] * (wide - len(row))]
+    return captioned(torch.stack(pictures).float() / 255, captions, wide, max(1, SHOWN // size[0]))

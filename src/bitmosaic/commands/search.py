@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Annotated
@@ -10,36 +13,39 @@ import torch
 import tyro
 from torch import Tensor
 
-from bitmosaic.commands.arguments import Background
+from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.index import of
+from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
-from bitmosaic.commands.real import FASHION
-from bitmosaic.images import Fit, captioned, fashion_mnist, fashion_sample, fitted, read_image, save
+from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
+from bitmosaic.names import plain
 from bitmosaic.pipeline import Pipeline
-from bitmosaic.search import Hit, Index, vectors
+from bitmosaic.search import Hit, Index, medians, root_of, vectors
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
 Count = Annotated[int, tyro.conf.arg(aliases=["-k"])]
 SHOWN = 112  # pixels that a picture is at least high on the sheet
 COLUMNS = 6
+ITSELF = " (itself)"
 
 
 def search(
-    index: Folder, image: Picture, *, count: Count = 10, fit: Fit = "exact", background: Background = "", out: Path = Path("search")
+    index: Folder, image: Picture, *, count: Count = 10, exclude_self: Flag = False, fit: Fit = "exact", background: Background = "",
+    out: Path = Path("search"),
 ) -> list[Hit]:  # fmt: skip
     """Finds the images of an index that are nearest to a picture.
 
-    Prints them, and writes NAME-search.png and NAME-search.html with the pictures.
+    Prints them, and writes NAME-search.png and NAME-search.html with the pictures. Where the picture itself is in the index, it is said.
 
     Args:
         index: folder that 'bitmosaic index' wrote.
         image: a picture, or a test image that ships, such as fashion:17.
         count: how many.
+        exclude_self: leaves out the picture itself, where it is in the index: the same file or test image. Copies of it are still found.
         fit: for an image of another size than the pipeline's, or in colour where it knows grey: exact refuses it, crop takes the centre,
             scales it, and makes grey of colour.
-        background: what a transparent image is laid on, such as black, white or '#336699'.
+        background: what a transparent image is laid on, such as black, white or '#336699'; that of the index unless given.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
     Returns:
@@ -47,21 +53,40 @@ def search(
     """
     found, pipe = ready(index)
     size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    asked = fitted(given(image, background or pipe.background), size, channels, fit)
-    hits = found.search(vectors(pipe, asked[None], found.spec, found.medians()), count)[0]
-    stem = f"{file_name(Path(image).stem if Path(image).exists() else image)}-search"
-    pictures = shown(found, hits, size, channels)
-    words = distance_words(found)
+    asked = fitted(given(image, background or found.about["background"] or pipe.background), size, channels, fit)
+    vector = vectors(pipe, asked[None], found.spec, medians(found))
+    hits = found.search(vector, count)[0]
+    out_of_it: set[int] = set()
+    while exclude_self and (own := {hit.id for hit in hits if is_itself(found, hit, image)}):
+        out_of_it |= own
+        hits = found.search(vector, count, [out_of_it])[0]
+    tell(found.mended)
+    own = {hit.id for hit in hits if is_itself(found, hit, image)}
+    rows = [(plain(hit.name) + (ITSELF if hit.id in own else ""), hit.distance) for hit in hits]
+    stem, words = f"{file_name(Path(image).stem if Path(image).exists() else image)}-search", distance_words(found)
     with written_into(out, [f"{stem}.png", f"{stem}.html"]) as folder:
-        captions = ["asked", *(f"{hit.distance:.4g}" for hit in hits)]
-        sheet = captioned(torch.stack([asked, *pictures]).float() / 255, captions, COLUMNS, max(1, SHOWN // size[0]))
-        save(sheet, folder / f"{stem}.png", Software=SOFTWARE, Command="search", Index=str(index), Image=image)
-        (folder / f"{stem}.html").write_text(page(image, hits, words, f"{stem}.png"), encoding="utf-8")
-    width = max([len(hit.name) for hit in hits] or [0])
-    for rank, hit in enumerate(hits, 1):
-        print(f"{rank:3}  {hit.name:<{width}}  {hit.distance:.4g} {words}")
-    print(f"{out / stem}.png, {out / stem}.html")
+        captions = ["asked", *(f"{hit.distance:.4g}" + (ITSELF if hit.id in own else "") for hit in hits)]
+        pictures = [asked, *shown(found, hits, size, channels)]
+        sheet = captioned(torch.stack(pictures).float() / 255, captions, COLUMNS, max(1, SHOWN // size[0]))
+        save(sheet, folder / f"{stem}.png", Software=SOFTWARE, Command="search", Index=plain(index), Image=plain(image))
+        (folder / f"{stem}.html").write_text(page(plain(image), rows, words, f"{stem}.png"), encoding="utf-8")
+    width = max([len(name) for name, _ in rows] or [0])
+    for rank, (name, distance) in enumerate(rows, 1):
+        print(f"{rank:3}  {name:<{width}}  {distance:.4g} {words}")
+    if len(hits) < count:
+        print(f"{len(hits):,} of {count:,} asked for: the index holds no more")
+    print(plain(f"{out / stem}.png, {out / stem}.html"))
     return hits
+
+
+def is_itself(found: Index, hit: Hit, image: str) -> bool:
+    """Whether a hit is the picture that was asked for: its file, however it is named, or the test image of that number."""
+    if (root := root_of(found)) is None:
+        return not Path(image).exists() and hit.name == image.replace("fashion:", "fashion-mnist:", 1)
+    try:
+        return os.path.samefile(root / hit.name, Path(image).expanduser())
+    except OSError:
+        return False
 
 
 def ready(folder: Path) -> tuple[Index, Pipeline]:
@@ -81,25 +106,34 @@ def distance_words(found: Index) -> str:
     return "bits differ" if found.spec.binary else "apart (2 - 2 cosine)"
 
 
-def shown(found: Index, hits: list[Hit], size: tuple[int, int], channels: int) -> list[Tensor]:
+def shown(found: Index, hits: Sequence[Hit], size: tuple[int, int], channels: int) -> list[Tensor]:
     """The pictures of some hits, uint8 (C, H, W); grey where one is gone."""
-    pictures = []
-    for hit in hits:
-        name, _, number = hit.name.rpartition(":")
-        try:
-            if name in FASHION and not found.about["root"]:
-                pictures.append((fashion_sample() if name == "fashion-mnist" else fashion_mnist()).pixels[int(number)])
-            else:
-                pictures.append(read_image(str(Path(found.about["root"]) / hit.name), size, channels))
-        except (ValueError, OSError, IndexError):
-            pictures.append(torch.full((channels, *size), 128, dtype=torch.uint8))
-    return pictures
+    grey = torch.full((channels, *size), 128, dtype=torch.uint8)
+    root = root_of(found)
+    return [grey if (picture := picture_of(found, root, hit.name, size, channels)) is None else picture for hit in hits]
 
 
-def page(image: str, hits: list[Hit], words: str, sheet: str) -> str:
-    """A small page: the sheet, and a table."""
+def picture_of(found: Index, root: Path | None, name: str, size: tuple[int, int], channels: int) -> Tensor | None:
+    """The picture of an image in an index, uint8 (C, H, W); None where it cannot be read."""
+    try:
+        if root is not None:
+            return fitted(str(root / name), size, channels, "crop", found.about["background"] or "white")
+        data, _, number = name.rpartition(":")
+        return shipped(data).pixels[int(number)]
+    except (ValueError, OSError, IndexError, KeyError):
+        return None
+
+
+@cache
+def shipped(data: str) -> ArrayImages:
+    """Fashion-MNIST by its name in an index; KeyError for another."""
+    return {"fashion-mnist": fashion_sample, "fashion-mnist:train": fashion_mnist}[data]()
+
+
+def page(image: str, hits: Sequence[tuple[str, float]], words: str, sheet: str) -> str:
+    """A small page: the sheet, and a table of names and distances."""
     rows = "".join(
-        f"<tr><td>{rank}</td><td>{escape(hit.name)}</td><td>{hit.distance:.4g}</td></tr>" for rank, hit in enumerate(hits, 1)
+        f"<tr><td>{rank}</td><td>{escape(name)}</td><td>{distance:.4g}</td></tr>" for rank, (name, distance) in enumerate(hits, 1)
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -1,6 +1,14 @@
-"""Images found by their codes or features: vectors on a shelf, and an index of faiss over them."""
+"""Images found by their codes or features: vectors on a shelf, and an index of faiss over them; copies among them."""
 
+from bitmosaic.search.about import locked
+from bitmosaic.search.duplicates import Pair, duplicates, groups, within
+from bitmosaic.search.files import known, move, note, root_of
 from bitmosaic.search.index import Hit, Index
+from bitmosaic.search.medians import medians, write_medians
+from bitmosaic.search.shelf import CHUNK, Damaged
 from bitmosaic.search.vectors import BY, VectorSpec, vectors
 
-__all__ = ["BY", "Hit", "Index", "VectorSpec", "vectors"]
+__all__ = [
+    "BY", "CHUNK", "Damaged", "Hit", "Index", "Pair", "VectorSpec", "duplicates", "groups", "known", "locked", "medians", "move", "note",
+    "root_of", "vectors", "within", "write_medians",
+]

@@ -1,36 +1,35 @@
 """An index on disk: a shelf of vectors in chunks, which is the truth, and a faiss index over them, which stock faiss opens.
 
-    index.json            what it is, which chunks the faiss index holds, which images were removed
-    chunks/00000.safetensors   vectors of up to CHUNK images; their names stand in the file's metadata
-    medians.npy           of the features, where vectors are their signs
-    index-00003.faiss     ids are numbers of images, in order of the shelf: chunk x CHUNK + row
+    index.json            what it is, which chunks the faiss index holds, which images were taken out
+    chunks/00000.safetensors   vectors, names and checksums of up to CHUNK images (see `shelf`)
+    medians.npy           of the features, where vectors are their signs: a copy of what the chunks hold
+    index-00003.faiss     ids are CHUNK x number of the chunk + row; those of a chunk that is not full, and of images taken out, are missing
+    index.lock            held by who writes
 
-Everything is written beside, then renamed, index.json last: whatever stops a build, the next goes on after the last whole chunk.
+Everything is written beside, then renamed, index.json last: whatever stops a build, the next goes on after the last whole chunk. A faiss
+index that is gone, damaged, or was made from other chunks is made again from them.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from filelock import FileLock
 
-from bitmosaic.folders import parse_json, read_array, read_json, write_json
+from bitmosaic.folders import write_json
+from bitmosaic.images.contents import BYTES
+from bitmosaic.names import plain
+from bitmosaic.search.about import FIRST, FORMAT, LOCK, NEW, check_free, read_about, sum_of
+from bitmosaic.search.shelf import CHUNK, FOREIGN, Damaged, Shelf
+from bitmosaic.search.structures import STRUCTURES, Faiss
 from bitmosaic.search.vectors import VectorSpec
 from bitmosaic.spec import Spec
-
-CHUNK = 1000  # images
-STRUCTURES = {True: ("flat", "ivf", "hnsw"), False: ("flat", "ivf-pq")}  # of binary vectors and of floats
-LISTS, LEARNED = 1024, 64  # of IVF at most, and vectors for each that they are learned from: k-means holds all of these as floats
-FEWEST = 1000  # images that ivf-pq takes
-FORMAT = "bitmosaic index 1"
 
 
 @dataclass(frozen=True)
@@ -42,245 +41,278 @@ class Hit:
     distance: float  # bits that differ, or 2 - 2 cosine
 
 
-def _faiss() -> ModuleType:
-    try:
-        import faiss
-    except ImportError:
-        raise ValueError("searching needs faiss; install it with: pip install 'bitmosaic[search]'") from None
-    return faiss
-
-
 class Index:
-    """Opened by `open`, begun by `begin`."""
+    """Opened by `open`, begun by `begin`. Who changes it holds its lock (see `locked`) and sets `alone`.
+
+    mended: what was found damaged and was made again, as a line, or "".
+    """
 
     def __init__(self, folder: Path, about: dict[str, Any]):
-        self.folder, self.about = folder, about
+        self.folder, self.about, self.about_read, self.alone, self.mended = folder, about, about, False, ""
         self.spec: VectorSpec = Spec.from_json(about["vectors"], f"{folder / 'index.json'}: vectors")
-        self._index, self._names = None, None
+        made = hashlib.sha256(f"{sorted(self.spec.to_json().items())} {about['fingerprint']}".encode()).hexdigest()
+        self.shelf = Shelf(folder / "chunks", made, self.spec.binary, about["format"] == FIRST)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._index, self._names, self._dead = None, None, None
 
     @staticmethod
-    def begin(folder: Path, spec: VectorSpec, structure: str, pipeline: str, fingerprint: str, root: str = "") -> Index:
-        """An empty index in a new or empty folder. pipeline: what made the vectors, and its fingerprint; root: where images lie.
+    def begin(
+        folder: Path, spec: VectorSpec, structure: str, pipeline: str, fingerprint: str, root: str = "", background: str = ""
+    ) -> Index:
+        """An empty index in a new or empty folder, or around chunks whose index.json is gone.
 
+        pipeline: what made the vectors, and its fingerprint; root: where images lie; background: what transparent ones were laid on.
         ValueError where there is something else, or for a structure that such vectors cannot have.
         """
         folder = Path(folder).expanduser()
         if structure not in STRUCTURES[spec.binary]:
             raise ValueError(f"structure: got {structure!r}; by {spec.by} there are {', '.join(STRUCTURES[spec.binary])}")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"out: {folder} holds something that is no index; give a new or empty folder")
+        check_free(folder)
         (folder / "chunks").mkdir(parents=True, exist_ok=True)
         about = {
             "format": FORMAT, "vectors": spec.to_json(), "structure": structure, "pipeline": pipeline, "fingerprint": fingerprint,
-            "root": root, "faiss": "", "indexed": 0, "removed": [],
+            "root": root, **NEW, "background": background, "faiss": "", "indexed": 0, "removed": [],
         }  # fmt: skip
-        write_json(folder / "index.json", about)
-        return Index(folder, about)
+        found = Index(folder, about)
+        if any(error.reason == FOREIGN for _, error in found.shelf.damaged()):
+            raise ValueError(f"out: {plain(folder)} holds chunks of an index with other settings; give those, or another folder")
+        found.write_about()
+        return found
 
     @staticmethod
     def open(folder: Path) -> Index:
-        """The index in a folder; ValueError says why there is none."""
+        """The index in a folder; ValueError says why there is none: Damaged where its index.json cannot be read."""
         folder = Path(folder).expanduser()
         if not (folder / "index.json").is_file():
+            if (folder / "chunks").is_dir():
+                raise Damaged(folder / "index.json", "is gone")
             raise ValueError(f"index: {folder} holds no index.json; give a folder that 'bitmosaic index' wrote")
-        about = read_json(folder / "index.json")
-        kinds = {"structure": str, "pipeline": str, "fingerprint": str, "root": str, "faiss": str, "indexed": int, "removed": list}
-        if not isinstance(about, dict) or about.get("format") != FORMAT or about.keys() != {"format", "vectors", *kinds}:
-            raise ValueError(f"index: {folder / 'index.json'} describes no index of this version")
-        wrong = [name for name, kind in kinds.items() if type(about[name]) is not kind]
-        if wrong or not all(type(i) is int and i >= 0 for i in about["removed"]) or Path(about["faiss"]).name != about["faiss"]:
-            raise ValueError(f"index: {folder / 'index.json'}: {', '.join(wrong) or 'removed or faiss'} cannot be")
-        found = Index(folder, about)
-        if not isinstance(found.spec, VectorSpec) or about["structure"] not in STRUCTURES[found.spec.binary]:
-            raise ValueError(f"index: {folder / 'index.json'} describes no index of this version")
-        return found
+        return Index(folder, read_about(folder))
 
-    def medians(self) -> np.ndarray | None:
-        """Of the features, (D,) float32, where vectors are their signs; else None. ValueError where the file is missing or damaged."""
-        return read_array(self.folder / "medians.npy", 1, np.float32) if self.spec.by == "bits" else None
+    @contextmanager
+    def for_moment(self) -> Iterator[None]:
+        """Held alone, to write what was found to be missing. OSError where another holds it or has changed it, or where none may write."""
+        with nullcontext() if self.alone else FileLock(self.folder / LOCK, timeout=0):
+            if not self.alone and read_about(self.folder) != self.about_read:
+                raise OSError("another process has changed the index")
+            yield
+
+    @property
+    def first_version(self) -> bool:
+        """Whether it is of the version that knew nothing of its files; it can be searched, and `bitmosaic index` makes it anew."""
+        return self.about["format"] == FIRST
 
     @property
     def removed(self) -> set[int]:
-        """Numbers of images that are no longer to be found."""
-        return set(self.about["removed"])
+        """Ids, of those in the faiss index, that are no longer to be found: taken out, or replaced by a later row of their name."""
+        if self._dead is None:
+            names = self.names()[: CHUNK * self.about["indexed"]]
+            last = {name: i for i, name in enumerate(names)}
+            self._dead = {i for i, name in enumerate(names) if name and last[name] != i} | set(self.about["removed"])
+        return self._dead
 
     @property
     def chunks(self) -> int:
         """On the shelf."""
-        return len(list((self.folder / "chunks").glob("*.safetensors")))
+        return len(self.shelf)
 
     def __len__(self) -> int:
-        return sum(map(bool, self.names())) - len(self.removed)
+        return len(self.present())
 
     def names(self) -> list[str]:
-        """Of all images that were ever on the shelf, by their numbers; "" where a chunk is not full."""
+        """Of all images that were ever on the shelf, by their ids; "" where a chunk is not full."""
         if self._names is None:
-            self._names = [name for i in range(self.chunks) for name in self._padded(self._chunk(i)[0])]
+            self._names = []
+            for number in range(self.chunks):
+                names = self.shelf.rows(number).names
+                self._names += names + [""] * (CHUNK - len(names))
         return self._names
 
-    @staticmethod
-    def _padded(names: list[str]) -> list[str]:
-        return names + [""] * (CHUNK - len(names))
+    def _findable(self) -> list[str]:
+        """Names by ids of the images in the faiss index; "" for those that are no longer to be found."""
+        removed = self.removed
+        return ["" if i in removed else name for i, name in enumerate(self.names()[: CHUNK * self.about["indexed"]])]
 
     def present(self) -> dict[str, int]:
-        """Names of the images that can be found, and their numbers."""
-        removed = self.removed
-        return {name: i for i, name in enumerate(self.names()) if name and i not in removed}
+        """Names of the images on the shelf, and their ids; not of those taken out."""
+        removed, last = set(self.about["removed"]), {name: i for i, name in enumerate(self.names()) if name}
+        return {name: i for name, i in last.items() if i not in removed}
 
-    def add(self, names: Sequence[str], vectors: np.ndarray) -> None:
-        """Puts at most CHUNK images on the shelf; `build` makes them findable. ValueError where vectors are of another kind."""
-        wanted = np.uint8 if self.spec.binary else np.float32
-        if vectors.dtype != wanted or vectors.ndim != 2 or len(vectors) != len(names) or not 0 < len(names) <= CHUNK:
-            raise ValueError(f"vectors: got {vectors.dtype} {vectors.shape} for {len(names)} names; want {np.dtype(wanted)} (n, ...)")
-        path = self.folder / "chunks" / f"{self.chunks:05d}.safetensors"
-        beside = path.with_suffix(".new")
-        save_file({"vectors": np.ascontiguousarray(vectors)}, beside, {"names": json.dumps(list(names)), "software": FORMAT})
-        beside.replace(path)
+    def add(
+        self, names: Sequence[str], vectors: np.ndarray, stats: np.ndarray | None = None, sums: np.ndarray | None = None,
+        medians: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Puts at most CHUNK images on the shelf; `build` makes them findable. stats, sums: of their files, as `images.contents` has
+        them. ValueError where vectors are of another kind.
+        """
+        if vectors.dtype != self.shelf.dtype or vectors.ndim != 2 or len(vectors) != len(names) or not 0 < len(names) <= CHUNK:
+            raise ValueError(f"vectors: got {vectors.dtype} {vectors.shape} for {len(names)} names; want {self.shelf.dtype} (n, ...)")
+        stats = np.full((len(names), 3), -1, np.int64) if stats is None else stats
+        sums = np.zeros((len(names), BYTES), np.uint8) if sums is None else sums
+        self.shelf.add(names, vectors, stats, sums, medians)
         self._names = None
 
     def remove(self, names: Iterable[str]) -> int:
-        """Makes images impossible to find; how many there were. Their vectors leave the faiss index where its structure lets them."""
+        """Takes images out; how many there were. Their vectors leave the faiss index where its structure lets them."""
         present = self.present()
-        ids = sorted(present[name] for name in names if name in present)
-        if not ids:
-            return 0
-        index = self._load() if self.about["faiss"] else None
-        about = {**self.about, "removed": sorted({*self.about["removed"], *ids})}
-        if index is not None and self.about["structure"] != "hnsw":  # which cannot forget; search leaves them out
-            index.remove_ids(np.array(ids, np.int64))
-            self._write(index, about, self.about["indexed"])
-        else:
-            write_json(self.folder / "index.json", about)
-            self.about = about
+        ids = {present[name] for name in names if name in present}
+        if ids:
+            self.about = {**self.about, "removed": sorted({*self.about["removed"], *ids})}
+            self._dead = None
+            if self.about["faiss"]:
+                index = self._load()
+                index.remove(np.array(sorted(ids)))
+                self._write(index)
+            else:
+                self.write_about()
         return len(ids)
+
+    def empty(self, number: int) -> None:
+        """Leaves nothing in a chunk."""
+        self.shelf.empty(number)
+        self._names = self._dead = None
+
+    def upgrade(self) -> None:
+        """Leaves behind what the first version wrote, once everything has been indexed anew; `build` does the rest."""
+        for number in range(self.chunks):
+            if not self.shelf.rows(number).body:
+                self.shelf.empty(number)
+        self.shelf.first = False
+        self._forget()
+        names = self.names()
+        removed = [i for i in self.about["removed"] if names[i]]
+        self.about = {**self.about, "format": FORMAT, "faiss": "", "indexed": 0, "removed": removed}
 
     def build(self) -> Iterator[int]:
         """Brings the faiss index up to the shelf; yields images done. What is in it already is not read again."""
-        done, chunks, removed = self.about["indexed"], self.chunks, self.removed
-        if done == chunks:
+        before, chunks = self.about["indexed"], self.chunks
+        index = self._load() if self.about["faiss"] else None
+        if index is not None and before == chunks == self.about["indexed"]:
             return
-        index = self._load() if self.about["faiss"] else self._empty()
-        for i in range(done, chunks):
-            names, vectors = self._chunk(i)
-            ids = np.arange(i * CHUNK, i * CHUNK + len(names))
-            keep = ~np.isin(ids, list(removed))
-            if keep.any():
-                index.add_with_ids(vectors[keep], ids[keep])
-            yield len(names)
-        self._write(index, self.about, chunks)
+        self.about, self._dead = {**self.about, "indexed": chunks}, None
+        if index is None or (not index.forgets and len(index) > 2 * len(self)):
+            index, before = Faiss.begun(self.shelf, self.about["structure"]), 0
+        yield from self._fill(index, before)
+        self._write(index)
 
-    def search(self, vectors: np.ndarray, k: int = 10) -> list[list[Hit]]:
-        """The k nearest images of each vector, nearest first, fewer where there are fewer. ValueError where nothing was built."""
+    def _fill(self, index: Faiss, first: int) -> Iterator[int]:
+        """Adds the chunks from `first` on, and takes out who is dead."""
+        dead = np.array(sorted(self.removed), np.int64)
+        for number in range(first, self.about["indexed"]):
+            if names := self.shelf.rows(number).names:
+                ids = np.arange(number * CHUNK, number * CHUNK + len(names))
+                keep = ~np.isin(ids, dead)
+                if keep.any():
+                    index.add(self.shelf.vectors(number)[keep], ids[keep])
+                yield len(names)
+        index.remove(dead[dead < first * CHUNK])
+
+    def vectors(self, ids: np.ndarray) -> np.ndarray:
+        """Of some images, by their ids, in their order."""
+        numbers, found = np.unique(ids // CHUNK), [np.empty((0, 0))] * len(ids)
+        for number in numbers.tolist():
+            held = self.shelf.vectors(number)
+            for place in np.flatnonzero(ids // CHUNK == number).tolist():
+                found[place] = held[ids[place] % CHUNK]
+        return np.stack(found)
+
+    def search(self, vectors: np.ndarray, k: int = 10, leave_out: Sequence[Collection[int]] | None = None) -> list[list[Hit]]:
+        """The k nearest images of each vector, nearest first; all where there are fewer. Structures that look at some of the images look
+        at more where they found fewer.
+
+        leave_out: for each vector, ids that are not to be found, as that of the image itself. ValueError where nothing was built.
+        """
         if not self.about["faiss"]:
             raise ValueError(f"index: {self.folder} was begun but not built; the command that began it goes on where it was")
         if k < 1:
             raise ValueError(f"k: got {k}; want at least 1")
-        index, removed, names = self._load(), self.removed, self.names()
-        if vectors.shape[1] * (8 if self.spec.binary else 1) != index.d:
-            raise ValueError(f"vectors: got {vectors.shape}; this index holds vectors of {index.d}")
-        asked = k
-        while True:
-            distances, ids = index.search(np.ascontiguousarray(vectors), min(asked, index.ntotal))
-            rows = [[Hit(int(i), names[i], float(d)) for d, i in zip(*row, strict=True) if 0 <= i < len(names) and i not in removed]
-                    for row in zip(distances, ids, strict=True)]  # fmt: skip
-            if asked >= index.ntotal or min(map(len, rows)) >= k or not removed:
-                return [row[:k] for row in rows]
-            asked *= 2
+        index, vectors = self._load(), np.ascontiguousarray(vectors)
+        if vectors.shape[1] * (8 if self.spec.binary else 1) != index.size:
+            raise ValueError(f"vectors: got {vectors.shape}; this index holds vectors of {index.size}")
+        known = {i for i, name in enumerate(self._findable()) if name} if leave_out is not None else set()
+        out = [known & set(ids) for ids in leave_out] if leave_out is not None else [set()] * len(vectors)
+        rows: list[list[Hit]] = [[] for _ in vectors]
+        short, asked, effort = list(range(len(vectors))), k + max(map(len, out), default=0), 1
+        while short := self._short(index, vectors, short, rows, out, k, asked, effort):
+            if index.all_seen(asked, effort):
+                break
+            asked, effort = 2 * asked, 2 * effort
+        if short and not index.forgets:  # a graph may have parts that nothing leads to
+            exact = Faiss.begun(self.shelf, "flat")
+            list(self._fill(exact, 0))
+            self._short(exact, vectors, short, rows, out, k, len(exact), 1)
+        return rows
 
-    def duplicates(self, within: float, neighbours: int = 8) -> list[list[Hit]]:
-        """Groups of images no further than `within` from one another, along a chain of near ones; distances to the next nearest."""
-        leader = list(range(self.chunks * CHUNK))
-        nearest: dict[int, Hit] = {}
+    def _short(self, index: Faiss, vectors, short: list[int], rows: list[list[Hit]], out, k: int, asked: int, effort: int) -> list[int]:
+        """Fills some rows; those of them that are shorter than they could be."""
+        names, removed = self.names(), self.removed
+        alive = sum(map(bool, self._findable()))
+        for row, *near in zip(short, *index.nearest(vectors[short], asked, effort), strict=True):
+            found = zip(*(x.tolist() for x in near), strict=True)
+            rows[row] = [Hit(i, names[i], float(d)) for d, i in found if 0 <= i < len(names) and i not in removed and i not in out[row]][:k]
+        return [row for row in short if len(rows[row]) < min(k, alive - len(out[row]))]
 
-        def first(i: int) -> int:
-            while leader[i] != i:
-                leader[i] = leader[leader[i]]
-                i = leader[i]
-            return i
-
-        removed = self.removed
-        for chunk in range(self.about["indexed"]):
-            names, vectors = self._chunk(chunk)
-            for row, hits in enumerate(self.search(vectors, neighbours)):
-                here = chunk * CHUNK + row
-                near = [hit for hit in hits if hit.id != here and hit.distance <= within] if here not in removed else []
-                for hit in near:
-                    leader[max(first(here), first(hit.id))] = min(first(here), first(hit.id))
-                if near:
-                    nearest[here] = Hit(here, names[row], near[0].distance)
-                    for hit in near:
-                        if hit.id not in nearest or nearest[hit.id].distance > hit.distance:
-                            nearest[hit.id] = hit
-        groups: dict[int, list[Hit]] = {}
-        for i in sorted(nearest):
-            groups.setdefault(first(i), []).append(nearest[i])
-        return sorted(groups.values(), key=lambda group: min(hit.distance for hit in group))
-
-    def _empty(self) -> Any:
-        """A faiss index for vectors such as the first, its lists learned from the shelf where it has lists."""
-        faiss, structure, count = _faiss(), self.about["structure"], sum(map(bool, self.names()))
-        size = self._chunk(0)[1].shape[1]
-        lists = max(1, min(round(4 * math.sqrt(count)), count // 39, LISTS))
-        if self.spec.binary:
-            text = {"flat": "BFlat", "ivf": f"BIVF{lists}", "hnsw": "BHNSW32"}[structure]
-            index = faiss.index_binary_factory(8 * size, text)
-        else:
-            if structure == "ivf-pq" and count < FEWEST:
-                raise ValueError(f"structure: ivf-pq learns from the images, at least {FEWEST} of them; here are {count}; take flat")
-            quantizer = max(m for m in (1, 2, 4, 8, 16, 32, 48, 64, 96) if m == 1 or (size % m == 0 and size // m >= 4))
-            bits = 8 if count >= 39 * 256 else 4
-            index = faiss.index_factory(size, {"flat": "Flat", "ivf-pq": f"IVF{lists},PQ{quantizer}x{bits}"}[structure])
-        if not index.is_trained:
-            each = max(1, math.ceil(LEARNED * lists / self.chunks))
-            some = [self._chunk(i)[1][:each] for i in range(self.chunks)]
-            index.train(np.concatenate(some))
-        if structure.startswith("ivf"):
-            index.nprobe = max(1, lists // 8)
-            return index
-        return faiss.IndexBinaryIDMap2(index) if self.spec.binary else faiss.IndexIDMap2(index)
-
-    def _load(self) -> Any:
-        """The faiss index, read once; ValueError where it cannot be."""
-        if self._index is None:
-            faiss, path = _faiss(), self.folder / self.about["faiss"]
+    def _load(self) -> Faiss:
+        """The faiss index, read once; made again from the chunks where it cannot be, or was made from others. Damaged where these are."""
+        while self._index is None:
             try:
-                self._index = (faiss.read_index_binary if self.spec.binary else faiss.read_index)(str(path))
-            except (RuntimeError, MemoryError) as error:
-                raise ValueError(f"index: {path} is no index of faiss, or damaged ({_last_words(error)})") from error
+                self._check_sum()
+                found = Faiss.read(self.folder / self.about["faiss"], self.about["structure"], self.spec.binary)
+                if not self.about["sum"] and found.forgets and len(found) != sum(map(bool, self._findable())):
+                    raise Damaged(self.folder / self.about["faiss"], f"holds {len(found)} images, the chunks others")
+                self._index = found
+            except Damaged as error:
+                fresh = read_about(self.folder)
+                if fresh == self.about_read:
+                    return self._made_again(error)
+                self.about = self.about_read = fresh  # another process has written since
+                self._forget()
         return self._index
 
-    def _write(self, index: Any, about: dict[str, Any], chunks: int) -> None:
-        faiss, old = _faiss(), self.about["faiss"]
-        number = int(old[6:11]) + 1 if old else 0
-        name = f"index-{number:05d}.faiss"
+    def _made_again(self, error: Damaged) -> Faiss:
+        self.about, self._dead = {**self.about, "indexed": self.chunks}, None
+        index = Faiss.begun(self.shelf, self.about["structure"])
+        list(self._fill(index, 0))
+        self._index, self.mended = index, f"{error.path.name} {error.reason}: it was made again from the chunks"
+        with suppress(OSError, NotImplementedError), self.for_moment():
+            self._write(index)
+        return index
+
+    def _check_sum(self) -> None:
+        """Damaged unless the faiss index is the one that was written, and the chunks those that it was made from."""
+        path = self.folder / self.about["faiss"]
+        if not path.is_file():
+            raise Damaged(path, "is gone")
+        if self.about["sum"] and sum_of(path) != self.about["sum"]:
+            raise Damaged(path, "is damaged, or of another index: its checksum is another")
+        if self.about["shelf"] and self._shelf_sum() != self.about["shelf"]:
+            raise Damaged(path, "was made from other chunks than there are")
+
+    def _shelf_sum(self) -> str:
+        bodies = [self.shelf.rows(number).body for number in range(min(self.about["indexed"], self.chunks))]
+        return hashlib.sha256("".join(bodies).encode()).hexdigest()
+
+    def _write(self, index: Faiss) -> None:
+        old = self.about["faiss"]
+        name = f"index-{int(old[6:11]) + 1 if old else 0:05d}.faiss"
         beside = self.folder / f"{name}.new"
         try:
-            (faiss.write_index_binary if self.spec.binary else faiss.write_index)(index, str(beside))
-        except RuntimeError as error:
-            raise OSError(f"{beside} cannot be written ({_last_words(error)})") from error
-        beside.replace(self.folder / name)
-        self.about = {**about, "faiss": name, "indexed": chunks}
-        write_json(self.folder / "index.json", self.about)
-        if old and old != name:
-            (self.folder / old).unlink(missing_ok=True)
+            index.write(beside)
+            sum_ = sum_of(beside)
+            beside.replace(self.folder / name)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+        self.write_about(faiss=name, sum=sum_, shelf=self._shelf_sum())
+        for path in self.folder.glob("index-*.faiss"):
+            if path.name != name:
+                path.unlink(missing_ok=True)
         self._index = index
 
-    def _chunk(self, number: int) -> tuple[list[str], np.ndarray]:
-        """Names and vectors of a chunk; ValueError names a file that is damaged."""
-        path = self.folder / "chunks" / f"{number:05d}.safetensors"
-        try:
-            with safe_open(path, "np") as file:
-                vectors, names = file.get_tensor("vectors"), parse_json((file.metadata() or {})["names"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"index: {path} is no chunk of an index, or damaged ({error})") from error
-        wanted = np.uint8 if self.spec.binary else np.float32
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"index: {path} is no chunk of an index, or damaged (its names are none)")
-        if vectors.ndim != 2 or vectors.dtype != wanted or len(vectors) != len(names) or len(names) > CHUNK:
-            raise ValueError(f"index: {path} holds {vectors.dtype} {vectors.shape} for {len(names)} names; want {np.dtype(wanted)}")
-        return names, vectors
-
-
-def _last_words(error: BaseException) -> str:
-    """The end of the first line of what faiss complains of, which is where it says why."""
-    return (str(error).splitlines() or [type(error).__name__])[0][-120:]
+    def write_about(self, **changed: Any) -> None:
+        """Writes index.json with what has changed."""
+        self.about = {**self.about, **changed}
+        write_json(self.folder / "index.json", self.about)
+        self.about_read = self.about
