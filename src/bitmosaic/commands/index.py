@@ -233,12 +233,6 @@ def settled(found: Index, pipe: Pipeline, images: ImageSet, new: Sequence[int]) 
             if found.shelf.rows(number).names:
                 found.empty(number)
         pixels, readable = images.read(torch.tensor(new[: 2 * CHUNK]))
-<<<<<<< HEAD
-        beside = path.with_name("medians.new.npy")
-        np.save(beside, medians_of(pipe, pixels[readable], found.spec))
-        beside.replace(path)
-    return found.medians()
-=======
         new_ones = medians_of(pipe, pixels[readable], found.spec)
         write_medians(found, new_ones)
         return new_ones
@@ -248,4 +242,3 @@ def tell(line: str) -> None:
     """On stderr, unless it is empty."""
     if line:
         print(f"bitmosaic: {plain(line)}", file=sys.stderr, flush=True)
->>>>>>> 186f995 (Search: an index follows its files (size, time, content), its chunks carry checksums and are what all else is made again from, one writer at a time, as many as asked for; duplicates by aligned pictures, judged by what is usual around them)
