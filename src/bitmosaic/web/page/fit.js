@@ -44,7 +44,7 @@ async function scaled(picture, [width, height], ground) {
 
 /** A picture as the pipeline reads it: its centre, scaled. */
 export async function cut(picture, pipeline, signal) {
-  const { image } = await post('/v1/encode', { pipeline: pipeline.name, image: await imageText(picture) }, signal);
+  const { image } = await post('/v1/encode', { pipeline: pipeline.name, image: await imageText(picture), fit: 'crop' }, signal);
   return toBlob(image);
 }
 
