@@ -9,7 +9,8 @@ import bitmosaic
 
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
-    {"codes", "spec"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"}, {"images", "quantizers", "losses"},
+    {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
+    {"images", "quantizers", "losses"},
     {"tokenizers", "priors"}, {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"},
     {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 from bitmosaic import __version__
 from bitmosaic.commands.arguments import read
+from bitmosaic.disk import FULL
 from bitmosaic.memory import keep
 from bitmosaic.names import plain
 from bitmosaic.threads import share_processors
@@ -66,6 +67,8 @@ HINTS = {
     errno.EPERM: "give a place that you may use",
     errno.EROFS: "give a place that can be written",
     errno.ENOSPC: "make room, or give another place",
+    errno.EDQUOT: "make room, or give another place",
+    errno.EFBIG: "give a place where files may be larger",
     errno.ENOENT: "give another path",
     errno.ENOTDIR: "something in this path is a file and should be a folder; give another path",
     errno.EEXIST: "give another path",
@@ -155,7 +158,8 @@ def one_line(error: Exception) -> str:
     """An error's text on one line; what the system says gets the path and what would do."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
+        stream = "standard output: " if error.errno in FULL else ""  # whose writes alone are not named
+        where = f"{error.filename}: " if error.filename is not None else stream
         hint = f"; {HINTS[error.errno]}" if error.errno in HINTS else ""
         text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}{hint}"
     if isinstance(error, RuntimeError):  # one of PATHS

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from bitmosaic.disk import writing
 from bitmosaic.spec import Spec
 
 DEEPEST = 64  # levels that JSON may have: ours has fewer than ten
@@ -57,7 +58,8 @@ def written_beside(folder: Path) -> Iterator[Path]:
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
     beside.mkdir()
     try:
-        yield beside
+        with writing(folder):
+            yield beside
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
             folder.rename(old)
@@ -65,6 +67,10 @@ def written_beside(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             beside.rename(folder)
+    except OSError as error:
+        if error.filename is not None:  # as it would have been called
+            error.filename = str(error.filename).replace(str(beside), str(folder))
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -116,8 +122,12 @@ def _finite(text: str) -> float:
 def write_json(path: Path, value: Any) -> None:
     """Written beside, then renamed."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
-    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    try:
+        with writing(path):
+            beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -133,10 +143,8 @@ def save_tensors(tensors: dict[str, Tensor], spec: Spec, folder: Path, dtype: to
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     first: dict[int, str] = {}
     tensors = {k: v if first.setdefault(v.data_ptr(), k) == k else v.clone() for k, v in tensors.items()}  # shared ones twice
-    try:
+    with writing(folder / "model.safetensors"):
         save_file(tensors, folder / "model.safetensors")
-    except SafetensorError as error:  # a full disk, for one
-        raise OSError(f"{folder / 'model.safetensors'} cannot be written ({error})") from error
     write_json(folder / "config.json", spec.to_json())
 
 

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from bitmosaic.disk import writing
 from bitmosaic.folders import read_json
 from bitmosaic.images import SOFTWARE, Fit, ImageSet, UnreadableImage, check_sizes, fitted, scan
 from bitmosaic.images.write import software
@@ -135,7 +136,8 @@ def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     try:
         beside.mkdir(parents=True)
         with FileLock(beside / LOCK):
-            yield beside
+            with writing(folder):
+                yield beside
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).replace(folder / name)

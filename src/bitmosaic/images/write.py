@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import Tensor
 
 from bitmosaic import __version__
+from bitmosaic.disk import writing
 
 from .text import Pen
 
@@ -231,7 +232,8 @@ def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        beside.write_bytes(data)
+        with writing(path):
+            beside.write_bytes(data)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

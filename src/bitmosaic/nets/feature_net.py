@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitmosaic.disk import writing
 from bitmosaic.folders import build_empty, check_archive, check_tensors, parse_json
 from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
@@ -100,8 +101,12 @@ def save_feature_net(net: ConvClassifier, path: Path, **about: str) -> None:
     from safetensors.torch import save_file
 
     beside = path.with_name(path.name + ".new")
-    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
-    beside.replace(path)
+    try:
+        with writing(path):
+            save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_feature_net(path: str | Path) -> nn.Module:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from bitmosaic.disk import writing
 
 
 def check_tensorboard() -> None:
@@ -17,36 +22,42 @@ def check_tensorboard() -> None:
 
 
 class Board:
-    """Event files in `folder`: `rows` of metrics.jsonl, then one for each `add`. Other event files there are removed."""
+    """An event file in `folder`: `rows` of metrics.jsonl, then one for each `add`. Other event files there are removed.
+
+    Written by ourselves, a record at a time: tensorboard's writer has a thread, whose errors nobody can catch.
+    """
 
     def __init__(self, folder: Path, rows: Iterable[dict[str, Any]] = ()):
         check_tensorboard()
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         rows = list(rows)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        self.began = time.time() - (rows[-1].get("seconds", 0.0) if rows else 0.0)  # so that its relative time is time spent training
-        self.writer = EventFileWriter(str(folder))
+        now = time.time()
+        self.began = now - (rows[-1].get("seconds", 0.0) if rows else 0.0)  # so that its relative time is time spent training
+        self.path = folder / f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}.0"
+        folder.mkdir(parents=True, exist_ok=True)
         forget = SessionLog(status=SessionLog.START)  # a TensorBoard that is open drops the steps that it has read
-        self.writer.add_event(Event(wall_time=self.began, session_log=forget))
-        for row in rows:
-            self._put(row)
-        self.writer.flush()
+        head = Event(wall_time=now, file_version="brain.Event:2"), Event(wall_time=self.began, session_log=forget)
+        self._put(*head, *map(self._event, rows))
 
     def add(self, row: dict[str, Any]) -> None:
         """One row of metrics, on disk when this returns."""
-        self._put(row)
-        self.writer.flush()
+        self._put(self._event(row))
 
-    def close(self) -> None:
-        """Ends the file."""
-        self.writer.close()
-
-    def _put(self, row: dict[str, Any]) -> None:
+    def _event(self, row: dict[str, Any]) -> Any:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name not in ("step", "seconds")]
-        self.writer.add_event(Event(step=row["step"], wall_time=self.began + row.get("seconds", 0.0), summary=Summary(value=values)))
+        return Event(step=row["step"], wall_time=self.began + row.get("seconds", 0.0), summary=Summary(value=values))
+
+    def _put(self, *events: Any) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        records = BytesIO()
+        for event in events:
+            RecordWriter(records).write(event.SerializeToString())
+        with writing(self.path), self.path.open("ab") as file:
+            file.write(records.getvalue())

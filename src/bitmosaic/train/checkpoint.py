@@ -38,6 +38,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner import ReadItem
 
+from bitmosaic.disk import why_full
 from bitmosaic.folders import read_json
 from bitmosaic.train.loop import State
 from bitmosaic.train.processes import first, told, wait
@@ -76,7 +77,9 @@ def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any]
                 seal(beside)
         except (OSError, CheckpointException) as error:  # torch's own is no Exception
             shutil.rmtree(beside, ignore_errors=True)
-            raise OSError(f"checkpoint {final} cannot be written ({_first(error)}); the one before it stays") from error
+            full = why_full(_inside(error))
+            why = f"{full[1][:1].lower()}{full[1][1:]}" if full else _first(error)
+            raise OSError(f"checkpoint {final} cannot be written ({why}); the one before it stays; make room, and try again") from error
     if first():
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
@@ -234,8 +237,12 @@ def _alike(found: Any, held: Any) -> bool:
     return type(found) is type(held) or (type(found) in numbers and type(held) in numbers)
 
 
+def _inside(error: BaseException) -> BaseException:
+    return list(error.failures.values())[0][0] if getattr(error, "failures", None) else error
+
+
 def _first(error: BaseException) -> str:
     """What went wrong, on one line: torch's exception holds one for each process."""
-    inside = list(error.failures.values())[0][0] if getattr(error, "failures", None) else error
+    inside = _inside(error)
     told = " ".join(str(inside).split())[:300]
     return f"{type(inside).__name__}: {told}" if isinstance(inside, LookupError) or not told else told

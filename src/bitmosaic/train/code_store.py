@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes, digit_widths
+from bitmosaic.disk import writing
 from bitmosaic.folders import read_array, read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
 from bitmosaic.nets.precision import whole_float32
@@ -157,6 +159,15 @@ def write_codes(
     """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
     beside = folder.with_name(folder.name + ".new")
     beside.mkdir(parents=True, exist_ok=True)
+    try:
+        yield from _write_codes(tokenizer, images, beside, folder, draws, flip, seed)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_codes(
+    tokenizer: BinaryAutoencoder, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
+) -> Iterator[int]:
     device = next(tokenizer.parameters()).device
     packed, labels, done = [], [], 0
     for batch in in_order(images, images_at_once(images.size)):
@@ -170,10 +181,11 @@ def write_codes(
             labels.append(batch.labels.numpy())
         done += len(batch.images)
         yield done
-    np.save(beside / "codes.npy", np.concatenate(packed))
-    if labels:
-        np.save(beside / "labels.npy", np.concatenate(labels))
     about = {"grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix), "labels": bool(labels)}
-    (beside / "codes.json").write_text(json.dumps(about))
-    seal(beside)
+    with writing(folder):
+        np.save(beside / "codes.npy", np.concatenate(packed))
+        if labels:
+            np.save(beside / "labels.npy", np.concatenate(labels))
+        (beside / "codes.json").write_text(json.dumps(about))
+        seal(beside)
     beside.rename(folder)

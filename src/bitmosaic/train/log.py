@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from bitmosaic.disk import writing
 from bitmosaic.folders import parse_json
 from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
@@ -42,11 +43,6 @@ class Log:
         self.pictured, self.epoch = notes["pictured"] if "pictured" in notes and as_before else step // training.pictures_every, 0
         self.board = Board(board, kept) if board is not None and first() else None
 
-    def close(self) -> None:
-        """Ends TensorBoard's file; the others are closed after each line."""
-        if self.board is not None:
-            self.board.close()
-
     def notes(self) -> dict[str, Any]:
         """What `__init__` needs to go on from here."""
         return {
@@ -59,7 +55,7 @@ class Log:
         """Writes one down, at the last step counted."""
         if not first():
             return
-        with self.events.open("a") as file:
+        with writing(self.events), self.events.open("a") as file:
             file.write(json.dumps({"step": self.step, "event": what, "time": round(time.time()), **more}) + "\n")
 
     def add(self, progress: Progress) -> bool:
@@ -86,7 +82,7 @@ class Log:
             "memory_gib": round(peak_memory(self.device), 3),
         }  # fmt: skip
         if first():
-            with self.path.open("a") as file:
+            with writing(self.path), self.path.open("a") as file:
                 file.write(json.dumps(self.line) + "\n")
         if self.board is not None:
             self.board.add(self.line)
@@ -104,7 +100,8 @@ def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[
     """The lines of a file that are to be kept, and the file with them alone."""
     kept = [line for line in _lines(path) if keep(line)]
     beside = path.with_name(path.name + ".new")
-    beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with writing(path):
+        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
     beside.replace(path)
     return kept
 

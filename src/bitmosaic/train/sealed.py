@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from bitmosaic.disk import writing
 from bitmosaic.folders import read_json
 
 CHECKSUMS = "checksums.json"
@@ -24,7 +25,8 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def seal(folder: Path) -> None:
     """Writes `folder`/checksums.json."""
-    (folder / CHECKSUMS).write_text(json.dumps(checksums(folder), indent=1))
+    with writing(folder / CHECKSUMS):
+        (folder / CHECKSUMS).write_text(json.dumps(checksums(folder), indent=1))
 
 
 def damage(folder: Path, links: bool = False) -> str:
@@ -55,4 +57,4 @@ def check(folder: Path, again: str) -> None:
     A folder without checksums was made before there were any, and is taken as it is.
     """
     if (folder / CHECKSUMS).exists() and (fault := damage(folder, links=True)):
-        raise ValueError(f"{folder}: {fault}; put back what was there, or {again}")
+        raise ValueError(f"{folder}: {fault}, by its {CHECKSUMS}; put back what was there, or {again}")

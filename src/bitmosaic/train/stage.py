@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codes import Codes
+from bitmosaic.disk import writing
 from bitmosaic.images import SOFTWARE, ImageSet, ImagesGone, save
 from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
@@ -59,7 +60,7 @@ def play_stage(
     if state.step < training.steps:
         log.event("started" if notes is None else "resumed", processes=size())
     stage = Stage(folder, title, state, training, device, log, say)
-    with Shown(title, training.steps, "step", state.step) as shown, Termination() as termination, closing(log):
+    with Shown(title, training.steps, "step", state.step) as shown, Termination() as termination:
         try:
             for progress in play(state, batches, training, device):
                 whole = log.add(progress)
@@ -168,7 +169,8 @@ class Stage:
         """What to raise; the batch is kept."""
         kept = self.folder / f"not-finite-{error.step:08d}.safetensors"
         if first():
-            save_file(_tensors(error.batch), kept)
+            with writing(kept):
+                save_file(_tensors(error.batch), kept)
         self.log.event("not finite", batch=kept.name)
         return ValueError(f"{self.title}: {error}; the last batch is kept in {kept}")
 

@@ -113,7 +113,7 @@ def copy_metrics(out: Path, board: Path | None) -> None:
     """What is known of the stages, those that have ended too, for TensorBoard."""
     if board is not None and first():
         for rows in sorted(out.glob("*/metrics.jsonl")):
-            Board(board / rows.parent.name, read_metrics(rows)).close()
+            Board(board / rows.parent.name, read_metrics(rows))
 
 
 def on_codes(run: Run, folder: str | Path) -> Run:

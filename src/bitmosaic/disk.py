@@ -1,0 +1,39 @@
+"""Where something cannot be written: the file is named, and why, whatever library found out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CODE = re.compile(r"os error (\d+)")  # safetensors
+_CUT = re.compile(r"\d+ requested and \d+ written|inline_container|PytorchStreamWriter")  # numpy and torch, which do not say why
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Where the block finds that a disk is full, an OSError names `path`, which it writes; other errors are as they were."""
+    try:
+        yield
+    except Exception as error:
+        full = why_full(error)
+        if full is None or (isinstance(error, OSError) and error.filename is not None and error.errno in FULL):
+            raise
+        raise OSError(*full, str(path)) from error
+
+
+def why_full(error: BaseException) -> tuple[int, str] | None:
+    """The number and text of a write that did not fit, as the error says or what stands behind it; None for another error."""
+    chain: list[BaseException] = [error]
+    while behind := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(behind)
+    for one in chain:
+        code = _CODE.search(str(one))
+        number = one.errno if isinstance(one, OSError) else int(code[1]) if code else None
+        if number is not None:  # the system has said what it was
+            return (number, os.strerror(number)) if number in FULL else None
+    return (errno.ENOSPC, "Not all of it could be written") if any(_CUT.search(str(one)) for one in chain) else None
