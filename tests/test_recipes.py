@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from reference import reference
 
 from bitmosaic.convert import published_prior, published_tokenizer
@@ -136,3 +137,11 @@ def test_folder_refuses_nonsense(tmp_path):
             folder(data, **wrong)
     with pytest.raises(ValueError, match="does not exist"):
         folder(str(tmp_path / "nowhere"))
+
+
+def test_a_reason_names_the_guidance_that_the_sampler_has(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40), (9, 9, 9)).save(tmp_path / name / "1.png")
+    run = folder(tmp_path, size=32)
+    assert any(f"with guidance {run.sampler.guidance_scale:g}" in reason for reason in run.reasons)

@@ -103,7 +103,7 @@ def _classes(names) -> str:
     if not names:
         return "no sub-folders, so the prior has no classes and no guidance"
     few = "" if len(names) > 1 else "; with a single one there is nothing to guide towards"
-    return f"{len(names)} sub-folders with images are the classes that the prior is told, with guidance 2{few}"
+    return f"{len(names)} sub-folders with images are the classes that the prior is told, with guidance {DEFAULT.guidance_scale:g}{few}"
 
 
 def _channels(channels: int | None, colour: bool, reasons: list[str]) -> int:
