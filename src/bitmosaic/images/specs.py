@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from bitmosaic.images.base import ImageSet
 from bitmosaic.images.fashion import fashion_mnist, fashion_sample
@@ -48,21 +47,25 @@ class CodesSpec(ImagesSpec):
 
 
 @dataclass(frozen=True)
-class FolderSpec(ImagesSpec):
-    """A folder of images; sub-folders are classes."""
+class AnyFolderSpec(ImagesSpec, abstract=True):
+    """What both kinds of folders have in common."""
 
     path: str = "."
     size: tuple[int, int] = (64, 64)  # height, width
     channels: int = 3  # 1: grey
 
-    classes: ClassVar[bool] = True  # whether sub-folders are classes
+
+@dataclass(frozen=True)
+class FolderSpec(AnyFolderSpec):
+    """A folder of images; sub-folders are classes."""
 
     def build(self) -> ImageSet:
-        return Folder(self.path, self.size, self.channels, classes=self.classes)
+        return Folder(self.path, self.size, self.channels)
 
 
 @dataclass(frozen=True)
-class FlatFolderSpec(FolderSpec):
+class FlatFolderSpec(AnyFolderSpec):
     """Every image below a folder, without classes."""
 
-    classes: ClassVar[bool] = False
+    def build(self) -> ImageSet:
+        return Folder(self.path, self.size, self.channels, classes=False)

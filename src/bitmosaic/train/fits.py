@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bitmosaic.images import ImageSet
-from bitmosaic.images.specs import FolderSpec
+from bitmosaic.images.specs import AnyFolderSpec
 from bitmosaic.nets.feature_net import load_feature_net
 from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.tokenized import Manifest
@@ -39,7 +39,7 @@ def check_fits(run: Run, images: ImageSet, out: Path) -> None:
     discriminator = run.tokenizer_losses.discriminator
     if discriminator is not None and discriminator.channels != images.channels:
         raise ValueError(f"discriminator.channels: got {discriminator.channels}, but the images have {images.channels}")
-    if isinstance(run.images, FolderSpec):
+    if isinstance(run.images, AnyFolderSpec):
         data = Path(run.images.path).expanduser().resolve()
         if data in (out.resolve(), *out.resolve().parents):
             raise ValueError(f"out: {out} lies inside the images in {data}, whose pictures it would become; give another folder")
