@@ -32,3 +32,14 @@ def test_float32_is_whole_inside_and_as_before_outside():
         assert torch.backends.cudnn.conv.fp32_precision == "ieee"
         raise ZeroDivisionError
     assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+def test_whole_float32_is_undone_whichever_of_two_threads_leaves_first():
+    before = torch.backends.cudnn.conv.fp32_precision
+    first, second = precision.whole_float32(), precision.whole_float32()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert torch.backends.cudnn.conv.fp32_precision == before

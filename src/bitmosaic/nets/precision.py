@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -35,17 +36,28 @@ def autocast(precision: Precision, device: str | torch.device = "cpu") -> torch.
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=resolve(precision, device) == "bf16")
 
 
+class _Whole:
+    """How many blocks of `whole_float32` are open, in all threads together: the setting is the process's."""
+
+    lock, depth, before = threading.Lock(), 0, "none"
+
+
 @contextmanager
 def whole_float32() -> Iterator[None]:
     """Inside the block, or in the function under it, convolutions of float32 are float32's on a GPU too.
 
     cuDNN rounds their factors to TF32's ten bits unless told otherwise: of 500 images' codes on an H100 thirty had a bit that was not the
-    CPU's, and none with this (docs/performance.md). torch's matrix products are whole as they come.
+    CPU's, and none with this (docs/performance.md). torch's matrix products are whole as they come. Threads may be inside at once.
     """
     convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
+    with _Whole.lock:
+        if _Whole.depth == 0:
+            _Whole.before, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
+        _Whole.depth += 1
     try:
         yield
     finally:
-        convolutions.fp32_precision = before
+        with _Whole.lock:
+            _Whole.depth -= 1
+            if _Whole.depth == 0:
+                convolutions.fp32_precision = _Whole.before
