@@ -189,6 +189,16 @@ def test_names_that_are_no_text(photos, tmp_path, say, capsys):
     assert "12 images by codes, 0 new:" in say("index", photos, out, "--prune")
 
 
+@pytest.mark.parametrize("by", ["codes", "features"])
+def test_folders_whose_names_are_no_text(photos, tmp_path, say, by):
+    library, out = photos.rename(tmp_path / os.fsdecode(b"lib\xe9")), tmp_path / os.fsdecode(b"out\xff")
+    assert "lib\\udce9" in say("index", library, out, "--by", by)
+    assert "12 images" in say("index", library, out, "--by", by)
+    assert "(itself)" in say("search", out, library / "3.png") and "of 12 images" in say("duplicates", out)
+    next(out.glob("*.faiss")).write_bytes(b"cut")
+    assert "(itself)" in say("search", out, library / "3.png")
+
+
 def test_the_picture_itself_is_marked_and_left_out_when_asked(photos, tmp_path, say, monkeypatch):
     out = tmp_path / "index"
     shutil.copy(photos / "3.png", photos / "copy.png")

@@ -63,11 +63,16 @@ def duplicates(index: Folder, *, within: Within = None, out: Path = Path("duplic
     for group in around[:20]:
         print(f"{group[1].distance:8.4g}  {', '.join(plain(hit.name) for hit in group)}")
     if len(around) > 20:
-        print(f"          and {len(around) - 20:,} groups more")
+        print(f"          and {some(len(around) - 20, 'group')} more")
     count = len({i for pair in pairs for i in pair.ids})
     limit = f"within {within:g} ({words})" if within is not None else f"distances: {words}"
-    print(f"{len(pairs):,} pairs in {len(around):,} groups, {count:,} of {len(found):,} images, {limit}: {plain(out)}")
+    print(f"{some(len(pairs), 'pair')} in {some(len(around), 'group')}, {count:,} of {len(found):,} images, {limit}: {plain(out)}")
     return around
+
+
+def some(count: int, what: str) -> str:
+    """How many, in words."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def by_distance(found: Index, limit: float) -> tuple[list[Pair], int]:

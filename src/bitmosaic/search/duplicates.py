@@ -16,6 +16,7 @@ NEIGHBOURS = 20  # of an image whose picture cannot be read
 USUAL = slice(11, 18)  # of these, by rank: their median distance is what is usual around it
 CLOSER = 0.4  # the distance of copies, of what is usual around both: bits that differ, or the length of the difference of features
 FEW = 10  # of the very same pictures
+MOST = 0.1  # and no more than this share of the bits, or this length
 MANY = 200  # copies of an image that are looked for by distance alone, at most
 
 
@@ -104,10 +105,11 @@ def _by_vectors(found: Index, ids: np.ndarray) -> np.ndarray:
     level = {i: float(np.median(_lengths(found, hits[USUAL] or hits[-1:]))) for i, hits in near.items() if hits}
     floor = float(np.quantile(list(level.values()), FLOOR)) if level else 0.0
     level = {i: max(floor, usual) for i, usual in level.items()}
-    pairs = [np.empty((0, 2), np.int64)]
+    pairs, most = [np.empty((0, 2), np.int64)], MOST * (8 * found.vectors(ids[:1]).shape[1] if found.spec.binary else 1)
     for i in ids.tolist():
         lengths = _lengths(found, near[i])
-        close = [hit for hit, length in zip(near[i], lengths, strict=True) if length <= CLOSER * np.sqrt(level[i] * level[hit.id])]
+        limits = np.minimum(CLOSER * np.sqrt([level[i] * level[hit.id] for hit in near[i]]), most)
+        close = [hit for hit, length, limit in zip(near[i], lengths, limits, strict=True) if length <= limit]
         pairs.append(_pairs(i, close))
     return unique(np.concatenate(pairs))
 

@@ -55,7 +55,10 @@ class Faiss:
         """From a file; Damaged where it is none, or of another structure."""
         faiss = library()
         try:
-            index = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
+            if _is_text(path):
+                index = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
+            else:
+                index = (faiss.deserialize_index_binary if binary else faiss.deserialize_index)(np.fromfile(path, np.uint8))
             found = Faiss(index, structure)
             found._inner()
         except (RuntimeError, MemoryError, AttributeError) as error:
@@ -67,7 +70,10 @@ class Faiss:
         faiss = library()
         binary = isinstance(self.index, faiss.IndexBinary)
         try:
-            (faiss.write_index_binary if binary else faiss.write_index)(self.index, str(path))
+            if _is_text(path):
+                (faiss.write_index_binary if binary else faiss.write_index)(self.index, str(path))
+            else:
+                path.write_bytes((faiss.serialize_index_binary if binary else faiss.serialize_index)(self.index))
         except RuntimeError as error:
             raise OSError(f"{path} cannot be written ({_last_words(error)})") from error
 
@@ -128,6 +134,15 @@ def library() -> ModuleType:
     return faiss
 
 
+def _is_text(path: Path) -> bool:
+    """Whether faiss can be given a path: where its bytes are no UTF-8 it cannot, and all goes through memory."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _last_words(error: BaseException) -> str:
-    """The end of the first line of what faiss complains of, which is where it says why."""
-    return (str(error).splitlines() or [type(error).__name__])[0][-120:]
+    """What faiss complains of, without the line of its source that it names first."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return first.rpartition("failed: ")[2].rpartition("Error: ")[2][-200:]
