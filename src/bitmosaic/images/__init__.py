@@ -1,5 +1,6 @@
 """Pixels in and out: folders, arrays, Fashion-MNIST, crops, batches, grids, files."""
 
+from .background import background_of
 from .base import ArrayImages, ImageSet, ImagesGone
 from .batches import Batch, Batches, epoch_order, in_order
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
@@ -14,7 +15,7 @@ from .write import SOFTWARE, Output, animation, captioned, check_output, grid, s
 
 __all__ = [
     "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Fit", "Folder", "ImageSet", "ImagesGone", "Output", "SOFTWARE", "Scan",
-    "UnreadableImage", "animation", "captioned", "centre_crop", "check_exact", "check_output", "check_sizes", "crop_mask",
+    "UnreadableImage", "animation", "background_of", "captioned", "centre_crop", "check_exact", "check_output", "check_sizes", "crop_mask",
     "crop_with_mask", "epoch_order", "fashion_mnist", "fashion_sample", "fitted", "flatten", "grid", "heat", "in_order", "places_of",
     "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits", "spread", "to_output", "to_pil", "to_uint8",
 ]

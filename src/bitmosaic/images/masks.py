@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fit import has_colour
-from .read import as_size, cover, picture_of, pixels_of
+from .read import cover, picture_of, pixels_of
 
 
 def read_mask(mask, size: tuple[int, int], factor: int) -> Tensor:
@@ -110,26 +110,45 @@ def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def crop_with_mask(picture: Image.Image, mask: Tensor, size: tuple[int, int], channels: int) -> tuple[Tensor, Tensor]:
     """A picture in mode L or RGB and its mask (H, W) bool, cropped and scaled together to `size` (height, width).
 
-    Returns pixels, uint8 (channels, height, width), and the mask: those pixels whose own area holds anything that was masked, and no more.
+    Returns pixels, uint8 (channels, height, width), and the mask: those pixels that show anything that was masked, and no more.
     A pixel beside it, into which scaling would mix what was masked, is scaled from the known ones alone.
     """
     pixels, known = pixels_of(picture, size, channels), 1 - mask.numpy().astype(np.float32)
-    covered = torch.from_numpy(_scaled(1 - known, size, Image.Resampling.BOX) > 0)
+    covered = _covered(mask, size)
     beside = crop_mask(mask, size) & ~covered
     if beside.any():
-        weight = np.maximum(_scaled(known, size, Image.Resampling.BICUBIC), 0.25)  # of a pixel that is known all over it is near 1
+        weight = np.maximum(_scaled(known, size), 0.25)  # of a pixel that is known all over it is near 1
         planes = pixels_of(picture, None, channels).numpy().astype(np.float32)
-        alone = np.stack([_scaled(plane * known, size, Image.Resampling.BICUBIC) / weight for plane in planes])
+        alone = np.stack([_scaled(plane * known, size) / weight for plane in planes])
         pixels = torch.where(beside, torch.from_numpy(np.rint(alone.clip(0, 255)).astype(np.uint8)), pixels)
     return pixels, covered
 
 
-def _scaled(plane: np.ndarray, size: tuple[int, int], last: Image.Resampling) -> np.ndarray:
-    """A plane of floats (H, W) as `centre_crop` scales a picture; `last`: the filter of its last step."""
-    (height, width), image = as_size(size), Image.fromarray(plane)
-    while image.width >= 2 * width and image.height >= 2 * height:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    return np.array(image.resize((width, height), last, box=cover(image.size, (height, width))))
+def _scaled(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A plane of floats (H, W) as `centre_crop` scales a picture."""
+    image = Image.fromarray(plane)
+    for smaller in _halved(image.size, size):
+        image = image.resize(smaller, Image.Resampling.BOX)
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=cover(image.size, size)))
+
+
+def _covered(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which pixels of the crop have a masked one's centre in the area of the picture that they show."""
+    image = Image.fromarray(mask.numpy().astype(np.float32))  # floats, or a speck in a large picture would round to nothing
+    width, height = [image.size, *_halved(image.size, size)][-1]
+    per_x, per_y = image.width / width, image.height / height
+    left, top, right, bottom = cover((width, height), size)
+    box = left * per_x, top * per_y, min(right * per_x, image.width), min(bottom * per_y, image.height)
+    return torch.from_numpy(np.array(image.resize((size[1], size[0]), Image.Resampling.BOX, box=box)) > 0)
+
+
+def _halved(full: tuple[int, int], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes (width, height) through which `centre_crop` goes before it scales to `size` (height, width)."""
+    found, (width, height) = [], full
+    while width >= 2 * size[1] and height >= 2 * size[0]:
+        width, height = width // 2, height // 2
+        found.append((width, height))
+    return found
 
 
 def places_of(mask: Tensor, factor: int) -> Tensor:

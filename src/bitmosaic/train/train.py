@@ -20,7 +20,7 @@ from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import Batches, ImageSet, ImagesGone, epoch_order, in_order
+from bitmosaic.images import Batches, ImageSet, ImagesGone, background_of, epoch_order, in_order, to_uint8
 from bitmosaic.images.specs import CodesSpec
 from bitmosaic.images.views import VIEWS
 from bitmosaic.names import plain
@@ -47,6 +47,8 @@ from bitmosaic.train.sound import check_codes_seal, check_decodes, check_feature
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenized import Manifest
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
+
+BACKGROUND_IMAGES = 64  # that are looked at for their background
 
 
 def train(
@@ -255,6 +257,7 @@ def prior_stage(
             made = pipeline(prior)
             check_pipeline(made, training.steps, store)
             draw_curves(out, "prior", f"{run.name}: prior", say)
+            made.background = background_of(to_uint8(made.decode(store.some(BACKGROUND_IMAGES), "pt")))
             made.static = StaticCoder.fit(store.all())
             made.logit_scale = PriorCoder.fit(prior.cpu(), store.some(SCALE_IMAGES)).scale
             say(f"compress: the prior's logits times {made.logit_scale / ONE:g}, fitted to {min(SCALE_IMAGES, len(store))} images")
