@@ -229,6 +229,32 @@ def test_what_nobody_waits_for_gives_way():
         thread.join()
 
 
+def test_no_slice_begins_before_a_person_who_is_there():
+    """Who comes in the middle of a slice waits for its end, not for another one, though others might yet join."""
+    began, met, model = [], [], Model(batch=8, wait=0.1)
+
+    def errand(codes, known, labels, generators):
+        for i in range(1, 100):
+            began.append(i)
+            time.sleep(0.1)
+            yield Step(i, 100, codes, known, known.float())
+
+    def person(codes, known, labels, generators):
+        met.append(len(began))
+        yield Step(1, 1, codes, known, known.float())
+
+    with model:
+        behind = low(wanted(model, errand))
+        model._put(behind)
+        for _ in range(4):
+            before = len(began)
+            while len(began) == before:
+                time.sleep(0.001)
+            list(model.complete(wanted(model, person)))
+            assert met.pop() == before + 1
+        behind.job.cancel()
+
+
 def test_the_end_does_not_wait_for_what_nobody_waits_for():
     errand, model, found = Counting(1000, 0.005), Model(), []
     with model:

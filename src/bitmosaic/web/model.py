@@ -171,13 +171,19 @@ class Model:
     def _wait(self) -> bool:
         """Until there is something to do; False when there will not be."""
         with self._change:
-            while self._open and not (self._calls or self._running):
+            while self._open and not self._busy():
                 self._wanted = [w for w in self._wanted if not w.job.over]
-                hold = min((hold for _, hold in self._groups()), default=None)
+                holds = [(group[0].job.low, hold) for group, hold in self._groups()]
+                hold = min(holds, default=(False, None))[1]  # of what somebody waits for, where there is any
                 if hold is not None and hold <= 0:
                     break
                 self._change.wait(hold)
             return bool(self._calls or self._running or self._wanted or self._open)
+
+    def _busy(self) -> bool:
+        """Whether something may be done now: what nobody waits for may not, where somebody's turn comes in a moment."""
+        low = not any(not wanted.job.low and not wanted.job.over for wanted in self._wanted)
+        return any(low or not call.job.low for call in self._calls) or any(low or not batch.low for batch in self._running)
 
     def _answer(self, calls: list[Call]) -> None:
         """Something short, which those pay who asked for it."""
