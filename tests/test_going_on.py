@@ -55,6 +55,18 @@ def test_what_is_written_down_and_when_is_no_part_of_the_result(folder, tmp_path
     assert json.loads((tmp_path / "run" / "run.json").read_text())["run"] == other.to_json(), "what it is now"
 
 
+def test_blocks_that_are_worked_out_again_are_no_part_of_the_result(folder, tmp_path):  # noqa: F811
+    run = plain_run(folder)
+    again = replace(run, prior_training=replace(run.prior_training, recompute=True))
+    whole = train(run, tmp_path / "whole", silent, "cpu")
+    claimed(run, tmp_path / "run")
+    assert same_weights(whole, train(again, tmp_path / "run", silent, "cpu"))
+    compiled = replace(again, prior_training=replace(again.prior_training, compile=True))
+    claimed(compiled, tmp_path / "compiled")
+    with pytest.raises(ValueError, match="prior_training.recompute was True, now False"):
+        claimed(replace(compiled, prior_training=replace(compiled.prior_training, recompute=False)), tmp_path / "compiled")
+
+
 def test_the_same_pictures_elsewhere_and_of_other_times(folder, tmp_path, monkeypatch):  # noqa: F811
     run = tiny_run(folder)
     claimed(run, tmp_path / "run")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bitmosaic.cli import one_line
-from bitmosaic.images import ArrayImages
+from bitmosaic.cli import main, one_line
+from bitmosaic.images import ArrayImages, fashion_sample, to_pil
 from bitmosaic.names import plain
 
 
@@ -32,3 +32,23 @@ def test_errors_and_reports_are_on_one_line():
     images = ArrayImages(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     images.unreadable = {"a\nb\x1b[31m.png": "it is no\npicture"}
     assert images.unreadable_summary() == r"skipped 1 unreadable of 2 images: a\nb\x1b[31m.png (it is no\npicture)"
+
+
+@pytest.mark.parametrize("words", [
+    ["encode", "IMAGES", "-o", "OUT/x.safetensors"], ["compress", "IMAGES", "-o", "OUT"], ["reconstruct", "IMAGES", "--out", "OUT"],
+    ["index", "IMAGES", "OUT"], ["tokenize", "IMAGES", "OUT"], ["sample", "--count", "1", "--classes", "bag", "--out", "OUT"],
+    ["encode", "nothing\x1b\n"], ["info", "nothing\x1b\n"], ["train", "folder", "--data", "nothing\x1b\n"],
+])  # fmt: skip
+def test_commands_print_no_escapes_of_names(words, tmp_path, capsys, monkeypatch):
+    images, out = tmp_path / "im\na\x1b[31mges", tmp_path / "o\x07\nut"
+    images.mkdir()
+    sample = fashion_sample()
+    for i in range(3):
+        to_pil(sample.image(i)).save(images / f"{i}\n\x1b.png")
+    (images / "no\npicture\x1b[2J.png").write_bytes(b"none")
+    monkeypatch.chdir(tmp_path)
+    main([word.replace("IMAGES", str(images)).replace("OUT", str(out)) for word in words])
+    printed = capsys.readouterr()
+    text = printed.out + printed.err
+    assert text and not [c for c in text if not c.isprintable() and c != "\n"]
+    assert not [line for line in text.splitlines() if line.startswith(("a\\x1b", "ut/", "picture\\x1b"))]

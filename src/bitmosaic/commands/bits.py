@@ -14,6 +14,7 @@ from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import shipped
 from bitmosaic.evaluate.insight import flipped, meaning
 from bitmosaic.images import Fit, captioned, fitted, heat, save
+from bitmosaic.names import plain
 
 COLUMNS = 8
 PICTURED = 112  # pixels that a small picture is at least high
@@ -61,5 +62,5 @@ def bits(
         save(captioned(shown, names, COLUMNS, scale), folder / files[0], **about, Image=image)
         captions = [f"bit {bit}: {255 * top:.0f}" for bit, top in enumerate(most)]
         save(captioned(maps, captions, COLUMNS, scale), folder / files[1], **about, Count=count)
-    print("\n".join(str(Path(out) / name) for name in files))
+    print("\n".join(plain(Path(out) / name) for name in files))
     return [Path(out) / name for name in files]

@@ -12,6 +12,7 @@ from bitmosaic.codes import described
 from bitmosaic.convert import convert as convert_files
 from bitmosaic.convert import convert_part
 from bitmosaic.folders import read_json
+from bitmosaic.names import plain
 from bitmosaic.priors import MaskedPriorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import VQGANSpec
@@ -68,19 +69,19 @@ def convert(
         out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, dtype=TYPES[dtype])
         spec = Spec.from_json(read_json(out / "config.json"))
         if isinstance(spec, MaskedPriorSpec):
-            print(f"prior:    {about(spec)}: {out}\njoin it:  bitmosaic convert TOKENIZER {out}")
+            print(plain(f"prior:    {about(spec)}: {out}"), plain(f"join it:  bitmosaic convert TOKENIZER {out}"), sep="\n")
         else:
             use = f"join it:   bitmosaic convert {out} PRIOR"
             if isinstance(spec, VQGANSpec):
                 use = f"in Python: bitmosaic.tokenizers.Tokenizer.from_pretrained({str(out)!r})"
-            print(f"tokenizer: {described(spec.radix)}: {out}\n{use}")
+            print(plain(f"tokenizer: {described(spec.radix)}: {out}"), plain(use), sep="\n")
         return out
     names = read_names(class_names) if class_names else ()
     out = convert_files(
         tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, settings=given, class_names=names, dtype=TYPES[dtype]
     )
     spec = Spec.from_json(read_json(out / "prior" / "config.json"))
-    print(f"prior:    {about(spec)}\npipeline: {out}\nsample:   bitmosaic sample {out}")
+    print(f"prior:    {about(spec)}", plain(f"pipeline: {out}"), plain(f"sample:   bitmosaic sample {out}"), sep="\n")
     return out
 
 

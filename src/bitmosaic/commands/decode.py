@@ -17,6 +17,7 @@ from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import fingerprint, load
 from bitmosaic.folders import parse_json
 from bitmosaic.images import save
+from bitmosaic.names import plain
 
 
 def decode(
@@ -48,7 +49,7 @@ def decode(
                 names[start : start + BATCH], pipe.decode(packed.codes(start, start + BATCH)), strict=True
             ):
                 save(image, folder / name, Software=SOFTWARE, Source=f"codes in {Path(file).name}")
-    print(f"{len(names)} images: {out}")
+    print(plain(f"{len(names)} images: {out}"))
     return [Path(out) / name for name in names]
 
 

@@ -103,7 +103,7 @@ def _tell_restored(paths: Sequence[Path], known: Tensor) -> None:
     hurt = [f"{path} ({count} of {places} places known)" for path, count in zip(paths, counts, strict=True) if count < places]
     if hurt:
         what = f"{len(hurt)} of {len(paths)} files are not whole; what they lack is made up: {some(hurt)}"
-        print(f"bitmosaic: {what}", file=sys.stderr)
+        print(plain(f"bitmosaic: {what}"), file=sys.stderr)
 
 
 def picture_names(names: Sequence[str]) -> list[str]:

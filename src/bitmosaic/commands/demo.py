@@ -27,6 +27,7 @@ from bitmosaic.commands.sample import draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_pil, to_uint8
+from bitmosaic.names import plain
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.train.pictures import enlargement
 
@@ -78,7 +79,7 @@ def demo(
         (folder / "index.html").write_text(page(facts, pictures), encoding="utf-8")
         write_json(folder / MARK, facts)
     tell_unreadable(real)
-    print(f"{out}: {', '.join(FILES)}, made in {clock.total():.0f} s\npage: {out / 'index.html'}")
+    print(plain(f"{out}: {', '.join(FILES)}, made in {clock.total():.0f} s"), plain(f"page: {out / 'index.html'}"), sep="\n")
     return out / "index.html"
 
 

@@ -20,6 +20,7 @@ from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.editing import Answers
 from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
+from bitmosaic.names import plain
 from bitmosaic.pipeline import Condition, Pipeline
 
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
@@ -144,6 +145,6 @@ def paint(task: Task, ask: Ask, out: Path) -> list[Path]:
         write(task, pipe, answers, before, folder)
     paths = [Path(out) / name for name in task.files()]
     for path, seed, bits in zip(paths, answers.seeds, answers.bits, strict=False):
-        print(f"{path}  seed {seed}, {bits:.0f} bits")
-    print(paths[-1])
+        print(plain(f"{path}  seed {seed}, {bits:.0f} bits"))
+    print(plain(paths[-1]))
     return paths

@@ -14,6 +14,7 @@ from bitmosaic.commands.arguments import Background, Images
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import fingerprint, load
 from bitmosaic.images import Fit, in_order
+from bitmosaic.names import plain
 
 FORMAT = "bitmosaic codes 1"
 BATCH = 64  # images at once
@@ -66,5 +67,5 @@ def encode(
         save_file({"codes": torch.from_numpy(np.concatenate(packed))}, folder / out.name, about)
     tell_unreadable(files)
     size = f"{codes.bits_per_image:,.0f} bits or {packed[0].shape[1]:,} bytes"
-    print(f"{len(names)} images, {size} each: {out} ({out.stat().st_size:,} bytes)")
+    print(plain(f"{len(names)} images, {size} each: {out} ({out.stat().st_size:,} bytes)"))
     return out

@@ -24,6 +24,7 @@ from bitmosaic.evaluate.parallel import alone, everywhere, processes
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
+from bitmosaic.names import plain
 from bitmosaic.threads import processors
 from bitmosaic.train.features import protocol, train_features
 
@@ -102,7 +103,7 @@ def evaluate(
             save(evaluation_plot(figures, pictures, note), folder / "evaluation.png", Software=SOFTWARE, Pipeline=pipeline)
         for images in sets:
             tell_unreadable(images)
-        print(evaluation.text(figures), *notes(found), f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}", sep="\n")
+        print(evaluation.text(figures), *notes(found), plain(f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}"), sep="\n")
         return found
 
 
@@ -141,7 +142,7 @@ def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> di
     whole = real_images(against, tokenizer.image_size, tokenizer.channels)
     images, test = learned_and_held(whole, against)
     right = train_features(images, test, protocol(images, seed), Path(net), device, whole)
-    print(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}")
+    print(plain(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}"))
     return {"net": net, "test_accuracy": right, "trained_on": len(images), "tested_on": len(test)}
 
 

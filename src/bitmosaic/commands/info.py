@@ -14,6 +14,7 @@ from bitmosaic.commands.pipelines import find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import read_json
 from bitmosaic.images.specs import CodesSpec
+from bitmosaic.names import plain
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.spec import Spec
 from bitmosaic.train.run import Run, TrainedFeatures
@@ -180,4 +181,4 @@ def run_text(found: dict[str, Any]) -> str:
 def table(rows: list[tuple[str, str]]) -> str:
     """Names at the left, what they are at the right."""
     width = max(len(name) for name, _ in rows) + 2
-    return "\n".join(f"{name:<{width}}{text}" for name, text in rows)
+    return "\n".join(plain(f"{name:<{width}}{text}") for name, text in rows)

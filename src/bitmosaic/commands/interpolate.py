@@ -16,6 +16,7 @@ from bitmosaic.commands.edited import PICTURED
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import animation, grid, save, sheet
+from bitmosaic.names import plain
 
 
 def interpolate(
@@ -63,5 +64,5 @@ def interpolate(
         save(strip, folder / "strip.png", **about, Classes=json.dumps(labels), Seed=seed)
         there = [grid(torch.stack([row[i] for row in rows]), min(count, 8), scale, background=250) for i in range(frames)]
         animation(there + there[-2::-1], folder / "strip.gif", seconds_per_frame=0.2, comment=SOFTWARE)
-    print(f"{Path(out) / 'strip.png'}\n{Path(out) / 'strip.gif'}")
+    print(plain(Path(out) / "strip.png"), plain(Path(out) / "strip.gif"), sep="\n")
     return [Path(out) / "strip.png", Path(out) / "strip.gif"]

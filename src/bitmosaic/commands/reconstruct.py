@@ -15,6 +15,7 @@ from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_order, read_image, save, sheet
+from bitmosaic.names import plain
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.pictures import enlargement
 
@@ -55,7 +56,8 @@ def reconstruct(
         picture = side_by_side(*pairs(pipe.tokenizer, chosen, PICTURED))
         save(picture, folder / "reconstructions.png", Software=SOFTWARE, Pipeline=pipeline)
     tell_unreadable(chosen)
-    print(f"{report.text()}\npictures  {Path(out) / 'reconstructions.png'}\nreport    {Path(out) / 'report.json'}")
+    pictures, numbers = Path(out) / "reconstructions.png", Path(out) / "report.json"
+    print(report.text(), plain(f"pictures  {pictures}"), plain(f"report    {numbers}"), sep="\n")
     return found
 
 

@@ -20,6 +20,7 @@ from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json, read_json
+from bitmosaic.names import plain
 from bitmosaic.pages import filled
 from bitmosaic.train.claim import differences
 
@@ -99,7 +100,7 @@ def report(runs: Runs, *, out: Path = Path("report")) -> Path:
     told = [Told(name, folder, read_json(folder / "run.json"), about_run(folder)) for name, folder in named(folders).items()]
     with written_into(out, ["report.html"]) as place:
         (place / "report.html").write_text(page(told), encoding="utf-8", errors="replace")
-    print(out / "report.html")
+    print(plain(out / "report.html"))
     return out / "report.html"
 
 

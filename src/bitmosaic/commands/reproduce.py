@@ -29,6 +29,7 @@ from bitmosaic.evaluate.probe import Vectors, linear_accuracy
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, save, to_uint8
+from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.recipes import bigr_tables
@@ -108,7 +109,7 @@ def reproduce(
         for _ in each(partial(one, out=out, data=data, budget=budget), tasks, jobs or workers()):
             found = written(out, budget, floor)
             bar.update()
-    print(f"written: {out / 'tables.md'}, {out / 'tables.json'}, {out / 'curves.png'}")
+    print(plain(f"written: {out / 'tables.md'}, {out / 'tables.json'}, {out / 'curves.png'}"))
     return found
 
 

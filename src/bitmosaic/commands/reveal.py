@@ -17,6 +17,7 @@ from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.insight import Seen, order_of
 from bitmosaic.evaluate.insight import reveal as moments
 from bitmosaic.images import animation, captioned, grid, heat, save, sheet
+from bitmosaic.names import plain
 
 FILES = ("entropy.png", "order.png", "order.gif")
 COLUMNS = 9  # moments on the sheet, at most
@@ -61,7 +62,7 @@ def reveal(
         save(order_sheet(seen), folder / "order.png", **about)
         frames = [grid(torch.cat([covered(moment), entropy(moment)]), count, scale_of(seen), background=250) for moment in seen]
         animation(frames, folder / "order.gif", seconds_per_frame=0.3, hold_last=3.0, comment=SOFTWARE)
-    print("\n".join(str(Path(out) / name) for name in FILES))
+    print("\n".join(plain(Path(out) / name) for name in FILES))
     return [Path(out) / name for name in FILES]
 
 

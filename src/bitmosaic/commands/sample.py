@@ -91,7 +91,7 @@ def sample(
         seconds = time.perf_counter() - started
         there = f", {len(names) - len(left)} of them were there" if len(left) < len(names) else ""
         each = f", {seconds / len(left):.2f} s each" if left else ""
-        print(f"{len(names)} images{there} in {seconds:.1f} s{each}: {out}")
+        print(plain(f"{len(names)} images{there} in {seconds:.1f} s{each}: {out}"))
     return [out / name for name in names + [SHEET] * sheet]
 
 

@@ -26,6 +26,7 @@ from bitmosaic.images.labels import MOST, LabelFile
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars
 from bitmosaic.images.views import VIEWS
+from bitmosaic.names import plain
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.finish import COUNTS, finish, remove_damaged
 from bitmosaic.train.processes import own_device
@@ -87,7 +88,7 @@ def tokenize(
         damaged = remove_damaged(source, out, tokenizer, settings)
         check_there(source, out)
     if damaged and speak:
-        print(f"bitmosaic: damaged, made anew: {named(damaged)}", file=sys.stderr)
+        print(plain(f"bitmosaic: damaged, made anew: {named(damaged)}"), file=sys.stderr)
     tokenizer = tokenizer.to(device)
     manifest = None
     total = source.count if isinstance(source, Listed) else None
@@ -223,11 +224,11 @@ def tell(manifest: Manifest) -> None:
     images, views = about["images"], VIEWS[about["views"]]
     classes = f"{len(manifest.class_names)} classes" if manifest.class_names else "no classes"
     bits = manifest.grid[0] * manifest.grid[1] * sum((r - 1).bit_length() for r in about["radix"])
-    print(f"{images:,} images x {views}, {bits:,} bits each, {classes}, {len(about['shards']):,} shards: {manifest.folder}")
+    print(plain(f"{images:,} images x {views}, {bits:,} bits each, {classes}, {len(about['shards']):,} shards: {manifest.folder}"))
     for name, text in COUNTS.items():
         if about["counts"][name]:
             print(f"  {about['counts'][name]:,} {text}")
     for line in about["told"][:MOST_LINES]:
-        print("  " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+        print(plain(f"  {line}"), file=sys.stderr)
     if len(about["told"]) > MOST_LINES:
-        print(f"  and {len(about['told']) - MOST_LINES:,} more, named in {manifest.folder / 'manifest.json'}", file=sys.stderr)
+        print(plain(f"  and {len(about['told']) - MOST_LINES:,} more, named in {manifest.folder / 'manifest.json'}"), file=sys.stderr)

@@ -150,7 +150,11 @@ def _comparable(value: Any, device: str, by_contents: bool) -> Any:
     """A description, or a part of one, without what changes nothing in the result."""
     if not isinstance(value, dict):
         return value
-    aside = HARMLESS | ({"path"} if by_contents and value.get("type") == "FileFeatures" else set())
+    aside = set(HARMLESS)
+    if not value.get("compile"):
+        aside.add("recompute")  # the same bits, where nothing is compiled anew for it
+    if by_contents and value.get("type") == "FileFeatures":
+        aside.add("path")
     kept = {name: _comparable(held, device, by_contents) for name, held in value.items() if name not in aside}
     if kept.get("precision") == "auto":
         kept["precision"] = resolve("auto", device)

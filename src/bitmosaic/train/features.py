@@ -18,6 +18,7 @@ from bitmosaic.evaluate.mode import measuring
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Batches, ImageSet, in_order
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
+from bitmosaic.train.alone import alone
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.run import TrainedFeatures
 from bitmosaic.train.stage import averaged, play_stage
@@ -51,19 +52,20 @@ def train_features(
     if path.suffix != ".safetensors":
         raise ValueError(f"net: got {path}; the network is written to a file that ends in .safetensors")
     work = path.with_name(f"{path.name}.training")
-    wanted = {"features": how.to_json(), "images": images.fingerprint()}
-    if (work / "features.json").exists() and read_json(work / "features.json") != wanted:
-        raise ValueError(f"net: {work} holds a training with other images or settings; remove it, or name another file")
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(work / "features.json", wanted)
-    torch.manual_seed(how.training.seed)  # weights only
-    batches = Batches(images, how.training.part_size, how.training.seed)
-    state = play_stage(work, "features", ClassifierGame(how.net.build()), batches, how.training, None, images, device)
-    net = averaged(state, "classifier")
-    right = accuracy(net, test)
-    about = {"trained_on": (source or images).fingerprint(), "class_names": json.dumps(images.class_names), "test_accuracy": f"{right:.4f}"}
-    save_feature_net(net.cpu(), path, **about, software="bitmosaic feature net")
-    shutil.rmtree(work)
+    with alone(work):
+        wanted = {"features": how.to_json(), "images": images.fingerprint()}
+        if (work / "features.json").exists() and read_json(work / "features.json") != wanted:
+            raise ValueError(f"net: {work} holds a training with other images or settings; remove it, or name another file")
+        write_json(work / "features.json", wanted)
+        torch.manual_seed(how.training.seed)  # weights only
+        batches = Batches(images, how.training.part_size, how.training.seed)
+        state = play_stage(work, "features", ClassifierGame(how.net.build()), batches, how.training, None, images, device)
+        net = averaged(state, "classifier")
+        right = accuracy(net, test)
+        source = source or images
+        about = {"trained_on": source.fingerprint(), "class_names": json.dumps(images.class_names), "test_accuracy": f"{right:.4f}"}
+        save_feature_net(net.cpu(), path, **about, software="bitmosaic feature net")
+        shutil.rmtree(work)
     return right
 
 

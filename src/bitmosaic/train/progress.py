@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -17,10 +18,11 @@ class Shown:
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0, quick: bool = False):
         self.title, self.total, self.unit, self.done, self.text, self.quick = title, total, unit, done, "", quick
+        speaks = first() and not os.environ.get("TQDM_DISABLE")  # which silences tqdm's own bars too
         self.bar = tqdm(
-            total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True, disable=None if first() else True, delay=2.0 * quick,
+            total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True, disable=None if speaks else True, delay=2.0 * quick,
             leave=not quick)  # fmt: skip
-        self.lines, self.since, self.told = first() and self.bar.disable, time.monotonic(), done
+        self.lines, self.since, self.told = speaks and self.bar.disable, time.monotonic(), done
 
     def update(self, count: int = 1) -> None:
         """So many more are done."""

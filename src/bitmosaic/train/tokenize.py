@@ -26,6 +26,7 @@ from bitmosaic.folders import written_beside
 from bitmosaic.images import UnreadableImage
 from bitmosaic.images.tars import BrokenTar, Passed
 from bitmosaic.images.views import VIEWS, read_views
+from bitmosaic.names import plain
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.code_store import images_at_once, packed_bytes
 from bitmosaic.train.sources import Item, Source
@@ -51,7 +52,7 @@ class Made:
         self.counts[what] += 1
         lines = self.told.setdefault(what, [])
         if len(lines) < TOLD:
-            lines.append(f"{name}: {why}".encode("unicode_escape").decode()[:500])
+            lines.append(plain(f"{name}: {why}")[:500])
 
 
 def tokenize_pieces(
