@@ -12,18 +12,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bitmosaic.cli import main
 from bitmosaic.codes import Codes
-from bitmosaic.commands.plan import Machines, about
-from bitmosaic.images import ArrayImages, Batches
+from bitmosaic.commands.plan import Machines, about, images_of, text
+from bitmosaic.images import ArrayImages, Batches, fashion_sample, to_pil
 from bitmosaic.nets.llama import Block
 from bitmosaic.nets.precision import autocast
 from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.recipes import bigr_l, fashion
+from bitmosaic.recipes import bigr_l, fashion, folder
 from bitmosaic.train.code_store import CodeBatch
 from bitmosaic.train.loop import State, play, step_generator
-from bitmosaic.train.plan import costs, prior_cost
+from bitmosaic.train.plan import costs, held, prior_cost
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.rehearsal import Arithmetic, Live, most_bytes
 from bitmosaic.train.tokenizer_game import TokenizerGame
@@ -78,14 +78,16 @@ def test_memory_is_what_a_real_run_holds(precision, parts, recompute):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_a_tokenizer_and_its_adversary_hold_what_was_planned(precision):
+@pytest.mark.parametrize("perceptual", [0.0, 0.1])
+def test_a_tokenizer_and_its_adversary_hold_what_was_planned(precision, perceptual):
+    """With the network of a perceptual distance too, which is asked twice, once for gradients."""
     run = fashion()
-    losses = dataclasses.replace(run.tokenizer_losses, perceptual_weight=0.0, adversarial_start=0)
+    losses = dataclasses.replace(run.tokenizer_losses, perceptual_weight=perceptual, adversarial_start=0)
     training = dataclasses.replace(run.tokenizer_training, steps=2, batch_size=8, precision=precision)
     tokenizer, _ = costs(dataclasses.replace(run, tokenizer_losses=losses, tokenizer_training=training), "cpu")
     images = ArrayImages(torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
     with Live([]) as live:
-        game = TokenizerGame(run.tokenizer.build(), losses)
+        game = TokenizerGame(run.tokenizer.build(), losses, run.features.net.build().eval().requires_grad_(False) if perceptual else None)
         list(play(State.start(game, training), Batches(images, 8, 0), training))
     assert live.most == pytest.approx(tokenizer.memory(1, False, False), rel=0.1)
 
@@ -213,16 +215,19 @@ def test_memory_falls_where_it_should():
 
 def test_time_and_money_are_proportional():
     _, prior = costs(fashion())
-    one, four = (about(prior, Machines(gpus=n, images=60_000)) for n in (1, 4))
+    one, four = (about(prior, Machines(gpus=n), 60_000) for n in (1, 4))
     assert one["hours"] == pytest.approx(4 * four["hours"]) and four["bytes_read_a_second"] == pytest.approx(4 * one["bytes_read_a_second"])
-    seconds = prior.flop * 9000 * 64 / (989e12 * 0.4)
+    seconds = prior.flop * 9000 * 64 / (989e12 * 0.17)  # 146 to 171 of 989 TFLOP/s were measured
     assert one["hours"] == pytest.approx(seconds / 3600) and one["epochs"] == 9000 * 64 / 60_000
 
 
 def test_the_command(tmp_path, capsys):
-    assert main(["plan", "fashion", "--gpus", "2", "--memory", "1GB", "--images", "60000", "--prior-training.batch-size", "128"]) == 0
+    assert main(["plan", "fashion", "--gpus", "2", "--memory", "3GB", "--images", "60000", "--prior-training.batch-size", "128"]) == 0
     told = capsys.readouterr().out
-    assert "128, 64 on each of 2 GPUs" in told and "FSDP2, recompute" in told and "fits in 1GB" in told and "dollars" in told
+    assert "128, 64 on each of 2 GPUs" in told and "FSDP2, recompute" in told and "fits in 3GB" in told and "dollars" in told
+    assert main(["plan", "fashion", "--memory", "2GB"]) == 0
+    told = capsys.readouterr().out
+    assert "does not fit in 2GB" in told and ": fits in 2GB" not in told, "the framework takes 2 GB for itself"
     assert main(["plan", "fashion", "--images", "60000"]) == 0
     assert "FSDP2" not in capsys.readouterr().out, "one GPU has nobody to share with"
     for wrong, why in (
@@ -233,6 +238,35 @@ def test_the_command(tmp_path, capsys):
         assert why in capsys.readouterr().err
     assert main(["plan", "nothing"]) == 2 and main(["plan", "--help"]) == 0
     assert "RECIPE" in capsys.readouterr().out
+
+
+def test_what_fits_counts_what_comes_on_top():
+    """1 to 2 GB of the framework, and the slack that was measured: 64.3 GB planned were 64.6, 12.3 were 12.6."""
+    for planned, measured in ((35.17e9, 35.54e9), (64.28e9, 64.63e9), (12.29e9, 12.61e9)):
+        assert measured + 1.5e9 < held(planned) < 1.02 * measured + 2.5e9
+    prior = prior_cost(bigr_l("data").prior, dataclasses.replace(bigr_l("data").prior_training, batch_size=128))
+    planned = prior.memory(1, False, False)
+    for gigabytes, fits in ((planned / 1e9 + 0.5, "does not fit"), (held(planned) / 1e9 + 0.01, "fits")):
+        told = text(about(prior, Machines(memory=f"{gigabytes:.2f}GB"), 1000), Machines(memory=f"{gigabytes:.2f}GB"))
+        assert f"held: {fits} in" in told.split("recompute")[0]
+
+
+def test_images_are_those_of_the_run(tmp_path, capsys):
+    """A folder's, codes', the set's own; ImageNet's only where there is nothing to count, and it says so."""
+    sample = fashion_sample()
+    for i in range(12):
+        (tmp_path / "data" / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
+        to_pil(sample.image(i)).save(tmp_path / "data" / "abc"[i % 3] / f"{i}.png")
+    assert main(["tokenize", str(tmp_path / "data"), str(tmp_path / "codes")]) == 0
+    for words, images in ((["--codes", str(tmp_path / "codes")], 12), (["--codes", str(tmp_path / "codes"), "--images", "77"], 77)):
+        capsys.readouterr()
+        assert main(["plan", "fashion", *words]) == 0
+        told = capsys.readouterr().out
+        assert f"images:   {images:,}, " in told and f"of {images:,} images" in told
+    assert images_of(folder(str(tmp_path / "data"))) == images_of(bigr_l(str(tmp_path / "data"))) == (12, f"in {tmp_path / 'data'}")
+    assert images_of(fashion()) == (60_000, "of Fashion-MNIST")
+    images, told = images_of(bigr_l(str(tmp_path / "nowhere")))
+    assert images == 1_281_167 and "since there is no folder" in told and "nowhere" in told
 
 
 @pytest.mark.parametrize("condition", [None, NoConditionSpec()], ids=["classes", "none"])

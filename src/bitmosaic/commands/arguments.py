@@ -27,6 +27,7 @@ OwnBox = Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT
 
 _PLAIN = (  # what Python and tyro say, and what we say
     (r"^Error parsing ", ""),
+    (r"\('(--?[\w-]+)',( '[^)]*)?\)", r"\1"),  # its 1.0 names an argument so
     (r" Got errors:.*", ""),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"got \1; want a whole number"),
     (r"could not convert string to float: ('.*')", r"got \1; want a number"),

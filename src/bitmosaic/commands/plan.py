@@ -7,14 +7,20 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bitmosaic.commands.arguments import flags, override, split
 from bitmosaic.commands.info import table
 from bitmosaic.commands.train import chooser
+from bitmosaic.images import scan
+from bitmosaic.images.specs import CodesSpec, FashionMNISTSpec, FolderSpec
+from bitmosaic.names import plain
 from bitmosaic.recipes import RECIPES
-from bitmosaic.train.plan import STATE, Cost, costs
-from bitmosaic.train.run import Run
+from bitmosaic.recipes.bigr import IMAGENET
+from bitmosaic.train.plan import FRAMEWORK, SLACK, STATE, Cost, costs, held
+from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.tokenized import Manifest
 
 WAYS = {"DDP": (False, False), "DDP, recompute": (False, True), "FSDP2": (True, False), "FSDP2, recompute": (True, True)}
 
@@ -26,12 +32,12 @@ class Machines:
     gpus: int = 1
     memory: str = "80GB"  # of each GPU
     tflops: float = 989.0  # peak of each, in the run's precision; 989: an H100 in bf16, dense, by its data sheet
-    utilisation: float = 0.4  # share of the peak that is reached
+    utilisation: float = 0.17  # share of the peak that is reached: 15 to 17 % were, by BiGR-L on an H100, not compiled
     price: float = 2.0  # dollars an hour for each
-    images: int = 1_281_167  # of an epoch; that many are in ImageNet-1k
+    images: int | None = None  # of an epoch; None: as many as the run's images are
 
     def __post_init__(self):
-        if self.gpus < 1 or self.images < 1 or self.price < 0:
+        if self.gpus < 1 or (self.images is not None and self.images < 1) or not 0 <= self.price < math.inf:
             raise ValueError(f"gpus {self.gpus} and images {self.images} must be at least 1, price {self.price} not negative")
         if not 0 < self.utilisation <= 1 or not 0 < self.tflops < math.inf:
             raise ValueError(f"utilisation {self.utilisation} must be above 0 and at most 1, tflops {self.tflops} positive")
@@ -47,16 +53,34 @@ class Machines:
 
 def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
     """Prints what each stage of a run takes; the same as a list, a stage each."""
-    found = [about(cost, machines) for cost in costs(run)]
+    images, whose = (machines.images, "as asked for") if machines.images is not None else images_of(run)
+    found = [about(cost, machines, images) for cost in costs(run)]
+    print(f"images:   {images:,}, {whose}\n")
     print("\n\n".join(text(stage, machines) for stage in found))
     hours = sum(stage["hours"] for stage in found)
     print(f"\ntogether: {hours:,.1f} hours on {machines.gpus} GPUs, {hours * machines.gpus * machines.price:,.0f} dollars")
-    print("Left out: a feature network, encoding, reports; 1 to 2 GB of the framework's own on each GPU, and its allocator's slack.")
+    file = "the memory of the feature network in a file, " if isinstance(run.features, FileFeatures) else ""
+    print(f"Left out: {file}training a feature network, encoding, reports. Held: with {size(FRAMEWORK)} of the framework's own and "
+          f"{SLACK - 1:.1%} of its allocator's slack.")  # fmt: skip
     return found
 
 
-def about(cost: Cost, machines: Machines) -> dict[str, Any]:
-    """A stage's figures: bytes, floating-point operations, seconds."""
+def images_of(run: Run) -> tuple[int, str]:
+    """How many images an epoch of a run has, and whose these are; ImageNet's where its folder is not here."""
+    images = run.images
+    if isinstance(images, CodesSpec):
+        return Manifest.read(images.path).about["images"], f"whose codes are in {plain(images.path)}"
+    if isinstance(images, FashionMNISTSpec):
+        return 60_000, "of Fashion-MNIST"
+    if isinstance(images, FolderSpec) and not Path(images.path).expanduser().is_dir():
+        return IMAGENET, f"of ImageNet-1k, since there is no folder {plain(images.path)}; others by --images"
+    if isinstance(images, FolderSpec):
+        return len(scan(images.path, images.classes).files), f"in {plain(images.path)}"
+    return len(images.build()), "of the run"
+
+
+def about(cost: Cost, machines: Machines, epoch: int) -> dict[str, Any]:
+    """A stage's figures with `epoch` images in an epoch: bytes, floating-point operations, seconds."""
     training, gpus = cost.training, machines.gpus
     if training.batch_size < gpus:
         raise ValueError(f"gpus: got {gpus} for the {cost.name}'s batches of {training.batch_size}; give fewer, or larger batches")
@@ -71,8 +95,8 @@ def about(cost: Cost, machines: Machines) -> dict[str, Any]:
         "stage": cost.name, "parameters": cost.parameters, "batch": training.batch_size,
         "batch_a_gpu": math.ceil(training.batch_size / gpus), "steps": training.steps,
         "flop_an_image": cost.flop, "flop_an_image_recomputed": cost.flop_again, "memory": ways,
-        "images_a_second": speed, "bytes_read_a_second": speed * cost.read, "hours_an_epoch": machines.images / speed / 3600,
-        "hours": images / speed / 3600, "epochs": images / machines.images, "checkpoint": STATE * cost.parameters,
+        "images_a_second": speed, "bytes_read_a_second": speed * cost.read, "hours_an_epoch": epoch / speed / 3600,
+        "hours": images / speed / 3600, "epochs": images / epoch, "epoch": epoch, "checkpoint": STATE * cost.parameters,
     }  # fmt: skip
 
 
@@ -87,11 +111,12 @@ def text(stage: dict[str, Any], machines: Machines) -> str:
     ]
     for name, bytes_ in stage["memory"].items():
         slower = f", {again:.2f} times the operations" if "recompute" in name and again > 1 else ""
-        rows.append((name, f"{size(bytes_)} a GPU: {'fits' if bytes_ <= limit else 'does not fit'} in {machines.memory}{slower}"))
+        fits = "fits" if held(bytes_) <= limit else "does not fit"
+        rows.append((name, f"{size(bytes_)} a GPU, {size(held(bytes_))} held: {fits} in {machines.memory}{slower}"))
     share = f"{machines.utilisation:.0%} of {machines.tflops:g} TFLOP/s"
     rows += [
         ("speed", f"{stage['images_a_second']:,.0f} images a second at {share}, {size(stage['bytes_read_a_second'])} a second read"),
-        ("an epoch", f"{stage['hours_an_epoch']:,.2f} hours, of {machines.images:,} images"),
+        ("an epoch", f"{stage['hours_an_epoch']:,.2f} hours, of {stage['epoch']:,} images"),
         ("all", f"{stage['hours']:,.1f} hours, {stage['epochs']:,.1f} epochs"),
     ]
     return table(rows)
@@ -130,10 +155,11 @@ def show_help() -> None:
         "Memory, operations, hours and dollars of a training run, before it begins. Allocates nothing.\n\n"
         "  --gpus INT           how many (1)\n  --memory TEXT        of each: 80GB, 24GiB (80GB)\n"
         "  --tflops FLOAT       peak of each in the run's precision (989: an H100 in bf16, dense)\n"
-        "  --utilisation FLOAT  share of the peak that is reached (0.4)\n  --price FLOAT        dollars an hour for each (2)\n"
-        "  --images INT         of an epoch (1281167: ImageNet-1k)\n\n"
+        "  --utilisation FLOAT  share of the peak that is reached (0.17, as measured)\n"
+        "  --price FLOAT        dollars an hour for each (2)\n"
+        "  --images INT         of an epoch (as many as there are in --data or --codes; without them ImageNet-1k's 1281167)\n\n"
         f"RECIPE: {', '.join(RECIPES)}; its arguments and fields are those of 'bitmosaic train RECIPE --help'.\n\n"
         "  bitmosaic plan bigr-l --data imagenet --gpus 8 --memory 80GB\n"
-        "  bitmosaic plan fashion --gpus 2 --memory 24GiB --images 60000 --prior-training.batch-size 256"
+        "  bitmosaic plan fashion --gpus 2 --memory 24GiB --prior-training.batch-size 256"
     )
     raise SystemExit(0)

@@ -1,7 +1,7 @@
 """What a run will cost before it begins: memory of each GPU, hours, dollars. Nothing is allocated: parts are built on the meta device.
 
 Counted, not guessed: the bytes that live in a step (rehearsal.py), and floating-point operations of forward and backward passes (torch's
-FlopCounterMode; a multiply-add is two). Left out: an allocator's slack and a framework's own memory, about 1 to 2 GB on a GPU.
+FlopCounterMode; a multiply-add is two). `held` adds what was measured to come on top: of an allocator, and of the framework's own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from bitmosaic.images.specs import CodesSpec
 from bitmosaic.nets.precision import resolve
 from bitmosaic.priors.base import Prior, PriorSpec
 from bitmosaic.train.rehearsal import most_bytes, prior_step, tokenizer_step
-from bitmosaic.train.run import Run
+from bitmosaic.train.run import Run, TrainedFeatures
 from bitmosaic.train.training import Training
 
+FRAMEWORK = 2e9  # bytes on a GPU for the framework itself: 1 to 2 GB
+SLACK = 1.025  # of an allocator: a step of BiGR-L held 0.5 to 2.6 % more than was planned, on an H100 (docs/performance.md)
 STATE = 16  # bytes of a parameter: float32 weight, two moments of Adam, average; all of it is in a checkpoint
 GRADIENT = 4
+
+
+def held(planned: float) -> float:
+    """Bytes of a GPU that a process takes which plans with so many."""
+    return SLACK * planned + FRAMEWORK
 
 
 @dataclass(frozen=True)
@@ -66,21 +73,31 @@ def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
 
 
 def tokenizer_cost(run: Run, device: str = "cuda") -> Cost:
-    """Of a tokenizer and what it is trained against, with the arithmetic of `device`."""
+    """Of a tokenizer and what it is trained against, with the arithmetic of `device`; a feature network in a file is left out."""
     with torch.device("meta"):
         tokenizer, discriminator = run.tokenizer.build(), run.tokenizer_losses.discriminator
         adversary = discriminator.build() if discriminator else None
+        features = feature_net(run)
     parts, training = [tokenizer, *([adversary] if adversary else [])], run.tokenizer_training
 
     @functools.cache
     def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
-        return most_bytes(parts, tokenizer_step(tokenizer, adversary, images), training.precision, device, gradients)
+        forward = tokenizer_step(tokenizer, adversary, images, features)
+        weights = sum(t.nbytes for t in features.state_dict().values()) if features is not None else 0
+        return weights + most_bytes(parts, forward, training.precision, device, gradients, features)
 
     count, pixels = sum(map(_count, parts)), tokenizer.channels * math.prod(tokenizer.image_size)
-    flop = _operations(tokenizer, tokenizer_step(tokenizer, None, 1))
+    flop = _operations(tokenizer, tokenizer_step(tokenizer, None, 1, features))
     if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
         flop += 3 * _operations(adversary, lambda: adversary(torch.empty(1, tokenizer.channels, *tokenizer.image_size, device="meta")))
     return Cost("tokenizer", training, device, count, 0, count, flop, flop, pixels, step)
+
+
+def feature_net(run: Run) -> nn.Module | None:
+    """The network of a run's perceptual distance, where the run trains one and asks it; not trained any more."""
+    if not run.tokenizer_losses.perceptual_weight or not isinstance(run.features, TrainedFeatures):
+        return None
+    return run.features.net.build().eval().requires_grad_(False)
 
 
 def prior_cost(spec: PriorSpec, training: Training, device: str = "cuda") -> Cost:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from bitmosaic.losses.reconstruction import perceptual
 from bitmosaic.nets.llama import products
 from bitmosaic.nets.precision import Precision, resolve
 from bitmosaic.priors.base import Prior
@@ -30,17 +31,18 @@ WIDEST = {torch.addcmul}  # in the widest type among its factors under CUDA's au
 
 
 def most_bytes(
-    modules: Iterable[nn.Module], forward: Callable[[], Tensor], precision: Precision, device: str, gradients: bool = False
-) -> int:
+    modules: Iterable[nn.Module], forward: Callable[[], Tensor], precision: Precision, device: str, gradients: bool = False,
+    frozen: nn.Module | None = None,
+) -> int:  # fmt: skip
     """The most bytes that live at one time in `forward()` and its backward pass, beside weights, and their gradients unless `gradients`.
 
-    modules: on the meta device, as is all that `forward` makes. device: whose arithmetic, "cpu" or "cuda". What autocast makes of weights
-    is counted.
+    modules: on the meta device, as is all that `forward` makes. device: whose arithmetic, "cpu" or "cuda". frozen: a network that
+    `forward` asks and that is not trained. What autocast makes of weights is counted.
     """
     modules = list(modules)
     weights = [p for module in modules for p in module.parameters()]
     hooks = [p.register_post_accumulate_grad_hook(_let_go) for p in weights if not gradients]
-    arithmetic, live = Arithmetic(precision, device), Live(weights)
+    arithmetic, live = Arithmetic(precision, device), Live([*weights, *(frozen.state_dict().values() if frozen is not None else ())])
     for module in modules:
         module.train()
     try:
@@ -68,12 +70,19 @@ def _let_go(weight: Tensor) -> None:
     weight.grad = None
 
 
-def tokenizer_step(tokenizer: Tokenizer, adversary: nn.Module | None, images: int) -> Callable[[], Tensor]:
-    """A tokenizer's forward pass, behind it that of an adversary which judges what was made: its loss's gradient wants both."""
+def tokenizer_step(
+    tokenizer: Tokenizer, adversary: nn.Module | None, images: int, features: nn.Module | None = None
+) -> Callable[[], Tensor]:  # fmt: skip
+    """A tokenizer's forward pass, behind it the perceptual distance over the maps of `features`, and that of an adversary which judges
+    what was made: the gradient at what was made wants all of them."""
 
     def forward() -> Tensor:
-        made = tokenizer(torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta"))[0]
-        return made if adversary is None else made.float().sum() + adversary(made).float().sum()
+        given = torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta")
+        made = tokenizer(given)[0]
+        loss = made.float().sum()
+        with torch.device("meta"):
+            loss = loss + (perceptual(features, given, made) if features is not None else 0)
+        return loss if adversary is None else loss + adversary(made).float().sum()
 
     return forward
 
