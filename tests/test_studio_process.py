@@ -162,3 +162,14 @@ def test_a_second_ctrl_c_ends_it_at_once(tmp_path, times):
     assert status == 130 and took < 5 and b"event: result" not in read and not beside
     assert "Traceback" not in log and "Error" not in log and re.search("ended at once; [23] requests cut off", log)
     assert not files(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("pause", [0.02, 0.15, 0.4])
+def test_ctrl_c_twice_while_it_is_idle_makes_no_traceback(tmp_path, pause):
+    log = tmp_path / "log"
+    with log.open("w") as file, started(tmp_path, log=file) as (process, _):
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(pause)
+        assert process.wait(20) in (130, -signal.SIGINT)  # by the signal itself where Python is all but gone
+    assert "Traceback" not in log.read_text() and "Exception" not in log.read_text()

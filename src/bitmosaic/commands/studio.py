@@ -54,7 +54,7 @@ def studio(
         from bitmosaic.web.app import application
         from bitmosaic.web.connections import Patient
         from bitmosaic.web.guard import is_loopback
-        from bitmosaic.web.interrupts import INTERRUPTED, Interruptible
+        from bitmosaic.web.interrupts import Interruptible
         from bitmosaic.web.kept import cache_folder
         from bitmosaic.web.studio import Studio
     except ImportError as error:
@@ -85,10 +85,9 @@ def studio(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
         timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
     )  # fmt: skip
-    try:
-        Interruptible(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # it has ended well
-        raise SystemExit(INTERRUPTED) from None
+    server = Interruptible(config)
+    server.run(sockets=[listening])
+    server.end()
 
 
 def check_token(token: str) -> None:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 class Interruptible(uvicorn.Server):
     """uvicorn's server, which would take the second Ctrl-C for an error, and wait for threads that work for nobody."""
+
+    told: int | None = None  # the first signal that told it to end
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours to the very end: also what comes while Python puts itself away must not become a traceback."""
+        if threading.current_thread() is threading.main_thread():
+            for handled in HANDLED_SIGNALS:
+                signal.signal(handled, self.handle_exit)
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         running = len(self.server_state.tasks)
@@ -22,7 +36,15 @@ class Interruptible(uvicorn.Server):
             os._exit(INTERRUPTED)
         if running:
             _tell(f"ends when {requests} {'are' if running != 1 else 'is'} answered; Ctrl-C ends it at once")
-        super().handle_exit(sig, frame)
+        self.told, self.should_exit = self.told or sig, True
+
+    def end(self) -> None:
+        """Ends the process as whoever told it to expects, once all is done: status 130 after Ctrl-C, else by the signal itself."""
+        if self.told == signal.SIGTERM:
+            signal.signal(self.told, signal.SIG_DFL)
+            signal.raise_signal(self.told)
+        elif self.told is not None:
+            raise SystemExit(INTERRUPTED)
 
 
 def _tell(line: str) -> None:
