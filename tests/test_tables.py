@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import operator
+import os
 from functools import partial
 
 import pytest
@@ -75,11 +76,13 @@ def test_a_table_shows_what_there_is():
 
 def test_several_processes_do_what_one_does():
     reciprocal = partial(operator.truediv, 1)
+    before = dict(os.environ)
     one = list(reproduce.each(reciprocal, list(range(1, 10)), 1))
     assert sorted(reproduce.each(reciprocal, list(range(1, 10)), 2)) == sorted(one)  # also where each of two has had its fourth
     for jobs in (1, 2):
         with pytest.raises(ZeroDivisionError):
             list(reproduce.each(reciprocal, [1, 0, 2], jobs))
+    assert dict(os.environ) == before  # where bars are silenced for the processes, they are not for good
 
 
 @pytest.fixture

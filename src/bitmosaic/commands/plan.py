@@ -14,7 +14,7 @@ from bitmosaic.commands.arguments import flags, override, split
 from bitmosaic.commands.info import table
 from bitmosaic.commands.train import chooser
 from bitmosaic.images import scan
-from bitmosaic.images.specs import CodesSpec, FashionMNISTSpec, FolderSpec
+from bitmosaic.images.specs import AnyFolderSpec, CodesSpec, FashionMNISTSpec, FolderSpec
 from bitmosaic.names import plain
 from bitmosaic.recipes import RECIPES
 from bitmosaic.recipes.bigr import IMAGENET
@@ -72,10 +72,10 @@ def images_of(run: Run) -> tuple[int, str]:
         return Manifest.read(images.path).about["images"], f"whose codes are in {plain(images.path)}"
     if isinstance(images, FashionMNISTSpec):
         return 60_000, "of Fashion-MNIST"
-    if isinstance(images, FolderSpec) and not Path(images.path).expanduser().is_dir():
+    if isinstance(images, AnyFolderSpec) and not Path(images.path).expanduser().is_dir():
         return IMAGENET, f"of ImageNet-1k, since there is no folder {plain(images.path)}; others by --images"
-    if isinstance(images, FolderSpec):
-        return len(scan(images.path, images.classes).files), f"in {plain(images.path)}"
+    if isinstance(images, AnyFolderSpec):
+        return len(scan(images.path, isinstance(images, FolderSpec)).files), f"in {plain(images.path)}"
     return len(images.build()), "of the run"
 
 

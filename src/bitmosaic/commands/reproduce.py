@@ -118,7 +118,8 @@ def each(work: Callable[[Any], Any], tasks: list, jobs: int) -> Iterator[Any]:
     if min(jobs, len(tasks)) == 1:
         yield from map(work, tasks)
         return
-    os.environ.setdefault("TQDM_DISABLE", "1")  # their bars would overwrite each other; tqdm reads it when they start
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = before or "1"  # their bars would overwrite each other; tqdm reads it when they start
     with ThreadPoolExecutor(min(jobs, len(tasks))) as pool:
         futures = [pool.submit(alone_in_process, work, task) for task in tasks]
         try:
@@ -126,6 +127,8 @@ def each(work: Callable[[Any], Any], tasks: list, jobs: int) -> Iterator[Any]:
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            if before is None:
+                del os.environ["TQDM_DISABLE"]
 
 
 def alone_in_process(work: Callable[[Any], Any], task: Any) -> Any:

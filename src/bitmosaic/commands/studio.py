@@ -80,12 +80,13 @@ def studio(
     app = application(Studio(named, limits, batch, wait, threads, cache_folder()), token=token, hosts=hosts, origins=origin)
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
-    print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
         timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
     )  # fmt: skip
     server = Interruptible(config)
+    server.take_signals()
+    print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)
     server.run(sockets=[listening])
     server.end()
 

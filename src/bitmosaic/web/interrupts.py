@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,12 +19,14 @@ class Interruptible(uvicorn.Server):
 
     told: int | None = None  # the first signal that told it to end
 
+    def take_signals(self) -> None:
+        """From now to the very end: a Ctrl-C while the event loop is made, or while Python ends, must not become a traceback."""
+        for handled in HANDLED_SIGNALS:
+            signal.signal(handled, self.handle_exit)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are ours to the very end: also what comes while Python puts itself away must not become a traceback."""
-        if threading.current_thread() is threading.main_thread():
-            for handled in HANDLED_SIGNALS:
-                signal.signal(handled, self.handle_exit)
+        """They are ours already."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
