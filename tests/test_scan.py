@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from bitmosaic.cli import main
-from bitmosaic.images import Folder, scan
+from bitmosaic.commands.real import real_images
+from bitmosaic.images import FASHION_CLASSES, Folder, scan
 from bitmosaic.images.formats import endings
 from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.train.tokenized import Manifest
@@ -72,6 +73,21 @@ def test_an_index_takes_every_picture_and_forgets_none_for_a_new_sub_folder(tmp_
     pictures(tmp_path / "flat" / "sub", 1, start=30)
     assert main([*line, "--prune"]) == 0
     assert "31 images by codes, 1 new:" in capsys.readouterr().out
+
+
+def test_evaluate_takes_every_picture_where_sub_folders_are_not_the_pipelines_classes(loose, tmp_path):
+    def taken(name, known=FASHION_CLASSES):
+        return real_images(str(tmp_path / name), (28, 28), 1, known)
+
+    assert len(taken("photos")) == 34 and taken("photos").labels is None
+    assert len(taken("photos", ["edited"])) == 4 and taken("photos", ["edited"]).told()[1].startswith("not used: 30 beside")
+    for part in ("train", "val"):
+        pictures(tmp_path / "parts" / part / "bag")
+    assert len(taken("parts")) == 4 and taken("parts").labels is None
+    for kind in ("cat", "dog"):
+        pictures(tmp_path / "other" / kind)
+    assert taken("other").class_names == ("cat", "dog")  # nothing is lost by them
+    assert taken("other").fingerprint() == Folder(tmp_path / "other", 28, 1).fingerprint()
 
 
 @pytest.mark.parametrize("names", [

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, drawing_name
-from bitmosaic.commands.files import SOFTWARE, tell_unreadable, written_into
+from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import check_device, checksum, find, load
 from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
 from bitmosaic.evaluate import evaluation
@@ -72,8 +72,10 @@ def evaluate(
         device = own_device(device)
         pipe = at_precision(load(pipeline, device), precision)
         size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-        reference = real_images(against, size, channels)
-        others = real_images(beside, size, channels) if beside else None
+        reference = real_images(against, size, channels, pipe.class_names)
+        others = real_images(beside, size, channels, pipe.class_names) if beside else None
+        if first:
+            tell_used([*reference.told(), *(others.told() if others else ())])
         real = evaluation.parted(reference, others, count)
         space = FeatureSpace.load(network(net, against), device)
         workers = 1 if torch.device(device).type != "cpu" else workers or processors()
@@ -140,6 +142,7 @@ def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> di
         raise ValueError(f"net: {net} is there, so it stays; name a new file")
     tokenizer = load(pipeline, device).tokenizer
     whole = real_images(against, tokenizer.image_size, tokenizer.channels)
+    tell_used(whole.told())
     images, test = learned_and_held(whole, against)
     right = train_features(images, test, protocol(images, seed), Path(net), device, whole)
     print(plain(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}"))

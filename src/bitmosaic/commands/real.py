@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,12 @@ Data = Annotated[str, tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
 FASHION = {"fashion-mnist": "the 10,000 test images, which ship", "fashion-mnist:train": "the 60,000 training images"}
 
 
-def real_images(name: str, size: tuple[int, int], channels: int) -> ImageSet:
-    """The images of that name. A folder's are cropped and scaled to `size`; Fashion-MNIST must have it, or there is a ValueError."""
+def real_images(name: str, size: tuple[int, int], channels: int, known: Sequence[str] | None = None) -> ImageSet:
+    """The images of that name. A folder's are cropped and scaled to `size`; Fashion-MNIST must have it, or there is a ValueError.
+
+    known: the classes of a pipeline, where classes serve it alone: a folder whose sub-folders are others is taken whole, without classes,
+    rather than refused or cut. None: sub-folders are classes.
+    """
     if name in FASHION and not Path(name).exists():
         images = fashion_sample() if name == "fashion-mnist" else fashion_mnist()
         if (images.size, images.channels) != (tuple(size), channels):
@@ -24,7 +29,15 @@ def real_images(name: str, size: tuple[int, int], channels: int) -> ImageSet:
         return images
     if not Path(name).expanduser().is_dir():
         raise ValueError(f"data: there is no folder {name}; give one, or {' or '.join(FASHION)}")
-    return Folder(Path(name).expanduser(), size, channels)
+    path = Path(name).expanduser()
+    if known is None:
+        return Folder(path, size, channels)
+    try:
+        found = Folder(path, size, channels)
+    except ValueError:  # sub-folders that are no classes
+        return Folder(path, size, channels, classes=False)
+    whole = not found.found.beside or set(found.class_names) == set(known)
+    return found if whole else Folder(path, size, channels, classes=False)
 
 
 def learned_and_held(images: ImageSet, name: str) -> tuple[ImageSet, ImageSet]:
