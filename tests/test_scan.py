@@ -11,7 +11,7 @@ from PIL import Image
 
 from bitmosaic.cli import main
 from bitmosaic.commands.real import real_images
-from bitmosaic.images import FASHION_CLASSES, Folder, scan
+from bitmosaic.images import FASHION_CLASSES, Folder, UnreadableImage, read_image, scan
 from bitmosaic.images.formats import endings
 from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.train.tokenized import Manifest
@@ -165,8 +165,12 @@ def test_heic_and_jpeg_xl_are_read_where_a_plug_in_is_installed_and_told_where_n
             pictures(tmp_path / "all", 1, ending, start=7)
             assert Folder(tmp_path / "all", 28).image(0).float().std() > 40  # noise, not a grey plane
         else:
-            (tmp_path / f"a{ending}").write_bytes(b"\0\0\0\x18ftypheic")
+            (tmp_path / f"a{ending}").write_bytes(b"")
             assert f"1 {ending} pictures ({package} reads them)" in scan(tmp_path).told()[1]
+            named = tmp_path / "phone.jpg"
+            named.write_bytes(b"\0\0\0\x18ftypheic" if ending == ".heic" else b"\0\0\0\x0cJXL \r\n\x87\n")
+            with pytest.raises(UnreadableImage, match=f"with {package} alone, which is not installed"):
+                read_image(named)
 
 
 def test_every_open_is_of_a_plain_file(tmp_path, capsys):

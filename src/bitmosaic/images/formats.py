@@ -41,6 +41,18 @@ def endings() -> frozenset[str]:
     return frozenset(readable - set(NEVER))  # PostScript is a program, which Pillow would have Ghostscript run
 
 
+def needed(path: str) -> str:
+    """The plug-in, not installed, that would read a file by what it begins with, whatever it is called, as phones' HEIC in .jpg; or ""."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        return ""
+    if start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return "" if ".heic" in endings() else "pillow-heif"
+    return "pillow-jxl-plugin" if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) and ".jxl" not in endings() else ""
+
+
 def unread(ending: str) -> str:
     """What to say of a picture's ending that is not read; empty where it is none of a picture."""
     for package, own in PLUG_INS.items():

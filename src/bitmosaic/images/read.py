@@ -17,7 +17,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .deep import deep_colour, eight_bits
-from .formats import plug_in
+from .formats import needed, plug_in
 
 Size = int | tuple[int, int]
 
@@ -176,7 +176,9 @@ def _load(source, name: str, background: str | None) -> Image.Image:
                     raise ValueError("it has no pixels")
                 return flatten(_upright(deep_colour(source, picture, raw)), background)
         except Exception as error:
-            raise UnreadableImage(name, _reason(error), isinstance(error, OSError) and error.errno in _FAILING) from error
+            package = needed(name) if isinstance(error, UnidentifiedImageError) and source == name else ""
+            why = f"Pillow reads it with {package} alone, which is not installed" if package else _reason(error)
+            raise UnreadableImage(name, why, isinstance(error, OSError) and error.errno in _FAILING) from error
 
 
 def _upright(picture: Image.Image) -> Image.Image:
