@@ -125,14 +125,13 @@ def mend_header(path: Path) -> None:
     data = path.read_bytes()
     try:
         reader = Reader(data)
-        reader.take(5, ""), reader.take(4 if data[4] == 0 else 8, "")
+        reader.take(5, ""), reader.take(8 if data[4] % 4 else 4, "")
         *_, count = (reader.number("", 2**16) for _ in range(4))
         for _ in range(count):
             reader.number("", 2**40)
-        reader.take(2 * count, "")
+        reader.take(4 * count, "")
         for _ in range(reader.number("", 2**16)):
             reader.number("", 2**40)
-        reader.take(2, "")
     except (ValueError, IndexError):
         return
     path.write_bytes(data[: reader.at] + binascii.crc32(data[: reader.at]).to_bytes(4) + data[reader.at + 4 :])

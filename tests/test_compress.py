@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -369,3 +370,12 @@ def test_old_names_beside_new_ones(tmp_path, monkeypatch):
     Path("small/y.png.bmc").rename("small/x.bmc")
     assert main(["decompress", "small", "-o", "again"]) == 0
     assert sorted(path.name for path in Path("again").iterdir()) == ["x.bmc.png", "x.png.bmc.png"]
+
+
+def test_a_hostile_header_does_not_hold_the_search_up():
+    """Very many packets, all of other lengths and none of them there, in a long file."""
+    packets = tuple(b"x" * (i % 900) for i in range(20_000))
+    data = Container(0, b"abcd", b"", (1000, 1000), 1, (), (0,) * 20_000, packets).to_bytes()
+    start = time.process_time()
+    Container.from_bytes(data[: -sum(map(len, packets))] + bytes(9_000_000), restore=True)
+    assert time.process_time() - start < 20

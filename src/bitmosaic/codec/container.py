@@ -28,6 +28,7 @@ from bitmosaic.codec.base import ONE, CodecError
 MAGIC = b"bmc"
 VERSION = 2
 LARGEST = 2**16  # places along a side, bits of a place, packets: no honest file has more
+MOST_LOOKED_AT = 2**29  # bytes in a search for packets, 100 for the start of each: some seconds; honest files need a thousandth
 LARGEST_SCALE = 63  # six bits
 
 
@@ -112,20 +113,28 @@ def _found(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[byte
     """Those packets that are anywhere in a body: where they should be, counted from its start or from its end, or else the nearest place
     with the right checksum. What is there by chance, once in 2^16 bytes or so, does not pass the check of its codes.
     """
-    packets, moved = [], len(body) - sum(lengths)
+    packets, moved, left = [], len(body) - sum(lengths), MOST_LOOKED_AT
     places: dict[int, dict[int, list[int]]] = {}  # by length, by checksum: where such bytes begin
     for length, end, crc in zip(lengths, accumulate(lengths), sums, strict=True):
-        start = end - length
-        usual = [at for at in (start, start + moved) if 0 <= at <= len(body) - length]
+        start, last = end - length, len(body) - length
+        usual = [at for at in (start, start + moved) if 0 <= at <= last]
         at = next((at for at in usual if binascii.crc_hqx(body[at : at + length], 0) == crc), None)
-        if at is None and length <= len(body):
-            if length not in places:
-                places[length] = {}
-                for i in range(len(body) - length + 1):
-                    places[length].setdefault(binascii.crc_hqx(body[i : i + length], 0), []).append(i)
-            at = min(places[length].get(crc, ()), key=lambda i: min(abs(i - start), abs(i - start - moved)), default=None)
+        if at is None and length not in places and 0 <= (last + 1) * (length + 100) <= left:
+            left -= (last + 1) * (length + 100)
+            places[length] = _by_checksum(body, length)
+        if at is None:
+            there = places.get(length, {}).get(crc, ())
+            at = min(there, key=lambda i: min(abs(i - start), abs(i - start - moved)), default=None)
         packets.append(None if at is None else body[at : at + length])
     return tuple(packets)
+
+
+def _by_checksum(body: bytes, length: int) -> dict[int, list[int]]:
+    """Where bytes of a checksum and length begin, by checksum."""
+    found: dict[int, list[int]] = {}
+    for start in range(len(body) - length + 1):
+        found.setdefault(binascii.crc_hqx(body[start : start + length], 0), []).append(start)
+    return found
 
 
 class Reader:
