@@ -49,7 +49,7 @@ def formats() -> dict[str, list[dict]]:
     found = {
         "JPEG": [{"format": "JPEG", "quality": q, "optimize": True} for q in QUALITIES],
         "WebP": [{"format": "WEBP", "quality": q, "method": 6} for q in (0, 0.1, 0.25, 0.5, *QUALITIES[1:])],
-        "AVIF": [{"format": "AVIF", "quality": q, "speed": 0} for q in QUALITIES],
+        "AVIF": [{"format": "AVIF", "quality": q, "speed": 2, "max_threads": 1} for q in QUALITIES],
     }
     try:
         import pillow_jxl  # noqa: F401  (enters itself in Pillow)

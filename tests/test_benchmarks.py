@@ -1,6 +1,7 @@
 """The benchmarks run, at tiny sizes: what they measure is not looked at, but that they measure at all."""
 
 import importlib.util
+import io
 import json
 import math
 import sys
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from bitmosaic.images import ArrayImages, fashion_sample
 from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec
@@ -210,3 +212,29 @@ def test_studio_fuzz_and_load(benchmark, tmp_path, capsys):
     assert load.main(["--clients", "4", "--seconds", "3", "--rounds", "1", "--mixed", *out]) == 0
     found = json.loads((tmp_path / "studio.json").read_text())
     assert set(found) == {"fuzz", "load", "mixed"} and found["load"]["images_compared"] > 0 and not found["fuzz"]["failures"]
+
+
+def test_headers_of_other_formats(benchmark):
+    """What is counted as header is nearly the same for any two pictures of one setting, and the rest grows with the quality."""
+    module = benchmark("codec_rate")
+    pictures = [Image.fromarray(image[0].numpy()) for image in fashion_sample().pixels[:2]]
+    for name, settings in module.formats().items():
+        if name == "JPEG XL":
+            continue
+        rest = []
+        for way in (settings[0], settings[-1]):
+            files = []
+            for picture in pictures:
+                files.append(io.BytesIO())
+                picture.save(files[-1], **way)
+            headers = [module.header(way["format"], file.getvalue()) for file in files]
+            assert abs(headers[0] - headers[1]) <= (0 if name == "WebP" else 24)
+            rest.append(len(files[0].getvalue()) - headers[0])
+        assert 0 < rest[0] < rest[1]
+
+
+def test_bytes_for_a_quality(benchmark):
+    """Between two settings by the logarithm of bytes, above the last that is worse; the smallest file where all are better."""
+    points = [{"bytes": 100.0, "psnr": 20.0}, {"bytes": 400.0, "psnr": 30.0}, {"bytes": 800.0, "psnr": 31.0}]
+    found = benchmark("codec_rate").bytes_for
+    assert found(points, "psnr", 25.0) == pytest.approx(200) and found(points, "psnr", 19.0) == 100 and found(points, "psnr", 32.0) is None

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bitmosaic.cli import main
+from bitmosaic.codec import SCALE_IMAGES, PriorCoder
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
@@ -18,6 +19,7 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import checkpoints
+from bitmosaic.train.code_store import CodeStore
 from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.train import train
@@ -73,6 +75,8 @@ def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path):
     assert list((tmp_path / "whole" / "prior" / "pictures").glob("*.png"))
     load_feature_net(tmp_path / "whole" / "features.safetensors")
     assert whole.class_names == ("bag", "shirt")
+    codes = CodeStore.of_run(tmp_path / "whole" / "codes").some(SCALE_IMAGES)
+    assert whole.logit_scale == PriorCoder.fit(whole.prior, codes).scale and whole.static is not None
 
     # the state a kill leaves behind: an older checkpoint of each stage, metrics that ran on, a half-written checkpoint
     broken = tmp_path / "broken"
