@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,16 +79,24 @@ def decompress_codes(
     """Codes of some files, and which places are known, (b, *grid) bool: all of them unless `restore`. CodecError for the first that is
     refused, with its number where there are several.
     """
-    codes, known, refused = opened(pipe, data, restore, unconfirmed)
-    for number, error in sorted(refused.items()):
+    found = opened(pipe, data, restore, unconfirmed)
+    for number, error in sorted(found.refused.items()):
         raise CodecError(f"data[{number}]: {error}") from error if len(data) > 1 else error
-    return codes, known
+    return found.codes, found.known
 
 
-def opened(
-    pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
-) -> tuple[Codes, Tensor, dict[int, CodecError]]:  # fmt: skip
-    """As `decompress_codes`, but files that are refused do not stop the others: they are told by number, with the reason."""
+@dataclass(frozen=True)
+class Opened:
+    """Some files, in the order given."""
+
+    codes: Codes  # zeros where nothing is known
+    known: Tensor  # (b, *grid) bool
+    refused: dict[int, CodecError]  # by number, why a file gives no image
+    differ: set[int]  # whole packets of these files give other codes than were encoded: the machine's probabilities differ
+
+
+def opened(pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> Opened:
+    """As `decompress_codes`, but files that are refused do not stop the others."""
     if not data:
         raise ValueError("data: got nothing; want at least one file's bytes")
     files, refused, coders, tokenizer = {}, {}, {}, fingerprint(pipe.tokenizer)
@@ -106,16 +115,17 @@ def opened(
     for i, file in files.items():
         alike.setdefault((file.coder, file.scale, len(file.packets)), []).append(i)
     digits = torch.zeros(len(data), *pipe.prior.grid, len(pipe.prior.radix), dtype=torch.uint8)
-    known = torch.zeros(digits.shape[:-1], dtype=torch.bool)
+    known, differ = torch.zeros(digits.shape[:-1], dtype=torch.bool), set()
     for rows in alike.values():
         for some in (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)):
             coder, _ = _coder(pipe, files[some[0]], coders)
             found, there, wrong = codec.decompress([files[i] for i in some], coder, unconfirmed)
             digits[some], known[some] = found.digits, there
+            differ |= {i for i, packet in zip(some, wrong, strict=True) if packet is not None}
             for i, packet in zip(some, wrong, strict=True):
                 if not (known[i].all() or restore and (known[i].any() or unconfirmed)):
                     refused[i] = _refused(files[i], packet, restore)
-    return Codes(digits, pipe.prior.radix), known, refused
+    return Opened(Codes(digits, pipe.prior.radix), known, refused, differ)
 
 
 def _coder(pipe: Pipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:

@@ -96,8 +96,8 @@ def _holds_another(pipe: Pipeline, path: Path, data: bytes, codes: Codes) -> boo
     there = path.read_bytes()
     if there == data:
         return False
-    held, _, refused = opened(pipe, [there])
-    return bool(refused) or not torch.equal(held.digits, codes.digits.cpu())
+    held = opened(pipe, [there])
+    return bool(held.refused) or not torch.equal(held.codes.digits, codes.digits.cpu())
 
 
 def names_below(files: Sequence[Path], named: Sequence[Path]) -> list[str]:

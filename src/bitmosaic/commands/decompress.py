@@ -55,7 +55,7 @@ def decompress(
     names = dict(zip(paths, picture_names(names_below(paths, files)), strict=True))
     for name in names.values():
         check_free(out, Path(name))
-    codes, known, bad = _read(pipe, paths, restore, unconfirmed)
+    codes, known, bad, differ = _read(pipe, paths, restore, unconfirmed)
     good = [path for path in paths if path not in bad]
     if good:
         with written_into(out, [names[path] for path in good]) as folder:
@@ -65,7 +65,7 @@ def decompress(
                 for path, image, there in zip(good[part], images, known[part], strict=True):
                     told = {"Known": f"{int(there.sum())} of {there.numel()} places", "File": plain(path.name)}
                     save(image, folder / names[path], Software=SOFTWARE, Command="decompress", **told)
-        _tell_restored(good, known)
+        _tell_restored(good, known, differ)
         print(plain(f"{len(good)} images: {out}"))
     if bad:
         whole = f"; the other {len(good)} are written" if good else ""
@@ -74,10 +74,14 @@ def decompress(
     return [out / names[path] for path in good]
 
 
-def _read(pipe: Pipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool) -> tuple[Codes, Tensor, dict[Path, str]]:
-    """Codes and known places of those files that can be read, in order, and why the others cannot."""
+def _read(
+    pipe: Pipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool
+) -> tuple[Codes, Tensor, dict[Path, str], set[Path]]:  # fmt: skip
+    """Codes and known places of those files that can be read, in order; why the others cannot; and the files for which this machine's
+    probabilities are not the encoder's.
+    """
     bad: dict[Path, str] = {}
-    digits, known = [], []
+    digits, known, differ = [], [], set()
     for start in tqdm(range(0, len(paths), AT_ONCE), "reading", disable=None, dynamic_ncols=True, leave=False):
         data: dict[Path, bytes] = {}
         for path in paths[start : start + AT_ONCE]:
@@ -88,21 +92,26 @@ def _read(pipe: Pipeline, paths: Sequence[Path], restore: bool, unconfirmed: boo
             except OSError as error:
                 bad[path] = error.strerror or str(error)
         if data:
-            codes, there, refused = opened(pipe, list(data.values()), restore, unconfirmed)
-            bad |= {path: str(refused[i]) for i, path in enumerate(data) if i in refused}
-            fine = [i for i in range(len(data)) if i not in refused]
-            digits.append(codes.digits[fine]), known.append(there[fine])
+            found = opened(pipe, list(data.values()), restore, unconfirmed)
+            bad |= {path: str(found.refused[i]) for i, path in enumerate(data) if i in found.refused}
+            fine = [i for i in range(len(data)) if i not in found.refused]
+            digits.append(found.codes.digits[fine]), known.append(found.known[fine])
+            differ |= {path for i, path in enumerate(data) if i in found.differ}
     none = torch.zeros(0, *pipe.prior.grid, dtype=torch.bool)
     digits.append(none[..., None].expand(*none.shape, len(pipe.prior.radix)).to(torch.uint8))
-    return Codes(torch.cat(digits), pipe.prior.radix), torch.cat([*known, none]), bad
+    return Codes(torch.cat(digits), pipe.prior.radix), torch.cat([*known, none]), bad, differ
 
 
-def _tell_restored(paths: Sequence[Path], known: Tensor) -> None:
-    """A line on stderr that names the files that are not whole, if there are any."""
+def _tell_restored(paths: Sequence[Path], known: Tensor, differ: set[Path]) -> None:
+    """A line on stderr that names the files of which not all places are known, if there are any."""
     counts, places = known.flatten(1).sum(1).tolist(), known[0].numel()
-    hurt = [f"{path} ({count} of {places} places known)" for path, count in zip(paths, counts, strict=True) if count < places]
+    other = "; this machine's probabilities are not the encoder's"
+    hurt = [
+        f"{path} ({count} of {places} places known{other if path in differ else ''})"
+        for path, count in zip(paths, counts, strict=True) if count < places
+    ]  # fmt: skip
     if hurt:
-        what = f"{len(hurt)} of {len(paths)} files are not whole; what they lack is made up: {some(hurt)}"
+        what = f"the model made up what is not known of {len(hurt)} of {len(paths)} files: {some(hurt)}"
         print(plain(f"bitmosaic: {what}"), file=sys.stderr)
 
 
