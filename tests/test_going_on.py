@@ -67,6 +67,16 @@ def test_blocks_that_are_worked_out_again_are_no_part_of_the_result(folder, tmp_
         claimed(replace(compiled, prior_training=replace(compiled.prior_training, recompute=False)), tmp_path / "compiled")
 
 
+def test_settings_of_a_discriminator_that_is_not_there_are_none(folder, tmp_path):  # noqa: F811
+    run = plain_run(folder)
+    claimed(run, tmp_path / "run")
+    claimed(replace(run, tokenizer_losses=TokenizerLosses(adversarial_start=99, diffaugment=False)), tmp_path / "run")
+    claimed(tiny_run(folder), tmp_path / "with")
+    later = replace(tiny_run(folder).tokenizer_losses, adversarial_start=99)
+    with pytest.raises(ValueError, match="tokenizer_losses.adversarial_start was 2, now 99"):
+        claimed(replace(tiny_run(folder), tokenizer_losses=later), tmp_path / "with")
+
+
 def test_the_same_pictures_elsewhere_and_of_other_times(folder, tmp_path, monkeypatch):  # noqa: F811
     run = tiny_run(folder)
     claimed(run, tmp_path / "run")
@@ -119,8 +129,12 @@ def test_a_folder_without_classes_is_the_same_by_either_recipe(folder, tmp_path)
 
 def test_another_size_is_a_setting_and_no_change_of_images(folder, tmp_path):  # noqa: F811
     claimed(tiny_run(folder), tmp_path / "run")
+    larger = replace(tiny_run(folder), images=FolderSpec(str(folder), (32, 32), 3))
     with pytest.raises(ValueError, match=r"holds another run .run.images.size was \[16, 16\], now \[32, 32\]"):
-        claimed(replace(tiny_run(folder), images=FolderSpec(str(folder), (32, 32), 3)), tmp_path / "run")
+        claimed(larger, tmp_path / "run")
+    picture(folder / "bag" / "new.png", 3)
+    with pytest.raises(ValueError, match="1 added"):  # as where a recipe takes the size from the images
+        claimed(larger, tmp_path / "run")
 
 
 @pytest.mark.parametrize("change", [

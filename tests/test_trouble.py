@@ -132,6 +132,14 @@ def test_a_flipped_byte_is_refused_with_the_files_name_and_what_it_says_helps(co
     assert same_weights(train(run, out, silent, "cpu"), finished[1])
 
 
+def test_a_tokenizer_of_a_run_that_is_damaged_tokenizes_nothing(copied, tmp_path, capsys):
+    run, out = copied
+    flipped(out / "tokenizer" / "final" / "model.safetensors")
+    assert main(["tokenize", run.images.path, str(tmp_path / "codes"), "--pipeline", str(out / "tokenizer" / "final")]) == 2
+    assert "tokenizer/final: model.safetensors changed, by its checksums.json" in capsys.readouterr().err
+    assert not (tmp_path / "codes").exists()
+
+
 @pytest.mark.parametrize("name", ["tokenizer/final/model.safetensors", "codes/codes.npy"])
 def test_a_byte_that_flips_while_the_prior_learns_is_found_at_the_end(copied, monkeypatch, name):
     run, out = copied

@@ -30,6 +30,7 @@ from bitmosaic.names import plain
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.finish import COUNTS, finish, remove_damaged
 from bitmosaic.train.processes import own_device
+from bitmosaic.train.sealed import check
 from bitmosaic.train.sources import Listed, Source, Tars
 from bitmosaic.train.tokenize import tokenize_pieces
 from bitmosaic.train.tokenized import FORMAT, Manifest
@@ -147,6 +148,7 @@ def tokenizer_folder(pipeline: str) -> Path:
     """The tokenizer of a pipeline, or one that lies alone in a folder, as in that of a training run whose prior is not trained yet."""
     alone = Path(pipeline).expanduser()
     if (alone / "model.safetensors").is_file() and (alone / "config.json").is_file():
+        check(alone, "give another")
         return alone
     return find(pipeline) / "tokenizer"
 

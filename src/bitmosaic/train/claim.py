@@ -27,6 +27,7 @@ from bitmosaic.train.tokenized import Manifest
 from bitmosaic.train.training import Training
 
 HARMLESS = {"reasons", "name", "checkpoint_seconds", "keep", "pictures_every", "log_every"}  # fields of any part of a run
+ADVERSARIAL = {"adversarial_start", "adversarial_weight", "discriminator_lead", "discriminator_rate", "diffaugment"}  # of a discriminator
 SHAPE = ("size", "channels")  # of images: what else they are, their fingerprint says, wherever they lie
 
 
@@ -47,8 +48,7 @@ def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str],
     if not isinstance(found, dict) or not isinstance(found.get("run"), dict):
         raise ValueError(f"{path} is no description of a run; give another folder")
     wanted = {**found, **_described(run, images, out)}
-    if _shape(found["run"]) == _shape(wanted["run"]):
-        _check_images(out, found.get("images"), images)
+    _check_images(out, found.get("images"), images, _shape(found["run"]) == _shape(wanted["run"]))
     _check_features_file(out, run, found, wanted)
     added, by_contents = more_steps(out, found["run"], run), "features_file" in found
     before, now = (
@@ -116,16 +116,19 @@ def _keep_contents(images: ImageSet | Manifest, out: Path) -> None:
         images.contents().save(out / "images.npz")
 
 
-def _check_images(out: Path, found: Any, images: ImageSet | Manifest) -> None:
-    """ValueError that says what was done to the images since the run began, if anything was."""
-    if found == images.fingerprint():
+def _check_images(out: Path, found: Any, images: ImageSet | Manifest, shaped: bool) -> None:
+    """ValueError that says what was done to the images since the run began, if anything was. shaped: they are of the same size as then."""
+    if shaped and found == images.fingerprint():
         return
+    if shaped and isinstance(images, Folder) and found == images.times_fingerprint():
+        return  # of a run that began when images were known by names, sizes and times
+    before = Contents.load(out / "images.npz") if isinstance(images, Folder) else None
+    changes = images.contents().changes(before) if isinstance(images, Folder) and before else ""
+    if not changes and not shaped:
+        return  # their size is a setting
     why = ""
     if isinstance(images, Folder):
-        if found == images.times_fingerprint():
-            return  # of a run that began when images were known by names, sizes and times
-        before = Contents.load(out / "images.npz")
-        why = ": " + (images.contents().changes(before) or "their classes or their order are others") if before else (
+        why = f": {changes or 'their classes or their order are others'}" if before else (
             ", or are read in another way (it knew them by their names, sizes and times)")  # fmt: skip
     raise ValueError(f"the images have changed since the run in {out} began{why}; put them back as they were, or give another folder")
 
@@ -153,6 +156,8 @@ def _comparable(value: Any, device: str, by_contents: bool) -> Any:
     aside = set(HARMLESS)
     if not value.get("compile"):
         aside.add("recompute")  # the same bits, where nothing is compiled anew for it
+    if value.get("type") == "TokenizerLosses" and value.get("discriminator") is None:
+        aside |= ADVERSARIAL
     if by_contents and value.get("type") == "FileFeatures":
         aside.add("path")
     kept = {name: _comparable(held, device, by_contents) for name, held in value.items() if name not in aside}
