@@ -1,6 +1,7 @@
 """Recipes: the published sizes have the published parameter counts, a folder gets sensible sizes, every Run describes itself."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,14 @@ import torch
 from PIL import Image
 from reference import reference
 
+from bitmosaic.cli import main
+from bitmosaic.commands.train import with_reasons
 from bitmosaic.convert import published_prior, published_tokenizer
 from bitmosaic.images import fashion_sample, to_pil
+from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
+from bitmosaic.samplers import DEFAULT
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.dry_run import describe
@@ -74,7 +79,7 @@ def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):
     sample = fashion_sample()
     for i in range(count):
         name = tmp_path / classes[i % len(classes)] if classes else tmp_path
-        name.mkdir(exist_ok=True)
+        name.mkdir(exist_ok=True, parents=True)
         to_pil(sample.image(i)).convert(mode).resize((side, side + 10)).save(name / f"{i}.png")
     return str(tmp_path)
 
@@ -101,7 +106,53 @@ def test_each_choice_has_its_reason(tmp_path):
     for word in ("8 x 8 places of 4 x 4 pixels", "2 sub-folders", "mirrored", "4 blocks of 192", "minutes"):
         assert word in text, word
     assert "no flips" in " ".join(folder(data, flip=False).reasons)
-    assert "no sub-folders" in " ".join(folder(str(tmp_path / "a")).reasons)
+    assert "no classes, so there is no guidance" in " ".join(folder(str(tmp_path / "a")).reasons)
+
+
+def numbers(run) -> list[str]:
+    """What a reason may say of a run, each as the run has it."""
+    losses, (rows, columns), factor = run.tokenizer_losses, run.tokenizer.grid, run.tokenizer.factor
+    found = [f"{rows} x {columns} places of {factor} x {factor} pixels", f"bits {run.prior.bits}: "]
+    found.append(f"prior: {run.prior.depth} blocks of {run.prior.width}")
+    found.append(f"{run.tokenizer_training.steps} tokenizer steps and {run.prior_training.steps} prior steps")
+    if losses.discriminator is not None and losses.adversarial_start < run.tokenizer_training.steps:
+        found.append(f"PatchGAN from step {losses.adversarial_start} of the tokenizer's {run.tokenizer_training.steps} on")
+    if isinstance(run.prior.condition, ClassConditionSpec):
+        found.append(f"{run.prior.condition.classes} sub-folders with images are the classes that the prior is told, "
+                     f"with guidance {run.sampler.guidance_scale:g}")  # fmt: skip
+    return found
+
+
+def test_reasons_tell_the_values_of_the_run(tmp_path, monkeypatch):
+    """Whatever these are: of another default, of another number of images, and of fields that are set by hand."""
+    data = pictures(tmp_path, 203)
+    run = folder(data, bits=8)
+    for line in numbers(run):
+        assert line in "\n".join(run.reasons)
+    assert "guidance 1.5" in "\n".join(run.reasons) and "PatchGAN" in "\n".join(run.reasons)
+    monkeypatch.setattr(sys.modules["bitmosaic.recipes.folder"], "DEFAULT", replace(DEFAULT, guidance_scale=2.75))
+    assert "with guidance 2.75" in "\n".join(folder(data, bits=8).reasons)
+    changed = replace(
+        run, sampler=replace(run.sampler, guidance_scale=3.25), prior=replace(run.prior, depth=9, width=128, bits=12, heads=2),
+        tokenizer=replace(run.tokenizer, bits=12), tokenizer_training=replace(run.tokenizer_training, steps=77),
+        prior_training=replace(run.prior_training, steps=88), tokenizer_losses=replace(run.tokenizer_losses, adversarial_start=33),
+    )  # fmt: skip
+    told = "\n".join(with_reasons(run, changed).reasons)
+    for line in numbers(changed):
+        assert line in told, line
+    for line in set(numbers(run)) - set(numbers(changed)):
+        assert line not in told, line
+    assert "about 1 minutes" in told and "as asked for: sampler.guidance_scale was 1.5, now 3.25" in told
+
+
+def test_a_run_on_codes_says_nothing_of_a_tokenizer(tmp_path, capsys):
+    data, codes = pictures(tmp_path / "data", 6), tmp_path / "codes"
+    assert main(["tokenize", data, str(codes)]) == 0
+    capsys.readouterr()
+    assert main(["train", "folder", "--data", data, "--codes", str(codes), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "PatchGAN" not in told and "tokenizer steps" not in told and "mirrored" not in told and "prior: 4 blocks" in told
+    assert "bits 20" in told and "7 x 7 places" in told, "the codes' own"
 
 
 def test_with_a_gpu_larger_sides_are_chosen(tmp_path, monkeypatch):

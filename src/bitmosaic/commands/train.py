@@ -18,7 +18,7 @@ from bitmosaic.names import plain
 from bitmosaic.recipes import RECIPES
 from bitmosaic.train.claim import differences
 from bitmosaic.train.dry_run import describe
-from bitmosaic.train.run import Run
+from bitmosaic.train.run import Run, retold
 from bitmosaic.train.train import on_codes
 from bitmosaic.train.train import train as train_run
 
@@ -86,7 +86,7 @@ def with_reasons(chosen: Run, run: Run) -> Run:
     start, steps = run.tokenizer_losses.adversarial_start, run.tokenizer_training.steps
     if run.tokenizer_losses.discriminator is not None and start >= steps:
         asked.append(f"no PatchGAN in play: it would begin at step {start} of {steps} (--tokenizer-losses.adversarial-start)")
-    return dataclasses.replace(run, reasons=(*run.reasons, *asked))
+    return dataclasses.replace(run, reasons=(*retold(chosen.reasons, run), *asked))
 
 
 def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:

@@ -6,6 +6,7 @@ Every choice comes with its reason in `Run.reasons`, and every field of the Run 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from bitmosaic.images.folder import look
 from bitmosaic.images.scan import scan
-from bitmosaic.images.specs import FlatFolderSpec, FolderSpec
+from bitmosaic.images.specs import CodesSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
@@ -21,11 +22,15 @@ from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
+from bitmosaic.train.run import FileFeatures, Reason, Run, TrainedFeatures, retold
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
 SIDES = (32, 64, 128, 256)
+LARGEST_ON_CPU = 64
+BATCH, PRIOR_BATCH = 16, 32
+FOR_FEATURES, FOR_PATCHGAN = 2000, 200  # images from which on a feature network, and a discriminator, are trained
+Tell = Callable[[Run], str]  # a reason in the values of a run
 MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2, 2, 4)}  # places are 4, 8, 8, 16 pixels wide
 
 
@@ -43,32 +48,30 @@ def folder(
     found = scan(Path(data), classes)
     files, class_names = found.files, found.class_names
     sides, colour = look(files[:: max(1, len(files) // 100)])
-    reasons = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told()]
-    side = _size(size, sides, reasons)
-    channels = _channels(channels, colour, reasons)
+    lines: list[str | Tell] = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told()]
+    side = _size(size, sides, lines)
+    channels = _channels(channels, colour, lines)
     multipliers = MULTIPLIERS[side]
-    factor = 2 ** (len(multipliers) - 1)
-    places = side // factor
-    reasons.append(f"{places} x {places} places of {factor} x {factor} pixels: few enough for a prior to see all of them at once")
-    bits = _bits(bits, len(files), reasons)
+    places = side // 2 ** (len(multipliers) - 1)
+    lines.append(_places)
+    bits = _bits(bits, len(files), lines)
     width, depth, rate = (192, 4, 1e-3) if len(files) < 5000 else (256, 6, 8e-4) if len(files) < 100_000 else (512, 12, 3e-4)
-    reasons.append(f"prior: {depth} blocks of {width}, for {len(files)} images; more images bear more")
-    reasons.append(_classes(class_names))
-    reasons.append("mirrored images too, since most things have no handedness; --no-flip for letters and the like" if flip else "no flips")
-    tokenizer_steps, prior_steps = _steps(minutes, len(files), side, reasons)
-    features, losses = _losses(perceptual, files, class_names, channels, tokenizer_steps, side, reasons)
+    lines += [lambda run: f"prior: {run.prior.depth} blocks of {run.prior.width}, for {len(files)} images; more images bear more", _classes]
+    lines.append(lambda run: "mirrored images too, since most things have no handedness; --no-flip for letters and the like" if run.flip
+                 else "" if isinstance(run.images, CodesSpec) else "no flips")  # fmt: skip
+    tokenizer_steps, prior_steps = _steps(minutes, len(files), side, lines)
+    features, losses = _losses(perceptual, files, class_names, channels, tokenizer_steps, lines)
     if len(files) < 1000:
-        reasons.append(f"{len(files)} images are few: expect the prior to repeat them rather than to invent")
-    attention = (places,)
-    return Run(
+        lines.append(f"{len(files)} images are few: expect the prior to repeat them rather than to invent")
+    run = Run(
         name="folder",
         images=(FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels),
         flip=flip,
         features=features,
-        tokenizer=BinaryAutoencoderSpec((side, side), channels, bits, 32, multipliers, 1, attention, 64, groups=8),
+        tokenizer=BinaryAutoencoderSpec((side, side), channels, bits, 32, multipliers, 1, (places,), 64, groups=8),
         tokenizer_losses=losses,
         tokenizer_training=Training(
-            steps=tokenizer_steps, batch_size=16, learning_rate=6e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
+            steps=tokenizer_steps, batch_size=BATCH, learning_rate=6e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
             ema_decay=0.99, precision="auto", seed=seed, pictures_every=250, checkpoint_seconds=30,
         ),
         code_draws=4,
@@ -77,56 +80,61 @@ def folder(
             ClassConditionSpec(len(class_names)) if class_names else NoConditionSpec(), BernoulliDiffusionSpec(width, 3),
         ),
         prior_training=Training(
-            steps=prior_steps, batch_size=32, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
+            steps=prior_steps, batch_size=PRIOR_BATCH, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500, checkpoint_seconds=30,
         ),
         sampler=DEFAULT if class_names else replace(DEFAULT, guidance_scale=1.0, unguided=0.0),
-        reasons=tuple(reasons),
     )  # fmt: skip
+    return replace(run, reasons=retold([Reason.of(line, run) if callable(line) else line for line in lines], run))
 
 
-def _size(size: int | None, sides: list[int], reasons: list[str]) -> int:
+def _size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:
     if size is not None:
         if size not in SIDES:
             raise ValueError(f"size: got {size}; this recipe knows {', '.join(map(str, SIDES))}")
-        reasons.append(f"size {size}: as asked for")
+        lines.append(f"size {size}: as asked for")
         return size
     middle = statistics.median(sides)
     gpu = torch.cuda.is_available()
-    chosen = max([s for s in SIDES if s <= middle and (gpu or s <= 64)], default=SIDES[0])
-    slow = "" if gpu or middle < 128 else ", and beyond 64 CPU cores are slow; --size 128 or 256 if you have the time"
-    reasons.append(f"size {chosen}: half of the images have a shorter side of {middle:g} pixels or more{slow}")
+    chosen = max([s for s in SIDES if s <= middle and (gpu or s <= LARGEST_ON_CPU)], default=SIDES[0])
+    larger = [s for s in SIDES if chosen < s <= middle]
+    slow = f", and beyond {LARGEST_ON_CPU} CPU cores are slow; --size {' or '.join(map(str, larger))} if there is time" if larger else ""
+    lines.append(f"size {chosen}: half of the images that were looked at have a shorter side of {middle:g} pixels or more{slow}")
     return chosen
 
 
-def _classes(names) -> str:
-    if not names:
-        return "no sub-folders, so the prior has no classes and no guidance"
-    few = "" if len(names) > 1 else "; with a single one there is nothing to guide towards"
-    return f"{len(names)} sub-folders with images are the classes that the prior is told, with guidance {DEFAULT.guidance_scale:g}{few}"
+def _places(run: Run) -> str:
+    (height, width), factor = run.tokenizer.grid, run.tokenizer.factor
+    return f"{height} x {width} places of {factor} x {factor} pixels: few enough for a prior to see all of them at once"
 
 
-def _channels(channels: int | None, colour: bool, reasons: list[str]) -> int:
+def _classes(run: Run) -> str:
+    count, scale = getattr(run.prior.condition, "classes", 0), getattr(run.sampler, "guidance_scale", 1.0)
+    if not count:
+        return "the prior is told no classes, so there is no guidance"
+    few = "" if count > 1 else "; with a single one there is nothing to guide towards"
+    return f"{count} sub-folders with images are the classes that the prior is told, with guidance {scale:g}{few}"
+
+
+def _channels(channels: int | None, colour: bool, lines: list[str | Tell]) -> int:
     if channels not in (None, 1, 3):
         raise ValueError(f"channels: got {channels}; want 1 (grey) or 3 (colour)")
-    reasons.append(f"channels {channels}: as asked for" if channels else f"channels {3 if colour else 1}: " + (
-        "some of the images have colour" if colour else "no image that was looked at has colour"))  # fmt: skip
-    return channels or (3 if colour else 1)
-
-
-def _bits(bits: int | None, images: int, reasons: list[str]) -> int:
-    if bits is not None:
-        if bits < 1:
-            raise ValueError(f"bits: got {bits}; a place needs at least one")
-        reasons.append(f"bits {bits}: as asked for")
-        return bits
-    chosen = 16 if images < 5000 else 24
-    why = "few images, so a code that a prior learns easily" if chosen == 16 else "enough images for a fine code"
-    reasons.append(f"bits {chosen}: {why}")
+    chosen = channels or (3 if colour else 1)
+    why = "as asked for" if channels else "some of the images have colour" if colour else "no image that was looked at has colour"
+    lines.append(f"channels {chosen}: {why}")
     return chosen
 
 
-def _steps(minutes: float | None, images: int, side: int, reasons: list[str]) -> tuple[int, int]:
+def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
+    if bits is not None and bits < 1:
+        raise ValueError(f"bits: got {bits}; a place needs at least one")
+    own = 16 if images < 5000 else 24
+    why = "few images, so a code that a prior learns easily" if own == 16 else "enough images for a fine code"
+    lines.append(lambda run: f"bits {run.prior.bits}: {why if bits is None and run.prior.bits == own else 'as asked for'}")
+    return own if bits is None else bits
+
+
+def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell]) -> tuple[int, int]:
     """Steps of tokenizer and prior for so many minutes.
 
     Seconds a step on two cores: measured on one (0.18, 0.39, 1.15 and 0.20, 0.24, 0.80 up to 128 px) over 1.6, the gain of the
@@ -134,40 +142,56 @@ def _steps(minutes: float | None, images: int, side: int, reasons: list[str]) ->
     """
     step = {32: 0.11, 64: 0.24, 128: 0.7, 256: 2.8}[side]
     prior_step = {32: 0.12, 64: 0.15, 128: 0.5, 256: 0.5}[side]
-    if minutes is None:
-        minutes = min(240.0, max(12.0, 12.0 + images / 200))
-        why = f"from {images} images"
-    else:
-        if not 0 < minutes < 1e6:
-            raise ValueError(f"minutes: got {minutes}; want a positive number")
-        why = "as asked for"
-    tokenizer, prior = max(20, int(0.55 * 60 * minutes / step)), max(20, int(0.45 * 60 * minutes / prior_step))
-    reasons.append(f"{tokenizer} tokenizer steps and {prior} prior steps: about {minutes:.0f} minutes on two CPU cores "
-                   f"that multiply bf16, about three times that on others, besides the feature network's; {why}")
-    return tokenizer, prior
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise ValueError(f"minutes: got {minutes}; want a positive number")
+    why = f"from {images} images" if minutes is None else "as asked for"
+    minutes = min(240.0, max(12.0, 12.0 + images / 200)) if minutes is None else minutes
+
+    def tell(run: Run) -> str:
+        first, second = run.tokenizer_training, run.prior_training
+        seconds = first.steps * step * first.batch_size / BATCH + second.steps * prior_step * second.batch_size / PRIOR_BATCH
+        beside = ", besides the feature network's" if isinstance(run.features, TrainedFeatures) else ""
+        if isinstance(run.images, CodesSpec):
+            return f"{second.steps} prior steps"
+        return (f"{first.steps} tokenizer steps and {second.steps} prior steps: about {max(1, round(seconds / 60))} minutes on two "
+                f"CPU cores that multiply bf16, about three times that on others{beside}; {why}")  # fmt: skip
+
+    lines.append(tell)
+    return max(20, int(0.55 * 60 * minutes / step)), max(20, int(0.45 * 60 * minutes / prior_step))
 
 
-def _losses(perceptual: str, files, class_names, channels: int, steps: int, side: int, reasons: list[str]):
+def _losses(perceptual: str, files, class_names, channels: int, steps: int, lines: list[str | Tell]):
     """The feature network, and the losses of the tokenizer."""
+    features: FileFeatures | TrainedFeatures | None = None
     if perceptual:
         features = FileFeatures(perceptual)
-        reasons.append(f"perceptual distance over {perceptual}")
-    elif len(class_names) > 1 and len(files) >= 2000:
+    elif len(class_names) > 1 and len(files) >= FOR_FEATURES:
         net = ConvClassifierSpec(channels, len(class_names), (32, 64, 128))
         features = TrainedFeatures(net, Training(
             steps=1000, batch_size=64, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2, ema_decay=0.99,
             precision="auto"))  # fmt: skip
-        reasons.append("perceptual distance over a classifier of these classes, trained first")
-    else:
-        features = None
-        reasons.append("no perceptual distance: it needs --perceptual FILE, or classes and 2000 images to train a network on")
-    discriminator = None
-    if len(files) >= 200:
-        discriminator = PatchGANSpec(channels, 32, 3)
-        reasons.append("PatchGAN from three fifths of the tokenizer's steps on, for sharpness")
-    else:
-        reasons.append("no PatchGAN: fewer than 200 images teach it nothing but themselves")
+    lines += [_perceptual, lambda run: _adversary(run, len(files))]
     return features, TokenizerLosses(
-        squared_weight=4.0, perceptual_weight=0.1 if features else 0.0, discriminator=discriminator,
+        squared_weight=4.0, perceptual_weight=0.1 if features else 0.0,
+        discriminator=PatchGANSpec(channels, 32, 3) if len(files) >= FOR_PATCHGAN else None,
         adversarial_start=3 * steps // 5, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4,
     )  # fmt: skip
+
+
+def _perceptual(run: Run) -> str:
+    if isinstance(run.images, CodesSpec):
+        return ""
+    if isinstance(run.features, FileFeatures):
+        return f"perceptual distance over {run.features.path}"
+    if run.features is not None:
+        return "perceptual distance over a classifier of these classes, trained first"
+    return f"no perceptual distance: it needs --perceptual FILE, or classes and {FOR_FEATURES} images to train a network on"
+
+
+def _adversary(run: Run, images: int) -> str:
+    if isinstance(run.images, CodesSpec):
+        return ""
+    start, steps = run.tokenizer_losses.adversarial_start, run.tokenizer_training.steps
+    if run.tokenizer_losses.discriminator is not None:
+        return f"PatchGAN from step {start} of the tokenizer's {steps} on, for sharpness" if start < steps else ""
+    return f"no PatchGAN: fewer than {FOR_PATCHGAN} images teach it nothing but themselves" if images < FOR_PATCHGAN else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
@@ -14,6 +15,25 @@ from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
+
+
+class Reason(str):
+    """Why a run is as it is, in the run's own values: of a changed run it is told anew."""
+
+    tell: Callable[[Run], str]
+
+    @staticmethod
+    def of(tell: Callable[[Run], str], run: Run) -> Reason:
+        """What `tell` says of a run; empty where there is nothing to say."""
+        reason = Reason(tell(run))
+        reason.tell = tell
+        return reason
+
+
+def retold(reasons: Sequence[str], run: Run) -> tuple[str, ...]:
+    """Reasons of a run, as they are of another that was made from it."""
+    every = [Reason.of(reason.tell, run) if isinstance(reason, Reason) else reason for reason in reasons]
+    return tuple(reason for reason in every if reason)
 
 
 @dataclass(frozen=True)

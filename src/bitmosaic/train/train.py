@@ -40,7 +40,7 @@ from bitmosaic.train.pictures import class_sheet, draw_curves, reconstructions
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.processes import by_first, first, joined, own_device, told
 from bitmosaic.train.progress import Shown
-from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.run import FileFeatures, Run, retold
 from bitmosaic.train.sealed import CHECKSUMS, check, checksum, seal
 from bitmosaic.train.shuffle import Shuffle
 from bitmosaic.train.sound import check_codes_seal, check_decodes, check_features_seal, check_made, check_pipeline
@@ -130,12 +130,13 @@ def on_codes(run: Run, folder: str | Path) -> Run:
     has = getattr(run.prior.condition, "classes", 0)
     condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
     unguided = {"guidance_scale": 1.0} if not count and hasattr(run.sampler, "guidance_scale") else {}
-    return dataclasses.replace(
+    changed = dataclasses.replace(
         run, images=CodesSpec(str(folder)), features=None, tokenizer=tokenizer, tokenizer_losses=TokenizerLosses(),
         flip=False, code_draws=VIEWS[codes.about["views"]], sampler=dataclasses.replace(run.sampler, **unguided),
         prior=dataclasses.replace(run.prior, grid=codes.grid, bits=codes.bits, condition=condition),
-        reasons=(*run.reasons, f"the prior alone, on codes in {folder}: its grid, bits and classes are theirs"),
     )  # fmt: skip
+    alone = f"the prior alone, on codes in {folder}: its grid, bits and classes are theirs"
+    return dataclasses.replace(changed, reasons=(*retold(run.reasons, changed), alone))
 
 
 def features_stage(run: Run, out: Path, images: ImageSet, say, device: str, board: Path | None = None) -> nn.Module | None:
