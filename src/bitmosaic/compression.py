@@ -26,7 +26,8 @@ def compress(pipe: Pipeline, images: Any, coder: str = "prior", packets: int = 1
     """The bytes of an image, or a list of them for a list; `decompress` gives back what the tokenizer keeps of it.
 
     images, fit: as for `encode`. coder: "uniform", "static" or "prior", from large and fast to small and slow. packets: parts of the file,
-    each of places spread over the image; a file that is cut short, or that has lost some, can be restored from the others.
+    each of places spread over the image; a file that is cut short, or that has lost some, can be restored from the others, one by the prior
+    from those before the first that is lost.
     ValueError for a coder that this pipeline does not have.
     """
     several = isinstance(images, list | tuple) or (isinstance(images, Tensor | np.ndarray) and images.ndim == 4)

@@ -38,7 +38,8 @@ def compress(
     Args:
         images: picture files, and folders of them at any depth.
         coder: uniform, every bit takes a bit; static, by how often each is 1; prior, by the model's own probabilities: smallest, and slow.
-        packets: parts of a file, of places spread over the image; one that is cut short, or has lost some, can be restored from the others.
+        packets: parts of a file, each of places spread over the image; 'decompress --restore' takes those that are whole, by the prior
+            as far as the first that is not.
         fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
             scales it, and makes grey of colour.
         background: what transparent images are laid on, such as black, white or '#336699'.
@@ -83,8 +84,8 @@ def compress(
         ))  # fmt: skip
     if others:
         raise ValueError(
-            f"out: {len(others)} files stay as they are, for they hold other pictures, or pictures by another pipeline: {some(others)}; "
-            "give another folder, or --replace"
+            f"out: {len(others)} files stay as they are, for they hold other pictures, are of another pipeline, or cannot be read: "
+            f"{some(others)}; give another folder, or --replace"
         )
     return [out / name for name in made]
 
