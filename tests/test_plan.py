@@ -225,6 +225,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["plan", "fashion", "--gpus", "2", "--memory", "3GB", "--images", "60000", "--prior-training.batch-size", "128"]) == 0
     told = capsys.readouterr().out
     assert "128, 64 on each of 2 GPUs" in told and "FSDP2, recompute" in told and "fits in 3GB" in told and "dollars" in told
+    assert "a CPU's process takes in" in told
     assert main(["plan", "fashion", "--memory", "2GB"]) == 0
     told = capsys.readouterr().out
     assert "does not fit in 2GB" in told and ": fits in 2GB" not in told, "the framework takes 2 GB for itself"

@@ -18,6 +18,7 @@ from bitmosaic.images.specs import AnyFolderSpec, CodesSpec, FashionMNISTSpec, F
 from bitmosaic.names import plain
 from bitmosaic.recipes import RECIPES
 from bitmosaic.recipes.bigr import IMAGENET
+from bitmosaic.train.dry_run import on_top
 from bitmosaic.train.plan import FRAMEWORK, SLACK, STATE, Cost, costs, held
 from bitmosaic.train.run import FileFeatures, Run
 from bitmosaic.train.tokenized import Manifest
@@ -61,7 +62,7 @@ def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
     print(f"\ntogether: {hours:,.1f} hours on {machines.gpus} GPUs, {hours * machines.gpus * machines.price:,.0f} dollars")
     file = "the memory of the feature network in a file, " if isinstance(run.features, FileFeatures) else ""
     print(f"Left out: {file}training a feature network, encoding, reports. Held: with {size(FRAMEWORK)} of the framework's own and "
-          f"{SLACK - 1:.1%} of its allocator's slack.")  # fmt: skip
+          f"{SLACK - 1:.1%} of its allocator's slack. Without a GPU: {on_top('cpu', run)}.")  # fmt: skip
     return found
 
 
