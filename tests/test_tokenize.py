@@ -592,3 +592,10 @@ def test_codes_that_do_not_fit(codes, tmp_path, capsys):
     about["tokenizer"] = "0" * 64
     (codes / "manifest.json").write_text(json.dumps(about))
     assert main([*line[:-1], "2"]) == 2 and "not the tokenizer that made the codes" in capsys.readouterr().err
+
+
+def test_classes_of_a_label_file_are_the_text_that_folders_of_these_names_are(tmp_path):
+    classes = ("caf\xe9".encode("latin-1"), "v\u00e9hicules".encode(), "ve\u0301hicules".encode())
+    (tmp_path / "labels.csv").write_bytes(b"".join(b"%d.png,%s\n" % (i, name) for i, name in enumerate(classes)))
+    found = LabelFile(tmp_path / "labels.csv")
+    assert found.class_names == ("caf\\xe9", "v\u00e9hicules") and list(found.labels.values()) == [0, 1, 1]

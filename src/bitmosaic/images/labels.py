@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from bitmosaic.names import composed, plain
 
 from .formats import endings
+from .scan import class_name
 
 MOST = 1_000_000  # classes that labels without names may have
 NAMES = {  # what the column of names is called in a header, in small letters without blanks, dots and the like
@@ -28,8 +29,9 @@ CLASSES = {
 class LabelFile:
     """Labels by the names of images: as they stand in the file, without their ending, or without their folders.
 
-    Where every class is a whole number, these are the labels; else classes are numbered by name. A header is no label. bad: lines that say
-    no name and class, or another class of a name that came before. ValueError where no line can be read.
+    Where every class is a whole number, these are the labels; else classes are numbered by name, which is the text that it would be as a
+    folder's. A header is no label. bad: lines that say no name and class, or another class of a name that came before. ValueError where
+    no line can be read.
     """
 
     def __init__(self, path: str | Path):
@@ -54,6 +56,7 @@ class LabelFile:
         found: dict[str, str] = {}
         for row in rows:
             name, label = _pair(row, self._columns)
+            label = class_name(label)
             if not name or not label or found.setdefault(_key(name), label) != label:
                 self.bad += 1
         self.class_names = class_names(set(found.values())) if found else ()

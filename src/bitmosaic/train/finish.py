@@ -21,7 +21,8 @@ HASHES = 2**24  # of images that are compared at once
 
 COUNTS = {
     "unreadable": "unreadable images, left out", "beside": "images beside the classes, left out", "duplicates": "duplicates, kept",
-    "unlabelled": "images without a label, kept", "unmatched": "labels that match no image or class", "empty": "empty shards",
+    "unlabelled": "images without a label, kept", "unmatched": "labels without an image or a class, or that contradict an earlier one",
+    "empty": "empty shards",
     "broken": "tar shards that break off or cannot be opened", "passed": "files in tars that are no image, or a second one, or no .cls",
 }  # fmt: skip
 
