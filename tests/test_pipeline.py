@@ -54,6 +54,18 @@ def test_half_precision_on_disk_loads_as_float32(pipeline, tmp_path):
     assert (again.prior.positions - pipeline.prior.positions).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused_by_name(pipeline, tmp_path, value, dtype):
+    pipeline.save_pretrained(tmp_path / "p", dtype)
+    path = tmp_path / "p" / "prior" / "model.safetensors"
+    weights = load_file(path)
+    weights["positions"].view(-1)[3] = value
+    save_file(weights, path)
+    with pytest.raises(ValueError, match="prior/model.safetensors: not all numbers are finite, so it is damaged: positions"):
+        Pipeline.from_pretrained(tmp_path / "p")
+
+
 def test_saving_again_replaces_and_leaves_nothing_beside(pipeline, saved):
     pipeline.save_pretrained(saved)
     assert [p.name for p in saved.parent.iterdir()] == ["p"]

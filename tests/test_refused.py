@@ -8,6 +8,7 @@ import torch
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizerSpec
 from bitmosaic.train.tokenizer_game import TokenizerLosses
+from bitmosaic.train.training import Training
 
 
 @pytest.mark.parametrize("field", ["squared_weight", "perceptual_weight", "adversarial_weight", "adversarial_start", "discriminator_rate"])
@@ -15,6 +16,17 @@ from bitmosaic.train.tokenizer_game import TokenizerLosses
 def test_losses_are_finite_and_not_negative(field, wrong):
     with pytest.raises(ValueError, match=f"{field}: got"):
         TokenizerLosses(**{field: wrong})
+
+
+@pytest.mark.parametrize("wrong", [0.0, math.nan, math.inf, 1e38])
+def test_a_learning_rate_can_be_stepped_with(wrong):
+    """Beyond the largest float32 there is no step, which is an error in the middle of Adam."""
+    with pytest.raises(ValueError, match="learning_rate must be in"):
+        Training(learning_rate=wrong)
+    layer = torch.nn.Linear(1, 1)
+    adam = torch.optim.AdamW(layer.parameters(), Training(learning_rate=1e30).learning_rate, (0.9999, 0.9999))
+    layer(torch.ones(1, 1)).sum().backward()
+    adam.step()
 
 
 def test_a_place_has_bits():

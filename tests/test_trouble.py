@@ -175,7 +175,7 @@ def test_a_pipeline_of_nan_is_impossible_without_checksums_too(copied, value):
         if name.startswith("decoder") and tensor.ndim > 1:
             tensor.view(-1)[0] = value
     save_file(weights, final / "model.safetensors")
-    with pytest.raises(ValueError, match="tokenizer: it gives no finite images"):
+    with pytest.raises(ValueError, match="tokenizer: it gives no finite images|final.model.safetensors: not all numbers are finite"):
         train(run, out, silent, "cpu")
     assert not (out / "pipeline").exists()
 

@@ -172,6 +172,9 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
         raise ValueError(f"{path}: weights are no floating-point numbers: {_some(whole)}")
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+    broken = [k for k, v in tensors.items() if v.is_floating_point() and v.numel() and not all(end.isfinite() for end in v.aminmax())]
+    if broken:
+        raise ValueError(f"{path}: not all numbers are finite, so it is damaged: {_some(broken)}")
     module.load_state_dict(tensors, assign=True)
     return module.eval()
 

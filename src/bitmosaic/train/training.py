@@ -9,6 +9,8 @@ from typing import Literal
 from bitmosaic.nets.precision import Precision
 from bitmosaic.spec import Spec
 
+HIGHEST = 1e30  # learning rate: Adam's first steps are many times as long, which a float32 has to hold
+
 
 @dataclass(frozen=True)
 class Training(Spec):
@@ -43,8 +45,8 @@ class Training(Spec):
             raise ValueError(f"parts: got {self.parts}; a batch of {self.batch_size} cannot be cut into as many equal parts")
         if not all(0 <= b < 1 for b in self.betas) or not self.weight_decay >= 0:
             raise ValueError(f"betas {self.betas} must be in [0, 1), weight_decay {self.weight_decay} not negative")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or not self.clip_norm >= 0:
-            raise ValueError("learning_rate must be positive, ema_decay in [0, 1), warmup_steps and clip_norm not negative")
+        if not 0 < self.learning_rate <= HIGHEST or not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or not self.clip_norm >= 0:
+            raise ValueError(f"learning_rate must be in (0, {HIGHEST:g}], ema_decay in [0, 1), warmup_steps and clip_norm not negative")
 
     @property
     def part_size(self) -> int:
