@@ -1,6 +1,7 @@
 """Recipes: the published sizes have the published parameter counts, a folder gets sensible sizes, every Run describes itself."""
 
 import json
+import pickle
 import sys
 from dataclasses import replace
 
@@ -143,6 +144,11 @@ def test_reasons_tell_the_values_of_the_run(tmp_path, monkeypatch):
     for line in set(numbers(run)) - set(numbers(changed)):
         assert line not in told, line
     assert "about 1 minutes" in told and "as asked for: sampler.guidance_scale was 1.5, now 3.25" in told
+
+
+def test_a_run_goes_to_other_processes(tmp_path):
+    run = folder(pictures(tmp_path, 6))
+    assert pickle.loads(pickle.dumps(run)) == run
 
 
 def test_a_run_on_codes_says_nothing_of_a_tokenizer(tmp_path, capsys):

@@ -29,6 +29,10 @@ class Reason(str):
         reason.tell = tell
         return reason
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Goes to other processes as text."""
+        return str, (str(self),)
+
 
 def retold(reasons: Sequence[str], run: Run) -> tuple[str, ...]:
     """Reasons of a run, as they are of another that was made from it."""
