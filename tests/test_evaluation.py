@@ -268,8 +268,13 @@ def test_parts_do_not_overlap_and_are_as_asked():
     other = evaluation.parted(few(100), few(40, start=200), None)
     assert len(other.rows) == 100 and len(other.beside_rows) == 40 and len(set(other.beside_rows.tolist())) == 40
     for count in (11, 51):
-        with pytest.raises(ValueError, match=f"count: got {count}; there are 50 real images"):
+        with pytest.raises(ValueError, match=f"count: got {count}; of 50 images beside the reference, give 12 to 50"):
             evaluation.parted(few(100), None, count)
+    for images, others in ((few(23), None), (few(1), None), (few(100), few(11, start=200)), (few(11), few(100, start=200))):
+        for count in (None, 4, 12):
+            with pytest.raises(ValueError, match="images: there are .* and 12 of each are the fewest: name a folder of 24 or more"):
+                evaluation.parted(images, others, count)
+    assert len(evaluation.parted(few(24), None, None).beside_rows) == 12
 
 
 def test_figures_do_not_depend_on_threads_and_name_what_is_asked(tmp_path):

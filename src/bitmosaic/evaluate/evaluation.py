@@ -62,13 +62,16 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
             raise ValueError("beside: the same images as the reference, which would make a floor of nothing; name others, or none")
         rows = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
         others = torch.randperm(len(beside), generator=torch.Generator().manual_seed(1))
-    count = min(5000, len(others)) if count is None else count
     least = 2 * (NEIGHBOURS + 1)
-    if not least <= count <= min(len(others), SEEDS) or len(rows) < least:
+    if min(len(rows), len(others)) < least:
         raise ValueError(
-            f"count: got {count}; there are {len(rows)} real images as reference and {len(others)} others, so give "
-            f"{least} to {len(others)}, or name more images"
+            f"images: there are {len(rows)} as reference and {len(others)} beside them, and {least} of each are the fewest: name a folder of "
+            f"{2 * least} or more, or others by --beside"
         )
+    most = min(len(others), SEEDS)
+    count = min(5000, most) if count is None else count
+    if not least <= count <= most:
+        raise ValueError(f"count: got {count}; of {len(others)} images beside the reference, give {least} to {most}")
     return Real(reference, rows, beside, others[:count])
 
 
