@@ -48,7 +48,7 @@ def decompress(
     """
     if unconfirmed and not restore:
         raise ValueError("unconfirmed: goes with --restore")
-    paths = list(dict.fromkeys(file for path in files for file in _below(Path(path).expanduser())))
+    paths = list({os.path.abspath(file): file for path in files for file in _below(Path(path).expanduser())}.values())
     if not paths:
         raise ValueError("files: none are named; give files that 'bitmosaic compress' wrote, or folders of them")
     pipe, out = load(pipeline), Path(out).expanduser()
