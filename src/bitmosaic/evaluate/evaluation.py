@@ -65,8 +65,8 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
     least = 2 * (NEIGHBOURS + 1)
     if min(len(rows), len(others)) < least:
         raise ValueError(
-            f"images: there are {len(rows)} as reference and {len(others)} beside them, and {least} of each are the fewest: name a folder of "
-            f"{2 * least} or more, or others by --beside"
+            f"images: there are {len(rows)} as reference and {len(others)} beside them, and {least} of each are the fewest: "
+            f"name a folder of {2 * least} or more, or others by --beside"
         )
     most = min(len(others), SEEDS)
     count = min(5000, most) if count is None else count
