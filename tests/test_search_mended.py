@@ -128,7 +128,23 @@ def test_images_of_a_damaged_chunk_are_coded_again(photos, tmp_path, capsys, mon
     for name in names:
         assert main(["search", str(out), str(photos / name), "-k", "12", "--out", str(tmp_path / "s")]) == 0
         assert f"{name} (itself)  0 bits" in " ".join(capsys.readouterr().out.split(" ")).replace("   ", "  ")
+    found = Index.open(out)
+    hits = found.search(found.vectors(np.array([0])), 100)[0]
+    assert sorted(hit.name for hit in hits) == sorted(found.present()), "each image is found once"
     assert main(["index", str(photos), str(out)]) == 0 and "12 images by codes, 0 new:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("structure", ["flat", "hnsw"])
+def test_chunks_beside_a_lost_faiss_index_are_in_the_next_one_once(tmp_path, structure):
+    x = some_bits(40)
+    found = built(tmp_path / "i", structure, x[:20])
+    (found.folder / found.about["faiss"]).unlink()
+    found = Index.open(found.folder)
+    found.add([f"later {i}" for i in range(20)], x[20:])
+    list(found.build())
+    for again in (found, Index.open(found.folder)):
+        assert sorted(hit.name for hit in again.search(x[:1], 100)[0]) == sorted(found.present())
+        assert len(again._load()) == 40 and not again.mended.startswith("index-00001")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other", "path"])

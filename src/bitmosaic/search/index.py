@@ -187,9 +187,9 @@ class Index:
 
     def build(self) -> Iterator[int]:
         """Brings the faiss index up to the shelf; yields images done. What is in it already is not read again."""
-        before, chunks = self.about["indexed"], self.chunks
-        index = self._load() if self.about["faiss"] else None
-        if index is not None and before == chunks == self.about["indexed"]:
+        index, chunks = self._load() if self.about["faiss"] else None, self.chunks
+        before = self.about["indexed"]  # all chunks, where it was made again just now
+        if index is not None and before == chunks:
             return
         self.about, self._dead = {**self.about, "indexed": chunks}, None
         if index is None or (not index.forgets and len(index) > 2 * len(self)):
