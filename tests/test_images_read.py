@@ -100,7 +100,7 @@ def test_floats_in_either_range(tmp_path):
     for top in (1, 255):
         Image.fromarray(np.float32([[0, 0.2 * top, top]])).save(tmp_path / "a.tif")
         assert read_image(tmp_path / "a.tif", channels=1).tolist() == [[[0, 51, 255]]]
-    for values in ([[0, 256.0]], [[-1.0, 0]], [[np.nan, 0]]):
+    for values in ([[0, 256.0]], [[-1.0, 0]], [[np.nan, 0]], [[0, 0.5, 1.02]], [[0, 1.9]]):
         Image.fromarray(np.float32(values)).save(tmp_path / "a.tif")
         with pytest.raises(UnreadableImage, match=r"mode F; they should lie in \[0, 1\] or \[0, 255\]"):
             read_image(tmp_path / "a.tif")

@@ -24,12 +24,13 @@ def top_of(high: float) -> int:
 def eight_bits(image: Image.Image, ground: int) -> Image.Image:
     """Modes I and I;16 hold integers (see `top_of`), mode F holds [0, 1] or [0, 255]; each becomes L, `ground` where it is transparent.
 
-    ValueError for values below 0 or above 65535, or 255 of floats.
+    ValueError for values below 0 or above 65535, or of floats above 255, or somewhat above 1.
     """
     values = np.asarray(image).astype(np.float64)
     low, high = values.min(), values.max()
     top = top_of(high) if image.mode != "F" else 1 if high <= 1 else 255
-    if not (low >= 0 and high <= top):  # also true of NaN
+    between = image.mode == "F" and 1 < high < 2  # black in [0, 255]: [0, 1] that was sharpened or scaled
+    if not (low >= 0 and high <= top) or between:  # also true of NaN
         wanted = "[0, 1] or [0, 255]" if image.mode == "F" else "[0, 65535]"
         raise ValueError(f"values from {low:g} to {high:g} in mode {image.mode}; they should lie in {wanted}")
     grey = np.rint(values * (255 / top)).astype(np.uint8)
