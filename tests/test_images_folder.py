@@ -129,7 +129,7 @@ def test_all_files_gone_is_an_error_not_a_circle(tmp_path):
     folder = Folder(tmp_path, 4, cache_bytes=0)
     for i in range(3):
         (tmp_path / f"{i}.png").unlink()
-    with pytest.raises(ValueError, match="3 are gone, or cannot be reached, of 3"):
+    with pytest.raises(ValueError, match="3 are gone, or cannot be reached or read any more, of 3"):
         Batches(folder, 2, seed=0)(0)
 
 

@@ -95,6 +95,32 @@ def test_where_images_go_the_run_stops_and_goes_on_when_they_are_back(folder, tm
     assert lines(tmp_path / "run" / "tokenizer" / "metrics.jsonl") == lines(tmp_path / "whole" / "tokenizer" / "metrics.jsonl")
 
 
+@pytest.mark.parametrize("left", [0, 60])
+def test_images_that_are_emptied_stop_it_and_those_that_never_were_any_do_not(folder, tmp_path, monkeypatch, left):  # noqa: F811
+    """As a full or failing disk does: what could be read at the start is not passed over as unreadable."""
+    (folder / "bag" / "never.png").write_bytes(b"no picture")
+    run = with_training(plain_run(folder), steps=12, log_every=1, checkpoint_seconds=1e9)
+    monkeypatch.setattr(FolderSpec, "build", lambda spec: Folder(spec.path, spec.size, spec.channels, cache_bytes=0))
+    whole = train(run, tmp_path / "whole", silent, "cpu")
+    some = {path: path.read_bytes() for path in sorted(folder.glob("*/*.png"))[::3]}
+
+    def emptied(self, step):
+        if step == 3:
+            for path in some:
+                os.truncate(path, min(left, path.stat().st_size))
+        return Batches.__call__(self, step)
+
+    monkeypatch.setattr(training, "Batches", type("Emptied", (Batches,), {"__call__": emptied}))
+    with pytest.raises(ValueError, match="cannot be reached or read any more, of 17 .*once they are back, the same command goes on"):
+        train(run, tmp_path / "run", silent, "cpu")
+    monkeypatch.setattr(training, "Batches", Batches)
+    with pytest.raises(ValueError, match="the images have changed|no readable image"):
+        train(run, tmp_path / "run", silent, "cpu")
+    for path, content in some.items():
+        path.write_bytes(content)
+    assert same_weights(whole, train(run, tmp_path / "run", silent, "cpu"))
+
+
 def test_images_that_go_before_the_codes_are_made_stop_it_too(folder, tmp_path, monkeypatch):  # noqa: F811
     run = plain_run(folder)
     keep = training.keep_tokenizer

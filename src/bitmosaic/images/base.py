@@ -10,11 +10,13 @@ from bitmosaic.names import plain
 
 
 class ImagesGone(ValueError):
-    """Images of a set that were there when it was made are gone, or what they lie on fails: nothing is to be learned without them."""
+    """Images of a set that were there when it was made are gone or damaged, or what they lie on fails: nothing is to be learned without
+    them.
+    """
 
     def __init__(self, gone: int, of: int, first: str):
         many = "1 is" if gone == 1 else f"{gone:,} are"
-        super().__init__(plain(f"images: {many} gone, or cannot be reached, of {of:,} that were there at the start, such as {first}"))
+        super().__init__(plain(f"images: {many} gone, or cannot be reached or read any more, of {of:,} that were there at the start, such as {first}"))
         self.gone, self.of = gone, of
 
 

@@ -49,7 +49,7 @@ class Folder(ImageSet):
         try:
             image = read_image(file, self.size, self.channels)
         except UnreadableImage as error:
-            if error.gone and file not in self._absent:
+            if file not in self._absent and (error.gone or self._is_other(index)):
                 raise self._gone(file) from error
             self.unreadable[file] = error.reason
             return None
@@ -64,6 +64,11 @@ class Folder(ImageSet):
         gone = next((file for file in map(str, self.files) if file not in self._absent and not os.path.isfile(file)), None)
         if gone is not None:
             raise self._gone(gone)
+
+    def _is_other(self, index: int) -> bool:
+        """Whether a file holds something else than what `contents` found, as one that a full or failing disk has emptied."""
+        before = self._contents
+        return before is not None and Contents.of(self.path, [before.names[index]]).sums.tobytes() != before.sums[index].tobytes()
 
     def _gone(self, first: str) -> ImagesGone:
         """What to raise where a file is, or all are that are found to be."""
