@@ -16,7 +16,8 @@ class ImagesGone(ValueError):
 
     def __init__(self, gone: int, of: int, first: str):
         many = "1 is" if gone == 1 else f"{gone:,} are"
-        super().__init__(plain(f"images: {many} gone, or cannot be reached or read any more, of {of:,} that were there at the start, such as {first}"))
+        what = f"{many} gone, or cannot be reached or read any more, of {of:,} that were there at the start, such as {first}"
+        super().__init__(plain(f"images: {what}"))
         self.gone, self.of = gone, of
 
 
