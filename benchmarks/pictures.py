@@ -23,7 +23,7 @@ from bitmosaic.images import fashion_sample, grid, heat, save
 COMMANDS = {  # what is run -> which of its files are kept, under which names
     "inpaint fashion:18 --box 0 14 28 28 --class bag --count 6 --feather 1": {"sheet.png": "inpaint.png"},
     "outpaint fashion:2 --padding 0 0 14 0 --class trouser --count 4 --feather 1": {"sheet.png": "outpaint.png"},
-    "edit fashion:0 --box 0 0 28 16 --class sandal --count 6 --feather 1": {"sheet.png": "edit.png"},
+    "edit fashion:0 --box 0 0 28 20 --class sandal --count 6 --feather 1": {"sheet.png": "edit.png"},
     "interpolate --classes t-shirt dress coat --frames 9 --count 3": {"strip.png": "interpolate.png", "strip.gif": "interpolate.gif"},
     "enrich fashion:0 --class 'ankle boot' --repeats 1 --count 4": {"sheet.png": "enrich.png"},
     "reveal --class 'ankle boot' --count 3": {
@@ -57,7 +57,7 @@ def figure(path: Path) -> None:
     whole = torch.zeros(28, 28, dtype=torch.bool)
     whole[:, :10] = whole[:, 18:] = whole[:6] = True
     rows["outpaint"] = _painted(pipe, sample.pixels[1], whole, "pullover", n - 2)
-    rows["edit"] = _painted(pipe, sample.pixels[0], (0, 0, 28, 16), "sandal", n - 2)
+    rows["edit"] = _painted(pipe, sample.pixels[0], (0, 0, 28, 20), "sandal", n - 2, pipe.edit)
     rows["interpolate"] = pipe.interpolate(["sneaker", "ankle boot", "bag"], 3, frames=n, output_type="pt")
     enriched = pipe.enrich(sample.pixels[0], "ankle boot", range(n - 2), repeats=1, output_type="pt").images
     rows["enrich"] = torch.stack([*coarse(pipe, sample.pixels[0], 2), *enriched])
@@ -76,9 +76,9 @@ def figure(path: Path) -> None:
     save(paper, path)
 
 
-def _painted(pipe: Pipeline, image: torch.Tensor, mask, condition: str, count: int) -> torch.Tensor:
+def _painted(pipe: Pipeline, image: torch.Tensor, mask, condition: str, count: int, job=None) -> torch.Tensor:
     pixels, repaint = canvas(pipe, image, mask)
-    answers = pipe.inpaint(image, mask, condition, range(count), feather=1, output_type="pt").images
+    answers = (job or pipe.inpaint)(image, mask, condition, range(count), feather=1, output_type="pt").images
     return torch.stack([pixels, torch.where(repaint, 158 / 255, pixels), *answers])
 
 

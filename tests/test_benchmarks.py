@@ -238,3 +238,13 @@ def test_bytes_for_a_quality(benchmark):
     points = [{"bytes": 100.0, "psnr": 20.0}, {"bytes": 400.0, "psnr": 30.0}, {"bytes": 800.0, "psnr": 31.0}]
     found = benchmark("codec_rate").bytes_for
     assert found(points, "psnr", 25.0) == pytest.approx(200) and found(points, "psnr", 19.0) == 100 and found(points, "psnr", 32.0) is None
+
+
+def test_editing(benchmark, tmp_path, monkeypatch):
+    module = benchmark("editing")
+    for name, few in (("MASKS", {"80 % at random": module.MASKS["80 % at random"]}), ("EDITS", module.EDITS[:1])):
+        monkeypatch.setattr(module, name, few)
+    monkeypatch.setattr(module.Bench, "some", lambda bench, name, count: list(bench.sample.pixels[:1]))
+    found = module.main(["--part", "masks", "edits", "--each", "1", "--out", str(tmp_path / "editing.json")])
+    ways = found["masks"]["found"]["80 % at random"]
+    assert ways["steered"]["psnr"] > ways["hidden"]["psnr"] and len(found["edits"]["found"]) == 3

@@ -10,7 +10,8 @@ from test_contracts import random_codes, shaken
 from test_pipeline import make
 
 from bitmosaic import Codes, Pipeline
-from bitmosaic.editing import Answers, _quarters, blend, windows
+from bitmosaic.editing import Answers, blend, windows
+from bitmosaic.editing.jobs import _quarters
 from bitmosaic.images import crop_mask, fashion_sample, places_of, read_mask, spread, to_pil, to_uint8
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
@@ -255,7 +256,7 @@ def test_images_of_other_sizes_are_cropped_or_tiled_or_refused(pipeline, image):
     big[0] = torch.arange(60)[None] * 4 % 251
     mask = torch.zeros(45, 60, dtype=torch.bool)
     mask[3:40, 20:58] = True
-    with pytest.raises(ValueError, match="got 60 x 45 pixels; this pipeline works on 28 x 28.*'crop'.*'tile'"):
+    with pytest.raises(ValueError, match="got 60 x 45 pixels; this pipeline works on 28 x 28. fit 'crop' takes the centre and scales it$"):
         pipeline.inpaint(big, mask)
     tiled = pipeline.inpaint(big, mask, seeds=[0, 1], fit="tile", feather=2, output_type="np").images
     assert tiled.shape == (2, 45, 60, 1) and all(np.array_equal(x[..., 0][~mask], big[0].numpy()[~mask]) for x in tiled)
@@ -315,8 +316,13 @@ def test_colour_images_of_another_shape_are_edited_too():
 
 
 def test_edit_is_inpainting_with_a_class(pipeline, image):
-    a, b = pipeline.edit(image, (0, 0, 9, 9), "sandal", 3, output_type="pt"), pipeline.inpaint(image, (0, 0, 9, 9), 5, 3, output_type="pt")
-    assert torch.equal(a.images, b.images)
+    def same(given, wanted):
+        a = pipeline.edit(image, (0, 0, 9, 9), "sandal", 3, output_type="pt", **given)
+        return torch.equal(a.images, pipeline.inpaint(image, (0, 0, 9, 9), 5, 3, output_type="pt", **wanted).images)
+
+    assert same({}, {"guidance_scale": 5.0}) and not same({}, {})  # more than its own, 1.5, unless it is told
+    assert same({"guidance_scale": None}, {"guidance_scale": 5.0}) and same({"guidance_scale": 4.0}, {"guidance_scale": 4.0})
+    assert same({"sampler": "looks"}, {"sampler": "looks"})
     with pytest.raises(ValueError, match="name the class"):
         pipeline.edit(image, (0, 0, 9, 9), None)
 

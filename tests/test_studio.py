@@ -126,7 +126,7 @@ def test_requests_that_are_joined_change_nothing(server, pipe):
     for thread in threads:
         thread.join()
     assert all(same(images, alone[job]) for (job, _), images in found.items()) and len(found) == len(threads)
-    asked = 2 * (1 + 1 + 1 + 1 + 1 + 4)  # samplers: four for enrich, one for the others
+    asked = 2 * (1 + 1 + 1 + 4 + 1 + 4)  # samplers: four for outpaint's windows and for enrich, one for the others
     assert server.studio.model.batches - before < 2 * asked / 3
 
 
@@ -169,8 +169,9 @@ def test_a_stream_of_a_canvas_says_which_part_a_step_is_of_and_how_many_follow(s
     assert found[0][1]["size"] == [canvas.shape[1], canvas.shape[0]]
     steps = [data for name, data in found if name == "step"]
     told = [(one["window"], one["index"], one["windows"], one["total"]) for one in steps]
-    windows = told[0][2]
-    assert windows > 1 and told == [(w, i, windows, 3) for w in range(1, windows + 1) for i in range(1, 4)]
+    windows, totals = told[0][2], {one["window"]: one["total"] for one in steps}  # more than three where known pixels steer, too
+    assert windows > 1 and told == [(w, i, windows, totals[w]) for w in range(1, windows + 1) for i in range(1, totals[w] + 1)]
+    assert min(totals.values()) == 3
     made = [canvas.copy(), canvas.copy()]
     for step in steps:
         left, top, right, bottom = step["box"]
@@ -183,6 +184,26 @@ def test_a_stream_of_a_canvas_says_which_part_a_step_is_of_and_how_many_follow(s
     assert not repaint.any()
     wanted = {one["seed"]: pixels(base64.b64decode(one["image"])) for one in found[-1][1]["images"]}
     assert same(made, [wanted[0], wanted[1]])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_scattered_known_pixels_steer_and_the_answer_says_so(server, pipe, share):
+    mask = (np.random.default_rng(0).random((28, 28)) < share).astype(np.uint8) * 255
+    asked = {"image": "fashion:5", "mask": base64.b64encode(png(Image.fromarray(mask))).decode(), "count": 2, "settings": FEW}
+    wanted = pipe.inpaint(fashion_sample().image(5), mask, None, [0, 1], **FEW)
+    told = server.ask("/v1/inpaint", asked).json
+    assert same([pixels(base64.b64decode(one["image"])) for one in told["images"]], wanted.images)
+    assert tuple(told["notes"]) == wanted.notes and "known pixels" in told["notes"][0]
+    steps = [data for name, data in events(server.ask("/v1/inpaint", {**asked, "entropy": True}, "text/event-stream")) if name == "step"]
+    assert [step["index"] for step in steps] == list(range(1, steps[0]["total"] + 1)) and "0" not in steps[-1]["known"][0]
+    assert server.ask("/v1/inpaint", body("inpaint")).json["notes"] == []
+
+
+def test_edit_has_more_guidance_unless_it_is_told(server):
+    def used(**settings):
+        return server.ask("/v1/edit", {**body("edit"), "settings": settings | FEW}).json["settings"]["guidance_scale"]
+
+    assert (used(), used(guidance_scale=1.5), used(sampler="fast")) == (5.0, 1.5, 1.5)
 
 
 def test_places_once_known_stay_in_a_stream(server):

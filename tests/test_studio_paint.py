@@ -7,7 +7,31 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
-from studio_browser import WAIT, done, drop, elsewhere, expect, few_answers, narrow, panel, paste, pixels, png, request_in, stroke, take
+from studio_browser import (
+    WAIT,
+    done,
+    drop,
+    elsewhere,
+    expect,
+    few_answers,
+    narrow,
+    panel,
+    paste,
+    pixels,
+    png,
+    request_in,
+    stroke,
+    take,
+    upload,
+)
+
+from bitmosaic import Pipeline
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    """Not by the name of one that ships, for which no windows are offered."""
+    return {"mine": Pipeline.from_pretrained("fashion")}
 
 
 def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):
@@ -84,6 +108,18 @@ def test_outpaint_and_a_picture_of_another_size(page):
     sheet.get_by_role("button", name="Paint", exact=True).click()
     assert pixels(png(page, done(sheet))).shape == (28, 36)
     narrow(page)
+
+
+def test_a_picture_stands_as_its_file_says(page):
+    data, turned = io.BytesIO(), Image.Exif()
+    turned[0x0112] = 6  # by a quarter to the right
+    Image.radial_gradient("L").resize((60, 40)).save(data, "JPEG", exif=turned)
+    sheet = panel(page, "Paint")
+    upload(page, sheet, data.getvalue(), "turned.jpg", "image/jpeg")
+    expect(page.get_by_role("heading", name="This picture is 40 × 60")).to_be_visible()
+    page.get_by_role("button", name="Tile: keep its size").click()
+    box = sheet.get_by_role("application").bounding_box()
+    assert 0.6 < box["width"] / box["height"] < 0.73
 
 
 def test_a_large_picture_is_painted_in_windows_and_stays_as_the_board_shows_it(page):

@@ -21,6 +21,8 @@ def edit(
 
     White in a mask is repainted. All other pixels come back exactly as they were, in the pipeline's colours; what lay under the mask
     has no influence. The answers are ranked: the fewer bits the model needs for what it painted, the likelier it holds it to be.
+    What is left of the picture speaks for the class it was of: guidance is 5, or the pipeline's own where that is more, unless it or a
+    sampler is given, and a mask that leaves what both classes share, such as the sole of a shoe, gives the best answers.
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
@@ -29,8 +31,8 @@ def edit(
         count: answers.
         seed: of the first answer; the next ones have the next seeds.
         feather: pixels inside the mask over which the seam is levelled; 0: none.
-        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it, tile works at
-            their own size, in windows of the pipeline's.
+        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
+            that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
         settings: of the sampler.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         background: what a transparent image is laid on, such as black, white or '#336699'.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from bitmosaic.commands.arguments import OwnBox
 from bitmosaic.commands.drawing import Drawing, Settings, at_precision, condition, drawing_name
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.editing import Answers
+from bitmosaic.editing import Answers, edit_settings
 from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipeline import Condition, Pipeline
@@ -109,7 +110,9 @@ class Task:
 
     def told(self, pipe: Pipeline) -> dict[str, str]:
         """What a PNG says of how it was made."""
-        used = {**pipe.settings(**self.settings.given()).to_json(), "device": self.device, **self.more}
+        given = self.settings.given()
+        given = edit_settings(pipe, given) if self.name == "edit" else given
+        used = {**pipe.settings(**given).to_json(), "device": self.device, **self.more}
         used["precision"] = drawing_name(self.precision, self.device)
         return {
             "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline, "Class": self.class_,
@@ -121,6 +124,7 @@ def write(task: Task, pipe: Pipeline, answers: Answers, before: Sequence[tuple[s
     """The answers, likeliest first, as PNG files and one sheet with what was there `before`."""
     captions = [name for name, _ in before] + [f"{i + 1}: {bits:.0f} bits" for i, bits in enumerate(answers.bits)]
     shown, about = torch.stack([image for _, image in before] + list(answers.images)), task.told(pipe)
+    about |= {"Notes": "; ".join(answers.notes)} if answers.notes else {}
     for name, image, seed, bits in zip(task.files(), answers.images, answers.seeds, answers.bits, strict=False):
         save(to_pil(image), folder / name, **about, Seed=seed, Bits=round(bits, 1))
     if max(shown.shape[-2:]) > LARGE:
@@ -147,4 +151,6 @@ def paint(task: Task, ask: Ask, out: Path) -> list[Path]:
     for path, seed, bits in zip(paths, answers.seeds, answers.bits, strict=False):
         print(plain(f"{path}  seed {seed}, {bits:.0f} bits"))
     print(plain(paths[-1]))
+    for note in answers.notes:
+        print(plain(note), file=sys.stderr)
     return paths

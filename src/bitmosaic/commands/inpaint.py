@@ -30,8 +30,8 @@ def inpaint(
         count: answers.
         seed: of the first answer; the next ones have the next seeds.
         feather: pixels inside the mask over which the seam is levelled; 0: none.
-        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it, tile works at
-            their own size, in windows of the pipeline's.
+        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
+            that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
         settings: of the sampler.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         background: what a transparent image is laid on, such as black, white or '#336699'.

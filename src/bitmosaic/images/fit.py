@@ -33,7 +33,7 @@ def fitted(image: Any, size: tuple[int, int], channels: int, fit: Fit = "exact",
     return pixels_of(picture, size, channels)
 
 
-def check_exact(picture: Image.Image, size: tuple[int, int], channels: int, name: str = "", remedy: str = "") -> None:
+def check_exact(picture: Image.Image, size: tuple[int, int], channels: int, name: str = "") -> None:
     """ValueError unless a picture in mode L or RGB is of `size` (height, width) and, where channels is 1, without colour."""
     height, width = size
     coloured = channels == 1 and has_colour(picture)
@@ -43,7 +43,7 @@ def check_exact(picture: Image.Image, size: tuple[int, int], channels: int, name
     what = f"{name} has" if name else "got"
     takes = "takes the centre and scales it" if picture.size != (width, height) else "makes grey of it"
     works = f"this pipeline works on {theirs}{' in grey' if coloured else ''}"
-    raise ValueError(plain(f"image: {what} {ours}; {works}. fit 'crop' {remedy or takes}"))
+    raise ValueError(plain(f"image: {what} {ours}; {works}. fit 'crop' {takes}"))
 
 
 def has_colour(picture: Image.Image) -> bool:

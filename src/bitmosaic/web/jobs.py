@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitmosaic.codes import Codes, digit_widths
-from bitmosaic.editing import Answers, blend, canvas, coarse, way
+from bitmosaic.editing import Answers, blend, canvas, coarse, edit_settings, way
 from bitmosaic.images import ArrayImages, fitted, read_image
 from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
@@ -50,6 +50,7 @@ class Task:
 
     def __init__(self, name: str, asked: requests.Asked, uploads: Uploads, guest: Guest, bundled: ArrayImages, limits: Limits):
         self.name, self.asked, self.uploads, self.guest, self.bundled, self.limits = name, asked, uploads, guest, bundled, limits
+        self.notes: tuple[str, ...] = ()  # of the answers, as `Answers` has them
 
     def picture(self) -> Any:
         """The image of the request, as `Pipeline` takes it."""
@@ -66,7 +67,7 @@ class Task:
             sampler = given.get("sampler") or next((name for name, kind in SAMPLERS.items() if type(spec) is kind), "own")
             what = f"settings.{wrong[0]}: the sampler {shown(sampler)} has no setting {wrong[0]}"
             raise Refused(422, f"{what}; it has {', '.join(sorted(known))}")
-        return given
+        return edit_settings(self.guest, given) if self.name == "edit" else given
 
     def single(self, class_: Any) -> Any:
         """A class, None for what the commands call no class, and answers in blends."""
@@ -226,6 +227,7 @@ def features(task: Task) -> dict[str, Any]:
 
 def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
     """Answers as pictures; `kept`: fields of the request that makes them again."""
+    task.notes = answers.notes
     return [
         Made(image, seed, bits, task.asked.class_, task.again(seed=seed, **kept))
         for image, seed, bits in zip(answers.images, answers.seeds, answers.bits, strict=True)
@@ -246,7 +248,7 @@ def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
     size = [made[0].image.shape[2], made[0].image.shape[1]]
     return {
         "pipeline": guest.name, "grid": list(guest.prior.grid), "size": size, "seconds": round(time.monotonic() - started, 3),
-        "settings": used,
+        "settings": used, "notes": list(task.notes),
         "images": [
             {
                 "image": as_text(encoded(one.image, asked.format, about(task, one))), "seed": one.seed,
@@ -268,6 +270,8 @@ def about(task: Task, *made: Made) -> dict[str, Any]:
         told["Settings"] = {**used, "device": guest.device.type, "precision": guest.precision}
     if len(made) == 1 and first.bits is not None:
         told["Bits"] = f"{first.bits:.1f}"
+    if task.notes:
+        told["Notes"] = "; ".join(task.notes)
     return {**told, "Request": first.again if len(made) == 1 else _all_again(task, first)}
 
 

@@ -53,6 +53,7 @@ PICTURES = _object(
     size=_list(WHOLE),
     seconds=NUMBER,
     settings=_or_null(ANY),
+    notes=_list(TEXT),
     images=_list({"$ref": "#/components/schemas/Picture"}),
 )
 ENCODED = _object(pipeline=TEXT, grid=_list(WHOLE), radix=_list(WHOLE), codes=BASE64, image=BASE64, reconstruction=BASE64)
@@ -62,6 +63,7 @@ NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_n
 PIPELINE = _object(
     name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
     layers=WHOLE, raster=YES, sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
+    tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
 PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)

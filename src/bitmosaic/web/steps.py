@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitmosaic.editing import needed_windows
+from bitmosaic.editing import windows
 from bitmosaic.samplers import Step
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.pictures import as_text, encoded
@@ -30,7 +30,7 @@ def told_steps(
     boxes = [(0, 0, width, height)] * passes
     if repaint is not None and all(side >= own for side, own in zip(repaint.shape, size, strict=True)):
         height, width = repaint.shape
-        boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in needed_windows(repaint, size)]
+        boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in windows(repaint, size)]
     emit("begin", {"grid": list(guest.prior.grid), "size": [width, height], "count": len(conditions)})
 
     def tell(step: Step) -> None:

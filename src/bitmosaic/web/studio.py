@@ -16,7 +16,7 @@ from bitmosaic import __version__
 from bitmosaic.images import fashion_sample
 from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipeline import Pipeline, zoo_names
 from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest
@@ -133,6 +133,6 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
         "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
         "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
         "raster": prior.raster, "sampler": pipe.sampler.to_json(), "background": "#" + bytes(as_colour(pipe.background)).hex(),
-        "fingerprint": fingerprint, "precision": precision,
+        "fingerprint": fingerprint, "precision": precision, "tile": name not in zoo_names(),  # those that ship know whole things alone
         "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
     }  # fmt: skip

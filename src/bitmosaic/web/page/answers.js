@@ -13,10 +13,11 @@ export function answers({ use, words, hint, size }) {
   const sheet = h('div', { class: 'shots' });
   const scrub = scrubber();
   const empty = h('p', { class: 'hint' }, hint);
+  const notes = h('p', { class: 'hint', hidden: true }); // what the service did that was not asked for in so many words
   const title = h('h3', { hidden: true }, 'Answers, the likeliest first');
   let all = [];
   return {
-    element: h('div', { class: 'answers' }, title, scrub.element, empty, sheet),
+    element: h('div', { class: 'answers' }, title, scrub.element, empty, sheet, notes),
     first: () => all[0],
     clear() {
       all.forEach((old) => old.drop());
@@ -24,7 +25,7 @@ export function answers({ use, words, hint, size }) {
       scrub.of([]);
       sheet.replaceChildren();
       empty.hidden = false;
-      title.hidden = true;
+      title.hidden = notes.hidden = true;
     },
     async run(request, signal, step, canvas = () => null) {
       const seed = request.seed ?? 0;
@@ -39,7 +40,7 @@ export function answers({ use, words, hint, size }) {
         if (all === next) return; // it begins a second time where it had to be halved
         all.forEach((old) => old.drop());
         all = next;
-        empty.hidden = true;
+        empty.hidden = notes.hidden = true;
         title.hidden = all.length < 2;
         sheet.style.setProperty('--n', all.length);
         sheet.replaceChildren(...all.map(({ element }) => element));
@@ -51,6 +52,8 @@ export function answers({ use, words, hint, size }) {
       const place = new Map(found.images.map((image, i) => [image.seed, i]));
       all.sort((a, b) => place.get(a.seed) - place.get(b.seed));
       sheet.replaceChildren(...all.map(({ element }) => element));
+      notes.textContent = (found.notes ?? []).map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(' ');
+      notes.hidden = !notes.textContent;
       return found;
     },
   };

@@ -67,6 +67,8 @@ function question(picture, [width, height], tile) {
         button(other ? `Crop: its centre, scaled to ${width} × ${height}` : 'Use it in grey', null, end('crop'), { class: 'primary' }),
         tile && other ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows'
           : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
+        tile && other ? h('p', { class: 'hint' }, 'Windows are for a pipeline that has seen parts of pictures. '
+          + 'One that knows whole things alone paints pieces of others in them.') : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

@@ -105,7 +105,7 @@ export function paintPanel(world) {
   async function take(one) {
     job.clear();
     try {
-      const fits = await fitted(one, world, world.pipeline(), { tile: true });
+      const fits = await fitted(one, world, world.pipeline(), { tile: world.pipeline().tile });
       if (!fits) return;
       put(fits);
       found.clear();

@@ -1,0 +1,218 @@
+"""Jobs without retraining (BiGR, arXiv 2410.14672, section 4.4): inpaint, outpaint, edit, interpolate, enrich, each by `complete` alone.
+
+We differ in: rounds count hidden places; what lay under a mask reaches neither encoder nor result; known pixels are pasted back;
+pictures larger than the pipeline's are done window by window. These functions are methods of Pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bitmosaic.images import Output, check_output, fitted, to_output
+from bitmosaic.images.read import picture_of, pixels_of
+from bitmosaic.values import value
+
+from .blends import blend
+from .canvas import Fit, canvas, check_window
+from .fill import Callback, complete, fill
+from .partly import known_of, told
+from .windows import windows
+
+if TYPE_CHECKING:
+    from bitmosaic.pipeline import Condition, Pipeline
+
+EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5 in docs/editing.md
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Several answers to one question, the likeliest first."""
+
+    images: Any  # as `output_type` says
+    seeds: tuple[int, ...]
+    # that the prior, unguided, needs for what it painted (`priors.likelihood`), and that known pixels cost by which places were
+    # steered (`editing.partly`): fewer, likelier
+    bits: tuple[float, ...]
+    notes: tuple[str, ...] = ()  # what was done that the arguments do not say, each a line
+
+
+def inpaint(
+    pipeline: Pipeline, image: Any, mask_image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *, feather: int = 0,
+    fit: Fit = "exact", output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None, **settings,
+) -> Answers:  # fmt: skip
+    """Repaints what a mask covers, once for each seed; all other pixels come back as they were, bit for bit.
+
+    image: one picture of any kind that `encode` takes, without transparency and in the pipeline's colours from here on. mask_image: a
+    picture of the same size (white is repainted), a box (left, top, right, bottom), or places [(row, column), ...]. A place of the
+    code grid is hidden where any of its pixels is repainted; where a mask is thin or scattered, so that much would be lost, the known
+    pixels of such places steer what is painted (`editing.partly`). What lay under the mask has no influence. condition: a class, a
+    blend, or None. feather: pixels inside the mask over which the seam is levelled. fit, for pictures of other sizes than the
+    pipeline's: "exact" refuses them, "crop" takes their centre and scales it; "tile", for pipelines that have seen parts of pictures,
+    works at their own size in windows of the pipeline's, from what is known outwards. settings: guidance_scale, num_inference_steps
+    and others, as in `__call__`.
+    ValueError for an image, a mask or settings that do not fit.
+    """
+    pixels, repaint = canvas(pipeline, image, mask_image, fit)
+    return _answers(pipeline, pixels, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
+
+
+def edit(
+    pipeline: Pipeline, image: Any, mask_image: Any, condition: Condition, seeds: int | Sequence[int] = 0, **arguments
+) -> Answers:  # fmt: skip
+    """`inpaint` with another class inside the mask; `arguments` as there, but for a guidance of 5 unless told otherwise.
+
+    ValueError without a condition.
+    """
+    if value(condition) is None:
+        raise ValueError("condition: got None; name the class that shall stand inside the mask, or use inpaint")
+    return inpaint(pipeline, image, mask_image, condition, seeds, **edit_settings(pipeline, arguments))
+
+
+def edit_settings(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the sampler for `edit`: more guidance than a pipeline's own, where neither it nor a sampler is given.
+
+    What is left of a picture speaks for the class that it was of, so the new one has to be said louder (measured in docs/editing.md).
+    """
+    if settings.get("guidance_scale") is not None or settings.get("sampler") is not None:
+        return settings
+    return {**settings, "guidance_scale": max(EDIT_GUIDANCE, pipeline.settings().guidance_scale)}
+
+
+def outpaint(
+    pipeline: Pipeline, image: Any, padding: int | Sequence[int], condition: Condition = None, seeds: int | Sequence[int] = 0, *,
+    feather: int = 0, output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None, **settings,
+) -> Answers:  # fmt: skip
+    """Paints around an image, once for each seed; its own pixels come back bit for bit.
+
+    padding: pixels to add on all sides, or (left, top, right, bottom). The canvas may be as large as one likes: what is larger than
+    the pipeline's images is painted in windows of that size, from the image outwards, by little steps. A pipeline that has seen whole
+    things alone paints well up to the size of its images, and background beyond at best. Else as `inpaint`.
+    ValueError for padding that adds nothing or takes away, and for a canvas smaller than the pipeline's images.
+    """
+    pixels = pixels_of(picture_of(image, pipeline.background), None, pipeline.tokenizer.channels).float() / 255
+    sides = [padding] * 4 if isinstance(padding, Integral) else list(padding) if isinstance(padding, list | tuple) else []
+    if len(sides) != 4 or not all(isinstance(side, Integral) and side >= 0 for side in sides) or not any(sides):
+        raise ValueError(f"padding: got {padding!r}; give pixels for all sides, or (left, top, right, bottom), not negative, not all 0")
+    left, top, right, bottom = (int(side) for side in sides)
+    padded = F.pad(pixels, (left, right, top, bottom))
+    repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (left, right, top, bottom), value=True)
+    check_window(pipeline, padded, "padding: the canvas is", "add more")
+    return _answers(pipeline, padded, repaint, condition, seeds, feather, output_type, batch_size, callback_on_step_end, settings)
+
+
+def interpolate(
+    pipeline: Pipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
+    **arguments,
+) -> Any:  # fmt: skip
+    """Images from class to class, all from one seed, so from the same noise: `frames` of them, evenly along the way through `conditions`.
+
+    conditions: two or more classes, None for the null class. weights: instead of the way, one row an image with a weight for each
+    condition, which sum to 1. `arguments` and what is returned as for `__call__`. ValueError for what is none of these.
+    """
+    blends = blend(conditions, frames, weights)
+    return pipeline(blends, [seed] * len(blends), **arguments)
+
+
+def enrich(
+    pipeline: Pipeline, image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *, shrink: int = 2, repeats: int = 4,
+    fit: Literal["exact", "crop"] = "exact", output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None,
+    **settings,
+) -> Answers:  # fmt: skip
+    """Draws fine detail anew, once for each seed: every place is hidden once in four rounds, a place of each 2 x 2 at a time.
+
+    shrink: the image is made so many times smaller and enlarged back before (1: it is taken as it is); repeats: of the four rounds.
+    fit: as for `inpaint`, without windows. Bits are those of the whole image. ValueError for an image or settings that do not fit.
+    """
+    if not isinstance(repeats, Integral) or repeats < 1:
+        raise ValueError(f"repeats: got {repeats!r}; give a whole number of at least 1")
+    _, pixels = coarse(pipeline, image, shrink, fit)
+
+    def fresh(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        codes = pipeline._codes(pixels.expand(n, -1, -1, -1))
+        for _ in range(repeats):
+            groups = torch.stack([_quarters(pipeline.prior.grid, rng) for rng in generators])
+            for group in range(4):
+                codes = complete(pipeline, codes, groups != group, condition, generators, callback_on_step_end, settings)
+        nothing = torch.zeros(groups.shape, dtype=torch.bool, device=groups.device)
+        return pipeline.decode(codes, "pt"), pipeline._code_length(codes, nothing, [condition] * len(codes))
+
+    return _ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
+
+
+def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
+    """What `enrich` is given and what it begins with, (C, H, W) in [0, 1] both. ValueError as there."""
+    height, width = pipeline.tokenizer.image_size
+    if not isinstance(shrink, Integral) or not 1 <= shrink <= min(height, width):
+        raise ValueError(f"shrink: got {shrink!r}; give a whole number from 1 to {min(height, width)}")
+    pixels = fitted(image, (height, width), pipeline.tokenizer.channels, fit, pipeline.background).float() / 255
+    small = F.interpolate(pixels[None], (-(-height // shrink), -(-width // shrink)), mode="area")
+    large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]
+    return pixels, large if shrink > 1 else pixels
+
+
+def _answers(
+    pipeline, pixels: Tensor, repaint: Tensor, condition, seeds, feather: int, output_type: Output, batch_size: int, callback, settings
+) -> Answers:
+    """Every seed's answer to pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
+    if not isinstance(feather, Integral) or feather < 0:
+        raise ValueError(f"feather: got {feather!r}; give whole pixels, 0 for none")
+    size, parts, left = pipeline.tokenizer.image_size, [], repaint.clone()
+    for window in windows(repaint, size):
+        parts.append((window, left[window].clone()))
+        left[window] = False
+
+    def painted(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        canvas, bits = pixels.repeat(n, 1, 1, 1), torch.zeros(n)
+        for window, hidden in parts:
+            at = (..., *window)
+            canvas[at], cost = fill(pipeline, canvas[at], hidden, condition, generators, feather, callback, settings)
+            bits = bits + cost
+        return canvas, bits
+
+    answers = _ranked(pipeline, painted, condition, seeds, batch_size, output_type, settings)
+    return replace(answers, notes=_notes(pipeline, [hidden for _, hidden in parts], tuple(repaint.shape)))
+
+
+def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str, ...]:
+    """What was done that is not plain from the arguments."""
+    (height, width), factor = pipeline.tokenizer.image_size, pipeline.tokenizer.factor
+    partly = [text for text in (told(known_of(one, factor), factor, pipeline.prior.raster) for one in hidden) if text]
+    notes = partly if len(partly) < 2 else [f"{partly[0]}; likewise in {len(partly) - 1} more windows"]
+    if hidden and canvas != (height, width):
+        many, each = (f"{len(hidden)} windows", "each ") if len(hidden) > 1 else ("a window", "")
+        notes.append(
+            f"painted in {many} of {width} x {height} pixels, {each}as a picture of its own: a pipeline that has seen whole things alone, "
+            "as the one that ships has, may paint pieces of others there"
+        )
+    return tuple(notes)
+
+
+def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:
+    """A number from 0 to 3 for every place, each once in every whole 2 x 2 places, in an order drawn for each."""
+    rows, columns = grid
+    blocks = torch.rand((rows + 1) // 2, (columns + 1) // 2, 4, generator=rng, device=rng.device).argsort(-1)
+    return blocks.unflatten(-1, (2, 2)).transpose(1, 2).flatten(2, 3).flatten(0, 1)[:rows, :columns]
+
+
+def _ranked(
+    pipeline, make: Callable[[int, list[torch.Generator]], tuple[Tensor, Tensor]], condition, seeds, batch_size: int, output_type, settings
+) -> Answers:
+    """`make(n, generators)` for each batch of seeds, its images and their bits; the answers by rising bits."""
+    _, seeds = pipeline._pairs(None, seeds)
+    check_output(output_type, batch_size)
+    pipeline.settings(**settings), pipeline._labels([condition])  # what is wrong with them is said even where nothing is to be done
+    parts = []
+    for start in range(0, len(seeds), batch_size):
+        generators = pipeline._generators(seeds[start : start + batch_size])
+        parts.append(make(len(generators), generators))
+    bits = torch.cat([cost for _, cost in parts])
+    order = bits.argsort(stable=True)
+    images = torch.cat([images for images, _ in parts])[order]
+    return Answers(to_output(images, output_type), tuple(seeds[i] for i in order), tuple(bits[order].tolist()))
