@@ -275,7 +275,8 @@ def test_a_pipeline_half_written_goes(copied, finished):
 def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for error in (
-        full, OSError("1000 requested and 384 written"), RuntimeError("[enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0"),
+        full, OSError(errno.ENOSPC, "full", "its source", None, "a copy"), OSError("1000 requested and 384 written"),
+        RuntimeError("[enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0"),
         ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ):  # fmt: skip
         with pytest.raises(OSError) as told, writing(tmp_path / "x.npy"):

@@ -21,9 +21,14 @@ def writing(path: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         full = why_full(error)
-        if full is None or (isinstance(error, OSError) and error.filename is not None and error.errno in FULL):
+        if full is None or (isinstance(error, OSError) and error.errno in FULL and _names_one(error)):
             raise
         raise OSError(*full, str(path)) from error
+
+
+def _names_one(error: OSError) -> bool:
+    """Whether it says which file: a copy that does not fit names the one it is of first."""
+    return error.filename is not None and error.filename2 is None
 
 
 def why_full(error: BaseException) -> tuple[int, str] | None:

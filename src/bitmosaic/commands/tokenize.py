@@ -20,6 +20,7 @@ from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.files import tell_used
 from bitmosaic.commands.pipelines import check_device, find
 from bitmosaic.commands.real import FASHION
+from bitmosaic.disk import writing
 from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
 from bitmosaic.images import fashion_mnist, fashion_sample
 from bitmosaic.images.labels import MOST, LabelFile
@@ -190,7 +191,8 @@ def begin(out: Path, source: Source, part: Path, views: str) -> dict[str, Any]:
             return settings
     with written_beside(out / "tokenizer") as beside:
         for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(part / name, beside / name)
+            with writing(beside / name):
+                shutil.copyfile(part / name, beside / name)
     write_json(out / "begun.json", {**settings, "checksum": sum_of(settings)})
     return settings
 
