@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -403,6 +404,22 @@ def test_interruption_leaves_nothing_and_says_how_to_go_on(here, capsys, monkeyp
     monkeypatch.setattr("bitmosaic.commands.train.train_run", interrupted)
     assert main(TRAIN) == 130
     assert "same command again" in capsys.readouterr().err
+
+
+def test_a_second_interruption_makes_no_traceback_either():
+    program = """if True:
+        import atexit, os, signal, sys, time
+        from bitmosaic import cli
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        atexit.register(lambda: [os.kill(os.getpid(), signal.SIGINT), time.sleep(5)])
+        cli.find, sys.argv = interrupted, ["bitmosaic", "list"]
+        sys.exit(cli.main())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (130, -signal.SIGINT) and done.stderr.strip() == "bitmosaic: interrupted; nothing was written"
 
 
 def test_traceback_where_it_is_asked_for_and_for_our_own_mistakes(here, monkeypatch):

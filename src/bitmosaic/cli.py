@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -99,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # tyro has shown a command's help
         return end.code or 0
     except KeyboardInterrupt:
+        if argv is None:  # a process of our own: a second Ctrl-C, while Python puts itself away, ends it without a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         print(f"\nbitmosaic: interrupted; {resume(name)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output, such as `head`, has enough
