@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import time
 from pathlib import Path
 
@@ -276,6 +277,20 @@ def test_names_say_which_is_which(tmp_path, monkeypatch, capsys):
     assert main(["compress", "in", "in/sub", "in/x.png", "--coder", "uniform", "-o", "both"]) == 0  # x.png below two folders
     names = {str(path.relative_to("both")) for path in Path("both").rglob("*.bmc")}
     assert names >= {"sub/x.png.bmc", "x.png.bmc"} and len(names) == 5
+
+
+@pytest.mark.parametrize("others", [["in/sub/../x.png"], ["in/../in"], ["in", "./in/x.png", "in/sub"], ["in/sub", "in/../other/y.png"]])
+def test_a_picture_named_in_several_ways_is_one_and_stays_in_the_folder(tmp_path, monkeypatch, capsys, others):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("in/x.png", "in/sub/z.png", "other/y.png")):
+        picture(tmp_path / name, number)
+    assert main(["compress", "in", *others, "--coder", "static", "-o", "in/../small"]) == 0
+    made = sorted(Path("small").rglob("*.bmc"))
+    assert made and sorted(tmp_path.rglob("*.bmc")) == [tmp_path / path for path in made]
+    told = capsys.readouterr().out.splitlines()[-1]
+    whole, codes = (float(number) for number in re.search(r"([\d.]+) bytes each, of which ([\d.]+)", told).groups())
+    assert told.startswith(f"{len(made)} images: ") and len(made) == (3 if "in/../other/y.png" in others else 2)
+    assert codes < whole == pytest.approx(np.mean([path.stat().st_size for path in made]), abs=0.06)
 
 
 def test_pictures_of_one_name_in_two_folders(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def compress(
     names = [f"{name}{ENDING}" for name in names_below(files.files, images)]
     for name in names:
         check_free(out, Path(name))
-    made, others, payload, start = {}, [], 0, time.perf_counter()
+    made, others, start = {}, [], time.perf_counter()
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for batch in in_order(files, AT_ONCE):
             codes = pipe._codes(batch.images.float() / 255)
@@ -66,7 +66,6 @@ def compress(
                     others.append(str(out / name))
                     continue
                 made[name] = data
-                payload += sum(len(packet) for packet in Container.from_bytes(data).packets)
             bar.update(len(batch.images))
     if not made and not others:
         raise ValueError(f"images: none of {len(files)} can be read: {files.unreadable_summary(at_most=3)}")
@@ -77,6 +76,7 @@ def compress(
             (folder / name).write_bytes(data)
     tell_unreadable(files)
     if made:
+        payload = sum(len(packet) for data in made.values() for packet in Container.from_bytes(data).packets)
         pixels, whole = pipe.tokenizer.image_size[0] * pipe.tokenizer.image_size[1], sum(map(len, made.values())) / len(made)
         print(plain(
             f"{len(made)} images: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
@@ -105,9 +105,9 @@ def names_below(files: Sequence[Path], named: Sequence[Path]) -> list[str]:
     """A name for each file, another for each: its path below what was named or, where that is the same for two, below the nearest folder
     that holds all of them. The same file twice has the same name.
     """
-    roots = [root for root in (Path(path).expanduser() for path in named) if root.is_dir()]
-    below = [next((file.relative_to(root) for root in roots if file.is_relative_to(root)), Path(file.name)) for file in files]
-    whole = [Path(os.path.abspath(file)) for file in files]
+    roots = [Path(os.path.abspath(root)) for root in (Path(path).expanduser() for path in named) if root.is_dir()]
+    whole = [Path(os.path.abspath(file)) for file in files]  # without "..", which would lead out of the folder of the names
+    below = [next((file.relative_to(root) for root in roots if file.is_relative_to(root)), Path(file.name)) for file in whole]
     if len(set(below)) < len(set(whole)):
         common = os.path.commonpath([path.parent for path in whole])
         below = [path.relative_to(common) for path in whole]
