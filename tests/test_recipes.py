@@ -143,7 +143,7 @@ def test_reasons_tell_the_values_of_the_run(tmp_path, monkeypatch):
         assert line in told, line
     for line in set(numbers(run)) - set(numbers(changed)):
         assert line not in told, line
-    assert "about 1 minutes" in told and "as asked for: sampler.guidance_scale was 1.5, now 3.25" in told
+    assert "about 1 minute on" in told and "as asked for: sampler.guidance_scale was 1.5, now 3.25" in told
 
 
 def test_a_run_goes_to_other_processes(tmp_path):

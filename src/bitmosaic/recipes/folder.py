@@ -153,7 +153,8 @@ def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell
         beside = ", besides the feature network's" if isinstance(run.features, TrainedFeatures) else ""
         if isinstance(run.images, CodesSpec):
             return f"{second.steps} prior steps"
-        return (f"{first.steps} tokenizer steps and {second.steps} prior steps: about {max(1, round(seconds / 60))} minutes on two "
+        minutes = max(1, round(seconds / 60))
+        return (f"{first.steps} tokenizer steps and {second.steps} prior steps: about {minutes} minute{'s'[: minutes > 1]} on two "
                 f"CPU cores that multiply bf16, about three times that on others{beside}; {why}")  # fmt: skip
 
     lines.append(tell)
