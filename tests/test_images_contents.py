@@ -175,7 +175,7 @@ def test_a_disk_that_fails_is_no_broken_picture(folder, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(reading.Image, "open", fails)
-    with pytest.raises(ImagesGone, match="1 is gone, or cannot be reached, of 4"):
+    with pytest.raises(ImagesGone, match="1 is gone, or cannot be reached or read any more, of 4"):
         images.image(1)
     assert not images.unreadable
 
