@@ -16,7 +16,8 @@ import { sheet } from './sheet.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
 
-const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.', edit: 'What is hidden becomes another class.',
+const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.',
+  edit: 'What is hidden becomes another class, drawn with a guidance of at least 5 unless you choose one, or a sampler.',
   outpaint: 'The model paints around the picture.' };
 
 export function paintPanel(world) {
