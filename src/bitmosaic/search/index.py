@@ -110,8 +110,14 @@ class Index:
         if self._dead is None:
             names = self.names()[: CHUNK * self.about["indexed"]]
             last = {name: i for i, name in enumerate(names)}
-            self._dead = {i for i, name in enumerate(names) if name and last[name] != i} | set(self.about["removed"])
+            taken_out = {i for i in self.about["removed"] if i < len(names) and names[i]}
+            self._dead = {i for i, name in enumerate(names) if name and last[name] != i} | taken_out
         return self._dead
+
+    def findable(self) -> int:
+        """How many images of the faiss index can be found."""
+        chunks = min(self.about["indexed"], len(self.names()) // CHUNK)
+        return sum(len(self.shelf.rows(number).names) for number in range(chunks)) - len(self.removed)
 
     @property
     def chunks(self) -> int:
@@ -130,10 +136,10 @@ class Index:
                 self._names += names + [""] * (CHUNK - len(names))
         return self._names
 
-    def _findable(self) -> list[str]:
-        """Names by ids of the images in the faiss index; "" for those that are no longer to be found."""
-        removed = self.removed
-        return ["" if i in removed else name for i, name in enumerate(self.names()[: CHUNK * self.about["indexed"]])]
+    def _known(self, ids: Iterable[int]) -> set[int]:
+        """Those of some ids that can be found."""
+        names, removed = self.names()[: CHUNK * self.about["indexed"]], self.removed
+        return {i for i in ids if 0 <= i < len(names) and names[i] and i not in removed}
 
     def present(self) -> dict[str, int]:
         """Names of the images on the shelf, and their ids; not of those taken out."""
@@ -231,8 +237,7 @@ class Index:
         index, vectors = self._load(), np.ascontiguousarray(vectors)
         if vectors.shape[1] * (8 if self.spec.binary else 1) != index.size:
             raise ValueError(f"vectors: got {vectors.shape}; this index holds vectors of {index.size}")
-        known = {i for i, name in enumerate(self._findable()) if name} if leave_out is not None else set()
-        out = [known & set(ids) for ids in leave_out] if leave_out is not None else [set()] * len(vectors)
+        out = [self._known(ids) for ids in leave_out] if leave_out is not None else [set()] * len(vectors)
         rows: list[list[Hit]] = [[] for _ in vectors]
         short, asked, effort = list(range(len(vectors))), k + max(map(len, out), default=0), 1
         while short := self._short(index, vectors, short, rows, out, k, asked, effort):
@@ -247,8 +252,7 @@ class Index:
 
     def _short(self, index: Faiss, vectors, short: list[int], rows: list[list[Hit]], out, k: int, asked: int, effort: int) -> list[int]:
         """Fills some rows; those of them that are shorter than they could be."""
-        names, removed = self.names(), self.removed
-        alive = sum(map(bool, self._findable()))
+        names, removed, alive = self.names(), self.removed, self.findable()
         for row, *near in zip(short, *index.nearest(vectors[short], asked, effort), strict=True):
             found = zip(*(x.tolist() for x in near), strict=True)
             rows[row] = [Hit(i, names[i], float(d)) for d, i in found if 0 <= i < len(names) and i not in removed and i not in out[row]][:k]
@@ -260,7 +264,7 @@ class Index:
             try:
                 self._check_sum()
                 found = Faiss.read(self.folder / self.about["faiss"], self.about["structure"], self.spec.binary)
-                if not self.about["sum"] and found.forgets and len(found) != sum(map(bool, self._findable())):
+                if not self.about["sum"] and found.forgets and len(found) != self.findable():
                     raise Damaged(self.folder / self.about["faiss"], f"holds {len(found)} images, the chunks others")
                 self._index = found
             except Damaged as error:

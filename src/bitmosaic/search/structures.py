@@ -14,7 +14,7 @@ from bitmosaic.search.shelf import Damaged, Shelf
 STRUCTURES = {True: ("flat", "ivf", "hnsw"), False: ("flat", "ivf-pq")}  # of binary vectors and of floats
 LISTS, LEARNED = 1024, 64  # of IVF at most, and vectors for each that they are learned from: k-means holds all of these as floats
 FEWEST = 1000  # images that ivf-pq takes
-BEAM = 64  # of HNSW, at least: candidates that a search keeps
+BEAM = 16  # of HNSW, at least: candidates that a search keeps
 
 
 class Faiss:
