@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/bitmosaic demo --out demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
