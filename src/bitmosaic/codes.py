@@ -99,16 +99,27 @@ class Codes:
             raise ValueError(f"digits: {int(self.digits[at])} at {at} is outside [0, {self.radix[at[-1]]})")
         return self
 
-    def pack(self) -> np.ndarray:
-        """Bytes of each image, (batch, ceil(bits/8)) uint8: digits in raster order, most significant bit first.
+    def bits(self) -> Tensor:
+        """Digits in binary, (batch, places, sum of widths) uint8: places in raster order, the most significant bit of a digit first.
 
-        A digit takes ceil(log2(radix)) bits; 256 places of 24 bits are 768 bytes.
+        A digit takes ceil(log2(radix)) bits.
         """
         widths = digit_widths(self.radix)
-        shift = torch.tensor([s for w in widths for s in range(w - 1, -1, -1)])
-        of = torch.tensor([i for i, w in enumerate(widths) for _ in range(w)])
-        bits = (self.flat().cpu().to(torch.int64)[..., of] >> shift) & 1
-        return np.packbits(bits.flatten(1).to(torch.uint8).numpy(), axis=1)
+        if max(widths) == 1:
+            return self.flat()
+        digits = self.flat()
+        shift = on_device([s for w in widths for s in range(w - 1, -1, -1)], digits.device)
+        of = on_device([i for i, w in enumerate(widths) for _ in range(w)], digits.device)
+        return (digits.to(torch.int64)[..., of] >> shift & 1).to(torch.uint8)
+
+    @staticmethod
+    def of_bits(bits: Tensor, grid: tuple[int, ...], radix: tuple[int, ...]) -> Codes:
+        """The inverse of `bits`. ValueError where a digit is not below its radix."""
+        return Codes(digits_of(bits, radix).view(len(bits), *grid, len(radix)), tuple(radix))
+
+    def pack(self) -> np.ndarray:
+        """Bytes of each image, (batch, ceil(bits/8)) uint8: `bits` of one place after another; 256 places of 24 bits are 768 bytes."""
+        return np.packbits(self.bits().cpu().flatten(1).numpy(), axis=1)
 
     @staticmethod
     def unpack(packed: np.ndarray, grid: tuple[int, ...], radix: tuple[int, ...]) -> Codes:
@@ -120,12 +131,7 @@ class Codes:
                 f"packed: got {packed.dtype} {packed.shape}; {count} bits an image need uint8 (batch, {(count + 7) // 8})"
             )
         bits = np.unpackbits(packed, axis=1, count=count).reshape(len(packed), math.prod(grid), sum(widths))
-        if all(w == 1 for w in widths):
-            digits = torch.from_numpy(bits)
-        else:
-            ends = np.cumsum(widths)
-            digits = torch.stack([_join(torch.from_numpy(bits[..., e - w : e])) for e, w in zip(ends, widths, strict=True)], -1)
-        return Codes(digits.view(len(packed), *grid, len(radix)), tuple(radix))
+        return Codes.of_bits(torch.from_numpy(bits), grid, radix)
 
 
 def described(radix: tuple[int, ...]) -> str:
@@ -140,9 +146,15 @@ def digit_widths(radix: tuple[int, ...]) -> list[int]:
     return [(r - 1).bit_length() for r in radix]
 
 
-def _join(bits: Tensor) -> Tensor:
-    """Most significant bit first -> integers."""
-    value = torch.zeros(bits.shape[:-1], dtype=torch.int64)
-    for i in range(bits.shape[-1]):
-        value = value * 2 + bits[..., i]
-    return value
+def digits_of(bits: Tensor, radix: tuple[int, ...]) -> Tensor:
+    """(..., sum of widths) as `Codes.bits` makes them -> (..., k) int64, or the same bits; digits may reach the next power of two."""
+    widths = digit_widths(radix)
+    if max(widths) == 1:
+        return bits
+    digits = []
+    for own in bits.split(widths, -1):
+        value = torch.zeros(bits.shape[:-1], dtype=torch.int64, device=bits.device)
+        for bit in own.unbind(-1):
+            value = value * 2 + bit
+        digits.append(value)
+    return torch.stack(digits, -1)

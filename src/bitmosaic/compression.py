@@ -13,7 +13,7 @@ from torch import Tensor
 from bitmosaic import codec
 from bitmosaic.codec import CODERS, CodecError, Coder, Container, PriorCoder, UniformCoder
 from bitmosaic.codec.base import fingerprint
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, digit_dtype, digit_widths
 from bitmosaic.images import Fit, Output
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def opened(pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfi
     for i, one in enumerate(data):
         try:
             file = Container.from_bytes(one, restore)
-            if file.tokenizer != tokenizer or (file.grid, file.bits) != (tuple(pipe.prior.grid), len(pipe.prior.radix)):
+            if file.tokenizer != tokenizer or (file.grid, file.bits) != (tuple(pipe.prior.grid), sum(digit_widths(pipe.prior.radix))):
                 raise CodecError(f"made with another tokenizer ({file.tokenizer.hex()}) than this pipeline's ({tokenizer.hex()})")
             coder, ours = _coder(pipe, file, coders)
             if ours != file.model:
@@ -115,18 +115,19 @@ def opened(pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfi
     alike: dict[tuple, list[int]] = {}
     for i, file in files.items():
         alike.setdefault((file.coder, file.scale, len(file.packets)), []).append(i)
-    digits = torch.zeros(len(data), *pipe.prior.grid, len(pipe.prior.radix), dtype=torch.uint8)
+    radix = pipe.prior.radix
+    digits = torch.zeros(len(data), *pipe.prior.grid, len(radix), dtype=digit_dtype(radix))
     known, differ = torch.zeros(digits.shape[:-1], dtype=torch.bool), set()
     for rows in alike.values():
         for some in (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)):
             coder, _ = _coder(pipe, files[some[0]], coders)
-            found, there, wrong = codec.decompress([files[i] for i in some], coder, unconfirmed)
+            found, there, wrong = codec.decompress([files[i] for i in some], coder, unconfirmed, radix)
             digits[some], known[some] = found.digits, there
             differ |= {i for i, packet in zip(some, wrong, strict=True) if packet is not None}
             for i, packet in zip(some, wrong, strict=True):
                 if not (known[i].all() or restore and (known[i].any() or unconfirmed)):
                     refused[i] = _refused(files[i], packet, restore)
-    return Opened(Codes(digits, pipe.prior.radix), known, refused, differ)
+    return Opened(Codes(digits, radix), known, refused, differ)
 
 
 def _coder(pipe: Pipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:

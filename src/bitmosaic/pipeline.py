@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bitmosaic import compression, editing
 from bitmosaic.codec import ONE, StaticCoder, load_fitted, save_fitted
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, described, digit_dtype
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Fit, Output, check_output, fitted, to_output
 from bitmosaic.images.read import as_colour
@@ -24,7 +24,7 @@ from bitmosaic.names import composed
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.priors import Prior
 from bitmosaic.priors.likelihood import code_length
-from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, RasterSpec, SamplerSpec, Step
+from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer
@@ -53,12 +53,12 @@ class Pipeline:
         classes = prior.condition.classes
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
-            raise ValueError(f"tokenizer makes {len(tokenizer.radix)} digits a place, prior wants {len(prior.radix)}")
+            raise ValueError(f"tokenizer makes {described(tokenizer.radix)}, prior wants {described(prior.radix)}")
         grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
         if grid != tuple(prior.grid):
             raise ValueError(f"tokenizer makes {grid} places of images of {tokenizer.image_size}, prior wants {tuple(prior.grid)}")
         self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
-        self.sampler = sampler or (RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT)
+        self.sampler = sampler or default_sampler(prior)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
         self.static, self.background, self.logit_scale = static, background, logit_scale
 
@@ -232,7 +232,7 @@ class Pipeline:
 
     def _generate(self, conditions: list, seeds: list[int], settings: dict[str, Any]) -> Iterator[Step]:
         grid, k = self.prior.grid, len(self.prior.radix)
-        codes = Codes(torch.zeros(len(seeds), *grid, k, dtype=torch.uint8, device=self.device), self.prior.radix)
+        codes = Codes(torch.zeros(len(seeds), *grid, k, dtype=digit_dtype(self.prior.radix), device=self.device), self.prior.radix)
         known = torch.zeros(len(seeds), *grid, dtype=torch.bool, device=self.device)
         return self._complete(codes, known, conditions, self._generators(seeds), settings)
 
@@ -372,6 +372,14 @@ class Pipeline:
         if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < classes:
             return int(name)
         raise ValueError(f"condition: no class {name!r}; classes are {_listed(self.class_names)}")
+
+
+def default_sampler(prior: Prior) -> SamplerSpec:
+    """What a pipeline draws with that is given no sampler."""
+    if set(prior.radix) == {2}:
+        return RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT
+    scale = DEFAULT.guidance_scale if prior.condition.classes else 1.0
+    return LlamaGenSamplerSpec(scale) if prior.raster else MaskGITSamplerSpec(guidance_scale=scale)
 
 
 def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int | None) -> Tensor:

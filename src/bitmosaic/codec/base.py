@@ -36,7 +36,10 @@ class Ask:
 
 
 class Coder(abc.ABC):
-    """Probabilities of bits. Encoder and decoder play the same generator, the one with the bits it has, the other with those it reads."""
+    """Probabilities of the bits of codes (`Codes.bits`).
+
+    Encoder and decoder play the same generator, the one with the bits it has, the other with those it reads.
+    """
 
     name: str
     number: int  # in the container
@@ -54,10 +57,11 @@ class Coder(abc.ABC):
 
 def answered(coder: Coder, codes: Codes, packets: int = 1) -> Iterator[tuple[Ask, Tensor]]:
     """All that a coder asks for of codes that are at hand, with the bits (b, g, c)."""
-    asks, digits = coder.asks(len(codes), codes.grid, len(codes.radix), packets), codes.flat().cpu()
+    whole = codes.bits().cpu()
+    asks = coder.asks(len(codes), codes.grid, whole.shape[-1], packets)
     ask: Ask | None = next(asks)
     while ask is not None:
-        bits = digits[:, ask.places].gather(2, ask.columns)
+        bits = whole[:, ask.places].gather(2, ask.columns)
         yield ask, bits
         ask = sent(asks, bits)
 
@@ -107,12 +111,6 @@ def exactly() -> Iterator[None]:
             yield
     finally:
         _Exactly.leave()
-
-
-def check_binary(codes: Codes) -> None:
-    """ValueError unless every digit is a bit."""
-    if set(codes.radix) != {2}:
-        raise ValueError(f"codes: radix {codes.radix}; these coders are for bits")
 
 
 def spread(grid: tuple[int, ...]) -> np.ndarray:

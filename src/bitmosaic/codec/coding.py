@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitmosaic.codec.base import LIMIT, Ask, CodecError, Coder, answered, check_binary, exactly, probabilities, sent
+from bitmosaic.codec.base import LIMIT, Ask, CodecError, Coder, answered, exactly, probabilities, sent
 from bitmosaic.codec.container import Container
 from bitmosaic.codec.range_coder import RangeDecoder, encoded
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, digits_of
 
 MARGIN = 5e-4  # of a level
 
@@ -31,7 +31,6 @@ def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> 
     The places of a packet are spread over the image. With a sequential coder, such as the prior, a file that is cut short keeps its first
     packets; with another every packet stands for itself.
     """
-    check_binary(codes)
     if not 1 <= packets <= codes.places:
         raise ValueError(f"packets: got {packets}; want 1 to {codes.places}, one for each place at most")
     b = len(codes)
@@ -43,25 +42,27 @@ def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> 
         raise ValueError(f"coder: the probabilities of the {coder.name} coder are no numbers; its weights are damaged")
     of = np.concatenate([np.full(found[0].numel(), ask.packet) for ask, found in asked])
     p, risky, table = np.rint(levels).astype(int), np.abs(levels - np.floor(levels) - 0.5) < MARGIN, probabilities()
-    model, places, digits = coder.fingerprint(), _places([ask for ask, _ in asked]), codes.flat().cpu()
+    model, places, digits = coder.fingerprint(), _places([ask for ask, _ in asked]), codes.bits().cpu()
     files = []
     for i in range(b):
         exceptions = [(int(at), bool(p[i, at] > np.floor(levels[i, at]))) for at in risky[i].nonzero()[0]]
         parts = [encoded(bits[i, of == packet], table[p[i, of == packet] + LIMIT]) for packet in range(packets)]
         checks = [check(digits[i, places[packet]]) for packet in range(packets)]
         files.append(Container(
-            coder.number, tokenizer, model, codes.grid, len(codes.radix), tuple(exceptions), tuple(checks), tuple(parts), coder.scale
+            coder.number, tokenizer, model, codes.grid, digits.shape[-1], tuple(exceptions), tuple(checks), tuple(parts), coder.scale
         ).to_bytes())  # fmt: skip
     return files
 
 
-def decompress(files: Sequence[Container], coder: Coder, unconfirmed: bool = False) -> tuple[Codes, Tensor, list[int | None]]:
+def decompress(
+    files: Sequence[Container], coder: Coder, unconfirmed: bool = False, radix: tuple[int, ...] | None = None
+) -> tuple[Codes, Tensor, list[int | None]]:  # fmt: skip
     """Codes of files that were made with this coder, alike in sizes and packets; which places are known, (b, *grid) bool; and of each file
     the first packet, counted from 0, that is whole and yet gives other codes than were encoded, for this machine's probabilities differ.
 
     A place is known where its packet is whole and the check of the packet's codes confirms them, with a sequential coder those of all
     packets before too. All others are zero. unconfirmed: places of packets that have no check, as in files of version 1 that are not whole,
-    count as known too.
+    count as known too. radix: of the codes; None: they are bits.
     """
     first, b = files[0], len(files)
     sizes = {(f.coder, f.grid, f.bits, len(f.packets), f.scale) for f in files}
@@ -79,11 +80,13 @@ def decompress(files: Sequence[Container], coder: Coder, unconfirmed: bool = Fal
             if right:
                 known[i, places[packet]] = True
     digits *= known[..., None]
-    return Codes(digits.view(b, *first.grid, first.bits), (2,) * first.bits), known.view(b, *first.grid), wrong
+    radix = radix or (2,) * first.bits
+    digits = torch.minimum(digits_of(digits, radix), torch.tensor(radix) - 1)  # what is not what was encoded may go beyond
+    return Codes(digits.view(b, *first.grid, len(radix)), radix), known.view(b, *first.grid), wrong
 
 
 def check(digits: Tensor) -> int:
-    """CRC-16 of the codes of some places, (g, k) bits, in raster order."""
+    """CRC-16 of the bits of some places, (g, bits), in raster order."""
     return binascii.crc_hqx(np.packbits(digits.flatten().numpy()).tobytes(), 0)
 
 

@@ -26,7 +26,6 @@ from bitmosaic.codec.base import (
     Ask,
     Coder,
     answered,
-    check_binary,
     exactly,
     fingerprint,
     packet_of,
@@ -34,7 +33,7 @@ from bitmosaic.codec.base import (
     spread,
 )
 from bitmosaic.codec.container import LARGEST_SCALE
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, digit_dtype, digit_widths, digits_of
 from bitmosaic.priors.base import Prior
 
 ROUNDS = 12  # groups of places, if packets do not make more
@@ -69,7 +68,6 @@ class PriorCoder(Coder):
         """Bits that the codes of some images take at scales 1, 2, ... LARGEST_SCALE, ideal lengths, (LARGEST_SCALE,) float64; NaN where
         the prior's logits are no numbers.
         """
-        check_binary(codes)
         with exactly():
             asked = list(answered(PriorCoder(self.prior), codes))
         logits = torch.cat([ask.levels.flatten() for ask, _ in asked])
@@ -85,12 +83,15 @@ class PriorCoder(Coder):
     @torch.no_grad()
     def asks(self, batch: int, grid: tuple[int, ...], bits: int, packets: int) -> Generator[Ask, Tensor, None]:
         prior = self.prior
-        if tuple(prior.grid) != tuple(grid) or len(prior.radix) != bits:
-            raise ValueError(f"prior coder: the prior has {prior.grid} places of {len(prior.radix)} bits, these codes {grid} of {bits}")
+        if tuple(prior.grid) != tuple(grid) or sum(digit_widths(prior.radix)) != bits:
+            own = sum(digit_widths(prior.radix))
+            raise ValueError(f"prior coder: the prior has {prior.grid} places of {own} bits, these codes {grid} of {bits}")
         places = math.prod(grid)
         draws = DRAWS if prior.head.noisy else 1
         noise = _noise(1 + draws, places, bits)
-        digits, known = torch.zeros(batch, places, bits, dtype=torch.uint8), torch.zeros(batch, places, dtype=torch.bool)
+        known, there = torch.zeros(batch, places, dtype=torch.bool), torch.zeros(batch, places, bits, dtype=torch.uint8)
+        last = torch.tensor(prior.radix) - 1
+        digits = torch.zeros(batch, places, len(prior.radix), dtype=digit_dtype(prior.radix))
         vectors = prior.embed(None, batch)
         step = prior.in_order(vectors) if prior.raster else None
         for packet, group in _groups(grid, packets, prior.raster):
@@ -107,12 +108,13 @@ class PriorCoder(Coder):
                 columns = columns.reshape(shape)[0]
                 mean = logits.double().reshape(shape).sigmoid().mean(0)
                 found = yield Ask(packet, group, columns, STEP * self.scale / ONE * mean.logit())
-                digits[:, group] = digits[:, group].scatter(2, columns, found)
+                there[:, group] = there[:, group].scatter(2, columns, found)
                 try:
                     columns, logits = asked.send(found.flatten(0, 1).repeat(draws, 1))
                 except StopIteration:
                     break
-            known[:, group] = True
+            told = torch.minimum(digits_of(there[:, group], prior.radix), last)  # bits that were not encoded so may go beyond
+            digits[:, group], known[:, group] = told.to(digits.dtype), True
 
 
 def _groups(grid: tuple[int, ...], packets: int, raster: bool) -> Generator[tuple[int, Tensor], None, None]:

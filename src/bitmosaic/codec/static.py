@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 import torch
 from torch import Tensor
 
-from bitmosaic.codec.base import LIMIT, STEP, Ask, Coder, check_binary, in_packet, packet_of, spread
+from bitmosaic.codec.base import LIMIT, STEP, Ask, Coder, in_packet, packet_of, spread
 from bitmosaic.codes import Codes
 
 
@@ -28,8 +28,7 @@ class StaticCoder(Coder):
         """From codes: log-odds of (ones + 1/2) / (zeros + 1/2) (Krichevsky and Trofimov), rounded. ValueError where there are none."""
         ones, count = torch.zeros(()), 0
         for codes in batches:
-            check_binary(codes)
-            ones, count = ones + codes.flat().cpu().double().sum(0), count + len(codes)
+            ones, count = ones + codes.bits().cpu().double().sum(0), count + len(codes)
         if not count:
             raise ValueError("batches: no codes to fit to")
         odds = ((ones + 0.5) / (count - ones + 0.5)).log()

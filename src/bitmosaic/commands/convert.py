@@ -14,8 +14,8 @@ from bitmosaic.convert import convert_part
 from bitmosaic.folders import read_json
 from bitmosaic.names import plain
 from bitmosaic.priors import MaskedPriorSpec
+from bitmosaic.priors.base import PriorSpec
 from bitmosaic.spec import Spec
-from bitmosaic.tokenizers import VQGANSpec
 
 TYPES = {"kept": None, "float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
 Published = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as published)")]
@@ -30,11 +30,13 @@ def convert(
     tokenizer: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")],
     prior: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR", help_behavior_hint="")] = None, *,
     out: Path = Path("pipeline"), heads: Published = None, target: Target = None, timesteps: OfFile = None,
+    grid: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="ROWS COLUMNS", help_behavior_hint="(default: as published)")] = None,
     steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None, temperature: PublishedFloat = None,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
 ) -> Path:  # fmt: skip
-    """Turns two files that the authors of BiGR published, a tokenizer (.th) and a prior (.pt), into a pipeline's folder.
+    """Turns two files that authors published, a tokenizer and a prior, into a pipeline's folder: BiGR's (.th, .pt); a VQGAN in the layout
+    of taming-transformers, with LlamaGen's class-conditional prior or TiTok's MaskGIT.
 
     All sizes are read off the tensors. Files are memory-mapped, nothing in them is executed, and a file that is not whole
     or holds other tensors is refused with their names. The sampler's settings become the pipeline's default; those not given are
@@ -42,8 +44,6 @@ def convert(
 
     One file alone, of either kind, becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior', which Python's
     Prior.from_pretrained reads, and which stands for the file when the other is there: 'bitmosaic convert bae_d24.th prior --out L'.
-    So does a VQGAN in the layout of taming-transformers, as a tokenizer for Python's Tokenizer.from_pretrained.
-
     Args:
         tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
         prior: the published prior, such as bigr_L_d24.pt, or the folder that was made of it.
@@ -51,6 +51,7 @@ def convert(
         heads: of the prior's attention, which tensors do not tell; published are its width / 64.
         target: what the prior's head predicts; published are flips. Few files tell it; one that contradicts is refused.
         timesteps: T of the head's diffusion, for a file without the noise schedule that tells it.
+        grid: places of a prior over indices, which tensors do not tell; published are 16 16 of LlamaGen, one row of TiTok's MaskGIT.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
         guidance_scale: 1 is none.
@@ -66,20 +67,18 @@ def convert(
     if prior is None:
         if given or class_names:
             raise ValueError("a part alone has no sampler and no class names; give these when both parts are there")
-        out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, dtype=TYPES[dtype])
+        out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, grid=grid, dtype=TYPES[dtype])
         spec = Spec.from_json(read_json(out / "config.json"))
-        if isinstance(spec, MaskedPriorSpec):
+        if isinstance(spec, PriorSpec):
             print(plain(f"prior:    {about(spec)}: {out}"), plain(f"join it:  bitmosaic convert TOKENIZER {out}"), sep="\n")
         else:
-            use = f"join it:   bitmosaic convert {out} PRIOR"
-            if isinstance(spec, VQGANSpec):
-                use = f"in Python: bitmosaic.tokenizers.Tokenizer.from_pretrained({str(out)!r})"
-            print(plain(f"tokenizer: {described(spec.radix)}: {out}"), plain(use), sep="\n")
+            print(plain(f"tokenizer: {described(spec.radix)}: {out}"), plain(f"join it:   bitmosaic convert {out} PRIOR"), sep="\n")
         return out
     names = read_names(class_names) if class_names else ()
     out = convert_files(
-        tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, settings=given, class_names=names, dtype=TYPES[dtype]
-    )
+        tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, grid=grid, settings=given, class_names=names,
+        dtype=TYPES[dtype],
+    )  # fmt: skip
     spec = Spec.from_json(read_json(out / "prior" / "config.json"))
     print(f"prior:    {about(spec)}", plain(f"pipeline: {out}"), plain(f"sample:   bitmosaic sample {out}"), sep="\n")
     return out
@@ -87,7 +86,10 @@ def convert(
 
 def about(spec: Spec) -> str:
     """What was read off a prior's file, and what was taken as published."""
-    blocks = f"{spec.depth} blocks of {spec.width}, {spec.heads} heads, {'adaLN' if spec.modulated else 'no adaLN'}"
+    blocks = f"{spec.depth} blocks of {spec.width}, {spec.heads} heads"
+    if not isinstance(spec, MaskedPriorSpec):
+        return f"{blocks}, {spec.grid[0]} x {spec.grid[1]} places, {described(spec.radix)}"
+    blocks += f", {'adaLN' if spec.modulated else 'no adaLN'}"
     return f"{blocks}, {spec.bits} bits a place; head towards {spec.head.target}, T = {spec.head.steps}"
 
 

@@ -14,7 +14,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.codes import Codes
+from bitmosaic.codes import Codes, digit_dtype
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.compress import ENDING, Folder, names_below, some
 from bitmosaic.commands.files import SOFTWARE, check_free, written_into
@@ -98,7 +98,7 @@ def _read(
             digits.append(found.codes.digits[fine]), known.append(found.known[fine])
             differ |= {path for i, path in enumerate(data) if i in found.differ}
     none = torch.zeros(0, *pipe.prior.grid, dtype=torch.bool)
-    digits.append(none[..., None].expand(*none.shape, len(pipe.prior.radix)).to(torch.uint8))
+    digits.append(none[..., None].expand(*none.shape, len(pipe.prior.radix)).to(digit_dtype(pipe.prior.radix)))
     return Codes(torch.cat(digits), pipe.prior.radix), torch.cat([*known, none]), bad, differ
 
 

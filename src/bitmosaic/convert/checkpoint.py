@@ -1,4 +1,4 @@
-"""A published `.th` or `.pt` file as tensors under the names that the authors' program gives them; nothing in it is executed."""
+"""A published `.th`, `.pt` or `.safetensors` file as tensors under its authors' names; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bitmosaic.folders import check_archive
@@ -31,7 +33,12 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path).expanduser()
     if not path.is_file():
         what = "a link that leads to no file" if path.is_symlink() else "no file" if path.exists() else "no such file"
-        raise ValueError(f"{path}: {'a folder' if path.is_dir() else what}; give a published checkpoint, .th or .pt")
+        raise ValueError(f"{path}: {'a folder' if path.is_dir() else what}; give a published checkpoint, .th, .pt or .safetensors")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path), {}
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: not a readable safetensors file, or not whole ({error})") from error
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a checkpoint of torch, or not whole (torch.save writes zip archives, and this is none)")
     try:

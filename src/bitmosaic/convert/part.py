@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.folders import check_tensors
-from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.priors.base import PriorSpec
 from bitmosaic.spec import Spec
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -75,6 +75,6 @@ def checked(spec: Spec, part: nn.Module, ours: dict[str, Tensor], theirs_of: dic
     def named(shapes):
         return {theirs_of.get(k, k): shape for k, shape in shapes.items()}
 
-    kind = "prior" if isinstance(spec, MaskedPriorSpec) else "tokenizer"
+    kind = "prior" if isinstance(spec, PriorSpec) else "tokenizer"
     check_tensors(f"not a published {kind}", named(wanted), {**named(found), **dict.fromkeys(extra, ())})
     return Converted(spec, ours, theirs_of)

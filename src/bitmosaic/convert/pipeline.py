@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +12,16 @@ import torch
 
 from bitmosaic.codes import described
 from bitmosaic.convert.checkpoint import read_file
+from bitmosaic.convert.index_priors import is_llamagen, is_maskgit, published_llamagen, published_maskgit
 from bitmosaic.convert.part import Converted
 from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
 from bitmosaic.convert.vqgan import is_vqgan, published_vqgan
 from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
 from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
-from bitmosaic.priors import Prior
-from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
+from bitmosaic.priors import LlamaGenSpec, MaskGITSpec, Prior
+from bitmosaic.priors.base import PriorSpec
+from bitmosaic.samplers import EntropyOrderedSpec, LlamaGenSamplerSpec, MaskGITSamplerSpec, SamplerSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
@@ -31,13 +33,15 @@ PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (t
 
 def convert(
     tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
-    timesteps: int | None = None, settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+    timesteps: int | None = None, grid: tuple[int, int] | None = None, settings: dict[str, Any] | None = None,
+    class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
 
     Either may be a folder that `convert_part` wrote, or any other that `load_part` reads. heads: of the prior; None: width / 64 where the
     width is a published one, else it must be named. target: what the head's logits are of; None: as the file says, or flips, as published.
-    timesteps: T of the head's diffusion; None: as the file says, or 256. settings: fields of the pipeline's sampler that shall differ from
+    timesteps: T of the head's diffusion; None: as the file says, or 256. grid: places of a prior over indices whose tensors do not tell
+    them, rows and columns; None: 16 x 16 of LlamaGen, one row of MaskGIT. settings: fields of the pipeline's sampler that shall differ from
     the published setting of a prior of that width. dtype: of the weights on disk; None: as they come, bit for bit, in which case files are
     memory-mapped and never loaded whole. The image side is that of the prior's grid.
 
@@ -46,14 +50,14 @@ def convert(
     out = Path(out).expanduser()
     check_replaceable(out)
     _check_kept(out, tokenizer, prior)
-    codes, images = _part(prior, "prior", heads, target, timesteps), _part(tokenizer, "tokenizer")
+    codes, images = _part(prior, "prior", Asked(heads, target, timesteps, grid)), _part(tokenizer, "tokenizer")
     images = _of_side(images, codes.spec.grid[0] * images.spec.factor)  # tensors of a tokenizer fit any side
     made, wanted = images.spec.radix, codes.spec.radix
     if made != wanted:
         raise ValueError(f"{tokenizer} makes {described(made)}, {prior} wants {described(wanted)}; they are no pair")
     classes = getattr(codes.spec.condition, "classes", 0)
     check_class_names(class_names, classes)
-    sampler = replace(published_sampler(codes.spec.width), **(settings or {}))
+    sampler = replace(published_sampler(codes.spec), **(settings or {}))
     config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler)
     for path, part in ((tokenizer, images), (prior, codes)):
         part.check_values(path, dtype)
@@ -66,7 +70,7 @@ def convert(
 
 def convert_part(
     path: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
-    timesteps: int | None = None, dtype: torch.dtype | None = None,
+    timesteps: int | None = None, grid: tuple[int, int] | None = None, dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes one published file, a prior or a tokenizer, as the folder `out` of that part, which it returns.
 
@@ -77,7 +81,7 @@ def convert_part(
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - PART or out.resolve() == Path.cwd()):
         raise ValueError(f"out: {out} holds something that is no part of a pipeline, so it stays; give a new or empty folder")
     _check_kept(out, path)
-    part = _part(path, "", heads, target, timesteps)
+    part = _part(path, "", Asked(heads, target, timesteps, grid))
     part.check_values(path, dtype)
     with written_beside(out) as folder:
         save_tensors(part.tensors, part.spec, folder, dtype)
@@ -91,14 +95,27 @@ def _check_kept(out: Path, *paths: str | Path) -> None:
             raise ValueError(f"out: {out} holds {path}, which would be lost; give another folder")
 
 
-def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], heads=None, target=None, timesteps=None) -> Converted:
+@dataclass(frozen=True)
+class Asked:
+    """What a caller says of a prior whose tensors do not tell it."""
+
+    heads: int | None = None
+    target: Literal["flips", "x_0"] | None = None
+    timesteps: int | None = None
+    grid: tuple[int, int] | None = None
+
+
+NOTHING_ASKED = Asked()
+
+
+def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], asked: Asked = NOTHING_ASKED) -> Converted:
     """The part in a published file or in a folder; ValueError that names it, also where it is not of that kind. "": of either."""
     if kind and Path(path).expanduser().is_dir():
-        return _of_folder(Path(path).expanduser(), kind, [heads, target, timesteps])
+        return _of_folder(Path(path).expanduser(), kind, asked)
     state, settings = read_file(path)
-    published = published_vqgan if is_vqgan(state) else published_tokenizer
+    of_indices = is_llamagen(state) or is_maskgit(state)
     of_tokenizer = is_vqgan(state) or any(name.startswith("ae.") for name in state)
-    is_prior = "tok_embeddings.weight" in state or (kind != "tokenizer" and not of_tokenizer)
+    is_prior = of_indices or "tok_embeddings.weight" in state or (kind != "tokenizer" and not of_tokenizer)
     if kind == "prior" and not is_prior:
         raise ValueError(f"{path}: this is a tokenizer; the prior's file comes second")
     if kind == "tokenizer" and is_prior:
@@ -106,17 +123,30 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], heads=None,
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused here
-            return published_prior(state, heads, target, timesteps, settings) if is_prior else published(state)
+            if of_indices:
+                return _of_indices(state, asked)
+            if is_prior:
+                return published_prior(state, asked.heads, asked.target, asked.timesteps, settings)
+            return (published_vqgan if is_vqgan(state) else published_tokenizer)(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _of_folder(folder: Path, kind: str, given: list) -> Converted:
+def _of_indices(state: dict[str, torch.Tensor], asked: Asked) -> Converted:
+    """A prior over indices."""
+    if asked.target is not None or asked.timesteps is not None:
+        raise ValueError("target, timesteps: these are of a head of Bernoulli diffusion, which this prior does not have; leave them out")
+    if is_llamagen(state):
+        return published_llamagen(state, asked.grid or (16, 16), asked.heads)
+    return published_maskgit(state, asked.grid, asked.heads)
+
+
+def _of_folder(folder: Path, kind: str, given: Asked) -> Converted:
     """A part that lies in a folder of its own."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: a folder without config.json; give a published file, .th or .pt, or the folder of a converted part")
-    if any(value is not None for value in given):
-        raise ValueError(f"{folder}: heads, target and timesteps are settled here; leave them out")
+    if given != NOTHING_ASKED:
+        raise ValueError(f"{folder}: heads, target, timesteps and grid are settled here; leave them out")
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     module = load_part(folder, Tokenizer if kind == "tokenizer" else Prior, None)
     return Converted(spec, module.state_dict())
@@ -129,7 +159,11 @@ def _of_side(part: Converted, side: int) -> Converted:
     return replace(part, spec=replace(part.spec, image_size=(side, side), attention_sizes=sizes))
 
 
-def published_sampler(width: int) -> EntropyOrderedSpec:
-    """The setting that the authors report with a prior of that width; L's for a width they did not publish."""
-    rounds, temperature = PUBLISHED_SAMPLERS.get(width, PUBLISHED_SAMPLERS[1024])
+def published_sampler(prior: PriorSpec) -> SamplerSpec:
+    """The setting that the authors report with such a prior; BiGR's of L for a width they did not publish."""
+    if isinstance(prior, LlamaGenSpec):
+        return LlamaGenSamplerSpec(guidance_scale=2.0)  # of their class-conditional models, from B to 3B: 1.65 to 2
+    if isinstance(prior, MaskGITSpec):
+        return MaskGITSamplerSpec()
+    rounds, temperature = PUBLISHED_SAMPLERS.get(prior.width, PUBLISHED_SAMPLERS[1024])
     return EntropyOrderedSpec(steps=rounds, temperature=temperature)

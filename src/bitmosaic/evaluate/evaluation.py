@@ -235,6 +235,9 @@ def text(figures: dict[str, Any]) -> str:
     lines += [f"{name:44}{kept[key]:12.4f}" for name, key in rows.items()]
     if kept["bits"]:
         lines.append(f"{'dead bits':44}{len(kept['bits']['dead']):12} of {len(kept['bits']['mean'])}")
+    if kept.get("codebook"):
+        lines.append(f"{'codewords used':44}{kept['codebook']['used']:12} of {kept['codebook']['codewords']}")
+        lines.append(f"{'perplexity of the codebook':44}{kept['codebook']['perplexity']:12.1f}")
     return "\n".join(lines)
 
 

@@ -71,7 +71,7 @@ def representations(
         for batch in in_order(images, 64):
             pixels = batch.images.float() / 255
             codes = pipeline._codes(pixels)
-            vectors = {"pixels": pixels.flatten(1), "bits": codes.digits.flatten(1)}
+            vectors = {"pixels": pixels.flatten(1), "bits": codes.bits().flatten(1)}
             for name, prior in (("layer", pipeline.prior), ("untrained", untrained)):
                 layers = range(len(prior.blocks))
                 for i, x in zip(layers, prior.intermediates(codes, None, list(layers)), strict=True):

@@ -52,6 +52,32 @@ class BitUse:
 
 
 @dataclass(frozen=True)
+class CodebookUse:
+    """How often each codeword is taken, over all places of all images."""
+
+    counts: tuple[int, ...]  # (V,)
+
+    @property
+    def used(self) -> int:
+        """Codewords that are taken at all."""
+        return sum(count > 0 for count in self.counts)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the entropy in bits of how often each is taken: as many codewords, taken equally often, would say as much."""
+        whole = sum(self.counts)
+        return 2 ** -sum(count / whole * math.log2(count / whole) for count in self.counts if count)
+
+    def summary(self) -> str:
+        """One line."""
+        return f"{self.used:,} of {len(self.counts):,} codewords, perplexity {self.perplexity:,.1f}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"codewords": len(self.counts), "used": self.used, "perplexity": self.perplexity}
+
+
+@dataclass(frozen=True)
 class ReconstructionReport:
     """Images against what a tokenizer makes of them, both in 8 bits, as they would be saved."""
 
@@ -62,11 +88,13 @@ class ReconstructionReport:
     l1: float  # mean absolute difference of values in [0, 1]
     bits_per_image: float  # size of the codes when each digit is coded uniformly
     bits: BitUse | None  # None where the codes are not binary
+    codebook: CodebookUse | None = None  # None where a place holds more than one digit
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**fields, "bits": self.bits and self.bits.to_json()}
+        use = {"codebook": self.codebook.to_json()} if self.codebook else {}
+        return {**{name: value for name, value in fields.items() if name != "codebook"}, "bits": self.bits and self.bits.to_json(), **use}
 
     def text(self) -> str:
         """A small table."""
@@ -77,8 +105,9 @@ class ReconstructionReport:
             ("MS-SSIM", f"{self.ms_ssim:.4f}"),
             ("L1", f"{self.l1:.4f}"),
             ("code size", f"{self.bits_per_image:,.0f} bits an image"),
-            ("bit use", self.bits.summary() if self.bits else "codes are not binary"),
-        ]
+            ("bit use", self.bits.summary()) if self.bits else
+            ("codebook", self.codebook.summary() if self.codebook else "several digits a place"),
+        ]  # fmt: skip
         return "\n".join(f"{name:<10}{value}" for name, value in rows)
 
 
@@ -114,6 +143,7 @@ class Part:
     count: int  # images
     sums: Tensor  # (4,) float64, over images: PSNR, SSIM, MS-SSIM, L1
     ones: Tensor  # (k,) int64, over all places: sums of each digit
+    counts: Tensor | None  # (V,) int64: of each index, where a place holds one
     places: int
     bits_per_image: float
 
@@ -125,7 +155,9 @@ def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
     made = to_uint8(tokenizer.decode(codes)).cpu()
     sums = torch.stack([m.double().sum() for m in likeness(given, made)])
     ones = codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
-    return made, Part(len(given), sums, ones, len(given) * codes.places, codes.bits_per_image)
+    index = codes.digits.flatten().long() if len(codes.radix) == 1 and codes.radix != (2,) else None
+    counts = None if index is None else torch.bincount(index, minlength=codes.radix[0]).cpu()
+    return made, Part(len(given), sums, ones, counts, len(given) * codes.places, codes.bits_per_image)
 
 
 def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionReport:
@@ -134,7 +166,9 @@ def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionRepo
     psnr, ssim, ms_ssim, l1 = (torch.stack([p.sums for p in parts]).sum(0) / count).tolist()
     ones = torch.stack([p.ones for p in parts]).sum(0).double()
     bits = BitUse(tuple((ones / places).tolist())) if set(tokenizer.radix) == {2} else None
-    return ReconstructionReport(count, psnr, ssim, ms_ssim, l1, parts[0].bits_per_image, bits)
+    counts = [p.counts for p in parts if p.counts is not None]
+    codebook = CodebookUse(tuple(torch.stack(counts).sum(0).tolist())) if counts else None
+    return ReconstructionReport(count, psnr, ssim, ms_ssim, l1, parts[0].bits_per_image, bits, codebook)
 
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first

@@ -88,11 +88,11 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """w2(SiLU(w1 x) * w3 x), width 8/3 of the input's rounded up to a multiple of 256, no biases."""
+    """w2(SiLU(w1 x) * w3 x), width 8/3 of the input's rounded up to a multiple, no biases."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, multiple: int = 256):
         super().__init__()
-        inner = -(-int(8 * width / 3) // 256) * 256
+        inner = -(-int(8 * width / 3) // multiple) * multiple
         self.w1, self.w3 = nn.Linear(width, inner, bias=False), nn.Linear(width, inner, bias=False)
         self.w2 = nn.Linear(inner, width, bias=False)
 
@@ -126,13 +126,13 @@ class Block(nn.Module):
 
     recompute = False
 
-    def __init__(self, width: int, heads: int, p: float = 0.0, modulated: bool = True):
+    def __init__(self, width: int, heads: int, p: float = 0.0, modulated: bool = True, multiple: int = 256):
         super().__init__()
         self.p, self.modulated = p, modulated
         if modulated:
             self.offset = nn.Parameter(torch.randn(6, width) / width**0.5)  # added to the shared modulation
         self.attention_norm, self.attention = RMSNorm(width), Attention(width, heads)
-        self.feed_forward_norm, self.feed_forward = RMSNorm(width), SwiGLU(width)
+        self.feed_forward_norm, self.feed_forward = RMSNorm(width), SwiGLU(width, multiple)
 
     def forward(
         self, x: Tensor, modulation: Tensor | None, table: Tensor, rng: torch.Generator | None = None, sees: Sees = attend

@@ -6,10 +6,12 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.direct_bits import DirectBitsSpec
+from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
 from bitmosaic.priors.masked import MaskedPrior, MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
+from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
     "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "CategoricalSpec", "ClassConditionSpec", "DirectBitsSpec",
-    "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
+    "LlamaGen", "LlamaGenSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.codes import MOST_BITS, Codes
+from bitmosaic.codes import MOST_BITS, Codes, described
 from bitmosaic.folders import load_part
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
@@ -21,7 +21,24 @@ from bitmosaic.spec import Spec
 
 @dataclass(frozen=True)
 class PriorSpec(Spec, abstract=True):
-    """What all priors have in common: sizes, a condition, a head."""
+    """What all priors' specs have in common; each has fields `grid`, (rows, columns), and `condition`."""
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        raise NotImplementedError
+
+    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+        """The same for other codes. ValueError where it does not know such digits."""
+        raise NotImplementedError
+
+    def build(self) -> Prior:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BinaryPriorSpec(PriorSpec, abstract=True):
+    """What priors over bits have in common: sizes, a condition, a head."""
 
     grid: tuple[int, int] = (4, 4)  # places, rows and columns
     bits: int = 8  # K, bits of a place
@@ -41,15 +58,41 @@ class PriorSpec(Spec, abstract=True):
 
     @property
     def radix(self) -> tuple[int, ...]:
-        """The number of values of each digit of a place."""
         return (2,) * self.bits
 
-    def build(self) -> Prior:
-        raise NotImplementedError
+    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+        if set(radix) != {2}:
+            raise ValueError(f"prior: a {type(self).__name__} knows bits, and these codes hold {described(radix)}")
+        return replace(self, grid=grid, bits=len(radix), condition=condition)
+
+
+@dataclass(frozen=True)
+class IndexPriorSpec(PriorSpec, abstract=True):
+    """What priors over indices of a codebook have in common: sizes and a condition."""
+
+    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    codewords: int = 24  # V
+    depth: int = 2  # blocks
+    heads: int = 2
+    width: int = 16  # D
+    condition: ConditionSpec = ClassConditionSpec()
+
+    def __post_init__(self):
+        if min(*self.grid, self.depth, self.heads, self.width) < 1 or not 2 <= self.codewords <= 2**24:
+            raise ValueError(f"grid, depth, heads and width must be positive, codewords from 2 to {2**24:,}; got {self.codewords}")
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (self.codewords,)
+
+    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+        if len(radix) != 1:
+            raise ValueError(f"prior: a {type(self).__name__} knows indices of one codebook, and these codes hold {described(radix)}")
+        return replace(self, grid=grid, codewords=radix[0], condition=condition)
 
 
 class Prior(nn.Module, abc.ABC):
-    """A backbone that says what is known of each place, and a head that draws bits from that."""
+    """A backbone that says what is known of each place, and a head that draws digits from that."""
 
     spec: PriorSpec
     grid: tuple[int, int]
@@ -88,7 +131,7 @@ class Prior(nn.Module, abc.ABC):
         """ValueError where codes or known (b, *grid) do not fit this prior."""
         if codes.grid != self.grid or codes.radix != self.radix:
             raise ValueError(
-                f"codes: grid {codes.grid} with {len(codes.radix)} digits; this prior has {self.grid} with {len(self.radix)} bits"
+                f"codes: grid {codes.grid}, {described(codes.radix)}; this prior has {self.grid}, {described(self.radix)}"
             )
         if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
             raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")

@@ -93,7 +93,7 @@ class BernoulliDiffusion(Head):
 
     def __init__(self, spec: BernoulliDiffusionSpec, bits: int, condition: int):
         super().__init__()
-        self.spec, self.bits = spec, bits
+        self.spec, self.bits, self.told = spec, bits, bits
         self.net = AdaLNMLP(bits, condition, spec.width, spec.depth)
 
     def logits(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Categorical(Head):
         super().__init__()
         if bits > MOST:
             raise ValueError(f"head: {bits} bits are {2**bits:,} indices; a categorical head takes at most {MOST} bits")
-        self.spec, self.bits, self.net = spec, bits, nn.Linear(condition, 2**bits)
+        self.spec, self.bits, self.told, self.net = spec, bits, bits, nn.Linear(condition, 2**bits)
 
     def index(self, bits: Tensor) -> Tensor:
         """Bits (..., K), most significant first -> indices (...)."""

@@ -53,7 +53,7 @@ class DirectBits(Head):
 
     def __init__(self, spec: DirectBitsSpec, bits: int, condition: int):
         super().__init__()
-        self.spec, self.bits, self.net = spec, bits, BitsMLP(bits, condition, spec.width, spec.depth)
+        self.spec, self.bits, self.told, self.net = spec, bits, bits, BitsMLP(bits, condition, spec.width, spec.depth)
 
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.net(condition).float(), x_0.float())

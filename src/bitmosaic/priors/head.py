@@ -1,8 +1,9 @@
-"""What every head is: it draws the K bits of a place, given what the backbone says of it."""
+"""What every head is: it draws the digits of a place, K bits or one index, given what the backbone says of it."""
 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,7 @@ Procedure = Literal["chain", "posterior", "transitions"]  # how a diffusion head
 
 @dataclass(frozen=True)
 class HeadSpec(Spec, abstract=True):
-    """What all heads have in common: they are built for a number of bits and a width of what they are told."""
+    """What heads of bits have in common: they are built for a number of bits and a width of what they are told."""
 
     def build(self, bits: int, condition: int) -> Head:
         """The head for K = `bits` under conditions of width `condition`."""
@@ -27,15 +28,24 @@ class HeadSpec(Spec, abstract=True):
 
 
 class Head(nn.Module, abc.ABC):
-    """A distribution over the bits of places, each by itself.
+    """A distribution over the digits of places, each by itself.
 
     Conditions are (branches, m, D): one branch, or class then null, whose logits are combined as l_null + scale (l_class - l_null). Draws
-    come from `uniform()`, which gives (m, K) in [0, 1) and is called at most `draws` times.
+    come from `uniform()`, which gives (m, K) in [0, 1) for the K digits of a place and is called at most `draws` times. What a head says
+    of a draw is a row of `told` numbers, for bits P(bit = 1) of each; `certainty` and `entropy` read it.
     """
 
-    bits: int  # K
+    told: int  # numbers that are said of the draw of a place
     net: nn.Module  # where the work is
     noisy = False  # what `bit_by_bit` says hangs on noise beside the order of the bits
+
+    def certainty(self, p: Tensor) -> Tensor:
+        """How sure a place was drawn, (...) in [0, 1], by what `draw` or `marginals` says of it (..., told)."""
+        return (2 * p - 1).abs().mean(-1)
+
+    def entropy(self, p: Tensor) -> Tensor:
+        """Of each digit, (..., digits), in bits of those that it takes at most: from 0 to 1."""
+        return binary_entropy(p)
 
     @abc.abstractmethod
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
@@ -54,7 +64,8 @@ class Head(nn.Module, abc.ABC):
         self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
         sample_last: bool = True,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Bits (m, K) bool, and the P(bit = 1) in float32 that each was drawn with, given those drawn before it.
+        """Digits (m, K), bits as bool, and what is said of them (m, told), float32: for bits the P(bit = 1) that each was drawn with, given
+        those drawn before it.
 
         `sample_last` False rounds where the last draw would be. A head that has one way to draw takes no notice of `procedure`, one that
         needs no evaluations, or fewer, none of those it is granted.
@@ -62,11 +73,12 @@ class Head(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
-        """P(bit = 1) of every bit by itself, (m, K) float32, with noise from `uniform` (m, K) where the head needs any."""
+        """What is said of places before any is drawn, (m, told) float32, for bits P(bit = 1) of each by itself, with noise from `uniform`
+        (m, K) where the head needs any."""
 
     @abc.abstractmethod
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
-        """The K bits of places one after another, or several at once, each once, under conditions (1, m, D), by the chain rule.
+        """The bits of places (`Codes.bits`) one after another, or several at once, each once, by the chain rule; conditions (1, m, D).
 
         Yields columns (m, c) and the logits (m, c), float32, that the bits there are 1, given all bits before; is sent those bits (m, c).
         `uniform()` gives (m, K) in [0, 1), for the order of the bits and for noise, and is called at most twice.
@@ -83,6 +95,11 @@ class Head(nn.Module, abc.ABC):
                 columns, logits = asked.send(there)
             except StopIteration:
                 return total
+
+
+def binary_entropy(p: Tensor) -> Tensor:
+    """Entropy in bits of Bernoulli(p), 0 at p = 0 and p = 1."""
+    return -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)) / math.log(2)
 
 
 def guided(logits: Tensor, guidance_scale: float) -> Tensor:

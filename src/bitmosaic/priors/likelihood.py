@@ -82,5 +82,4 @@ def marginal_entropy(prior: Prior, codes: Codes, known: Tensor, labels: Tensor |
     contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(labels, len(codes)))[hidden]
     noise = torch.rand(*hidden.shape, len(codes.radix), generator=rng, device=rng.device).to(known.device)[hidden]
     p = prior.head.marginals(contexts[None], 1.0, noise)
-    entropy = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)).mean(-1) / math.log(2)
-    return found.masked_scatter(hidden, entropy).view(known.shape)
+    return found.masked_scatter(hidden, prior.head.entropy(p).mean(-1)).view(known.shape)

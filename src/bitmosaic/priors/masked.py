@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import Prior, PriorSpec, start
+from bitmosaic.priors.base import BinaryPriorSpec, Prior, start
 from bitmosaic.spec import later
 
 
 @dataclass(frozen=True)
-class MaskedPriorSpec(PriorSpec):
+class MaskedPriorSpec(BinaryPriorSpec):
     """Sizes of a masked prior over binary codes."""
 
     dropout: float = 0.0  # after attention and SwiGLU, in training

@@ -36,7 +36,7 @@ class MaskedBits(Head):
 
     def __init__(self, spec: MaskedBitsSpec, bits: int, condition: int):
         super().__init__()
-        self.spec, self.bits, self.net = spec, bits, AdaLNMLP(bits, condition, spec.width, spec.depth)
+        self.spec, self.bits, self.told, self.net = spec, bits, bits, AdaLNMLP(bits, condition, spec.width, spec.depth)
 
     def logits(self, x_0: Tensor, known: Tensor, condition: Tensor) -> Tensor:
         """(..., m, K) for bits x_0 (m, K) of which `known` (m, K) counts, under conditions (..., m, D)."""

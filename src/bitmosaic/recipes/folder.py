@@ -130,7 +130,8 @@ def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
         raise ValueError(f"bits: got {bits}; a place needs at least one")
     own = 16 if images < 5000 else 24
     why = "few images, so a code that a prior learns easily" if own == 16 else "enough images for a fine code"
-    lines.append(lambda run: f"bits {run.prior.bits}: {why if bits is None and run.prior.bits == own else 'as asked for'}")
+    lines.append(lambda run: "" if set(run.prior.radix) != {2} else (
+        f"bits {len(run.prior.radix)}: {why if bits is None and len(run.prior.radix) == own else 'as asked for'}"))  # fmt: skip
     return own if bits is None else bits
 
 

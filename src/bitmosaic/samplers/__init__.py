@@ -3,7 +3,9 @@
 from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
 from bitmosaic.samplers.entropy_budget import EntropyBudget, EntropyBudgetSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
+from bitmosaic.samplers.llamagen import LlamaGenSampler, LlamaGenSamplerSpec
 from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
+from bitmosaic.samplers.maskgit import MaskGITSampler, MaskGITSamplerSpec
 from bitmosaic.samplers.raster import Raster, RasterSpec
 
 SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
@@ -11,6 +13,8 @@ SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "marginals-first": MarginalsFirstSpec,
     "entropy-budget": EntropyBudgetSpec,
     "raster": RasterSpec,
+    "maskgit": MaskGITSamplerSpec,
+    "llamagen": LlamaGenSamplerSpec,
 }
 
 # What a Pipeline does that is given no sampler; a saved one has its own (the shipped one other guidance and temperature). Of all ways
@@ -31,8 +35,12 @@ __all__ = [
     "EntropyBudgetSpec",
     "EntropyOrdered",
     "EntropyOrderedSpec",
+    "LlamaGenSampler",
+    "LlamaGenSamplerSpec",
     "MarginalsFirst",
     "MarginalsFirstSpec",
+    "MaskGITSampler",
+    "MaskGITSamplerSpec",
     "Raster",
     "RasterSpec",
     "Sampler",

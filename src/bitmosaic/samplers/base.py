@@ -16,10 +16,12 @@ from bitmosaic.spec import Spec
 
 
 class PriorLike(Protocol):
-    """What a sampler needs of a prior over binary codes: a context for every place, and a head that draws from it."""
+    """What a sampler needs of a prior: a context for every place, and a head that draws from it."""
+
+    radix: tuple[int, ...]  # of a place's digits
 
     raster: bool  # places must be revealed in raster order, and in_order(vectors) gives their contexts one by one
-    head: nn.Module  # draws(...), draw(...) and marginals(...), as `priors.head.Head` has them
+    head: nn.Module  # draws(...), draw(...), marginals(...), certainty(...) and entropy(...), as `priors.head.Head` has them
     condition: nn.Module  # .classes, 0 without classes
 
     def embed(self, labels: Tensor | None, batch: int) -> Tensor: ...
@@ -35,7 +37,7 @@ class Step:
     total: int
     codes: Codes  # digits at places not yet known are zero
     known: Tensor  # (batch, *grid) bool
-    entropy: Tensor  # (batch, *grid) mean bits of entropy a bit at the places whose bits were drawn in this step, zero elsewhere
+    entropy: Tensor  # (batch, *grid) bits of entropy a bit, from 0 to 1, at the places that were drawn in this step, zero elsewhere
 
 
 @dataclass(frozen=True)

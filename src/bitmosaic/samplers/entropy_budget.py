@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bitmosaic.samplers.masked import Asked, binary_entropy
+from bitmosaic.samplers.masked import Asked
 from bitmosaic.samplers.shortlist import Shortlist, ShortlistSpec
 
 
@@ -45,13 +45,13 @@ class EntropyBudget(Shortlist):
             return super()._reveal(prior, digits, known, asked, hidden, left)
         unsure = [own if k else 0 for own, k in zip(asked.counts, left, strict=True)]
         p = self._marginals(prior, asked, digits.shape[-1], unsure)
-        fit = self._fitting(p, asked).tolist()  # a wait for the device in each round, which the fixed schedule does not need
+        fit = self._fitting(prior.head, p, asked).tolist()  # a wait for the device in each round, which the fixed schedule does not need
         reveal = [max(1, min(f, own)) if k else h for f, own, k, h in zip(fit, asked.counts, left, hidden, strict=True)]
         left = [h - r for h, r in zip(hidden, reveal, strict=True)]
         return *self._from_shortlist(prior, digits, known, asked, p, unsure, reveal), left
 
-    def _fitting(self, p: Tensor, asked: Asked) -> Tensor:
+    def _fitting(self, head, p: Tensor, asked: Asked) -> Tensor:
         """How many places (b,) fit the budget together, in the order in which they would be revealed."""
-        bits = binary_entropy(p).sum(-1).gather(1, self._order(self._confidence(p, asked), asked))
+        bits = head.entropy(p).sum(-1).gather(1, self._order(self._confidence(head.certainty(p), asked), asked))
         together = bits.cumsum(1) - bits.cummax(1).values
         return ((together <= self.spec.budget) & asked.first(asked.counts)).sum(1)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitmosaic.codes import Codes, on_device
+from bitmosaic.codes import Codes, digit_dtype, on_device
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, hidden_after
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
@@ -25,7 +25,7 @@ class MaskedSamplerSpec(SamplerSpec, abstract=True):
     evaluations: int = 100  # S, of the head for one place; transitions need no more than one a bit
     guidance_scale: float = 2.5  # 1: none, 0: the null class
     temperature: float = 0.17  # of the Gumbel noise on the confidence
-    sample_last: bool = True  # draw the bits at the end of a chain; False: round them
+    sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
     procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
     guidance_schedule: GuidanceSchedule = "constant"  # over the rounds
     guidance_power: float = 2.0  # of power-cosine: the higher, the later guidance rises
@@ -61,12 +61,12 @@ class Asked:
         columns = torch.arange(self.places.shape[1], device=self.places.device)
         return columns < on_device(counts, self.places.device)[:, None]
 
-    def uniform(self, count: int, bits: int) -> Tensor:
-        """Uniforms (count, b, m, bits), each image's own columns from its own generator on its device."""
-        drawn = torch.full((count, *self.places.shape, bits), 0.5, device=self.places.device)
+    def uniform(self, count: int, digits: int) -> Tensor:
+        """Uniforms (count, b, m, digits), each image's own columns from its own generator on its device."""
+        drawn = torch.full((count, *self.places.shape, digits), 0.5, device=self.places.device)
         for j, (rng, own) in enumerate(zip(self.generators, self.counts, strict=True)):
             if own:
-                drawn[:, j, :own] = torch.rand(count, own, bits, generator=rng, device=rng.device)
+                drawn[:, j, :own] = torch.rand(count, own, digits, generator=rng, device=rng.device)
         return drawn
 
     def at(self, columns: Tensor, counts: list[int]) -> Asked:
@@ -134,32 +134,34 @@ class MaskedSampler(Sampler):
         """
         noise = asked.uniform(prior.head.draws(self.spec.procedure, self.spec.evaluations), digits.shape[-1])
         own = asked.first(asked.counts)
-        bound = self._confidence(torch.ones(*own.shape, 1, device=own.device), asked)
+        bound = self._confidence(torch.ones(own.shape, device=own.device), asked)
         walked = own & (bound >= _at_rank(bound.masked_fill(~own, -math.inf), reveal) - SLACK)
         drawn, p = self._walk(prior, asked, noise, walked)
-        sure = self._confidence(p, asked).masked_fill(~walked, -math.inf)
+        sure = self._confidence(prior.head.certainty(p), asked).masked_fill(~walked, -math.inf)
         missed = own & ~walked & (bound >= _at_rank(sure, reveal))
         if bool(missed.any()):
             more, p_more = self._walk(prior, asked, noise, missed)
-            drawn, p, walked = drawn | more, torch.where(missed[..., None], p_more, p), walked | missed
-            sure = self._confidence(p, asked).masked_fill(~walked, -math.inf)
-        entropy = self._spread(known, asked, binary_entropy(p).mean(-1), walked)
+            drawn, p = torch.where(missed[..., None], more, drawn), torch.where(missed[..., None], p_more, p)
+            walked = walked | missed
+            sure = self._confidence(prior.head.certainty(p), asked).masked_fill(~walked, -math.inf)
+        entropy = self._spread(known, asked, prior.head.entropy(p).mean(-1), walked)
         return *self._keep(digits, known, asked, drawn, sure, reveal), entropy
 
     def _walk(self, prior, asked: Asked, noise: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits (b, m, K) that the head draws at the columns `wanted` (b, m) from `noise`, and the P(bit = 1) they were drawn with."""
+        """Digits (b, m, K) that the head draws at the columns `wanted` (b, m) from `noise`, and what it says of them (b, m, told)."""
         spec, rows = self.spec, wanted.flatten().nonzero()[:, 0]
-        drawn, p = torch.zeros(noise.shape[1:], dtype=torch.bool, device=noise.device), torch.zeros(noise.shape[1:], device=noise.device)
+        drawn = torch.zeros(noise.shape[1:], dtype=digit_dtype(prior.radix), device=noise.device)
+        p = torch.zeros(*wanted.shape, prior.head.told, device=noise.device)
         if len(rows):
             draws = iter(noise.flatten(1, 2))
             contexts = asked.contexts.flatten(1, 2)[:, rows]
             found = prior.head.draw(spec.procedure, contexts, asked.scale, spec.evaluations, lambda: next(draws)[rows], spec.sample_last)
-            drawn.flatten(0, 1)[rows], p.flatten(0, 1)[rows] = found
+            drawn.flatten(0, 1)[rows], p.flatten(0, 1)[rows] = found[0].to(drawn.dtype), found[1]
         return drawn, p
 
-    def _confidence(self, p: Tensor, asked: Asked) -> Tensor:
+    def _confidence(self, certainty: Tensor, asked: Asked) -> Tensor:
         """(b, m): how sure the head is of a place, and noise; finite, so that it stands above what is not asked."""
-        return ((2 * p - 1).abs().mean(-1) + self.spec.temperature * asked.gumbel).clamp(-1e38, 1e38)
+        return (certainty + self.spec.temperature * asked.gumbel).clamp(-1e38, 1e38)
 
     def _order(self, confidence: Tensor, asked: Asked) -> Tensor:
         """Columns (b, m) by falling confidence, an image's own first."""
@@ -185,8 +187,3 @@ def _at_rank(values: Tensor, ranks: list[int]) -> Tensor:
     ranks = on_device(ranks, values.device)[:, None]
     found = values.sort(dim=1, descending=True).values.gather(1, (ranks - 1).clamp(min=0))
     return torch.where(ranks > 0, found, math.inf)
-
-
-def binary_entropy(p: Tensor) -> Tensor:
-    """Entropy in bits of Bernoulli(p), 0 at p = 0 and p = 1."""
-    return -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)) / math.log(2)

@@ -16,7 +16,6 @@ from torch import Tensor
 from bitmosaic.codes import Codes, on_device
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
-from bitmosaic.samplers.masked import binary_entropy
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class RasterSpec(SamplerSpec):
 
     evaluations: int = 100  # S, of the head for one place
     guidance_scale: float = 2.5  # 1: none, 0: the null class
-    sample_last: bool = True  # draw the bits at the end of a chain; False: round them
+    sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
     procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
 
     def __post_init__(self):
@@ -68,10 +67,10 @@ class Raster(Sampler):
                 at = on_device(rows, known.device)
                 found = self._draw(prior, told.view(n, b, -1)[:, at], [generators[j] for j in rows])
                 digits, known = digits.clone(), known.clone()
-                digits[at, i], known[:, i], entropy[at, i] = found[0].to(digits.dtype), True, binary_entropy(found[1]).mean(-1)
+                digits[at, i], known[:, i], entropy[at, i] = found[0].to(digits.dtype), True, prior.head.entropy(found[1]).mean(-1)
             yield Step(i + 1, total, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
 
     def _draw(self, prior, contexts: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        spec, count, bits = self.spec, prior.head.draws(self.spec.procedure, self.spec.evaluations), len(prior.radix)
-        noise = iter(torch.stack([torch.rand(count, bits, generator=rng, device=rng.device) for rng in generators], 1))
+        spec, count, digits = self.spec, prior.head.draws(self.spec.procedure, self.spec.evaluations), len(prior.radix)
+        noise = iter(torch.stack([torch.rand(count, digits, generator=rng, device=rng.device) for rng in generators], 1))
         return prior.head.draw(spec.procedure, contexts, spec.guidance_scale, spec.evaluations, lambda: next(noise), spec.sample_last)

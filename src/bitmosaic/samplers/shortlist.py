@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import on_device
-from bitmosaic.samplers.masked import Asked, MaskedSampler, MaskedSamplerSpec, binary_entropy
+from bitmosaic.samplers.masked import Asked, MaskedSampler, MaskedSamplerSpec
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ class Shortlist(MaskedSampler):
         """
         has = on_device([n > 0 for n in unsure], p.device)[:, None]
         listed = self._listed(asked, reveal)
-        short = asked.at(self._order(torch.where(has, self._confidence(p, asked), 0.0), asked)[:, : max(listed)], listed)
+        sure = self._confidence(prior.head.certainty(p), asked)
+        short = asked.at(self._order(torch.where(has, sure, 0.0), asked)[:, : max(listed)], listed)
         digits, new, at_ends = self._reveal_surest(prior, digits, known, short, reveal)
-        at_start = self._spread(known, asked, binary_entropy(p).mean(-1), asked.first(asked.counts))
+        at_start = self._spread(known, asked, prior.head.entropy(p).mean(-1), asked.first(asked.counts))
         return digits, new, torch.where(has, at_start, at_ends)
 
-    def _marginals(self, prior, asked: Asked, bits: int, counts: list[int]) -> Tensor:
-        """P(bit = 1) by itself, (b, m, K); image j draws noise for counts[j] of its places."""
-        noise = Asked(asked.places, counts, asked.contexts, asked.scale, asked.generators).uniform(self.spec.marginal_draws, bits)
+    def _marginals(self, prior, asked: Asked, digits: int, counts: list[int]) -> Tensor:
+        """What the head says of places before any is drawn, (b, m, told); image j draws noise for counts[j] of its places."""
+        noise = Asked(asked.places, counts, asked.contexts, asked.scale, asked.generators).uniform(self.spec.marginal_draws, digits)
         contexts = asked.contexts.flatten(1, 2)
         p = [prior.head.marginals(contexts, asked.scale, u) for u in noise.flatten(1, 2)]
-        return torch.stack(p).mean(0).view(*asked.places.shape, bits)
+        return torch.stack(p).mean(0).view(*asked.places.shape, -1)

@@ -1,6 +1,7 @@
 """What an image is found by: its code, bits of its features, or the features themselves.
 
-codes      the packed bits of all places; Hamming distance: how many bits of the code differ
+codes      the packed bits of all places; Hamming distance: how many bits of the code differ. Of indices of a codebook, whose own bits mean
+           nothing, the signs of the codewords' components against the codebook's medians
 bits       the sign of each feature against its median over the first images indexed; Hamming distance
 features   features of unit length; squared Euclidean distance, which is 2 - 2 cosine
 """
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitmosaic.codes import Codes
 from bitmosaic.pipeline import Pipeline
 from bitmosaic.spec import Spec
 
@@ -45,7 +47,7 @@ def vectors(pipe: Pipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarra
     found = []
     for part in pixels.split(AT_ONCE):
         codes = pipe._codes(part.float() / 255)
-        found.append(codes.pack() if spec.by == "codes" else features(pipe, codes, spec))
+        found.append(code_bits(pipe, codes) if spec.by == "codes" else features(pipe, codes, spec))
     whole = np.concatenate(found)
     if spec.by == "features":
         return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-12)
@@ -54,6 +56,17 @@ def vectors(pipe: Pipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarra
             raise ValueError(f"medians: got {None if medians is None else medians.shape}; these images have {whole.shape[1]} features")
         return np.packbits(whole > medians, axis=1)
     return whole
+
+
+def code_bits(pipe: Pipeline, codes: Codes) -> np.ndarray:
+    """uint8 (n, bytes) of codes."""
+    if set(codes.radix) == {2}:
+        return codes.pack()
+    quantizer = pipe.tokenizer.quantizer
+    with torch.no_grad():
+        every = torch.cartesian_prod(*(torch.arange(r, device=codes.digits.device) for r in codes.radix)).view(-1, len(codes.radix))
+        signs = quantizer.decode(codes.flat()) > quantizer.decode(every).median(0).values  # (n, N, d)
+    return np.packbits(signs.flatten(1).cpu().numpy(), axis=1)
 
 
 def features(pipe: Pipeline, codes, spec: VectorSpec) -> np.ndarray:

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part
+from bitmosaic.spec import Spec
+
+
+@dataclass(frozen=True)
+class TokenizerSpec(Spec, abstract=True):
+    """What all tokenizers' specs have in common; each has fields `image_size`, (height, width) in pixels, and `channels` of the image."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Places of an image of `image_size`."""
+        raise NotImplementedError
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        raise NotImplementedError
+
+    def build(self) -> Tokenizer:
+        raise NotImplementedError
 
 
 class Tokenizer(nn.Module, abc.ABC):
     """Images (batch, channels, height, width) in [0, 1] <-> Codes. Sides must be divisible by `factor`."""
 
+    spec: TokenizerSpec
     channels: int
     factor: int
     radix: tuple[int, ...]
@@ -27,6 +50,10 @@ class Tokenizer(nn.Module, abc.ABC):
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Codes:
         """(b, channels, H, W) in [0, 1] -> Codes on a grid of (H / factor, W / factor)."""
+
+    def draws(self, images: Tensor, generators: Sequence[torch.Generator]) -> list[Codes]:
+        """Codes as a prior is trained on, one of all images for each generator: here always those of `encode`."""
+        return [self.encode(images)] * len(generators)
 
     @abc.abstractmethod
     def decode(self, codes: Codes) -> Tensor:

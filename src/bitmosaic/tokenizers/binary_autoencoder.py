@@ -5,6 +5,7 @@ We differ in allowing any sides divisible by the factor, and in keeping the sums
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +16,11 @@ from bitmosaic.nets import conv
 from bitmosaic.nets.precision import whole_float32
 from bitmosaic.quantizers.base import Quantized
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer
-from bitmosaic.spec import Spec
-from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 
 
 @dataclass(frozen=True)
-class BinaryAutoencoderSpec(Spec):
+class BinaryAutoencoderSpec(TokenizerSpec):
     """Sizes of a B-AE; the factor is 2^(levels - 1)."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width in pixels
@@ -107,6 +107,12 @@ class BinaryAutoencoder(Tokenizer):
         """The most probable bits, or with `rng` a draw of them (as the prior is trained on)."""
         self.check_images(images)
         return Codes(self.quantizer(self.logits(images), rng).digits, self.radix)
+
+    @whole_float32()
+    def draws(self, images: Tensor, generators: Sequence[torch.Generator]) -> list[Codes]:
+        """Codes as a prior is trained on: bits drawn from their Bernoulli by each generator."""
+        logits = self.logits(images)
+        return [Codes(self.quantizer(logits, rng).digits, self.radix) for rng in generators]
 
     @whole_float32()
     def decode(self, codes: Codes) -> Tensor:

@@ -15,12 +15,11 @@ from bitmosaic.nets import conv
 from bitmosaic.nets.precision import whole_float32
 from bitmosaic.quantizers.base import Quantized, QuantizerSpec
 from bitmosaic.quantizers.nearest import NearestSpec
-from bitmosaic.spec import Spec
-from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 
 
 @dataclass(frozen=True)
-class VQGANSpec(Spec):
+class VQGANSpec(TokenizerSpec):
     """Sizes of a VQGAN; the factor is 2^(levels - 1)."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width in pixels

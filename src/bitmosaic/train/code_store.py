@@ -18,8 +18,7 @@ from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.disk import writing
 from bitmosaic.folders import read_array, read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
-from bitmosaic.nets.precision import whole_float32
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.loop import step_generator
 from bitmosaic.train.sealed import seal
 
@@ -154,7 +153,7 @@ def images_at_once(size: tuple[int, int]) -> int:
 
 
 def write_codes(
-    tokenizer: BinaryAutoencoder, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int
+    tokenizer: Tokenizer, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int
 ) -> Iterator[int]:
     """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
     beside = folder.with_name(folder.name + ".new")
@@ -166,16 +165,17 @@ def write_codes(
 
 
 def _write_codes(
-    tokenizer: BinaryAutoencoder, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
+    tokenizer: Tokenizer, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
 ) -> Iterator[int]:
     device = next(tokenizer.parameters()).device
     packed, labels, done = [], [], 0
     for batch in in_order(images, images_at_once(images.size)):
         x = batch.images.to(device).float() / 255
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
-        with torch.inference_mode(), whole_float32():
-            ways = [tokenizer.logits(x.flip(-1) if mirrored else x) for mirrored in ((False, True) if flip else (False,))]
-            codes = [Codes(tokenizer.quantizer(ways[i % len(ways)], rng).digits, tokenizer.radix) for i, rng in enumerate(rngs)]
+        ways = (x, x.flip(-1)) if flip else (x,)  # in turn
+        with torch.inference_mode():
+            drawn = [iter(tokenizer.draws(way, rngs[i :: len(ways)])) for i, way in enumerate(ways) if rngs[i :: len(ways)]]
+            codes = [next(drawn[i % len(ways)]) for i in range(draws)]
         packed.append(np.stack([c.pack() for c in codes], 1))
         if batch.labels is not None:
             labels.append(batch.labels.numpy())

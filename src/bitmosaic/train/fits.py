@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from bitmosaic.codes import described
 from bitmosaic.images import ImageSet
 from bitmosaic.images.specs import AnyFolderSpec
 from bitmosaic.nets.feature_net import load_feature_net
@@ -17,8 +18,10 @@ def check_codes(run: Run, codes: Manifest) -> None:
     """ValueError where codes do not fit the run's prior."""
     if not codes.about["images"]:
         raise ValueError(f"codes: {codes.folder} holds no image; its manifest.json says what was wrong with those there were")
-    if (run.prior.grid, run.prior.bits) != (codes.grid, codes.bits):
-        raise ValueError(f"codes: {codes.grid} places of {codes.bits} bits; the prior wants {run.prior.grid} of {run.prior.bits}")
+    if (run.prior.grid, run.prior.radix) != (codes.grid, codes.radix):
+        raise ValueError(
+            f"codes: {codes.grid} places, {described(codes.radix)}; the prior wants {run.prior.grid}, {described(run.prior.radix)}"
+        )
     wanted = getattr(run.prior.condition, "classes", 0)
     if wanted not in (0, len(codes.class_names)):
         raise ValueError(f"prior.condition.classes: got {wanted}, but the codes have {len(codes.class_names)} classes")

@@ -11,10 +11,10 @@ from bitmosaic.evaluate.curves import curves
 from bitmosaic.images import grid, sheet
 from bitmosaic.names import plain
 from bitmosaic.pipeline import Pipeline
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.tokenizers.base import Tokenizer
 
 
-def reconstructions(tokenizer: BinaryAutoencoder, images: torch.Tensor) -> Image.Image:
+def reconstructions(tokenizer: Tokenizer, images: torch.Tensor) -> Image.Image:
     """Each image above its reconstruction, eight to a row; images (n, C, H, W) in [0, 1]."""
     with torch.inference_mode():
         made = tokenizer.decode(tokenizer.encode(images)).cpu()

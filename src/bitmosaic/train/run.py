@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bitmosaic.codes import described
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.priors.base import PriorSpec
@@ -12,6 +13,7 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.base import SamplerSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.spec import Spec
+from bitmosaic.tokenizers.base import TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
@@ -63,10 +65,10 @@ class Run(Spec):
     images: ImagesSpec = FashionSampleSpec()
     flip: bool = False  # mirror training images left to right with probability 1/2
     features: TrainedFeatures | FileFeatures | None = None  # the network of the perceptual distance
-    tokenizer: BinaryAutoencoderSpec = BinaryAutoencoderSpec()
+    tokenizer: TokenizerSpec = BinaryAutoencoderSpec()
     tokenizer_losses: TokenizerLosses = TokenizerLosses()
     tokenizer_training: Training = Training()
-    code_draws: int = 1  # codes kept of each image, drawn from the tokenizer's Bernoulli (mirrored ones in turn where flip is on)
+    code_draws: int = 1  # codes kept of each image, where a tokenizer draws them (mirrored ones in turn where flip is on)
     prior: PriorSpec = MaskedPriorSpec(grid=(8, 8))
     class_dropout: float = 0.1  # probability of the null class in training
     prior_training: Training = Training()
@@ -74,10 +76,10 @@ class Run(Spec):
     reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
 
     def __post_init__(self):
-        if self.tokenizer.grid != self.prior.grid or self.tokenizer.bits != self.prior.bits:
+        if self.tokenizer.grid != self.prior.grid or self.tokenizer.radix != self.prior.radix:
             raise ValueError(
-                f"tokenizer makes {self.tokenizer.grid} places of {self.tokenizer.bits} bits, "
-                f"prior wants {self.prior.grid} of {self.prior.bits}"
+                f"tokenizer makes {self.tokenizer.grid} places, {described(self.tokenizer.radix)}; "
+                f"prior wants {self.prior.grid}, {described(self.prior.radix)}"
             )
         if self.tokenizer_losses.perceptual_weight and self.features is None:
             raise ValueError("tokenizer_losses.perceptual_weight is set but there are no features to measure with")

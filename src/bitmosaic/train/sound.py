@@ -8,12 +8,12 @@ import torch
 
 from bitmosaic.folders import read_json
 from bitmosaic.pipeline import Pipeline
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.code_store import CodeStore
 from bitmosaic.train.sealed import CHECKSUMS, check, checksum
 
 
-def check_decodes(tokenizer: BinaryAutoencoder, steps: int, images: torch.Tensor) -> None:
+def check_decodes(tokenizer: Tokenizer, steps: int, images: torch.Tensor) -> None:
     """ValueError where what a tokenizer has learned gives no finite reconstructions of images (n, C, H, W) in [0, 1]."""
     sound = all(value.isfinite().all() for value in tokenizer.state_dict().values())
     with torch.inference_mode():

@@ -62,11 +62,9 @@ class Manifest:
         return tuple(self.about["grid"])
 
     @property
-    def bits(self) -> int:
-        """Of a place; ValueError where digits are no bits."""
-        if set(self.about["radix"]) != {2}:
-            raise ValueError(f"codes: digits of radix {self.about['radix'][:4]}...; priors here are for bits")
-        return len(self.about["radix"])
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        return tuple(self.about["radix"])
 
     def fingerprint(self) -> str:
         """A hex digest that changes where codes or labels do."""

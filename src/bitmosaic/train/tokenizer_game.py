@@ -19,7 +19,7 @@ from bitmosaic.losses.diffaugment import diffaugment
 from bitmosaic.losses.reconstruction import l1, perceptual, squared
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.spec import Spec
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder
+from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.game import Game, Turn, frozen
 
 
@@ -45,7 +45,7 @@ class TokenizerLosses(Spec):
 class TokenizerGame(Game):
     """Players "tokenizer" and, where wanted, "discriminator". `features` is a frozen network with `maps(images)`."""
 
-    def __init__(self, tokenizer: BinaryAutoencoder, losses: TokenizerLosses, features: nn.Module | None = None):
+    def __init__(self, tokenizer: Tokenizer, losses: TokenizerLosses, features: nn.Module | None = None):
         if losses.perceptual_weight and features is None:
             raise ValueError(f"features: perceptual_weight is {losses.perceptual_weight} but no feature network was given")
         self.losses, self.features = losses, features

@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
+from bitmosaic.codes import described
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -29,7 +30,7 @@ from bitmosaic.pipeline import Pipeline
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec
+from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.train.alone import alone
 from bitmosaic.train.board import Board, check_tensorboard
 from bitmosaic.train.claim import check_free, claim
@@ -105,7 +106,7 @@ def _train_on_codes(run: Run, source: CodesSpec, out: Path, say: Callable[[str],
         about = f"codes of {len(codes.store()):,} images x {views}, {len(codes.class_names) or 'no'} classes"
         say(plain(f"{run.name}: {about} -> {out}"))
         copy_metrics(out, board)
-        tokenizer = load_part(codes.folder / "tokenizer", BinaryAutoencoder).to(device)
+        tokenizer = load_part(codes.folder / "tokenizer", Tokenizer).to(device)
         if tokenizer.spec != run.tokenizer:
             raise ValueError(f"tokenizer: the one that made {codes.folder} has other sizes; leave its fields as they are")
         return prior_stage(run, out, codes.class_names, tokenizer, codes.store(), say, device, Shuffle, board, codes.verify)
@@ -119,13 +120,13 @@ def copy_metrics(out: Path, board: Path | None) -> None:
 
 
 def on_codes(run: Run, folder: str | Path) -> Run:
-    """A run that trains its prior alone, on codes that 'bitmosaic tokenize' made, with the prior's grid, bits and classes as these have."""
+    """A run that trains its prior alone, on codes that 'bitmosaic tokenize' made, with grid, digits and classes as these have."""
     codes = Manifest.read(folder)
     tokenizer = Spec.from_json(read_json(codes.folder / "tokenizer" / "config.json"), f"{codes.folder / 'tokenizer' / 'config.json'}")
-    if not isinstance(tokenizer, BinaryAutoencoderSpec):
-        raise ValueError(f"codes: made by a {type(tokenizer).__name__}; runs know binary autoencoders")
-    if (tokenizer.grid, tokenizer.bits) != (codes.grid, codes.bits):
-        raise ValueError(f"codes: {codes.folder} says {codes.grid} places of {codes.bits} bits, its tokenizer makes others")
+    if not isinstance(tokenizer, TokenizerSpec):
+        raise ValueError(f"codes: made by a {type(tokenizer).__name__}, which is no tokenizer")
+    if (tokenizer.grid, tokenizer.radix) != (codes.grid, codes.radix):
+        raise ValueError(f"codes: {codes.folder} says {codes.grid} places, {described(codes.radix)}; its tokenizer makes others")
     count = len(codes.class_names)
     has = getattr(run.prior.condition, "classes", 0)
     condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
@@ -133,9 +134,9 @@ def on_codes(run: Run, folder: str | Path) -> Run:
     changed = dataclasses.replace(
         run, images=CodesSpec(str(folder)), features=None, tokenizer=tokenizer, tokenizer_losses=TokenizerLosses(),
         flip=False, code_draws=VIEWS[codes.about["views"]], sampler=dataclasses.replace(run.sampler, **unguided),
-        prior=dataclasses.replace(run.prior, grid=codes.grid, bits=codes.bits, condition=condition),
+        prior=run.prior.on(codes.grid, codes.radix, condition),
     )  # fmt: skip
-    alone = f"the prior alone, on codes in {folder}: its grid, bits and classes are theirs"
+    alone = f"the prior alone, on codes in {folder}: its grid, digits and classes are theirs"
     return dataclasses.replace(changed, reasons=(*retold(run.reasons, changed), alone))
 
 
@@ -171,7 +172,7 @@ def keep_features(run: Run, out: Path, classifier: nn.Module, say) -> None:
 
 def tokenizer_stage(
     run: Run, out: Path, images: ImageSet, features: nn.Module | None, say, device: str, board: Path | None = None
-) -> BinaryAutoencoder:
+) -> Tokenizer:
     """The run's tokenizer, trained now unless it is there."""
     folder = out / "tokenizer" / "final"
     if told(folder.exists()):
@@ -190,10 +191,10 @@ def tokenizer_stage(
 
         state = play_stage(out / "tokenizer", "tokenizer", game, batches, training, pictures, images, device, board)
         by_first(lambda: keep_tokenizer(run, out, averaged(state, "tokenizer"), images, say))
-    return load_part(folder, BinaryAutoencoder).to(device)
+    return load_part(folder, Tokenizer).to(device)
 
 
-def keep_tokenizer(run: Run, out: Path, tokenizer: BinaryAutoencoder, images: ImageSet, say) -> None:
+def keep_tokenizer(run: Run, out: Path, tokenizer: Tokenizer, images: ImageSet, say) -> None:
     """Measures and writes a tokenizer that has been trained, with checksums."""
     check_decodes(tokenizer, run.tokenizer_training.steps, _some(images, 8))
     with Shown("report", min(5000, len(images)), "image") as shown:
@@ -206,14 +207,14 @@ def keep_tokenizer(run: Run, out: Path, tokenizer: BinaryAutoencoder, images: Im
         seal(beside)
 
 
-def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> CodeStore:
+def codes_stage(run: Run, out: Path, images: ImageSet, tokenizer: Tokenizer, say) -> CodeStore:
     """The codes of all images, computed now unless they are there."""
     folder = out / "codes"
     by_first(lambda: check_codes_seal(folder) if folder.exists() else make_codes(run, folder, images, tokenizer, say))
     return CodeStore.of_run(folder)
 
 
-def make_codes(run: Run, folder: Path, images: ImageSet, tokenizer: BinaryAutoencoder, say) -> None:
+def make_codes(run: Run, folder: Path, images: ImageSet, tokenizer: Tokenizer, say) -> None:
     """Computes and writes the codes of all images; ImagesGone where some that were there are gone."""
     images.check_there()
     with Shown("codes", len(images), "image") as shown:
@@ -224,7 +225,7 @@ def make_codes(run: Run, folder: Path, images: ImageSet, tokenizer: BinaryAutoen
 
 
 def prior_stage(
-    run: Run, out: Path, class_names: Sequence[str], tokenizer: BinaryAutoencoder, store: CodeStore, say, device: str,
+    run: Run, out: Path, class_names: Sequence[str], tokenizer: Tokenizer, store: CodeStore, say, device: str,
     order: Callable[[int, int, int], Any] = epoch_order, board: Path | None = None, verify: Callable[[], object] | None = None,
 ) -> Pipeline:  # fmt: skip
     """The run's pipeline; its prior is trained now, on the codes in this order (see `CodeBatches`), unless it is there.

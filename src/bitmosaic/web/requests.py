@@ -44,10 +44,12 @@ class Settings(Body):
     steps: int | None = Field(None, ge=1)
     evaluations: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0)
-    sampler: Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "fast", "looks"] | None = None
+    sampler: Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "fast", "looks"] | None = None
     procedure: Literal["chain", "posterior", "transitions"] | None = None
     shortlist: float | None = Field(None, ge=1)
     budget: float | None = Field(None, ge=0)
+    top_k: int | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
 
 
 class Asked(Body):

@@ -7,23 +7,32 @@ const FIELDS = { // which sampler has which settings
   'marginals-first': [...MASKED, 'shortlist'], looks: [...MASKED, 'shortlist'],
   'entropy-budget': [...MASKED, 'shortlist', 'budget'],
   raster: ['evaluations', 'guidance_scale', 'procedure'],
+  maskgit: ['steps', 'guidance_scale', 'temperature'],
+  llamagen: ['guidance_scale', 'temperature', 'top_k', 'top_p'],
 };
 const SAMPLERS = [
   ['', 'the pipeline’s own'], ['fast', 'fast: few steps and evaluations'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
   ['marginals-first', 'marginals first'], ['entropy-budget', 'entropy budget'], ['raster', 'raster: row by row'],
+  ['maskgit', 'MaskGIT: all at once, keep the surest'], ['llamagen', 'LlamaGen: the likeliest few'],
 ];
 const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];
 const NUMBERS = { // label, least, most, step, hint
   guidance_scale: ['Guidance', 0, 6, 0.05, '1 draws the class as the model learned it, more follows it more strongly; 0 draws without it.'],
   steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed.'],
   evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
-  temperature: ['Temperature', 0, 2, 0.01, 'How much chance there is in the order.'],
+  temperature: ['Temperature', 0, 5, 0.01, 'How much chance there is: in the order of places, or in what is drawn.'],
   shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
   budget: ['Budget', 0, 200, 1, 'Bits of doubt that one round may reveal.'],
+  top_k: ['Top k', 0, 1000, 1, 'Only so many of the likeliest codewords; 0 is all.'],
+  top_p: ['Top p', 0.01, 1, 0.01, 'Only the likeliest codewords that have this probability together; 1 is all.'],
 };
 
-const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget',
-  RasterSpec: 'raster' };
+export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget',
+  RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen' };
+
+/** Whether a sampler asks the priors of a pipeline. */
+const asks = ({ raster, binary }, name) => !name || name === 'raster' || (binary ? !raster && !['maskgit', 'llamagen'].includes(name)
+  : raster ? name === 'llamagen' : name !== 'llamagen');
 
 /** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
 export function settingsForm(pipeline, limits, onchange = () => {}) {
@@ -70,7 +79,7 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
       own = of.sampler ?? {};
       numbers.steps.most(bounds?.steps);
       numbers.evaluations.most(bounds?.evaluations);
-      sampler.input.querySelectorAll('option').forEach((option) => { option.hidden = of.raster && !['', 'raster'].includes(option.value); });
+      sampler.input.querySelectorAll('option').forEach((option) => { option.hidden = !asks(of, option.value); });
       show();
     },
   };

@@ -2,6 +2,7 @@
 import { className } from './common.js';
 import { button, h } from './dom.js';
 import { requestOf, texts } from './png.js';
+import { KIND } from './settings.js';
 import { addressOf } from './share.js';
 import { fileName } from './shot.js';
 
@@ -34,13 +35,13 @@ export async function view(answer, blob) {
   element.showModal();
 }
 
-const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'procedure', 'shortlist', 'budget'];
+const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'procedure', 'shortlist', 'budget', 'top_k', 'top_p'];
 
 /** All settings of the sampler that made a picture, as its text tells them. */
 async function settingsOf(blob) {
   try {
     const { type, ...settings } = JSON.parse((await texts(new Uint8Array(await blob.arrayBuffer()))).Settings ?? '{}');
-    return { ...settings, sampler: type?.replace(/Spec$/, '').replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase() };
+    return { ...settings, sampler: KIND[type] };
   } catch {
     return {};
   }

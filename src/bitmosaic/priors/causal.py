@@ -1,0 +1,80 @@
+"""Causal priors: places in raster order, each given the condition and all before it (as in LlamaGen, arXiv 2406.06525)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.nets.llama import Past, attend_causal
+from bitmosaic.nets.rotary import rotary_table
+from bitmosaic.priors.base import Prior
+
+
+class CausalPrior(Prior):
+    """p(codes of a place | codes of all places before it, condition), by Llama's blocks; whose token is first, the condition's."""
+
+    raster = True
+
+    @abc.abstractmethod
+    def tokens(self, digits: Tensor) -> Tensor:
+        """What enters of the digits of places, (b, n, K) -> (b, n, D)."""
+
+    @abc.abstractmethod
+    def modulation_of(self, vectors: Tensor) -> Tensor | None:
+        """What modulates the blocks, (b, 6, D), of condition vectors (b, D); None: nothing does."""
+
+    @abc.abstractmethod
+    def leave(self, x: Tensor, first: int) -> Tensor:
+        """What the head is told, of the stream (b, n, D) at the tokens before places `first`, `first` + 1, ..."""
+
+    def streams(self, x: Tensor, vectors: Tensor, first: int = 0, pasts: list[Past] | None = None) -> Iterator[Tensor]:
+        """The stream after each block of tokens x (b, n, D), the condition and then places, of which x holds those from `first` on."""
+        modulation = self.modulation_of(vectors)
+        table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)[first : first + x.shape[1]]
+        for block, sees in zip(self.blocks, pasts or [attend_causal] * len(self.blocks), strict=True):
+            x = block(x, modulation, table, None, sees)
+            yield x
+
+    def _entered(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
+        """(b, 1 + n, D): the condition, and n places; zeros where a place is hidden."""
+        x = self.tokens(digits) * known[..., None]
+        return torch.cat([vectors[:, None].to(x.dtype), x], 1)
+
+    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
+        return self.streams(self._entered(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), vectors), vectors)
+
+    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
+        """As `Prior.context`. Of a place with a hidden one before it this says little: such places were never trained on."""
+        *_, x = self.streams(self._entered(digits[:, :-1], known[:, :-1], vectors), vectors)
+        return self.leave(x, 0)
+
+    def in_order(self, vectors: Tensor) -> InOrder:
+        """The contexts of one place after another, with the keys and values of those before kept."""
+        return InOrder(self, vectors)
+
+    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+        """The head's loss on every place, given those before it."""
+        self.check(codes)
+        digits = codes.flat()
+        vectors = self.embed(self.condition.drop(labels, class_dropout, rng), len(digits))
+        context = self.context(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), vectors)
+        return self.head.loss(digits.flatten(0, 1), context.flatten(0, 1), rng)
+
+
+class InOrder:
+    """Contexts in raster order, each from one token instead of all before it."""
+
+    def __init__(self, prior: CausalPrior, vectors: Tensor):
+        self.prior, self.vectors, self.at = prior, vectors, 0
+        self.pasts = [Past() for _ in prior.blocks]
+
+    def __call__(self, before: Tensor | None) -> Tensor:
+        """The context (b, D) of the next place; before: digits (b, K) of the one before it, None for the first place."""
+        x = self.vectors[:, None] if before is None else self.prior.tokens(before[:, None])
+        *_, x = self.prior.streams(x.to(self.prior.norm.weight.dtype), self.vectors, self.at, self.pasts)
+        self.at += 1
+        return self.prior.leave(x, self.at - 1)[:, 0]

@@ -1,0 +1,55 @@
+"""LlamaGen's prior: a causal Llama over codebook indices in raster order (Sun et al., arXiv 2406.06525, section 2.2).
+
+We differ in nothing of its arithmetic, not even in the rotary table that is zero at the class (docs of `nets.rotary`), so published weights
+convert; the text-conditional form and grouped key/value heads are not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bitmosaic.nets.llama import Block, RMSNorm
+from bitmosaic.priors.base import IndexPriorSpec, start
+from bitmosaic.priors.causal import CausalPrior
+from bitmosaic.priors.index_head import IndexHead
+
+
+@dataclass(frozen=True)
+class LlamaGenSpec(IndexPriorSpec):
+    """Sizes of a LlamaGen."""
+
+    multiple: int = 256  # the inner width of SwiGLU is 8/3 of D rounded up to a multiple of this
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % (4 * self.heads) or self.multiple < 1:
+            raise ValueError(f"width {self.width} must be divisible by 4 x {self.heads} heads, for 2-D rotary embedding, multiple positive")
+
+    def build(self) -> LlamaGen:
+        return LlamaGen(self)
+
+
+class LlamaGen(CausalPrior):
+    """p(index of a place | indices of all places before it, class)."""
+
+    def __init__(self, spec: LlamaGenSpec):
+        super().__init__()
+        self.spec, self.grid, self.radix = spec, spec.grid, spec.radix
+        self.condition = spec.condition.build(spec.width)
+        self.table = nn.Embedding(spec.codewords, spec.width)
+        self.blocks = nn.ModuleList(Block(spec.width, spec.heads, 0.0, False, spec.multiple) for _ in range(spec.depth))
+        self.norm = RMSNorm(spec.width)
+        self.head = IndexHead(spec.codewords, spec.width)
+        self.apply(start)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def tokens(self, digits: Tensor) -> Tensor:
+        return self.table(digits[..., 0].long())
+
+    def modulation_of(self, vectors: Tensor) -> None:
+        return None
+
+    def leave(self, x: Tensor, first: int) -> Tensor:
+        return self.norm(x)

@@ -1,0 +1,95 @@
+"""LlamaGen's sampling (Sun et al., arXiv 2406.06525): raster order, guided logits over a temperature, cut to the likeliest few.
+
+We differ in drawing by one uniform a place from each image's own generator, and in passing over places that are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes, on_device
+from bitmosaic.nets.categorical import drawn, relative_entropy
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
+from bitmosaic.samplers.guidance import Branches
+
+
+@dataclass(frozen=True)
+class LlamaGenSamplerSpec(SamplerSpec):
+    """Settings; there are as many steps as places."""
+
+    guidance_scale: float = 2.0  # 1: none, 0: the null class
+    temperature: float = 1.0  # logits are divided by it; 0: the likeliest index
+    top_k: int = 0  # only so many of the likeliest indices; 0: all
+    top_p: float = 1.0  # only the likeliest that together have more than this probability; 1: all
+    guided_places: int = 0  # places from the first on that are guided, those after are drawn under the class alone; 0: all
+
+    def __post_init__(self):
+        if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
+            raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or self.guided_places < 0:
+            raise ValueError(f"top_k {self.top_k}, guided_places {self.guided_places} must not be negative, top_p {self.top_p} in (0, 1]")
+
+    def build(self) -> LlamaGenSampler:
+        return LlamaGenSampler(self)
+
+
+class LlamaGenSampler(Sampler):
+    """For each place in raster order: its logits, what is kept of them, and a draw where it is hidden."""
+
+    def __init__(self, spec: LlamaGenSamplerSpec):
+        self.spec = spec
+
+    @torch.no_grad()
+    def __call__(
+        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+    ) -> Iterator[Step]:
+        prior.check(codes, known)
+        if not prior.raster or not hasattr(prior.head, "logits") or len(codes.radix) > 1:
+            raise ValueError("sampler: 'llamagen' asks causal priors over indices, such as LlamaGen's; take another sampler")
+        spec, shape, b = self.spec, known.shape, len(known)
+        if len(generators) != b:
+            raise ValueError(f"generators: got {len(generators)} for {b} images; want one an image")
+        known = known.flatten(1)
+        index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
+        vectors, total = Branches(prior, labels, b)(spec.guidance_scale), known.shape[1]
+        n, context = len(vectors) // b, prior.in_order(vectors)
+        hidden = (~known).cpu()  # the one wait for the device
+        for i in range(total):
+            told = context(index[:, i - 1, None].repeat(n, 1) if i else None).view(n, b, -1)
+            entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
+            if rows:
+                at = on_device(rows, known.device)
+                guides = n > 1 and (not spec.guided_places or i < spec.guided_places)
+                logits = prior.head.logits(told[:, at] if guides else told[:1, at], spec.guidance_scale)
+                p = probabilities(logits, spec.temperature, spec.top_k, spec.top_p)
+                uniform = torch.cat([torch.rand(1, generator=generators[j], device=known.device) for j in rows])
+                index, known = index.clone(), known.clone()
+                index[at, i], known[:, i] = drawn(p, uniform), True
+                entropy[at, i] = relative_entropy(p)
+            yield Step(i + 1, total, Codes(index.view(*shape, 1), codes.radix), known.view(shape), entropy.view(shape))
+
+
+def probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """What an index is drawn from, (m, V) of guided logits (m, V)."""
+    if temperature == 0:
+        return torch.zeros_like(logits).scatter(1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = logits / temperature
+    return logits.masked_fill(~kept(logits, top_k, top_p), -math.inf).softmax(-1)
+
+
+def kept(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Which indices stay, (m, V) bool: those whose logits reach the k-th largest, equal ones too; of these the likeliest, up to and with
+    the one with which they have more than `top_p` together."""
+    stays = torch.ones_like(logits, dtype=torch.bool)
+    if top_k:
+        stays = logits >= logits.topk(min(top_k, logits.shape[-1]), -1).values[:, -1:]
+    if top_p < 1:
+        ordered, order = logits.masked_fill(~stays, -math.inf).sort(dim=-1, descending=True, stable=True)
+        p = ordered.softmax(-1)
+        stays = stays & torch.zeros_like(stays).scatter(1, order, p.cumsum(-1) - p <= top_p)
+    return stays

@@ -1,0 +1,132 @@
+"""MaskGIT's sampling (Chang et al., CVPR 2022, arXiv 2202.04200): draw every masked place at once, keep the surest, mask the rest again.
+
+The arithmetic is that of TiTok's published generator (Yu et al., arXiv 2406.07550): Gumbel noise that fades stands both on the logits
+that an index is drawn by and on the confidence, which is the guided logit of what was drawn. We differ in counting the places of each
+image for itself, in one generator an image, and in places that are given, which are never masked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bitmosaic.codes import Codes
+from bitmosaic.nets.categorical import relative_entropy
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
+from bitmosaic.samplers.guidance import Branches
+
+GuidanceDecay = Literal["constant", "linear", "power-cosine"]
+
+
+@dataclass(frozen=True)
+class MaskGITSamplerSpec(SamplerSpec):
+    """Settings of MaskGIT's sampling."""
+
+    steps: int = 8  # S, rounds
+    guidance_scale: float = 3.0  # 1: none, 0: the null class; at its strongest
+    temperature: float = 4.5  # of the Gumbel noise on logits and confidence, times what is left of the rounds
+    guidance_decay: GuidanceDecay = "constant"  # how guidance grows over the rounds
+    guidance_power: float = 3.0  # of power-cosine: the higher, the later it grows
+    anneal: bool = False  # logits are divided by a temperature that falls from 1.3 to 0.5 over the rounds
+
+    def __post_init__(self):
+        if self.steps < 1 or not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
+            raise ValueError(
+                f"steps {self.steps} must be at least 1, guidance_scale {self.guidance_scale} within 1e6, "
+                f"temperature {self.temperature} finite, not below 0"
+            )
+        if self.guidance_decay not in ("constant", "linear", "power-cosine") or not 0 < self.guidance_power < 1e3:
+            raise ValueError(
+                f"guidance_decay {self.guidance_decay!r} must be 'constant', 'linear' or 'power-cosine', "
+                f"guidance_power {self.guidance_power} positive"
+            )
+
+    def build(self) -> MaskGITSampler:
+        return MaskGITSampler(self)
+
+
+class MaskGITSampler(Sampler):
+    """For i = 1..S: logits of masked places, an index of each, mask the least sure again."""
+
+    def __init__(self, spec: MaskGITSamplerSpec):
+        self.spec = spec
+
+    @torch.no_grad()
+    def __call__(
+        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
+    ) -> Iterator[Step]:
+        prior.check(codes, known)
+        if prior.raster or len(codes.radix) > 1 or not hasattr(prior.head, "logits"):
+            raise ValueError("sampler: 'maskgit' asks masked priors over indices, such as MaskGIT's; take another sampler")
+        if len(generators) != len(known):
+            raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
+        spec, shape, b = self.spec, known.shape, len(known)
+        known = known.flatten(1)
+        index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
+        conditions, at_start = Branches(prior, labels, b), (~known).sum(1)
+        for i in range(spec.steps):
+            scale = guidance_at(spec, i)
+            vectors = conditions(scale)
+            n = len(vectors) // b
+            context = prior.context(index.repeat(n, 1)[..., None], known.repeat(n, 1), vectors)
+            logits = prior.head.logits(context.view(n, b, *context.shape[1:]), scale)  # (b, N, V)
+            logits = logits / (0.5 + 0.8 * (1 - (i + 1) / spec.steps)) if spec.anneal else logits
+            noise = spec.temperature * (1 - (i + 1) / spec.steps)
+            places, words = logits.shape[1:]
+            uniforms = torch.stack([torch.rand(places, words + 1, generator=rng, device=rng.device) for rng in generators])
+            drawn = draw(logits, uniforms[..., 1:], noise)
+            sure = confidence(logits, drawn, uniforms[..., 0], noise)
+            again = masked_again(sure, ~known, at_start, i + 1, spec.steps)
+            entropy = relative_entropy(logits.softmax(-1)).masked_fill(known, 0.0)
+            index = torch.where(known, index, drawn).masked_fill(again, 0)
+            known = ~again
+            yield Step(i + 1, spec.steps, Codes(index.view(*shape, 1), codes.radix), known.view(shape), entropy.view(shape))
+
+
+def guidance_at(spec: MaskGITSamplerSpec, i: int) -> float:
+    """The scale s in l_null + s (l - l_null) of round `i`, counted from 0.
+
+    linear: 1 + (scale - 1) i / S; power-cosine: 1 + (scale - 1) (1 - cos(pi (i / S)^p)) / 2; both have none in the first round.
+    """
+    done = i / spec.steps
+    if spec.guidance_decay == "constant":
+        return spec.guidance_scale
+    if spec.guidance_decay == "linear":
+        return 1 + (spec.guidance_scale - 1) * done
+    return 1 + (spec.guidance_scale - 1) * (1 - math.cos(math.pi * done**spec.guidance_power)) / 2
+
+
+def gumbel(uniform: Tensor) -> Tensor:
+    """Gumbel(0, 1) noise of uniforms in [0, 1)."""
+    return -(-uniform.clamp(1e-20, 1 - 1e-7).log()).clamp(min=1e-20).log()
+
+
+def draw(logits: Tensor, uniform: Tensor, noise: float) -> Tensor:
+    """Indices (...) of logits (..., V): the largest after Gumbel noise of that scale; 0: the likeliest."""
+    return (logits + noise * gumbel(uniform)).argmax(-1)
+
+
+def confidence(logits: Tensor, index: Tensor, uniform: Tensor, noise: float) -> Tensor:
+    """How sure each index (...) is: its logit, and Gumbel noise of that scale."""
+    return logits.gather(-1, index[..., None])[..., 0] + noise * gumbel(uniform)
+
+
+def masked_again(sure: Tensor, masked: Tensor, at_start: Tensor, done: int, steps: int) -> Tensor:
+    """Which of the masked places (b, N) are masked again after round `done` of `steps`: those least sure (b, N).
+
+    As many as floor(n arccos(done / steps) / (pi / 2)) of the n (b,) that were masked at the start, at least one and at least one fewer
+    than now, while rounds are left; after the last none.
+    """
+    if done == steps:
+        return torch.zeros_like(masked)
+    now = masked.sum(1)
+    count = (at_start * (2 / math.pi * math.acos(done / steps))).floor().long().clamp(min=1)
+    count = torch.minimum(count, (now - 1).clamp(min=0))
+    order = sure.masked_fill(~masked, math.inf).argsort(dim=1, stable=True)
+    least = torch.arange(masked.shape[1], device=masked.device) < count[:, None]
+    return torch.zeros_like(masked).scatter(1, order, least) & masked
