@@ -160,3 +160,22 @@ def test_a_published_file_becomes_a_prior(folder, name, grid, tmp_path):
     for wrong in ({k: v for k, v in state.items() if k != name}, {**state, "more": torch.zeros(2)}, {**state, name: torch.zeros(3, 5)}):
         with pytest.raises(ValueError, match="not a published|missing|more"):
             (published_llamagen(wrong, grid, 4) if folder == "llamagen" else published_maskgit(wrong, grid, 4)).build()
+
+
+def test_two_published_files_become_a_pipeline_that_draws(tmp_path, capsys):
+    """taming-transformers' VQGAN of 40 codewords and LlamaGen's prior over as many."""
+    from bitmosaic import Pipeline
+    from bitmosaic.cli import main
+
+    vqgan, prior = reference("taming_vqgan") / "weights.safetensors", reference("llamagen") / "weights.safetensors"
+    words = ["convert", str(vqgan), str(prior), "--grid", "4", "4", "--heads", "4", "--out", str(tmp_path / "p")]
+    assert main([*words, "--evaluations", "9"]) == 2
+    assert "evaluations: a pipeline with this prior is drawn by LlamaGenSamplerSpec" in capsys.readouterr().err
+    assert main([*words, "--guidance-scale", "1.5"]) == 0
+    assert "one of 40 codewords a place" in capsys.readouterr().out
+    pipe = Pipeline.from_pretrained(tmp_path / "p")
+    assert pipe.sampler == LlamaGenSamplerSpec(1.5) and pipe.tokenizer.radix == (40,) and len(pipe.class_names) == 7
+    assert [image.size for image in pipe([0, 6], seeds=[1, 2])] == [pipe.tokenizer.image_size[::-1]] * 2
+    assert main([*words[:3], "--grid", "2", "8", "--heads", "4", "--out", str(tmp_path / "wide")]) == 0
+    height, width = Pipeline.from_pretrained(tmp_path / "wide").tokenizer.image_size
+    assert width == 4 * height

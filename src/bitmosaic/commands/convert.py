@@ -44,6 +44,7 @@ def convert(
 
     One file alone, of either kind, becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior', which Python's
     Prior.from_pretrained reads, and which stands for the file when the other is there: 'bitmosaic convert bae_d24.th prior --out L'.
+
     Args:
         tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
         prior: the published prior, such as bigr_L_d24.pt, or the folder that was made of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,14 +50,14 @@ def convert(
     out = Path(out).expanduser()
     check_replaceable(out)
     _check_kept(out, tokenizer, prior)
-    codes, images = _part(prior, "prior", Asked(heads, target, timesteps, grid)), _part(tokenizer, "tokenizer")
-    images = _of_side(images, codes.spec.grid[0] * images.spec.factor)  # tensors of a tokenizer fit any side
+    codes, images = _part(prior, "prior", Hints(heads, target, timesteps, grid)), _part(tokenizer, "tokenizer")
+    images = _of_grid(images, codes.spec.grid)  # tensors of a tokenizer fit any side
     made, wanted = images.spec.radix, codes.spec.radix
     if made != wanted:
         raise ValueError(f"{tokenizer} makes {described(made)}, {prior} wants {described(wanted)}; they are no pair")
     classes = getattr(codes.spec.condition, "classes", 0)
     check_class_names(class_names, classes)
-    sampler = replace(published_sampler(codes.spec), **(settings or {}))
+    sampler = _set(published_sampler(codes.spec), settings or {})
     config = pipeline_config(class_names or [str(i) for i in range(classes)], sampler)
     for path, part in ((tokenizer, images), (prior, codes)):
         part.check_values(path, dtype)
@@ -81,7 +81,7 @@ def convert_part(
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - PART or out.resolve() == Path.cwd()):
         raise ValueError(f"out: {out} holds something that is no part of a pipeline, so it stays; give a new or empty folder")
     _check_kept(out, path)
-    part = _part(path, "", Asked(heads, target, timesteps, grid))
+    part = _part(path, "", Hints(heads, target, timesteps, grid))
     part.check_values(path, dtype)
     with written_beside(out) as folder:
         save_tensors(part.tensors, part.spec, folder, dtype)
@@ -96,7 +96,7 @@ def _check_kept(out: Path, *paths: str | Path) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Hints:
     """What a caller says of a prior whose tensors do not tell it."""
 
     heads: int | None = None
@@ -105,13 +105,13 @@ class Asked:
     grid: tuple[int, int] | None = None
 
 
-NOTHING_ASKED = Asked()
+NO_HINTS = Hints()
 
 
-def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], asked: Asked = NOTHING_ASKED) -> Converted:
+def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hints = NO_HINTS) -> Converted:
     """The part in a published file or in a folder; ValueError that names it, also where it is not of that kind. "": of either."""
     if kind and Path(path).expanduser().is_dir():
-        return _of_folder(Path(path).expanduser(), kind, asked)
+        return _of_folder(Path(path).expanduser(), kind, hints)
     state, settings = read_file(path)
     of_indices = is_llamagen(state) or is_maskgit(state)
     of_tokenizer = is_vqgan(state) or any(name.startswith("ae.") for name in state)
@@ -124,39 +124,48 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], asked: Aske
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused here
             if of_indices:
-                return _of_indices(state, asked)
+                return _of_indices(state, hints)
             if is_prior:
-                return published_prior(state, asked.heads, asked.target, asked.timesteps, settings)
+                return published_prior(state, hints.heads, hints.target, hints.timesteps, settings)
             return (published_vqgan if is_vqgan(state) else published_tokenizer)(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _of_indices(state: dict[str, torch.Tensor], asked: Asked) -> Converted:
+def _of_indices(state: dict[str, torch.Tensor], hints: Hints) -> Converted:
     """A prior over indices."""
-    if asked.target is not None or asked.timesteps is not None:
+    if hints.target is not None or hints.timesteps is not None:
         raise ValueError("target, timesteps: these are of a head of Bernoulli diffusion, which this prior does not have; leave them out")
     if is_llamagen(state):
-        return published_llamagen(state, asked.grid or (16, 16), asked.heads)
-    return published_maskgit(state, asked.grid, asked.heads)
+        return published_llamagen(state, hints.grid or (16, 16), hints.heads)
+    return published_maskgit(state, hints.grid, hints.heads)
 
 
-def _of_folder(folder: Path, kind: str, given: Asked) -> Converted:
+def _of_folder(folder: Path, kind: str, given: Hints) -> Converted:
     """A part that lies in a folder of its own."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: a folder without config.json; give a published file, .th or .pt, or the folder of a converted part")
-    if given != NOTHING_ASKED:
+    if given != NO_HINTS:
         raise ValueError(f"{folder}: heads, target, timesteps and grid are settled here; leave them out")
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     module = load_part(folder, Tokenizer if kind == "tokenizer" else Prior, None)
     return Converted(spec, module.state_dict())
 
 
-def _of_side(part: Converted, side: int) -> Converted:
-    """A tokenizer for images of another side; attention stays at its levels."""
-    old = part.spec.image_size[0]
-    sizes = tuple(size * side // old for size in part.spec.attention_sizes)
-    return replace(part, spec=replace(part.spec, image_size=(side, side), attention_sizes=sizes))
+def _of_grid(part: Converted, grid: tuple[int, int]) -> Converted:
+    """A tokenizer for images of other sides; attention stays at its levels."""
+    size = grid[0] * part.spec.factor, grid[1] * part.spec.factor
+    sizes = tuple(side * min(size) // min(part.spec.image_size) for side in part.spec.attention_sizes)
+    return replace(part, spec=replace(part.spec, image_size=size, attention_sizes=sizes))
+
+
+def _set(sampler: SamplerSpec, settings: dict[str, Any]) -> SamplerSpec:
+    """A sampler with other settings; ValueError for one that it does not have."""
+    known = {field.name for field in fields(sampler)}
+    if settings.keys() - known:
+        unknown = ", ".join(sorted(settings.keys() - known))
+        raise ValueError(f"{unknown}: a pipeline with this prior is drawn by {type(sampler).__name__}; it has {', '.join(sorted(known))}")
+    return replace(sampler, **settings)
 
 
 def published_sampler(prior: PriorSpec) -> SamplerSpec:
