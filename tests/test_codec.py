@@ -79,9 +79,10 @@ def test_indices_are_coded_in_as_many_bits_as_they_are_unlikely():
         found, known = round_trip(files, coder, codes.radix)
         assert torch.equal(found.digits, codes.digits) and found.radix == (5,) and bool(known.all())
     lengths = prior.lengths(codes[:50])[codec_base.ONE - 1]
-    nats = prior.prior.head.log_likelihood(
-        codes[:50].flat().flatten(0, 1), prior.prior.context(codes[:50].flat(), torch.ones(50, 4, dtype=torch.bool),
-        prior.prior.embed(None, 50)).flatten(0, 1)[None], None)  # fmt: skip
+    some, places = codes[:50], torch.ones(50, 4, dtype=torch.bool)
+    with torch.no_grad():
+        contexts = prior.prior.context(some.flat(), places, prior.prior.embed(None, 50)).flatten(0, 1)[None]
+        nats = prior.prior.head.log_likelihood(some.flat().flatten(0, 1), contexts, None)
     assert abs(float(lengths) + float(nats.sum()) / math.log(2)) < 0.02 * float(lengths)
 
 
