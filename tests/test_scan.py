@@ -87,6 +87,9 @@ def test_evaluate_takes_every_picture_where_sub_folders_are_not_the_pipelines_cl
     for kind in ("cat", "dog"):
         pictures(tmp_path / "other" / kind)
     assert taken("other").class_names == ("cat", "dog")  # nothing is lost by them
+    pictures(tmp_path / "accents" / "\u00e9t\u00e9")
+    pictures(tmp_path / "accents", 1)
+    assert taken("accents", ["e\u0301te\u0301"]).class_names == ("\u00e9t\u00e9",)  # the same name, as another system writes it
     assert taken("other").fingerprint() == Folder(tmp_path / "other", 28, 1).fingerprint()
 
 

@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from bitmosaic.images import Folder, ImageSet, fashion_mnist, fashion_sample
+from bitmosaic.names import composed
 
 Data = Annotated[str, tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
 FASHION = {"fashion-mnist": "the 10,000 test images, which ship", "fashion-mnist:train": "the 60,000 training images"}
@@ -36,7 +37,7 @@ def real_images(name: str, size: tuple[int, int], channels: int, known: Sequence
         found = Folder(path, size, channels)
     except ValueError:  # sub-folders that are no classes
         return Folder(path, size, channels, classes=False)
-    whole = not found.found.beside or set(found.class_names) == set(known)
+    whole = not found.found.beside or set(found.class_names) == set(map(composed, known))
     return found if whole else Folder(path, size, channels, classes=False)
 
 
