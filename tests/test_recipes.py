@@ -158,7 +158,7 @@ def test_a_run_on_codes_says_nothing_of_a_tokenizer(tmp_path, capsys):
     assert main(["train", "folder", "--data", data, "--codes", str(codes), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "PatchGAN" not in told and "tokenizer steps" not in told and "mirrored" not in told and "prior: 4 blocks" in told
-    assert "bits 20" in told and "7 x 7 places" in told, "the codes' own"
+    assert "bits 20: those of the codes" in told and "7 x 7 places" in told
 
 
 def test_with_a_gpu_larger_sides_are_chosen(tmp_path, monkeypatch):

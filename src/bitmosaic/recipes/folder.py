@@ -130,8 +130,15 @@ def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
         raise ValueError(f"bits: got {bits}; a place needs at least one")
     own = 16 if images < 5000 else 24
     why = "few images, so a code that a prior learns easily" if own == 16 else "enough images for a fine code"
-    lines.append(lambda run: "" if set(run.prior.radix) != {2} else (
-        f"bits {len(run.prior.radix)}: {why if bits is None and len(run.prior.radix) == own else 'as asked for'}"))  # fmt: skip
+
+    def tell(run: Run) -> str:
+        if set(run.prior.radix) != {2}:
+            return ""
+        count = len(run.prior.radix)
+        reason = "those of the codes" if isinstance(run.images, CodesSpec) else why if bits is None and count == own else "as asked for"
+        return f"bits {count}: {reason}"
+
+    lines.append(tell)
     return own if bits is None else bits
 
 
