@@ -87,6 +87,16 @@ def test_an_address_with_a_job_that_is_none_says_so(page, studio):
         expect(page.get_by_role("alert")).to_contain_text(f"“{job}” is no job of the studio")
 
 
+def test_what_was_wrong_with_an_address_is_told_of_that_address_alone(page, studio):
+    alert = page.locator("main").get_by_role("alert").filter(has_text="cut off or broken")
+    for leave in (lambda: page.go_back(), lambda: page.goto(f"{studio}/#panel=enrich")):
+        page.goto(f"{studio}/#panel=paint")
+        page.goto(f"{studio}/#do=broken")
+        expect(alert).to_have_count(1)
+        leave()
+        expect(alert).to_have_count(0)
+
+
 def test_a_hidden_panel_leaves_the_address_alone(page):
     sheet = page.get_by_role("tabpanel", name="Generate")
     few_steps(sheet)

@@ -46,6 +46,7 @@ function go(name, focus = false) {
 function back({ state }) {
   if (!state?.panel || !panels.size) return; // an address that somebody typed or followed: `changed` has it
   document.querySelectorAll('dialog[open]:not(.asks)').forEach((one) => one.close());
+  messages.clear(); // they are of where we were
   const focus = [byId('main'), byId('tabs')].some((part) => part.contains(document.activeElement));
   const { request } = readAddress();
   if (request && !made(state.panel)) open(request);
@@ -215,6 +216,7 @@ function changed() {
 }
 
 function follow({ request, panel, broken }) {
+  messages.clear(); // of the address before
   if (broken) messages.show(new Error('The address is cut off or broken, so nothing could be read out of it.'));
   if (request) open(request);
   if (!request || !current) select(panel ?? current ?? 'generate'); // a request that is none shows no panel
