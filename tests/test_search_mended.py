@@ -149,6 +149,19 @@ def test_chunks_beside_a_lost_faiss_index_are_in_the_next_one_once(tmp_path, str
         assert len(again._load()) == 40 and not again.mended.startswith("index-00001")
 
 
+def test_what_could_not_be_built_is_built_with_the_structure_that_was_recommended(photos, tmp_path, capsys):
+    out = tmp_path / "index"
+    features = ["index", str(photos), str(out), "--by", "features"]
+    assert main([*features, "--structure", "ivf-pq"]) == 2
+    assert "take flat" in capsys.readouterr().err
+    assert main([*features, "--structure", "hnsw"]) == 2  # which features do not have
+    assert "by features there are flat, ivf-pq" in capsys.readouterr().err
+    assert main(features) == 0
+    assert "12 images by features, 0 new:" in capsys.readouterr().out  # what was coded stayed
+    assert main(["search", str(out), str(photos / "3.png"), "--out", str(tmp_path / "s")]) == 0
+    assert main([*features, "--structure", "ivf-pq"]) == 2 and "give the same settings" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "other", "path"])
 def test_an_index_json_is_made_again_around_the_chunks(photos, tmp_path, capsys, damage):
     out = tmp_path / "index"

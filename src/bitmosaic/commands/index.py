@@ -176,11 +176,13 @@ def opened(out: Path, spec: VectorSpec, structure: str, pipeline: str, made_by: 
         found = None
     if found is None:
         return Index.begin(out, spec, structure, pipeline, made_by, root, background)
-    ours = {"vectors": spec.to_json(), "structure": structure, "fingerprint": made_by}
+    ours = {"vectors": spec.to_json(), "fingerprint": made_by} | ({"structure": structure} if found.about["faiss"] else {})
     ours |= {"background": background} if found.about["background"] else {}  # the first version did not know
     other = [f"{name} {found.about[name]!r}, not {value!r}" for name, value in ours.items() if found.about[name] != value]
     if other:
         raise ValueError(f"out: {plain(out)} holds another index ({'; '.join(other)}); give the same settings, or another folder")
+    if found.about["structure"] != structure:  # of what was begun and not built, as ivf-pq of too few images
+        found.restructure(structure)
     if found.about["pipeline"] != pipeline:  # the same one, at another place
         found.write_about(pipeline=pipeline)
     return found

@@ -67,8 +67,7 @@ class Index:
         ValueError where there is something else, or for a structure that such vectors cannot have.
         """
         folder = Path(folder).expanduser()
-        if structure not in STRUCTURES[spec.binary]:
-            raise ValueError(f"structure: got {structure!r}; by {spec.by} there are {', '.join(STRUCTURES[spec.binary])}")
+        _check_structure(spec, structure)
         check_free(folder)
         (folder / "chunks").mkdir(parents=True, exist_ok=True)
         about = {
@@ -190,6 +189,11 @@ class Index:
         names = self.names()
         removed = [i for i in self.about["removed"] if names[i]]
         self.about = {**self.about, "format": FORMAT, "faiss": "", "indexed": 0, "removed": removed}
+
+    def restructure(self, structure: str) -> None:
+        """Takes another structure before anything is built; the chunks are the same for all. ValueError as `begin` has it."""
+        _check_structure(self.spec, structure)
+        self.write_about(structure=structure)
 
     def build(self) -> Iterator[int]:
         """Brings the faiss index up to the shelf; yields images done. What is in it already is not read again."""
@@ -320,3 +324,8 @@ class Index:
         self.about = {**self.about, **changed}
         write_json(self.folder / "index.json", self.about)
         self.about_read = self.about
+
+
+def _check_structure(spec: VectorSpec, structure: str) -> None:
+    if structure not in STRUCTURES[spec.binary]:
+        raise ValueError(f"structure: got {structure!r}; by {spec.by} there are {', '.join(STRUCTURES[spec.binary])}")
