@@ -32,6 +32,7 @@ from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import DEEPEST, parse_json, read_array, read_json
 from bitmosaic.images import idx, read_image
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
+from bitmosaic.pipeline import find_pipeline
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
@@ -238,6 +239,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(ValueError, match="no file"):
         read_json(tmp_path / "config.json")
+    for name in ("tokenizer/model.safetensors", "prior/model.safetensors", "codec.safetensors"):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(find_pipeline("fashion"), copy)
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        with pytest.raises(ValueError, match=f"{name} is no file"):
+            Pipeline.from_pretrained(copy)
+    os.mkfifo(tmp_path / "codes.npy")
+    with pytest.raises(ValueError, match="codes.npy is no file"):
+        read_array(tmp_path / "codes.npy", 1, np.uint8)
 
 
 def test_every_part_says_what_it_builds():

@@ -75,10 +75,15 @@ def written_beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def check_plain(path: Path) -> None:
+    """ValueError where something lies there that is no file: reading a device or a pipe would not end."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
+
+
 def read_json(path: Path) -> Any:
     """The JSON in `path`, as `parse_json` takes it, or a ValueError that names it."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no file")  # reading a device or a pipe would not end
+    check_plain(path)
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -156,6 +161,7 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
     folder = Path(folder)
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     path = folder / "model.safetensors"
+    check_plain(path)
     try:
         with safe_open(path, "pt") as file:
             found = {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
@@ -217,6 +223,7 @@ def build_empty(spec: Spec, kind: type[nn.Module], tensors: int, where: str) -> 
 
 def read_array(path: Path, axes: int, *dtypes: Any) -> np.ndarray:
     """A .npy file through a memory map, as it is on disk. ValueError names one that is missing, damaged, pickled, or of another kind."""
+    check_plain(path)
     try:
         found = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # of numpy, of Python's tokenizer that it reads headers with, of the disk: too many kinds to name

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from bitmosaic.codec.base import ONE
 from bitmosaic.codec.container import LARGEST_SCALE
 from bitmosaic.codec.static import StaticCoder
-from bitmosaic.folders import check_tensors
+from bitmosaic.folders import check_plain, check_tensors
 
 SCALE_IMAGES = 32  # whose codes the scale is fitted to: twice as many change it by a 16th at most
 
@@ -31,6 +31,7 @@ def load_fitted(path: Path) -> tuple[StaticCoder | None, int]:
     """The static coder and the scale, in 16ths; none and 1 where there is no file. ValueError names what does not fit."""
     if not path.exists():
         return None, ONE
+    check_plain(path)
     try:
         with safe_open(path, "pt") as file:
             found = list(file.keys())

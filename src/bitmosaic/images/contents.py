@@ -61,6 +61,8 @@ class Contents:
     def load(path: Path) -> Contents | None:
         """What `save` wrote; None where there is none, or where it is damaged: then everything is read anew."""
         try:
+            if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+                return None
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 joined, stats, sums = (found[name] for name in ("names", "stats", "sums"))
             names = os.fsdecode(joined.tobytes()).split("\0") if len(joined) else []

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from bitmosaic.folders import parse_json
+from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.images.contents import BYTES
 
 CHUNK = 1000  # images
@@ -138,6 +138,7 @@ class Shelf:
         """Rows, and with `whole` vectors and medians. Damaged says what is wrong."""
         path = self.path(number)
         try:
+            check_plain(path)
             with safe_open(path, "np") as file:
                 about, keys = file.metadata() or {}, set(file.keys())
                 names = parse_json(about["names"])
