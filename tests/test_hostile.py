@@ -246,6 +246,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
         os.mkfifo(copy / name)
         with pytest.raises(ValueError, match=f"{name} is no file"):
             Pipeline.from_pretrained(copy)
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(ValueError, match="metrics.jsonl is no file"):
+        read_metrics(tmp_path / "metrics.jsonl")
     os.mkfifo(tmp_path / "codes.npy")
     with pytest.raises(ValueError, match="codes.npy is no file"):
         read_array(tmp_path / "codes.npy", 1, np.uint8)

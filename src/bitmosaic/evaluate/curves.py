@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bitmosaic.folders import parse_json
+from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.images import SOFTWARE, save
 from bitmosaic.images.text import families, shown
 
@@ -52,6 +52,7 @@ def _panels(runs: dict[str, list[dict[str, float]]], names: Iterable[str]) -> di
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows by step, the last where a step comes twice; a last line that is still being written is left out."""
+    check_plain(path)
     try:
         text = path.read_text("utf-8", errors="replace")
     except OSError as error:

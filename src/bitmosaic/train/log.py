@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from bitmosaic.disk import writing
-from bitmosaic.folders import parse_json
+from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
 from bitmosaic.train.loop import Progress
@@ -109,6 +109,7 @@ def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of metrics or events up to the first that is none; a last one cut short by a crash is dropped."""
     lines = []
+    check_plain(path)
     for text in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
             line = parse_json(text)
