@@ -1,7 +1,7 @@
 """What must be within reach: on a phone, by keys alone, in forced colours, with many pipelines, and by Back and Forward."""
 
 import pytest
-from studio_browser import done, done_strip, drop, expect, few_answers, few_steps, fragment, opened, panel, png, stroke, take
+from studio_browser import done, done_strip, drop, expect, few_answers, few_steps, fragment, narrow, opened, panel, png, stroke, take
 from studio_server import serving
 
 from bitmosaic import Pipeline
@@ -179,6 +179,9 @@ def test_forced_colours_show_what_is_chosen(browser, studio):
                 differ(sheet.locator(".strip .here"), sheet.locator(".strip span:not(.here)").first)
             if name == "Look inside":
                 differ(sheet.locator(".bits button[aria-pressed=true]").first, sheet.locator(".bits button[aria-pressed=false]").first)
+        narrow(page)
+        button = page.locator(".pairview .quiet").last  # whose border shows in forced colours alone
+        assert button.evaluate("one => parseFloat(getComputedStyle(one).paddingLeft)") >= 4
         track = "getComputedStyle(document.querySelector('input[type=range]'), '::-webkit-slider-runnable-track').backgroundColor"
         assert page.evaluate(track) != page.evaluate("getComputedStyle(document.body).backgroundColor")
 
