@@ -259,6 +259,20 @@ def test_addresses_and_saved_pictures_are_states_too(page, studio):
     assert page.url.partition("#")[2].startswith(("do=", "panel=blend"))  # the way past the header changes no address
 
 
+def test_back_chooses_the_pipeline_of_the_picture_that_it_comes_to(browser, many):
+    with opened(browser, many) as page:
+        chooser, sheet = page.get_by_label("Pipeline", exact=True), page.get_by_role("tabpanel", name="Generate")
+        for name in ("d", "birds"):
+            settings = {"steps": 1, "evaluations": 1}
+            page.goto(f"{many}/{fragment({'job': 'generate', 'class': 1, 'seed': 3, 'count': 1, 'pipeline': name, 'settings': settings})}")
+            done(sheet)
+        page.go_back()
+        expect(chooser.locator("option:checked")).to_have_text("d")
+        done(sheet)
+        page.go_forward()
+        expect(chooser.locator("option:checked")).to_have_text("birds")
+
+
 def test_another_pipeline_keeps_classes_of_the_same_name_and_says_which_it_has_not(browser, many):
     with opened(browser, many) as page:
         chooser = page.get_by_label("Pipeline", exact=True)

@@ -147,8 +147,8 @@ def _refused(file: Container, wrong: int | None, restore: bool) -> CodecError:
         why = f"packet {wrong + 1} of {count} gives other codes than were encoded: this machine's probabilities are not the encoder's"
         return CodecError(why if restore or not wrong else f"{why}; restore keeps the packets before it")
     if any(packet is not None for packet in file.packets[: 1 if file.coder == PriorCoder.number else None]):
-        return CodecError(f"not whole, and of version {file.version}, whose packets have no check of their codes; 'unconfirmed' takes them")
-    return CodecError(f"no packet of {count} can be read, so nothing is known of the image; 'unconfirmed' draws one all the same")
+        return CodecError(f"not whole, and of version {file.version}, whose packets have no check of their codes; --unconfirmed takes them")
+    return CodecError(f"no packet of {count} can be read, so nothing is known of the image; --unconfirmed draws one")
 
 
 def coder_of(pipe: Pipeline, name: str) -> Coder:

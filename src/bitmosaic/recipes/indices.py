@@ -18,6 +18,7 @@ from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Reason, Run, retold
 
+TEMPERATURE, TOP_P = 2.5, 0.9  # of MaskGIT's and LlamaGen's sampling: docs/indices.md says what others gave
 CODEBOOKS = {"simvq": SimVQSpec, "nearest": NearestSpec}
 
 
@@ -35,7 +36,7 @@ def maskgit(
     old, depth = run.prior, run.prior.depth + 1 - run.prior.depth % 2  # odd: one block in the middle
     prior = MaskGITSpec(old.grid, old.codewords, depth, old.heads, old.width, old.condition, 4 * old.width)
     scale = run.sampler.guidance_scale
-    made = replace(run, prior=prior, sampler=MaskGITSamplerSpec(guidance_scale=scale))
+    made = replace(run, prior=prior, sampler=MaskGITSamplerSpec(guidance_scale=scale, temperature=TEMPERATURE))
     return replace(made, reasons=retold(made.reasons, made))
 
 
@@ -71,6 +72,6 @@ def _on_vqgan(name: str, run: Run, codewords: int | None, codebook: str) -> Run:
     changed = replace(
         run, name=name, tokenizer=tokenizer, code_draws=1 + run.flip,
         prior=LlamaGenSpec(prior.grid, chosen, prior.depth, prior.heads, prior.width, prior.condition, 64),
-        sampler=LlamaGenSamplerSpec(run.sampler.guidance_scale),
+        sampler=LlamaGenSamplerSpec(run.sampler.guidance_scale, top_p=TOP_P),
     )  # fmt: skip
     return replace(changed, reasons=retold((*run.reasons, Reason.of(reason, changed)), changed))

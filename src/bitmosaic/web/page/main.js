@@ -49,7 +49,7 @@ function back({ state }) {
   messages.clear(); // they are of where we were
   const focus = [byId('main'), byId('tabs')].some((part) => part.contains(document.activeElement));
   const { request } = readAddress();
-  if (request && !made(state.panel)) open(request);
+  if (request && (!made(state.panel) || pipelineOf(request) !== world.at)) open(request);
   else {
     select(state.panel);
     if (made(current)) showPanel(current);
@@ -77,6 +77,9 @@ function tabs(list) {
   });
 }
 
+/** The number of the pipeline that a request is for; -1 for one that is not here. */
+const pipelineOf = (request) => world.pipelines.findIndex((one) => one.name === (request.pipeline ?? world.pipelines[0].name));
+
 /** Shows the panel of a request and makes its pictures again; `expect` is the picture that must come out, of a file. */
 async function open(request, expect = null) {
   messages.clear();
@@ -84,7 +87,7 @@ async function open(request, expect = null) {
   const few = blends && Object.keys(request.class).length > 1 && Object.keys(request.class).length < 5;
   const own = Object.hasOwn(PANEL_OF, request.job) ? PANEL_OF[request.job] : null; // `constructor` is a property too
   const name = few ? 'blend' : own;
-  const at = world.pipelines.findIndex((one) => one.name === (request.pipeline ?? world.pipelines[0].name));
+  const at = pipelineOf(request);
   if (!name || at < 0) {
     messages.show(new Error(name ? `That picture was made by the pipeline “${request.pipeline}”, which this studio does not have.`
       : `“${request.job}” is no job of the studio.`));
