@@ -109,10 +109,14 @@ def test_text_and_json_say_the_same():
     assert report.to_json()["bits"]["dead"] == [7] and report.to_json()["psnr"] == report.psnr
 
 
-def test_codes_that_are_not_binary_have_no_bit_use():
-    report = reconstruction_report(Index(), ArrayImages(noise(3, 1, 8, 8)))
+def test_codes_that_are_indices_have_a_use_of_the_codebook():
+    images = ArrayImages(noise(3, 1, 8, 8))
+    report = reconstruction_report(Index(), images, batch_size=2)
     assert report.bits is None and report.to_json()["bits"] is None and report.bits_per_image == 512
-    assert "not binary" in report.text()
+    counts = torch.bincount(images.pixels.flatten().long(), minlength=256)
+    p = counts[counts > 0] / counts.sum()
+    assert report.codebook.used == len(p) and report.codebook.perplexity == pytest.approx(2 ** float(-(p * p.log2()).sum()), rel=1e-5)
+    assert f"{len(p)} of 256 codewords, perplexity" in report.text() and report.to_json()["codebook"]["used"] == len(p)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3), (5, 5), (6, 30), (10, 11), (12, 40)])

@@ -67,7 +67,7 @@ def together(model, asked):
 
 
 def test_what_waits_is_joined_and_each_gets_its_own():
-    ask, model = Counting(2), Model(batch=8, wait=0.2)
+    ask, model = Counting(2), Model(batch=8, wait=1.0)  # on a busy machine threads begin late
     asked = [wanted(model, ask, images) for images in (1, 2, 1, 3)]
     with model:
         found = together(model, asked)
