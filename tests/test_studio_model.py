@@ -67,11 +67,15 @@ def together(model, asked):
 
 
 def test_what_waits_is_joined_and_each_gets_its_own():
-    ask, model = Counting(2), Model(batch=8, wait=1.0)  # on a busy machine threads begin late
+    ask, model, found = Counting(2), Model(batch=8, wait=0.2), []
     asked = [wanted(model, ask, images) for images in (1, 2, 1, 3)]
+    waiting = threading.Thread(target=lambda: found.extend(together(model, asked)))
+    waiting.start()
+    while len(model._wanted) < 4:  # on a busy machine they come one after another, and the first would not be waited for
+        time.sleep(0.001)
     with model:
-        found = together(model, asked)
-    assert sum(ask.sizes) == 7 and len(ask.sizes) < 4
+        waiting.join()
+    assert ask.sizes == [7]
     assert [len(step.codes) for step in found] == [1, 2, 1, 3]
     expected = torch.stack([torch.rand(2, 2, 2, generator=torch.Generator().manual_seed(i))[1] for i in range(3)])
     assert all(torch.equal(step.entropy, expected[: len(step.codes)]) for step in found)
