@@ -188,6 +188,7 @@ def pictures(bench: Bench) -> None:
 
 
 def main(words: list[str] | None = None) -> dict:
+    """Reads the arguments, measures what they name, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=["masks", "edits", "outpaint", "pictures"], nargs="+")
     parser.add_argument("--each", type=int, default=3, help="images of each class")

@@ -11,8 +11,11 @@ from safetensors import safe_open
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
+from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_sample, to_pil
+from bitmosaic.priors import AutoregressivePriorSpec, MaskedPriorSpec
 from bitmosaic.recipes import llamagen, maskgit
+from bitmosaic.samplers import SAMPLERS
 
 TINY = [
     "--size=32", "--channels=1", "--codewords=12", "--no-flip", "--tokenizer.width=8", "--tokenizer.embedding=8", "--tokenizer.groups=4",
@@ -197,3 +200,12 @@ def test_the_studio_serves_them(trained, photos):
         wrong = server.ask("/v1/decode", {"codes": base64.b64encode(b"\xff" * 32).decode()})
         assert wrong.status == 422 and "outside [0, 12)" in wrong.json["error"]
         assert server.ask("/v1/features", {"image": picture}).status == 200
+
+
+@pytest.mark.parametrize("name", ["maskgit", "llamagen"])
+def test_one_bit_a_place_is_no_index(name):
+    """A head of bits has logits too, of another kind."""
+    prior = (AutoregressivePriorSpec if name == "llamagen" else MaskedPriorSpec)(bits=1).build()
+    codes, known = Codes(torch.zeros(1, 4, 4, 1, dtype=torch.uint8), (2,)), torch.zeros(1, 4, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match=f"sampler: '{name}' asks"):
+        next(SAMPLERS[name]().build()(prior, codes, known, None, [torch.Generator()]))

@@ -19,6 +19,7 @@ from bitmosaic.priors.head import BitByBit, Head, Procedure, guided
 class IndexHead(Head):
     """P(index), one logit for each of V codewords."""
 
+    of_indices = True
     told = 2  # the probability that a place was drawn with, and its entropy in bits over those of an index, log2 V
 
     def __init__(self, codewords: int, condition: int, bias: bool = False):

@@ -51,6 +51,13 @@ class SamplerSpec(Spec, abstract=True):
 class Sampler(abc.ABC):
     """complete(codes, known, condition): the one way to generate, inpaint and edit."""
 
+    @staticmethod
+    def check(prior: PriorLike, codes: Codes, known: Tensor, generators: list[torch.Generator]) -> None:
+        """ValueError where codes, known or the number of generators do not fit."""
+        prior.check(codes, known)
+        if len(generators) != len(known):
+            raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
+
     @abc.abstractmethod
     def __call__(
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]

@@ -48,12 +48,10 @@ class LlamaGenSampler(Sampler):
     def __call__(
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
-        prior.check(codes, known)
-        if not prior.raster or not hasattr(prior.head, "logits") or len(codes.radix) > 1:
+        self.check(prior, codes, known, generators)
+        if not prior.raster or not prior.head.of_indices:
             raise ValueError("sampler: 'llamagen' asks causal priors over indices, such as LlamaGen's; take another sampler")
         spec, shape, b = self.spec, known.shape, len(known)
-        if len(generators) != b:
-            raise ValueError(f"generators: got {len(generators)} for {b} images; want one an image")
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
         vectors, total = Branches(prior, labels, b)(spec.guidance_scale), known.shape[1]

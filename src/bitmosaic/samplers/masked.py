@@ -86,12 +86,10 @@ class MaskedSampler(Sampler):
     def __call__(
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
-        prior.check(codes, known)
+        self.check(prior, codes, known, generators)
         if prior.raster:
             raise ValueError("sampler: this prior reveals places in raster order only; use the sampler 'raster'")
         spec, shape = self.spec, known.shape
-        if len(generators) != len(known):
-            raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]  # (b, N, K)
         conditions = Branches(prior, labels, len(known))

@@ -60,11 +60,9 @@ class MaskGITSampler(Sampler):
     def __call__(
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
-        prior.check(codes, known)
-        if prior.raster or len(codes.radix) > 1 or not hasattr(prior.head, "logits"):
+        self.check(prior, codes, known, generators)
+        if prior.raster or not prior.head.of_indices:
             raise ValueError("sampler: 'maskgit' asks masked priors over indices, such as MaskGIT's; take another sampler")
-        if len(generators) != len(known):
-            raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)

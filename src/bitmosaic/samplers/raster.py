@@ -47,10 +47,8 @@ class Raster(Sampler):
     def __call__(
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
-        prior.check(codes, known)
+        self.check(prior, codes, known, generators)
         spec, shape, b = self.spec, known.shape, len(known)
-        if len(generators) != b:
-            raise ValueError(f"generators: got {len(generators)} for {b} images; want one an image")
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]
         vectors = Branches(prior, labels, b)(spec.guidance_scale)
