@@ -24,7 +24,7 @@ import torch
 from codec_rate import as_good, pixels_of, quality, rate, rate_plot, smallest
 from PIL import Image
 
-from bitmosaic import Pipeline, compression
+from bitmosaic import Pipeline
 from bitmosaic.codec import CODERS, ONE, Container, PriorCoder
 from bitmosaic.codec.base import LIMIT, probabilities
 from bitmosaic.codes import Codes
@@ -33,7 +33,7 @@ from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Folder, captioned, fashion_mnist, fashion_sample, in_order, save, to_uint8
-from bitmosaic.pipeline import find_pipeline
+from bitmosaic.pipelines import compression, find_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNK = 50

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmosaic import Pipeline, compression
+from bitmosaic import Pipeline
 from bitmosaic.codec import CODERS, Container
 from bitmosaic.codes import Codes
 from bitmosaic.evaluate.reconstruction import likeness
 from bitmosaic.images import to_uint8
+from bitmosaic.pipelines import compression
 
 QUALITIES = (0, 1, 2, 5, 10, 20, 35, 50, 65, 80, 90, 97)
 RADIUS = 5  # of SSIM's window

@@ -26,12 +26,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bitmosaic import Pipeline
-from bitmosaic.editing import fill as filling
-from bitmosaic.editing import windows
-from bitmosaic.editing.partly import Known
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import fashion_sample, places_of, save, sheet, spread
+from bitmosaic.pipelines.editing import fill as filling
+from bitmosaic.pipelines.editing import windows
+from bitmosaic.pipelines.editing.partly import Known
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SKIPPED = 40  # images of each class, among which are those that settings were tried on

@@ -36,7 +36,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from bitmosaic import Codes, Pipeline, compression
+from bitmosaic import Codes, Pipeline
 from bitmosaic.codec import StaticCoder
 from bitmosaic.codec.container import Reader
 from bitmosaic.commands.decode import read_codes
@@ -46,6 +46,7 @@ from bitmosaic.images.idx import read_idx
 from bitmosaic.images.labels import class_number
 from bitmosaic.images.read import UnreadableImage, read_image
 from bitmosaic.images.tars import Passed, open_tars, samples
+from bitmosaic.pipelines import compression
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main as bitmosaic
-from bitmosaic.editing import canvas, coarse
 from bitmosaic.evaluate.insight import reveal
 from bitmosaic.images import fashion_sample, grid, heat, save
+from bitmosaic.pipelines.editing import canvas, coarse
 
 COMMANDS = {  # what is run -> which of its files are kept, under which names
     "inpaint fashion:18 --box 0 14 28 28 --class bag --count 6 --feather 1": {"sheet.png": "inpaint.png"},

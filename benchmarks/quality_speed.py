@@ -36,7 +36,7 @@ from bitmosaic.images import fashion_mnist, fashion_sample, in_order, to_uint8
 from bitmosaic.nets.feature_net import load_feature_net
 from bitmosaic.nets.int8 import has_int8_products
 from bitmosaic.nets.precision import has_bf16_products
-from bitmosaic.pipeline import find_pipeline
+from bitmosaic.pipelines import find_pipeline
 from bitmosaic.spec import Spec
 
 JUDGE = Path(__file__).resolve().parent / "judge.safetensors"

@@ -19,7 +19,7 @@ from bitmosaic.cli import COMMANDS, main
 from bitmosaic.commands.arguments import flags
 from bitmosaic.commands.files import unlike
 from bitmosaic.images import FASHION_CLASSES, fashion_sample, to_pil
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec

@@ -9,13 +9,14 @@ import pytest
 import torch
 from test_contracts import PRIORS, random_codes, shaken
 
-from bitmosaic import Pipeline, codec, compression
+from bitmosaic import Pipeline, codec
 from bitmosaic.codec import CODERS, CodecError, Container, PriorCoder, StaticCoder, UniformCoder
 from bitmosaic.codec import base as codec_base
 from bitmosaic.codec.container import Reader, varint
 from bitmosaic.codec.range_coder import RangeDecoder, encoded
 from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_sample
+from bitmosaic.pipelines import compression
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 
@@ -114,7 +115,7 @@ def test_another_number_of_threads_and_another_process_decode(tmp_path):
         (tmp_path / f"{i}.bmc").write_bytes(data)
     script = (
         "import sys, pathlib, torch; torch.set_num_threads(2)\n"
-        "from bitmosaic import Pipeline, compression\n"
+        "from bitmosaic import Pipeline\nfrom bitmosaic.pipelines import compression\n"
         "data = [p.read_bytes() for p in sorted(pathlib.Path(sys.argv[1]).glob('*.bmc'))]\n"
         "codes, known = compression.decompress_codes(Pipeline.from_pretrained('fashion'), data)\n"
         "print(codes.pack().tobytes().hex())\n"

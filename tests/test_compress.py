@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bitmosaic import Pipeline, compression
+from bitmosaic import Pipeline
 from bitmosaic.cli import main
 from bitmosaic.codec import ONE, CodecError, Container, PriorCoder
 from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_mnist, fashion_sample
+from bitmosaic.pipelines import compression
 
 OLD = Path(__file__).parent / "data" / "compressed_version_1.json"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from bitmosaic.cli import main
 from bitmosaic.images import background_of, centre_crop, fashion_sample, fitted, read_image, read_mask, to_pil
 from bitmosaic.images.masks import crop_with_mask
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 
 pytestmark = pytest.mark.filterwarnings("error")
 FEW = ["--count", "1", "--steps", "2", "--evaluations", "2"]

@@ -15,7 +15,7 @@ from bitmosaic.cli import main
 from bitmosaic.images.specs import FashionMNISTSpec, FashionSampleSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
 from bitmosaic.nets.precision import resolve
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec

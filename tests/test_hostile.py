@@ -32,7 +32,7 @@ from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import DEEPEST, parse_json, read_array, read_json
 from bitmosaic.images import idx, read_image
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
-from bitmosaic.pipeline import find_pipeline
+from bitmosaic.pipelines import find_pipeline
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec

@@ -11,7 +11,7 @@ ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
     {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
     {"images", "quantizers", "losses"},
-    {"tokenizers", "priors"}, {"samplers", "codec"}, {"editing", "compression"}, {"pipeline"}, {"convert", "hub"},
+    {"tokenizers", "priors"}, {"samplers", "codec"}, {"pipelines"}, {"convert"},
     {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -60,7 +60,7 @@ def test_losses_and_priors_keep_out_of_pixels_and_loop():
 
 def test_importing_is_free():
     code = (
-        "import sys, torch; state = torch.get_rng_state(); import bitmosaic, bitmosaic.pipeline, bitmosaic.recipes, bitmosaic.cli; "
+        "import sys, torch; state = torch.get_rng_state(); import bitmosaic, bitmosaic.pipelines, bitmosaic.recipes, bitmosaic.cli; "
         "assert torch.equal(state, torch.get_rng_state()); "
         "print([m for m in ('torchvision', 'huggingface_hub', 'starlette', 'uvicorn', 'matplotlib.pyplot', 'torchmetrics', 'sklearn') "
         "if m in sys.modules])"

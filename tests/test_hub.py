@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from bitmosaic import Pipeline, hub
+from bitmosaic import Pipeline
+from bitmosaic.pipelines import hub
 from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec

@@ -14,8 +14,8 @@ from test_pipeline import make
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
 from bitmosaic.commands.files import notes
-from bitmosaic.editing.partly import NOISE, SWEEPS, known_of
 from bitmosaic.images import fashion_sample, places_of
+from bitmosaic.pipelines.editing.partly import NOISE, SWEEPS, known_of
 from bitmosaic.priors.autoregressive import AutoregressivePriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 

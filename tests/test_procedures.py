@@ -14,7 +14,7 @@ from torch import nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.commands.drawing import Settings
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec, without_evidence
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.fashion import fashion

@@ -24,7 +24,7 @@ from bitmosaic.images import tars as tars_module
 from bitmosaic.images.labels import LabelFile
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.views import read_views
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.recipes import fashion
 from bitmosaic.tokenizers import BinaryAutoencoder, BinaryAutoencoderSpec
 from bitmosaic.train import tokenize as tokenize_module

@@ -13,7 +13,7 @@ from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.nets.patchgan import PatchGANSpec
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec

@@ -17,7 +17,7 @@ from bitmosaic.cli import main, one_line
 from bitmosaic.disk import why_full, writing
 from bitmosaic.images import Batches, Folder, fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.train.checkpoint import checkpoints
 from bitmosaic.train.train import train
 from bitmosaic.train.training import Training

@@ -7,9 +7,9 @@ from .threads import limit
 limit()  # torch reads how many threads it may have when it is loaded, and no later
 
 __version__ = "0.1.0"
-__all__ = ["Codes", "Pipeline", "Spec", "__version__"]
+__all__ = ["Codes", "Pipeline", "Spec", "__version__", "hub"]
 
-_HOMES = {"Codes": "bitmosaic.codes", "Pipeline": "bitmosaic.pipeline", "Spec": "bitmosaic.spec"}
+_HOMES = {"Codes": "bitmosaic.codes", "Pipeline": "bitmosaic.pipelines", "Spec": "bitmosaic.spec", "hub": "bitmosaic.pipelines"}
 
 
 def __getattr__(name: str):

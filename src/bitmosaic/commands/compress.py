@@ -17,10 +17,10 @@ from bitmosaic.codes import Codes
 from bitmosaic.commands.arguments import Background, Flag, Images
 from bitmosaic.commands.files import Files, check_free, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.compression import AT_ONCE, compress_codes, opened
 from bitmosaic.images import Fit, in_order
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines.compression import AT_ONCE, compress_codes, opened
 
 ENDING = ".bmc"
 NAMED = 20  # files that a message names at most

@@ -19,10 +19,10 @@ from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.compress import ENDING, Folder, names_below, some
 from bitmosaic.commands.files import SOFTWARE, check_free, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.compression import AT_ONCE, decompressed, opened
 from bitmosaic.images import save
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines.compression import AT_ONCE, decompressed, opened
 
 Compressed = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")]
 

@@ -28,7 +28,7 @@ from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_pil, to_uint8
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.train.pictures import enlargement
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made

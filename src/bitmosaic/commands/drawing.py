@@ -13,7 +13,7 @@ import tyro
 from bitmosaic.commands.arguments import OwnFloat, OwnNumber
 from bitmosaic.names import composed
 from bitmosaic.nets.precision import resolve
-from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.pipelines import Condition, Pipeline
 
 Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]

@@ -19,7 +19,7 @@ from bitmosaic.folders import write_json
 from bitmosaic.images import captioned, save
 from bitmosaic.images.contents import Contents
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.search import Hit, Index, Pair, groups, known, root_of, within
 from bitmosaic.search import duplicates as find
 from bitmosaic.search.compare import small

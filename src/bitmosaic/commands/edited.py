@@ -19,10 +19,10 @@ from bitmosaic.commands.arguments import OwnBox
 from bitmosaic.commands.drawing import Drawing, Settings, at_precision, condition, drawing_name
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.editing import Answers, edit_settings
 from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.pipelines import Condition, Pipeline
+from bitmosaic.pipelines.editing import Answers, edit_settings
 
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
 COVER = 158 / 255  # grey of what is to be repainted, on the sheet

@@ -10,7 +10,7 @@ import tyro
 from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
 from bitmosaic.commands.edited import Picture, Task, given, paint
-from bitmosaic.editing import coarse
+from bitmosaic.pipelines.editing import coarse
 
 
 def enrich(

@@ -23,7 +23,7 @@ from bitmosaic.commands.real import FASHION, real_images
 from bitmosaic.images import Fit, ImageSet, check_sizes
 from bitmosaic.images.contents import BYTES, Contents
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.search import CHUNK, Damaged, Index, VectorSpec, known, locked, medians, move, note, vectors, write_medians
 from bitmosaic.search.vectors import medians_of
 

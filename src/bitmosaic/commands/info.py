@@ -15,7 +15,7 @@ from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import read_json
 from bitmosaic.images.specs import CodesSpec
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.spec import Spec
 from bitmosaic.train.run import Run, TrainedFeatures
 

@@ -9,7 +9,7 @@ import tyro
 from bitmosaic.commands.arguments import Background
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
 from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
-from bitmosaic.editing import Fit, canvas
+from bitmosaic.pipelines.editing import Fit, canvas
 
 
 def inpaint(

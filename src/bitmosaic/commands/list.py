@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bitmosaic.images import fashion_mnist, fashion_sample
 from bitmosaic.images.fashion import DATA_VARIABLE, DEBIAN_FOLDER
-from bitmosaic.pipeline import zoo_names
+from bitmosaic.pipelines import zoo_names
 from bitmosaic.recipes import RECIPES
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bitmosaic.folders import part_fingerprint
-from bitmosaic.pipeline import Pipeline, find_pipeline
+from bitmosaic.pipelines import Pipeline, find_pipeline
 
 
 def find(name: str | Path) -> Path:

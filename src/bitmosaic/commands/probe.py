@@ -18,7 +18,7 @@ from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accurac
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
 from bitmosaic.folders import write_json
 from bitmosaic.images import ArrayImages, Folder, ImageSet, fashion_mnist, fashion_sample, save
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 
 FILES = ("probe.json", "layers.png", "labels.png", "map.png")
 FEW = (1, 10, 100)  # labelled images of each class

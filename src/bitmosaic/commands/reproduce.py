@@ -31,7 +31,7 @@ from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, save, to_uint8
 from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.recipes import bigr_tables
 from bitmosaic.recipes.bigr_tables import AT, CURVES, TABLES, Row, Trial, prior_run, tokenizer_run, trials
 from bitmosaic.samplers import SamplerSpec

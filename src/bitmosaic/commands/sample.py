@@ -25,7 +25,7 @@ from bitmosaic.commands.pipelines import checksum, find, load
 from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
 from bitmosaic.images import read_image, save, sheet, sheet_fits, to_pil
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.pipelines import Condition, Pipeline
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.pictures import enlargement
 

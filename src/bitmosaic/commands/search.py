@@ -20,7 +20,7 @@ from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.search import Hit, Index, medians, root_of, vectors
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]

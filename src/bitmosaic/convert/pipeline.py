@@ -18,7 +18,7 @@ from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
 from bitmosaic.convert.vqgan import is_vqgan, published_vqgan
 from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
-from bitmosaic.pipeline import check_class_names, check_replaceable, pipeline_config
+from bitmosaic.pipelines import check_class_names, check_replaceable, pipeline_config
 from bitmosaic.priors import LlamaGenSpec, MaskGITSpec, Prior
 from bitmosaic.priors.base import PriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec, LlamaGenSamplerSpec, MaskGITSamplerSpec, SamplerSpec

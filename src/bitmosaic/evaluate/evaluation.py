@@ -28,7 +28,7 @@ from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ImageSet, to_uint8
 from bitmosaic.names import composed
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 
 CHUNK = 50  # images at once; figures depend on it in their last digits, so it is fixed
 NEIGHBOURS = 5  # k of precision, recall, density and coverage

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.pipeline import Condition, Pipeline
+from bitmosaic.pipelines import Condition, Pipeline
 from bitmosaic.priors.likelihood import marginal_entropy
 
 

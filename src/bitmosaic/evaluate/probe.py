@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bitmosaic.images import ImageSet, in_order
 from bitmosaic.names import composed
-from bitmosaic.pipeline import Pipeline, pooled
+from bitmosaic.pipelines import Pipeline, pooled
 
 SMALL = 10_000  # images up to which logistic regression is fitted by L-BFGS
 STRENGTH = 10.0  # C of logistic regression, for vectors of mean square length 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.spec import Spec
 
 BY = ("codes", "bits", "features")

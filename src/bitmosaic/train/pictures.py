@@ -10,7 +10,7 @@ from PIL import Image
 from bitmosaic.evaluate.curves import curves
 from bitmosaic.images import grid, sheet
 from bitmosaic.names import plain
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.tokenizers.base import Tokenizer
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bitmosaic.folders import read_json
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.code_store import CodeStore
 from bitmosaic.train.sealed import CHECKSUMS, check, checksum

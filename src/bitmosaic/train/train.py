@@ -26,7 +26,7 @@ from bitmosaic.images.specs import CodesSpec
 from bitmosaic.images.views import VIEWS
 from bitmosaic.names import plain
 from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors

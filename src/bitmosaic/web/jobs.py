@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitmosaic.codes import Codes, digit_widths
-from bitmosaic.editing import Answers, blend, canvas, coarse, edit_settings, way
 from bitmosaic.images import ArrayImages, fitted, read_image
+from bitmosaic.pipelines.editing import Answers, blend, canvas, coarse, edit_settings, way
 from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest

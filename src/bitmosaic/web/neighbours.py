@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from bitmosaic.images import ArrayImages, Fit, fitted, read_image
-from bitmosaic.pipeline import Pipeline
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.search.vectors import VectorSpec, features
 from bitmosaic.web.errands import next_size
 from bitmosaic.web.guest import Guest

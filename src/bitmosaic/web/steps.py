@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitmosaic.editing import windows
+from bitmosaic.pipelines.editing import windows
 from bitmosaic.samplers import Step
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.pictures import as_text, encoded

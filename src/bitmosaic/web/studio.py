@@ -16,7 +16,7 @@ from bitmosaic import __version__
 from bitmosaic.images import fashion_sample
 from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
-from bitmosaic.pipeline import Pipeline, zoo_names
+from bitmosaic.pipelines import Pipeline, zoo_names
 from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest

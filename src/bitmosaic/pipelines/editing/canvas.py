@@ -12,7 +12,7 @@ from bitmosaic.images import check_exact, crop_with_mask, read_mask
 from bitmosaic.images.read import picture_of, pixels_of
 
 if TYPE_CHECKING:
-    from bitmosaic.pipeline import Pipeline
+    from bitmosaic.pipelines.codes import Pipeline
 
 Fit = Literal["exact", "crop", "tile"]
 

@@ -26,7 +26,7 @@ from .partly import known_of, told
 from .windows import windows
 
 if TYPE_CHECKING:
-    from bitmosaic.pipeline import Condition, Pipeline
+    from bitmosaic.pipelines.codes import Condition, Pipeline
 
 EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5 in docs/editing.md
 

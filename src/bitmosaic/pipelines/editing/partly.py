@@ -21,7 +21,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.images import places_of
 
 if TYPE_CHECKING:
-    from bitmosaic.pipeline import Pipeline
+    from bitmosaic.pipelines.codes import Pipeline
 
 THICK = 3 / 8  # of a place's side: how far squares reach from their middle pixel, in whole pixels, that fit into what is not thin
 THIN = 0.5  # of a place that thin parts of a mask may cover, so that the rest of it is shown

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitmosaic import compression, editing
 from bitmosaic.codec import ONE, StaticCoder, load_fitted, save_fitted
 from bitmosaic.codes import Codes, described, digit_dtype
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -22,6 +21,7 @@ from bitmosaic.images import Fit, Output, check_output, fitted, to_output
 from bitmosaic.images.read import as_colour
 from bitmosaic.names import composed
 from bitmosaic.nets.int8 import Int8Linear, quantize
+from bitmosaic.pipelines import compression, editing
 from bitmosaic.priors import Prior
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.samplers import DEFAULT, PRESETS, SAMPLERS, LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec, SamplerSpec, Step

@@ -17,7 +17,7 @@ from bitmosaic.codes import Codes, digit_dtype, digit_widths
 from bitmosaic.images import Fit, Output
 
 if TYPE_CHECKING:
-    from bitmosaic.pipeline import Pipeline
+    from bitmosaic.pipelines.codes import Pipeline
 
 AT_ONCE = 64  # images
 

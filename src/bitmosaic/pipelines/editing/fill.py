@@ -16,7 +16,7 @@ from bitmosaic.samplers import Step
 from .partly import SWEEPS, known_of, steer
 
 if TYPE_CHECKING:
-    from bitmosaic.pipeline import Condition, Pipeline
+    from bitmosaic.pipelines.codes import Condition, Pipeline
 
 Callback = Callable[[Step], None] | None
 
