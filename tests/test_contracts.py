@@ -12,11 +12,11 @@ from test_spec import specs
 from torch import nn
 
 from bitmosaic.codes import Codes
-from bitmosaic.priors.base import IndexPriorSpec
+from bitmosaic.priors.base import HeadedPrior, IndexPriorSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.head import HeadSpec
 from bitmosaic.quantizers.base import Quantizer
-from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec
+from bitmosaic.samplers import LlamaGenSamplerSpec, RasterSpec
 from bitmosaic.samplers.base import Sampler
 from bitmosaic.tokenizers.base import Tokenizer
 
@@ -253,7 +253,9 @@ PRIORS = [
     with_head(kind, head) for kind in inhabitants("priors", nn.Module)
     for head in (HEADS if "head" in (f.name for f in dataclasses.fields(kind)) else [None])
 ]  # fmt: skip
+HEADED = [kind for kind in PRIORS if isinstance(kind().build(), HeadedPrior)]  # masked and causal ones
 priors = pytest.mark.parametrize("kind", **named(PRIORS))
+headed = pytest.mark.parametrize("kind", **named(HEADED))
 conditions = pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 
 
@@ -322,7 +324,7 @@ def test_prior_loss_draws_from_the_given_generator_only(kind, condition):
     nothing_drawn_globally(before)
 
 
-@priors
+@headed
 @conditions
 @torch.no_grad()
 def test_prior_does_not_see_what_stands_at_hidden_places(kind, condition):
@@ -337,7 +339,7 @@ def test_prior_does_not_see_what_stands_at_hidden_places(kind, condition):
     assert not torch.allclose(context(prior, codes, ~known, labels), seen)
 
 
-@priors
+@headed
 @torch.no_grad()
 def test_prior_sees_the_class(kind):
     prior, codes, labels = prior_and_codes(kind, CONDITIONS["classes"])
@@ -352,7 +354,7 @@ def test_prior_sees_the_class(kind):
         torch.testing.assert_close(context(prior, codes, known, given), context(prior, codes, known, None), rtol=0, atol=1e-5)
 
 
-@priors
+@headed
 @conditions
 @torch.no_grad()
 def test_prior_says_the_same_in_any_batch(kind, condition):
@@ -365,7 +367,7 @@ def test_prior_says_the_same_in_any_batch(kind, condition):
         torch.testing.assert_close(prior.features(codes[rows], some, 0), features[rows], rtol=1e-4, atol=1e-4)
 
 
-@priors
+@headed
 @torch.no_grad()
 def test_prior_guidance_1_is_the_unguided_call(kind):
     prior, codes, labels = prior_and_codes(kind, CONDITIONS["classes"])
@@ -399,7 +401,7 @@ def test_prior_features_are_of_every_place_and_layer(kind, condition):
             prior.features(codes, labels, layer)
 
 
-@priors
+@headed
 @conditions
 @torch.no_grad()
 def test_prior_state_round_trips(kind, condition):
@@ -466,10 +468,8 @@ samplers = pytest.mark.parametrize("kind", **named(SAMPLERS))
 
 def suits(sampler, of):
     """Whether a sampler asks such priors."""
-    spec = of()
-    raster, indices = spec.build().raster, isinstance(spec, IndexPriorSpec)
-    own = {MaskGITSamplerSpec: (False, True), LlamaGenSamplerSpec: (True, True)}
-    return (raster, indices) == own[sampler] if sampler in own else sampler is RasterSpec or not raster
+    asks, prior = sampler().build(), of().build()
+    return prior.family in asks.families and (not asks.of_indices or prior.head.of_indices)
 
 
 PAIRS = [(kind, of) for kind in SAMPLERS for of in PRIORS if suits(kind, of)]

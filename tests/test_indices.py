@@ -185,7 +185,7 @@ def test_the_studio_serves_them(trained, photos):
     pipe = Pipeline.from_pretrained(out / "pipeline")
     with serving({"idx": pipe}) as server:
         (about,) = server.ask("/v1/pipelines").json["pipelines"]
-        assert not about["binary"] and about["raster"] == (name == "llamagen")
+        assert not about["binary"] and about["family"] == ("causal" if name == "llamagen" else "masked")
         settings = {"temperature": 1.0} if name == "maskgit" else {"top_k": 3, "top_p": 0.9}
         made = server.made("generate", {"class": "b", "seed": 5, "count": 2, "settings": {"sampler": name, **settings}})
         for image, mine in zip(made, pipe("b", seeds=[5, 6], sampler=name, **settings, output_type="np"), strict=True):

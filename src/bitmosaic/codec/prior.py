@@ -93,8 +93,8 @@ class PriorCoder(Coder):
         last = torch.tensor(prior.radix) - 1
         digits = torch.zeros(batch, places, len(prior.radix), dtype=digit_dtype(prior.radix))
         vectors = prior.embed(None, batch)
-        step = prior.in_order(vectors) if prior.raster else None
-        for packet, group in _groups(grid, packets, prior.raster):
+        step = prior.in_order(vectors) if prior.family == "causal" else None
+        for packet, group in _groups(grid, packets, prior.family == "causal"):
             if step is None:
                 told = prior.context(digits, known, vectors)[:, group]  # (b, g, D)
             else:

@@ -377,9 +377,9 @@ class Pipeline:
 def default_sampler(prior: Prior) -> SamplerSpec:
     """What a pipeline draws with that is given no sampler."""
     if set(prior.radix) == {2}:
-        return RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.raster else DEFAULT
+        return RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.family == "causal" else DEFAULT
     scale = DEFAULT.guidance_scale if prior.condition.classes else 1.0
-    return LlamaGenSamplerSpec(scale) if prior.raster else MaskGITSamplerSpec(guidance_scale=scale)
+    return LlamaGenSamplerSpec(scale) if prior.family == "causal" else MaskGITSamplerSpec(guidance_scale=scale)
 
 
 def pooled(x: Tensor, grid: tuple[int, int], pool: bool | int | None) -> Tensor:

@@ -1,17 +1,19 @@
 """Distributions over Codes given a condition; importing the room enters its specs in the table."""
 
 from bitmosaic.priors.autoregressive import AutoregressivePrior, AutoregressivePriorSpec
-from bitmosaic.priors.base import Prior
+from bitmosaic.priors.base import HeadedPrior, MaskedPrior, Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
+from bitmosaic.priors.causal import CausalPrior
 from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
-from bitmosaic.priors.masked import MaskedPrior, MaskedPriorSpec
+from bitmosaic.priors.masked import BiGR, MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
 from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
-    "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "CategoricalSpec", "ClassConditionSpec", "DirectBitsSpec",
-    "LlamaGen", "LlamaGenSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
+    "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec", "CausalPrior",
+    "ClassConditionSpec", "DirectBitsSpec", "HeadedPrior", "LlamaGen", "LlamaGenSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec",
+    "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
 ]

@@ -1,4 +1,8 @@
-"""What every prior is: a distribution over the codes of hidden places, given those of known ones and a condition."""
+"""What every prior is: a distribution over codes given a condition, of one of three families that samplers ask in their own ways.
+
+Masked priors say of any hidden places what they hold, given the known ones (MaskGIT, arXiv 2202.04200; BiGR, 2410.14672); causal ones of
+the next place in order (LlamaGen, 2406.06525); denoising ones of all places at once, given noisy codes (D3PM, 2107.03006).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +22,8 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
 from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
+
+Family = Literal["masked", "causal", "denoising"]
 
 
 @dataclass(frozen=True)
@@ -92,28 +99,20 @@ class IndexPriorSpec(PriorSpec, abstract=True):
 
 
 class Prior(nn.Module, abc.ABC):
-    """A backbone that says what is known of each place, and a head that draws digits from that."""
+    """A network over the places of a grid; its family says how it is asked."""
 
+    family: ClassVar[Family]
     spec: PriorSpec
     grid: tuple[int, int]
     radix: tuple[int, ...]
-    raster: bool  # True: a place is told of those before it in raster order alone, so places must be revealed in that order
     condition: Condition
     blocks: nn.ModuleList
     norm: nn.Module  # after the last block
-    head: Head
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> Prior:
         """The prior in a folder of its own, such as `convert_part` writes, or PIPELINE/prior. ValueError as from `load_part`."""
         return load_part(Path(folder).expanduser(), Prior)
-
-    @abc.abstractmethod
-    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
-        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), vectors (b, D) of `embed`.
-
-        What stands at hidden places changes nothing.
-        """
 
     @abc.abstractmethod
     def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
@@ -149,6 +148,25 @@ class Prior(nn.Module, abc.ABC):
         streams = islice(self.whole(codes.flat(), self.embed(labels, len(codes))), max(layers) + 1)
         found = {layer: x[:, 1:] for layer, x in enumerate(streams) if layer in layers}
         return [found[layer] for layer in layers]
+
+
+class HeadedPrior(Prior):
+    """A backbone that says what is known of each place, and a head that draws its digits from that: masked and causal priors."""
+
+    head: Head
+
+    @abc.abstractmethod
+    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
+        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), vectors (b, D) of `embed`.
+
+        What stands at hidden places changes nothing.
+        """
+
+
+class MaskedPrior(HeadedPrior):
+    """p(codes of hidden places | codes of known places, condition): any places may be hidden."""
+
+    family = "masked"
 
 
 def start(module: nn.Module) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Past, attend_causal
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import Prior
+from bitmosaic.priors.base import HeadedPrior
 
 
-class CausalPrior(Prior):
+class CausalPrior(HeadedPrior):
     """p(codes of a place | codes of all places before it, condition), by Llama's blocks; whose token is first, the condition's."""
 
-    raster = True
+    family = "causal"
 
     @abc.abstractmethod
     def tokens(self, digits: Tensor) -> Tensor:

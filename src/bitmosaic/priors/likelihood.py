@@ -16,11 +16,11 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 
 if TYPE_CHECKING:
-    from bitmosaic.priors.base import Prior
+    from bitmosaic.priors.base import HeadedPrior
 
 
 @torch.no_grad()
-def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator, rounds: int = 8) -> Tensor:
+def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator, rounds: int = 8) -> Tensor:
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     labels as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
@@ -33,7 +33,7 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None
     if rounds < 1:
         raise ValueError(f"rounds: got {rounds}; want at least 1")
     digits, known = codes.flat(), known.flatten(1)
-    order = None if prior.raster else torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
+    order = None if prior.family == "causal" else torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
     noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(known.device)  # (2, N, K)
     lengths = torch.zeros(len(digits), device=digits.device)
     for i in range(len(digits)):
@@ -50,7 +50,7 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None
     return lengths
 
 
-def _in_rounds(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tensor, order: Tensor, rounds: int) -> Tensor:
+def _in_rounds(prior: HeadedPrior, digits: Tensor, hidden: Tensor, vector: Tensor, order: Tensor, rounds: int) -> Tensor:
     """What the backbone says of each hidden place (h, D) when its round comes; digits (N, K), hidden (N,), vector (1, D), order (N,)."""
     rank, count = order.masked_fill(~hidden, math.inf).argsort().argsort(), int(hidden.sum())  # hidden places 0, 1, ...
     starts = sorted({count - math.floor(math.cos(math.pi / 2 * i / rounds) * count) for i in range(rounds)} - {count})
@@ -60,7 +60,7 @@ def _in_rounds(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tensor, ord
     return contexts[torch.searchsorted(begin, rank[hidden], right=True) - 1, hidden.nonzero()[:, 0]]
 
 
-def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tensor, order: None, rounds: int) -> Tensor:
+def _in_raster_order(prior: HeadedPrior, digits: Tensor, hidden: Tensor, vector: Tensor, order: None, rounds: int) -> Tensor:
     """The same of an autoregressive prior, each place given all before it, in one pass.
 
     Exact. Known places after a hidden one count too, which is what ranks answers rightly: p(hidden | known) is proportional to it.
@@ -69,15 +69,15 @@ def _in_raster_order(prior: Prior, digits: Tensor, hidden: Tensor, vector: Tenso
 
 
 @torch.no_grad()
-def marginal_entropy(prior: Prior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
     """How unsure the prior is of each hidden place given the known ones, (b, *grid): mean bits of entropy a bit; 0 where known.
 
     Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`. labels as
-    for `prior.embed`. ValueError where codes or known do not fit the prior, or where it takes places in raster order only.
+    for `prior.embed`. ValueError where codes or known do not fit the prior, or is no masked one.
     """
     prior.check(codes, known)
-    if prior.raster:
-        raise ValueError("prior: an autoregressive prior says nothing of places whose neighbours before them are hidden; take a masked one")
+    if prior.family != "masked":
+        raise ValueError(f"prior: a {prior.family} prior says nothing of hidden places given any known ones; take a masked one")
     hidden, found = ~known.flatten(1), torch.zeros(known.flatten(1).shape, device=known.device)
     contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(labels, len(codes)))[hidden]
     noise = torch.rand(*hidden.shape, len(codes.radix), generator=rng, device=rng.device).to(known.device)[hidden]

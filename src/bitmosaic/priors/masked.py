@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import BinaryPriorSpec, Prior, start
+from bitmosaic.priors.base import BinaryPriorSpec, MaskedPrior, start
 from bitmosaic.spec import later
 
 
@@ -32,8 +32,8 @@ class MaskedPriorSpec(BinaryPriorSpec):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: got {self.dropout}; want a probability below 1")
 
-    def build(self) -> MaskedPrior:
-        return MaskedPrior(self)
+    def build(self) -> BiGR:
+        return BiGR(self)
 
 
 def hidden_counts(places: int, u: Tensor) -> Tensor:
@@ -41,10 +41,8 @@ def hidden_counts(places: int, u: Tensor) -> Tensor:
     return ((math.pi / 2 * u.double()).cos() * places).long().clamp(1, places)
 
 
-class MaskedPrior(Prior):
-    """p(codes of hidden places | codes of known places, condition)."""
-
-    raster = False
+class BiGR(MaskedPrior):
+    """Bits of hidden places, by Llama's blocks without a causal mask."""
 
     def __init__(self, spec: MaskedPriorSpec):
         super().__init__()

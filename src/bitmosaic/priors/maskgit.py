@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import IndexPriorSpec, Prior, start
+from bitmosaic.priors.base import IndexPriorSpec, MaskedPrior, start
 from bitmosaic.priors.index_head import IndexHead
 
 
@@ -52,10 +52,8 @@ def token_loss(logits: Tensor, indices: Tensor, masked: Tensor, smoothing: float
     return (each * weight).sum() / (weight.sum() + 1e-8)
 
 
-class MaskGIT(Prior):
+class MaskGIT(MaskedPrior):
     """p(indices of masked places | indices of the others, class)."""
-
-    raster = False
 
     def __init__(self, spec: MaskGITSpec):
         super().__init__()

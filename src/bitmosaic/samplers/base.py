@@ -6,7 +6,7 @@ import abc
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,29 +14,32 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.spec import Spec
 
+FITS = {"masked": "entropy-ordered", "causal": "raster", "denoising": "ancestral"}  # a sampler of each family, by name
+
 
 class PriorLike(Protocol):
-    """What a sampler needs of a prior: a context for every place, and a head that draws from it."""
+    """What a sampler needs of a prior, whatever its family; what else it asks, the family has (`priors.base`, `causal`, `denoising`)."""
 
+    family: str  # "masked", "causal" or "denoising"
     radix: tuple[int, ...]  # of a place's digits
-
-    raster: bool  # places must be revealed in raster order, and in_order(vectors) gives their contexts one by one
-    head: nn.Module  # draws(...), draw(...), marginals(...), certainty(...) and entropy(...), as `priors.head.Head` has them
     condition: nn.Module  # .classes, 0 without classes
 
     def embed(self, labels: Tensor | None, batch: int) -> Tensor: ...
-    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor: ...
     def check(self, codes: Codes, known: Tensor) -> None: ...
 
 
 @dataclass(frozen=True)
 class Step:
-    """The state after one step of sampling."""
+    """The state after one step of sampling.
+
+    Samplers of masked and causal priors reveal: what a place shows stays. Those of denoising priors may change any place but the given
+    ones in every step, and nothing is certain before the last.
+    """
 
     index: int  # steps done, 1..total
     total: int
-    codes: Codes  # digits at places not yet known are zero
-    known: Tensor  # (batch, *grid) bool
+    codes: Codes  # digits at places that are not known are zero
+    known: Tensor  # (batch, *grid) bool: places that hold a code by now; none that did holds none later
     entropy: Tensor  # (batch, *grid) bits of entropy a bit, from 0 to 1, at the places that were drawn in this step, zero elsewhere
 
 
@@ -51,9 +54,15 @@ class SamplerSpec(Spec, abstract=True):
 class Sampler(abc.ABC):
     """complete(codes, known, condition): the one way to generate, inpaint and edit."""
 
-    @staticmethod
-    def check(prior: PriorLike, codes: Codes, known: Tensor, generators: list[torch.Generator]) -> None:
-        """ValueError where codes, known or the number of generators do not fit."""
+    name: ClassVar[str]  # by which users ask for it
+    families: ClassVar[tuple[str, ...]]  # of the priors that it asks
+    of_indices: ClassVar[bool] = False  # whether it asks only those whose head has one logit for each codeword
+
+    def check(self, prior: PriorLike, codes: Codes, known: Tensor, generators: list[torch.Generator]) -> None:
+        """ValueError where this sampler asks no such prior, or where codes, known or the number of generators do not fit."""
+        if prior.family not in self.families or (self.of_indices and not prior.head.of_indices):
+            asked = f"{' or '.join(self.families)} priors{' over indices' if self.of_indices else ''}"
+            raise ValueError(f"sampler: {self.name!r} asks {asked}, and this one is {prior.family}; use the sampler {FITS[prior.family]!r}")
         prior.check(codes, known)
         if len(generators) != len(known):
             raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")

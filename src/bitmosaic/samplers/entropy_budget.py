@@ -34,6 +34,8 @@ class EntropyBudgetSpec(ShortlistSpec):
 class EntropyBudget(Shortlist):
     """For i = 1..n: backbone, marginals; the surest places whose entropies fit the budget, at least one; the rest as before."""
 
+    name = "entropy-budget"
+
     spec: EntropyBudgetSpec
 
     def _plan(self, i: int, hidden: list[int], at_start: list[int]) -> list[int]:

@@ -21,3 +21,5 @@ class EntropyOrderedSpec(MaskedSamplerSpec):
 
 class EntropyOrdered(MaskedSampler):
     """For i = 1..n: backbone, the head's chain, confidence = mean |2p - 1| + temperature * Gumbel; reveal the most confident."""
+
+    name = "entropy-ordered"

@@ -41,6 +41,10 @@ class LlamaGenSamplerSpec(SamplerSpec):
 class LlamaGenSampler(Sampler):
     """For each place in raster order: its logits, what is kept of them, and a draw where it is hidden."""
 
+    name = "llamagen"
+    families = ("causal",)
+    of_indices = True
+
     def __init__(self, spec: LlamaGenSamplerSpec):
         self.spec = spec
 
@@ -49,8 +53,6 @@ class LlamaGenSampler(Sampler):
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
         self.check(prior, codes, known, generators)
-        if not prior.raster or not prior.head.of_indices:
-            raise ValueError("sampler: 'llamagen' asks causal priors over indices, such as LlamaGen's; take another sampler")
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)

@@ -23,3 +23,5 @@ class MarginalsFirstSpec(ShortlistSpec):
 
 class MarginalsFirst(Shortlist):
     """For i = 1..n: backbone, marginals of hidden places, the chain at the surest r times as many as are wanted; reveal the surest."""
+
+    name = "marginals-first"

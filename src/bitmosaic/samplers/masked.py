@@ -79,6 +79,8 @@ class Asked:
 class MaskedSampler(Sampler):
     """For i = 1..n: ask the backbone, have the head draw, reveal the most confident; what is final says where it differs."""
 
+    families = ("masked",)
+
     def __init__(self, spec: MaskedSamplerSpec):
         self.spec = spec
 
@@ -87,8 +89,6 @@ class MaskedSampler(Sampler):
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
         self.check(prior, codes, known, generators)
-        if prior.raster:
-            raise ValueError("sampler: this prior reveals places in raster order only; use the sampler 'raster'")
         spec, shape = self.spec, known.shape
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]  # (b, N, K)

@@ -53,6 +53,10 @@ class MaskGITSamplerSpec(SamplerSpec):
 class MaskGITSampler(Sampler):
     """For i = 1..S: logits of masked places, an index of each, mask the least sure again."""
 
+    name = "maskgit"
+    families = ("masked",)
+    of_indices = True
+
     def __init__(self, spec: MaskGITSamplerSpec):
         self.spec = spec
 
@@ -61,8 +65,6 @@ class MaskGITSampler(Sampler):
         self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
     ) -> Iterator[Step]:
         self.check(prior, codes, known, generators)
-        if prior.raster or not prior.head.of_indices:
-            raise ValueError("sampler: 'maskgit' asks masked priors over indices, such as MaskGIT's; take another sampler")
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)

@@ -40,6 +40,9 @@ class RasterSpec(SamplerSpec):
 class Raster(Sampler):
     """For each place in raster order: its context, and the head's draw where it is hidden."""
 
+    name = "raster"
+    families = ("masked", "causal")
+
     def __init__(self, spec: RasterSpec):
         self.spec = spec
 
@@ -53,7 +56,7 @@ class Raster(Sampler):
         digits = codes.flat() * known[..., None]
         vectors = Branches(prior, labels, b)(spec.guidance_scale)
         n, total = len(vectors) // b, known.shape[1]
-        context = prior.in_order(vectors) if prior.raster else None
+        context = prior.in_order(vectors) if prior.family == "causal" else None
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()

@@ -90,7 +90,7 @@ def tokenizer_step(
 def prior_step(prior: Prior, images: int) -> Callable[[], Tensor]:
     """A prior's forward pass, and its head's on as many places as are hidden at the mean."""
     places = math.prod(prior.grid)
-    asked = images * (places if prior.raster else round(HIDDEN * places))
+    asked = images * (places if prior.family == "causal" else round(HIDDEN * places))
     rng = [torch.Generator()] if getattr(prior.spec, "dropout", 0.0) else []  # what is dropped is kept for the backward pass
 
     def forward() -> Tensor:

@@ -62,7 +62,7 @@ NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
 NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_null(TEXT), neighbours=_list(NEIGHBOUR))
 PIPELINE = _object(
     name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
-    layers=WHOLE, raster=YES, sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
+    layers=WHOLE, family=TEXT, sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
     tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)

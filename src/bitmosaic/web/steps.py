@@ -37,7 +37,7 @@ def told_steps(
         nonlocal window
         window += step.index == 1
         doubt = None
-        if entropy and not guest.prior.raster:
+        if entropy and guest.prior.family == "masked":
             found = guest.entropy(step.codes, step.known, conditions)
             doubt = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
         known = ["".join("1" if x else "0" for x in row) for row in step.known.flatten(1).tolist()]

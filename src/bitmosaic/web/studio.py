@@ -132,7 +132,7 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
     return {
         "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
         "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
-        "raster": prior.raster, "sampler": pipe.sampler.to_json(), "background": "#" + bytes(as_colour(pipe.background)).hex(),
+        "family": prior.family, "sampler": pipe.sampler.to_json(), "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision, "tile": name not in zoo_names(),  # those that ship know whole things alone
         "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
     }  # fmt: skip

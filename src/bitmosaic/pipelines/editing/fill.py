@@ -31,7 +31,7 @@ def fill(
     """
     smooth, _ = spread(pixels, ~repaint)  # the encoder sees a smooth continuation, not what lay there
     known, codes, rounds = known_of(repaint, pipeline.tokenizer.factor), pipeline._codes(smooth), 0
-    sweeps = SWEEPS if known.steered.any() and not pipeline.prior.raster else 0
+    sweeps = SWEEPS if known.steered.any() and pipeline.prior.family == "masked" else 0
 
     def tell(step: Step) -> None:
         nonlocal rounds

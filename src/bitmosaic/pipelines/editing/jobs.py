@@ -183,7 +183,7 @@ def _answers(
 def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str, ...]:
     """What was done that is not plain from the arguments."""
     (height, width), factor = pipeline.tokenizer.image_size, pipeline.tokenizer.factor
-    partly = [text for text in (told(known_of(one, factor), factor, pipeline.prior.raster) for one in hidden) if text]
+    partly = [text for text in (told(known_of(one, factor), factor, pipeline.prior.family == "masked") for one in hidden) if text]
     notes = partly if len(partly) < 2 else [f"{partly[0]}; likewise in {len(partly) - 1} more windows"]
     if hidden and canvas != (height, width):
         many, each = (f"{len(hidden)} windows", "each ") if len(hidden) > 1 else ("a window", "")

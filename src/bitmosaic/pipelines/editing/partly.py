@@ -102,12 +102,12 @@ def steer(
     return codes, (now * steered).sum((1, 2)) / math.log(2)
 
 
-def told(known: Known, factor: int, raster: bool) -> str:
-    """One line on what was done; empty where nothing but whole places were hidden."""
+def told(known: Known, factor: int, steered: bool) -> str:
+    """One line on what was done; empty where nothing but whole places were hidden. steered: whether places were drawn anew."""
     count = int(known.steered.sum())
     if not count:
         return ""
-    how = "answers are ranked" if raster else "draws are kept, and answers ranked,"
+    how = "draws are kept, and answers ranked," if steered else "answers are ranked"
     return (
         f"mask: {int(known.whole.sum())} of {known.whole.numel()} places of {factor} x {factor} pixels are known whole; in {count}, where "
         f"it is thin or known pixels are scattered, {how} by how well they agree with the known pixels"

@@ -31,8 +31,8 @@ export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec:
   RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen' };
 
 /** Whether a sampler asks the priors of a pipeline. */
-const asks = ({ raster, binary }, name) => !name || name === 'raster' || (binary ? !raster && !['maskgit', 'llamagen'].includes(name)
-  : raster ? name === 'llamagen' : name !== 'llamagen');
+const asks = ({ family, binary }, name) => !name || name === 'raster' || (binary ? family === 'masked' && !['maskgit', 'llamagen'].includes(name)
+  : family === 'causal' ? name === 'llamagen' : name !== 'llamagen');
 
 /** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
 export function settingsForm(pipeline, limits, onchange = () => {}) {
