@@ -26,9 +26,20 @@ class Turn:
 
 
 class Game(abc.ABC):
-    """Players by name, and the order in which they move on one batch."""
+    """Players by name, and the order in which they move on one batch.
+
+    memory: what the game holds that no player learns, as buffers (a replay buffer, the probability of an augmentation). It is saved and
+    resumed; where a move is left out it is as before; where a batch is cut into parts, each begins from the same, and the mean is kept.
+    whole_batches: such a mean would mean nothing, so a batch cannot be cut.
+    """
 
     players: dict[str, nn.Module]
+    memory: nn.Module | None = None
+    whole_batches: bool = False
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The players, and the memory where there is one."""
+        return self.players if self.memory is None else {**self.players, "memory": self.memory}
 
     @abc.abstractmethod
     def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:

@@ -17,7 +17,7 @@ from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
 from bitmosaic.train.loop import Progress
 from bitmosaic.train.processes import first
-from bitmosaic.train.training import Training
+from bitmosaic.train.training import TrainingSpec
 
 
 class Log:
@@ -28,7 +28,7 @@ class Log:
     """
 
     def __init__(
-        self, folder: Path, step: int, training: Training, device: str = "cpu", notes: dict[str, Any] | None = None,
+        self, folder: Path, step: int, training: TrainingSpec, device: str = "cpu", notes: dict[str, Any] | None = None,
         board: Path | None = None,
     ):  # fmt: skip
         self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
@@ -91,9 +91,10 @@ class Log:
 
     def text(self) -> str:
         """The newest line, for the progress bar."""
-        loss = self.line.get("loss", float("nan"))
+        losses = {"loss": self.line["loss"]} if "loss" in self.line else dict(list(self.line.items())[1:3])  # behind the step
+        told = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
         memory = f", {self.line['memory_gib']:.1f} GiB" if self.line["memory_gib"] == self.line["memory_gib"] else ""  # not of NaN
-        return f"loss {loss:.4f}, {self.line['images_per_second']:.0f} images/s{memory}"
+        return f"{told}, {self.line['images_per_second']:.0f} images/s{memory}"
 
 
 def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:

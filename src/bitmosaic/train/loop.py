@@ -1,15 +1,14 @@
 """The one loop, for any number of players.
 
 Every step is a function of the state and the step number: its batch, its learning rate and its draws. So a run that stops and starts
-again walks the same road. Weights are averaged by torch's AveragedModel; the optimizer is torch's AdamW. A move whose loss, gradient
-or running mean is not finite is left out, and told.
+again walks the same road. Optimizer, average, rate and clipping are a player's own. A move whose loss, gradient or running mean is not
+finite is left out, and told.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +21,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.tensor import DTensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from bitmosaic.nets.precision import autocast
-from bitmosaic.train.averages import update
+from bitmosaic.train.buffers import Buffers
 from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, summed
 from bitmosaic.train.same_order import same_order
-from bitmosaic.train.training import Training
+from bitmosaic.train.training import Player, TrainingSpec
 
 PATIENCE = 20  # steps in a row with a move left out that end a run
 
@@ -50,23 +49,28 @@ class State:
     step: int = 0
 
     @staticmethod
-    def start(game: Game, training: Training, device: str = "cpu") -> State:
+    def start(game: Game, training: TrainingSpec, device: str = "cpu") -> State:
         """Fresh optimizers and averages; sharded over processes where `training` says so and there are several."""
-        average = get_ema_multi_avg_fn(training.ema_decay)
-        averages = {name: AveragedModel(m, multi_avg_fn=average, use_buffers=True) for name, m in game.players.items()}
+        if game.whole_batches and training.parts > 1:
+            raise ValueError(f"parts: got {training.parts}; what this game remembers is of whole batches, which cannot be cut")
+        assert game.players.keys().isdisjoint(("step", "memory")), "a player is called as a part of a checkpoint is"
+        learns = {name: training.player(name) for name in game.players}
+        built = {name: learns[name].average.build(module) for name, module in game.players.items()}
+        averages = {name: average for name, average in built.items() if average is not None}
         if training.sharded and size() > 1:
-            for name, module in game.players.items():
+            for module in game.players.values():
                 shard(module, training.precision, device)
-                shard(averages[name].module, training.precision, device)
-                averages[name].n_averaged = torch.zeros((), dtype=torch.long, device=device)  # from the meta device
+            for average in averages.values():
+                shard(average.module, training.precision, device)
+                average.n_averaged = torch.zeros((), dtype=torch.long, device=device)  # from the meta device
         optimizers = {}
-        for name in game.players:
+        for name, player in learns.items():
             groups = [
-                {"params": g["params"], "weight_decay": training.weight_decay if g["decay"] else 0.0, "rate": g.get("rate", 1.0)}
+                {"params": g["params"], "weight_decay": player.weight_decay if g["decay"] else 0.0, "rate": g.get("rate", 1.0)}
                 for g in game.groups(name)
                 if g["params"]
             ]
-            optimizers[name] = _empty_moments(torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas))
+            optimizers[name] = player.optimizer.build(groups, player.learning_rate)
         for a in averages.values():
             a.requires_grad_(False)
         return State(game, optimizers, averages)
@@ -83,8 +87,10 @@ class State:
             parts[name] = {
                 "model": get_model_state_dict(module),
                 "optimizer": get_optimizer_state_dict(module, self.optimizers[name]),
-                "average": self.averages[name].state_dict(),
+                **({"average": self.averages[name].state_dict()} if name in self.averages else {}),
             }
+        if self.game.memory is not None:
+            parts["memory"] = self.game.memory.state_dict()
         return parts
 
     def load_state_dict(self, parts: dict[str, Any]) -> None:
@@ -93,18 +99,10 @@ class State:
         for name, module in self.game.players.items():
             set_model_state_dict(module, parts[name]["model"])
             set_optimizer_state_dict(module, self.optimizers[name], parts[name]["optimizer"])
-            self.averages[name].load_state_dict(parts[name]["average"])
-
-
-def _empty_moments(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:
-    """The optimizer with the state of zero steps made now, so that a checkpoint of a player that has not moved yet is exact.
-
-    Where there is none, torch's get_optimizer_state_dict takes a step of its own to make one, and counts it.
-    """
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            optimizer.state[p] = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-    return optimizer
+            if name in self.averages:
+                self.averages[name].load_state_dict(parts[name]["average"])
+        if self.game.memory is not None:
+            self.game.memory.load_state_dict(parts["memory"])
 
 
 @dataclass(frozen=True)
@@ -135,19 +133,19 @@ class NotFinite(ValueError):
         self.step, self.skips, self.batch = step, skips, batch
 
 
-def play(state: State, batches: Callable[[int], Any], training: Training, device="cpu") -> Iterator[Progress]:
+def play(state: State, batches: Callable[[int], Any], training: TrainingSpec, device="cpu") -> Iterator[Progress]:
     """Plays from `state.step` to `training.steps`, yielding after each step; `state` changes in place. May raise NotFinite.
 
     Part i of step s is `batches(s * parts + i)`, of a batch size of `training.part_size`; processes share the parts.
     """
-    players = state.game.players
+    players, learns = state.game.players, {name: training.player(name) for name in state.game.players}
     for module in players.values():
         module.train()
     arithmetic, mine, row = autocast(training.precision, device), share(training.parts), 0
     reducers = {name: Reducer(module, training.parts) for name, module in players.items()}
     for step in range(state.step, training.steps):
         with same_order(device):
-            buffers = Buffers(players, training.parts, mine)
+            buffers = Buffers(state.game.modules(), training.parts, mine)
             metrics: dict[str, Tensor] = {}
             skips: list[Skip] = []
             given = [batches(step * training.parts + i) for i in mine]
@@ -169,7 +167,8 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
                 if not turns:
                     break
                 player, turn = turns[0].player, _joined(turns, training.parts)
-                norm, moved = _move(players[player], state.optimizers[player], turn.loss, buffers, training, step)
+                how, rate = learns[player], learns[player].rate(step, training.steps)
+                norm, moved = _move(players[player], state.optimizers[player], turn.loss, buffers, how, rate)
                 if moved:
                     metrics.update(turn.metrics)
                     metrics[f"{player}_gradient"] = norm
@@ -180,9 +179,8 @@ def play(state: State, batches: Callable[[int], Any], training: Training, device
             if row == PATIENCE:
                 raise NotFinite(step, tuple(skips), given[-1])
             state.step = step + 1
-            if state.step % training.ema_every == 0 or (state.step == training.steps < training.ema_every):
-                for name, module in players.items():
-                    update(state.averages[name], module)
+            for name, average in state.averages.items():
+                learns[name].average.take(average, players[name], state.step, state.step == training.steps)
         yield Progress(state.step, metrics, tuple(skips))
 
 
@@ -196,53 +194,16 @@ def _joined(turns: list[Turn], parts: int) -> Turn:
     return Turn(turns[0].player, loss, dict(zip(names, metrics, strict=True)))
 
 
-class Buffers:
-    """What forward passes change besides weights, such as running means: each part begins a step from the same, and their mean is kept."""
-
-    def __init__(self, players: dict[str, nn.Module], parts: int, mine: range):
-        self.buffers = [buffer for module in players.values() for buffer in module.buffers()]
-        self.parts, self.before = parts, [b.clone() for b in self.buffers]
-        self.after = [self.before] * len(mine)  # of each part
-
-    @contextmanager
-    def of(self, i: int) -> Iterator[None]:
-        """The buffers of a part, and what the block makes of them."""
-        if self.parts == 1 or not self.buffers:
-            yield
-            return
-        self._put(self.after[i])
-        yield
-        self.after[i] = [b.clone() for b in self.buffers]
-
-    def finite(self) -> list[Tensor]:
-        """Whether each is, on this process; still on its device."""
-        held = [self.buffers] if self.parts == 1 else self.after
-        return [b.isfinite().all() for part in held for b in part]
-
-    def settle(self, spoilt: bool) -> None:
-        """Ends a step: what was before it where a move was left out, else the mean over parts."""
-        if spoilt:
-            self._put(self.before)
-        elif self.parts > 1:
-            for buffer, *each in zip(self.buffers, *self.after, strict=True):
-                total = summed(torch.stack(each).sum(0))
-                buffer.copy_(total / self.parts if buffer.is_floating_point() else total // self.parts)
-
-    def _put(self, values: list[Tensor]) -> None:
-        for buffer, value in zip(self.buffers, values, strict=True):
-            buffer.copy_(value)
-
-
 def _move(
-    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, buffers: Buffers, training: Training, step: int
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, buffers: Buffers, player: Player, rate: float
 ) -> tuple[Tensor, bool]:
     """One optimizer step of one player: the gradient norm before clipping, and whether the step was made.
 
     It is not where the loss, the gradient, or a buffer that the forward pass has changed is not finite.
     """
     for group in optimizer.param_groups:
-        group["lr"] = training.rate(step) * group["rate"]
-    norm = nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm or float("inf"))
+        group["lr"] = rate * group["rate"]
+    norm = nn.utils.clip_grad_norm_(module.parameters(), player.clip_norm or float("inf"))
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     fine = torch.stack([x.to(loss.device) for x in (norm.isfinite(), loss.isfinite(), *buffers.finite())]).all()
     finite = not summed((~fine).float())  # the one wait for a GPU in a move

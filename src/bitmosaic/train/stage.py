@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import signal
 import threading
@@ -35,11 +36,11 @@ from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
 from bitmosaic.train.processes import agreed, first, gathered, is_sharded, size
 from bitmosaic.train.progress import Shown
-from bitmosaic.train.training import Training
+from bitmosaic.train.training import TrainingSpec
 
 
 def play_stage(
-    folder: Path, title: str, game: Game, batches: Any, training: Training,
+    folder: Path, title: str, game: Game, batches: Any, training: TrainingSpec,
     pictures: Callable[[dict[str, nn.Module]], Image.Image] | None = None,
     images: ImageSet | None = None, device: str = "cpu", board: Path | None = None,
 ) -> State:  # fmt: skip
@@ -84,9 +85,9 @@ def play_stage(
     return state
 
 
-def put(game: Game, training: Training, device: str) -> None:
+def put(game: Game, training: TrainingSpec, device: str) -> None:
     """Moves the players to `device`, in the memory layout that is fast there; those that will be sharded are put there in shards."""
-    for player in game.players.values():
+    for player in game.modules().values():
         if training.sharded and size() > 1:
             continue
         player.to(device)
@@ -98,7 +99,7 @@ class Stage:
     """What `play_stage` does between steps. All processes call, since some of it is done by all."""
 
     def __init__(
-        self, folder: Path, title: str, state: State, training: Training, device: str, log: Log, say: Callable[[str], object]
+        self, folder: Path, title: str, state: State, training: TrainingSpec, device: str, log: Log, say: Callable[[str], object]
     ):  # fmt: skip
         self.folder, self.title, self.state, self.training, self.device = folder, title, state, training, device
         self.log, self.say, self.told, self.saved = log, say, "", time.monotonic()
@@ -126,7 +127,7 @@ class Stage:
         if pictures is None or self.spoilt or not (last or number > self.log.pictured):
             return
         self.log.pictured = number
-        averages = {name: averaged(self.state, name) for name in self.state.averages}
+        averages = {name: averaged(self.state, name) for name in self.state.game.players}
         if not first():
             return
         try:
@@ -202,8 +203,12 @@ def _tensors(batch: Any) -> dict[str, torch.Tensor]:
 
 
 def averaged(state: State, player: str) -> nn.Module:
-    """The averaged weights of a player, ready for use. Of a sharded state all processes must ask, and the first alone gets them whole."""
-    module = state.averages[player].module
+    """The averaged weights of a player, or a copy of its last ones where it has no average, ready for use.
+
+    Of a sharded state all processes must ask, and the first alone gets them whole.
+    """
+    kept = state.averages.get(player)
+    module = copy.deepcopy(state.game.players[player]).requires_grad_(False) if kept is None else kept.module
     if is_sharded(module):
         module = gathered(module) or module
     return settled(module).eval()
