@@ -11,7 +11,7 @@ ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
     {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
     {"images", "quantizers", "losses"},
-    {"tokenizers", "priors"}, {"samplers", "codec"}, {"pipelines"}, {"convert"},
+    {"tokenizers", "priors"}, {"samplers", "codec", "generators"}, {"pipelines"}, {"convert"},
     {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

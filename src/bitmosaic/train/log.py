@@ -91,8 +91,8 @@ class Log:
 
     def text(self) -> str:
         """The newest line, for the progress bar."""
-        losses = {"loss": self.line["loss"]} if "loss" in self.line else dict(list(self.line.items())[1:3])  # behind the step
-        told = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        names = ["loss"] if "loss" in self.line else [name for name in self.line if f"{name}_gradient" in self.line]  # of players
+        told = ", ".join(f"{name} {self.line[name]:.4f}" for name in names)
         memory = f", {self.line['memory_gib']:.1f} GiB" if self.line["memory_gib"] == self.line["memory_gib"] else ""  # not of NaN
         return f"{told}, {self.line['images_per_second']:.0f} images/s{memory}"
 

@@ -1,0 +1,6 @@
+"""Generators: noise and a condition -> a signal, in one pass; the family of GANs. They know no codes."""
+
+from bitmosaic.generators.base import Generator, GeneratorSpec
+from bitmosaic.generators.dcgan import DCGAN, DCGANSpec
+
+__all__ = ["DCGAN", "DCGANSpec", "Generator", "GeneratorSpec"]
