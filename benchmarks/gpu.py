@@ -24,9 +24,9 @@ import torch
 
 from bitmosaic import Pipeline
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.folders import write_json
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.bigr import bigr_l, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec

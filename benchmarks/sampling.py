@@ -28,6 +28,7 @@ import torch
 
 from bitmosaic import Pipeline
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Encoded
 from bitmosaic.folders import write_json
 from bitmosaic.nets.int8 import has_int8_products
 from bitmosaic.nets.precision import has_bf16_products
@@ -130,7 +131,7 @@ def scaled(pipeline: Pipeline, sampler, count: Count, theirs: bool, part: int = 
     places, bits = prior.grid[0] * prior.grid[1], prior.spec.bits
     digits, known = torch.zeros(1, places, bits, dtype=torch.uint8), torch.zeros(1, places, dtype=torch.bool)
     given, null = (prior.embed(label, 1) for label in (torch.tensor([0]), None))
-    both = torch.cat([given, null])
+    both = Encoded.joined([given, null])
     contexts = prior.context(digits.repeat(2, 1, 1), known.repeat(2, 1), both)
 
     def backbone():

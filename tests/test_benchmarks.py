@@ -146,8 +146,8 @@ def test_a_process_of_the_map_draws_what_it_is_told(benchmark, tmp_path):
 
 def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
     from bitmosaic import Pipeline
+    from bitmosaic.conditions import ClassConditionSpec
     from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-    from bitmosaic.priors.conditions import ClassConditionSpec
     from bitmosaic.priors.masked import MaskedPriorSpec
     from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 

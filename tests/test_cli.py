@@ -18,9 +18,9 @@ from PIL import Image
 from bitmosaic.cli import COMMANDS, main
 from bitmosaic.commands.arguments import flags
 from bitmosaic.commands.files import unlike
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.images import FASHION_CLASSES, fashion_sample, to_pil
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -12,8 +12,8 @@ from test_spec import specs
 from torch import nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.base import HeadedPrior, IndexPriorSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.head import HeadSpec
 from bitmosaic.quantizers.base import Quantizer
 from bitmosaic.samplers import LlamaGenSamplerSpec, RasterSpec

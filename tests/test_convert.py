@@ -16,9 +16,9 @@ from safetensors import safe_open
 
 from bitmosaic import Codes, Pipeline
 from bitmosaic.cli import main
+from bitmosaic.conditions import ClassConditionSpec, Encoded
 from bitmosaic.convert import convert, published_prior, published_tokenizer, read_checkpoint
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
@@ -76,8 +76,8 @@ def test_a_converted_prior_matches_the_reference(files, tmp_path):
     with safe_open(files[1].parent / "bigr_reference.safetensors", "pt") as file:
         r = {k: file.get_tensor(k) for k in file.keys()}
     with torch.no_grad():
-        vectors = torch.cat([prior.embed(r["labels"].long(), 2), prior.embed(None, 2)])
-        context = prior.context(r["bits"].byte().repeat(2, 1, 1), ~r["masked"].bool().repeat(2, 1), vectors)
+        both = Encoded.joined([prior.embed(r["labels"].long(), 2), prior.embed(None, 2)])
+        context = prior.context(r["bits"].byte().repeat(2, 1, 1), ~r["masked"].bool().repeat(2, 1), both)
         assert (context - r["head_condition"]).abs().max() < 1e-4
         assert (prior.head.logits(r["head_x"], r["head_t"], r["head_c"]) - r["head_logits"]).abs().max() < 1e-4
         for layer, wanted in enumerate(r["features"]):

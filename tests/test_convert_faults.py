@@ -17,13 +17,13 @@ from test_convert import HEADS, files, published_layout, saved, states  # noqa: 
 
 from bitmosaic import Codes, Pipeline
 from bitmosaic.cli import main
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert import convert, convert_part, published_prior, published_tokenizer, read_checkpoint
 from bitmosaic.folders import load_part
 from bitmosaic.nets.feature_net import load_feature_net
 from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors import Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.bigr_tables import trials
 from bitmosaic.spec import Spec
@@ -219,7 +219,7 @@ def test_a_prior_without_adaln_is_converted(files, tmp_path):  # noqa: F811
     digits = torch.randint(0, 2, (4, 9, 7), generator=rng, dtype=torch.uint8)
     known, labels = torch.rand(4, 9, generator=rng) < 0.5, torch.tensor([0, 1, 4, 5])
     with torch.no_grad():
-        vectors = built.embed(labels, 4)
+        vectors = built.embed(labels, 4).vector
         assert (built.context(digits, known, vectors) - by_hand(prior, digits, known, vectors)).abs().max() < 1e-5
 
 

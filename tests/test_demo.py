@@ -12,8 +12,8 @@ from test_cli import listing, refused, tiny_pipeline
 from bitmosaic.cli import main
 from bitmosaic.commands.demo import BLANK, FILES, covered
 from bitmosaic.commands.files import SOFTWARE
+from bitmosaic.conditions import NoConditionSpec
 from bitmosaic.images import fashion_sample, to_pil
-from bitmosaic.priors.conditions import NoConditionSpec
 
 
 class Tags(HTMLParser):

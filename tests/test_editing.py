@@ -10,11 +10,11 @@ from test_contracts import random_codes, shaken
 from test_pipeline import make
 
 from bitmosaic import Codes, Pipeline
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.images import crop_mask, fashion_sample, places_of, read_mask, spread, to_pil, to_uint8
 from bitmosaic.pipelines.editing import Answers, blend, windows
 from bitmosaic.pipelines.editing.jobs import _quarters
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec

@@ -16,6 +16,7 @@ import bitmosaic
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
 from bitmosaic.commands.real import Some, learned_and_held, real_images
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.classes import class_agreement, classifier_score
 from bitmosaic.evaluate.kernel import kernel_distance
@@ -26,7 +27,6 @@ from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ArrayImages, fashion_sample
 from bitmosaic.nets import inception
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec
 from bitmosaic.tokenizers import BinaryAutoencoderSpec

@@ -16,7 +16,7 @@ from bitmosaic.losses.adversarial import AdversarialLossSpec, HingeSpec
 from bitmosaic.losses.gradient_penalty import r1
 from bitmosaic.nets.discriminators.base import DiscriminatorSpec, ProjectionHead
 from bitmosaic.nets.discriminators.deep_conv import DeepConvDiscriminatorSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
 from bitmosaic.train.adversarial_game import AdversarialGame, AdversarialLosses
 from bitmosaic.train.averages import EMASpec

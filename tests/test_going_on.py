@@ -12,11 +12,11 @@ from PIL import Image
 from test_train import folder, lines, same_weights, silent, tiny_run  # noqa: F401, pytest finds the fixture so
 
 from bitmosaic.cli import main
+from bitmosaic.conditions import NoConditionSpec
 from bitmosaic.images.specs import FashionMNISTSpec, FashionSampleSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.train.checkpoint import checkpoints

@@ -10,7 +10,7 @@ import bitmosaic
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
     {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
-    {"images", "quantizers", "losses"},
+    {"images", "quantizers", "losses", "conditions"},
     {"tokenizers", "priors"}, {"samplers", "codec", "generators"}, {"pipelines"}, {"convert"},
     {"evaluate", "search"}, {"train"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip

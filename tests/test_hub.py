@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bitmosaic import Pipeline
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.pipelines import hub
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import NoConditionSpec
 from bitmosaic.images.base import ArrayImages
 from bitmosaic.images.batches import Batches
 from bitmosaic.losses.patchgan import hinge_generator
@@ -18,7 +19,6 @@ from bitmosaic.losses.reconstruction import l1, perceptual
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -6,6 +6,7 @@ from reference import reference, sizes
 from safetensors import safe_open
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Encoded
 from bitmosaic.convert import published_prior, published_tokenizer, read_checkpoint
 from bitmosaic.priors.bernoulli_diffusion import chain_timesteps, jump_probability, keep_probability
 
@@ -61,7 +62,7 @@ def test_head_condition_and_features(prior, given):
     digits, known = r["bits"].to(torch.uint8), ~r["masked"].bool()
     b = len(digits)
     labelled, null = prior.embed(r["labels"].long(), b), prior.embed(None, b)
-    both = prior.context(digits.repeat(2, 1, 1), known.repeat(2, 1), torch.cat([labelled, null]))
+    both = prior.context(digits.repeat(2, 1, 1), known.repeat(2, 1), Encoded.joined([labelled, null]))
     close(both, r["head_condition"])
     for layer, expected in enumerate(r["features"]):
         close(prior.features(codes_of(prior, digits), r["labels"].long(), layer), expected)

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bitmosaic import Codes, Pipeline
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.images import FASHION_CLASSES, fashion_sample, to_pil
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

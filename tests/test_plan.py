@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from bitmosaic.cli import main
 from bitmosaic.codes import Codes
 from bitmosaic.commands.plan import Machines, about, images_of, text
+from bitmosaic.conditions import NoConditionSpec
 from bitmosaic.images import ArrayImages, Batches, fashion_sample, to_pil
 from bitmosaic.nets.llama import Block
 from bitmosaic.nets.precision import autocast
 from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes import bigr_l, fashion, folder
 from bitmosaic.train.code_store import CodeBatch

@@ -12,9 +12,9 @@ from reference import reference
 
 from bitmosaic.cli import main
 from bitmosaic.commands.train import with_reasons
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert import published_prior, published_tokenizer
 from bitmosaic.images import fashion_sample, to_pil
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import DEFAULT

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bitmosaic.priors.conditions import ClassConditionSpec
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizerSpec
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
@@ -37,6 +37,6 @@ def test_a_place_has_bits():
 @pytest.mark.parametrize("wrong", [-1, 4, 1000])
 def test_labels_outside_the_classes_are_named(wrong):
     condition = ClassConditionSpec(3).build(8)
-    assert condition(torch.tensor([0, 3]), 2).shape == (2, 8)  # 3 is the null class
+    assert condition(torch.tensor([0, 3]), 2).vector.shape == (2, 8)  # 3 is the null class
     with pytest.raises(ValueError, match=f"labels: got .*{wrong}.*want 0 to 2, or the null 3"):
         condition(torch.tensor([1, wrong]), 2)

@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bitmosaic.cli import main
 from bitmosaic.commands.drawing import conditions
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.evaluate.probe import Vectors
 from bitmosaic.evaluate.probe_plots import map_of
 from bitmosaic.images import captioned, sheet, text
 from bitmosaic.images.text import Pen, shown, unknown_note
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.tokenizers import BinaryAutoencoderSpec
 

@@ -9,12 +9,12 @@ import torch
 
 from bitmosaic.cli import main
 from bitmosaic.codec import SCALE_IMAGES, PriorCoder
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert.part import Converted, check_kind, checked, highest, shape
 from bitmosaic.priors.base import IndexPriorSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
 

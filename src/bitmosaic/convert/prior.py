@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert.checkpoint import same
 from bitmosaic.convert.part import Converted, check_kind, checked, highest, shape
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 
 WIDTHS = (1024, 1280, 1536)  # published, of L, XL and XXL; a head of attention is 64 wide there

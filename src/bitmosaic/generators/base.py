@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.priors.conditions import ClassConditionSpec, ConditionSpec
+from bitmosaic.conditions import ClassConditionSpec, ConditionSpec
 from bitmosaic.spec import Spec
 
 AT_ONCE = 16  # images of a pass, always as many: a product of few rows sums in another order than one of many

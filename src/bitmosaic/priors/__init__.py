@@ -1,11 +1,11 @@
 """Distributions over Codes given a condition; importing the room enters its specs in the table."""
 
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.autoregressive import AutoregressivePrior, AutoregressivePriorSpec
 from bitmosaic.priors.base import HeadedPrior, MaskedPrior, Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.causal import CausalPrior
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
 from bitmosaic.priors.masked import BiGR, MaskedPriorSpec

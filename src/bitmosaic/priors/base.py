@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import MOST_BITS, Codes, described
+from bitmosaic.conditions import ClassConditionSpec, Condition, ConditionEncoder, ConditionSpec, Encoded
 from bitmosaic.folders import load_part
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, Condition, ConditionSpec
 from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
 
 Family = Literal["masked", "causal", "denoising"]
+Given = Condition | Tensor | None  # what may be told of a batch; tensors are class labels or weights
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Prior(nn.Module, abc.ABC):
     spec: PriorSpec
     grid: tuple[int, int]
     radix: tuple[int, ...]
-    condition: Condition
+    condition: ConditionEncoder
     blocks: nn.ModuleList
     norm: nn.Module  # after the last block
 
@@ -115,16 +116,16 @@ class Prior(nn.Module, abc.ABC):
         return load_part(Path(folder).expanduser(), Prior)
 
     @abc.abstractmethod
-    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
-        """What is minimised, a scalar; labels (b,) or None, of which each is dropped with `class_dropout`."""
+    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+        """What is minimised, a scalar; conditions (b,) or None, of which each is replaced by the null with `class_dropout`."""
 
     @abc.abstractmethod
-    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
+    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
         """The residual stream of fully visible images after each block in turn, (b, 1 + N, D)."""
 
-    def embed(self, labels: Tensor | None, batch: int) -> Tensor:
-        """Condition vectors (b, D): labels (b,) integers, class weights (b, classes), or None for the null."""
-        return self.condition(labels, batch)
+    def embed(self, condition: Given, batch: int) -> Encoded:
+        """Encoded conditions of `batch` images: values, None for the null, or tensors of class labels (b,) or weights (b, classes)."""
+        return self.condition(condition, batch)
 
     def check(self, codes: Codes, known: Tensor | None = None) -> None:
         """ValueError where codes or known (b, *grid) do not fit this prior."""
@@ -135,17 +136,17 @@ class Prior(nn.Module, abc.ABC):
         if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
             raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
 
-    def features(self, codes: Codes, labels: Tensor | None, layer: int) -> Tensor:
+    def features(self, codes: Codes, condition: Given, layer: int) -> Tensor:
         """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
-        return self.intermediates(codes, labels, [layer])[0]
+        return self.intermediates(codes, condition, [layer])[0]
 
-    def intermediates(self, codes: Codes, labels: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+    def intermediates(self, codes: Codes, condition: Given, layers: Sequence[int]) -> list[Tensor]:
         """What `features` gives for each of several layers, in one pass."""
         wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
         if wrong or not layers:
             raise ValueError(f"layer: got {', '.join(map(str, wrong)) or 'none'}; this prior has layers 0 to {len(self.blocks) - 1}")
         self.check(codes)
-        streams = islice(self.whole(codes.flat(), self.embed(labels, len(codes))), max(layers) + 1)
+        streams = islice(self.whole(codes.flat(), self.embed(condition, len(codes))), max(layers) + 1)
         found = {layer: x[:, 1:] for layer, x in enumerate(streams) if layer in layers}
         return [found[layer] for layer in layers]
 
@@ -156,8 +157,8 @@ class HeadedPrior(Prior):
     head: Head
 
     @abc.abstractmethod
-    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
-        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), vectors (b, D) of `embed`.
+    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
+        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), told: what `embed` gives, or vectors (b, D).
 
         What stands at hidden places changes nothing.
         """

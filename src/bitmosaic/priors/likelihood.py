@@ -16,14 +16,15 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 
 if TYPE_CHECKING:
-    from bitmosaic.priors.base import HeadedPrior
+    from bitmosaic.conditions import Encoded
+    from bitmosaic.priors.base import Given, HeadedPrior
 
 
 @torch.no_grad()
-def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator, rounds: int = 8) -> Tensor:
+def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator, rounds: int = 8) -> Tensor:
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
-    labels as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
+    condition as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
     images of one batch, or of batches with equal generators, can be compared; each image is worked out by itself, all its rounds at
     once, so that its length is the same bits in any batch (a product of few rows sums in another order than one of many). An
     autoregressive prior's include known places after the first hidden one, since its own order is the only one it has. More rounds
@@ -37,49 +38,49 @@ def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, labels: Tensor 
     noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(known.device)  # (2, N, K)
     lengths = torch.zeros(len(digits), device=digits.device)
     for i in range(len(digits)):
-        vector, hidden = prior.embed(None if labels is None else labels[i : i + 1], 1), ~known[i]
+        one, hidden = prior.embed(None if condition is None else condition[i : i + 1], 1), ~known[i]
         if order is None:
             hidden = hidden.cummax(0).values  # what stands after a hidden place hangs on it
         if not bool(hidden.any()):
             continue
         told = _in_raster_order if order is None else _in_rounds
-        contexts = told(prior, digits[i], hidden, vector, order, rounds)
+        contexts = told(prior, digits[i], hidden, one, order, rounds)
         draws = iter(noise[:, hidden])
         found = prior.head.log_likelihood(digits[i, hidden], contexts[None], lambda draws=draws: next(draws))
         lengths[i] = -found.sum() / math.log(2)
     return lengths
 
 
-def _in_rounds(prior: HeadedPrior, digits: Tensor, hidden: Tensor, vector: Tensor, order: Tensor, rounds: int) -> Tensor:
-    """What the backbone says of each hidden place (h, D) when its round comes; digits (N, K), hidden (N,), vector (1, D), order (N,)."""
+def _in_rounds(prior: HeadedPrior, digits: Tensor, hidden: Tensor, one: Encoded, order: Tensor, rounds: int) -> Tensor:
+    """What the backbone says of each hidden place (h, D) when its round comes; digits (N, K), hidden (N,), one condition, order (N,)."""
     rank, count = order.masked_fill(~hidden, math.inf).argsort().argsort(), int(hidden.sum())  # hidden places 0, 1, ...
     starts = sorted({count - math.floor(math.cos(math.pi / 2 * i / rounds) * count) for i in range(rounds)} - {count})
     begin = torch.tensor(starts, device=digits.device)  # ranks at which a round begins that codes any place
     known = ~hidden | (rank < begin[:, None])
-    contexts = prior.context(digits.expand(len(begin), -1, -1), known, vector.expand(len(begin), -1))
+    contexts = prior.context(digits.expand(len(begin), -1, -1), known, one.expand(len(begin)))
     return contexts[torch.searchsorted(begin, rank[hidden], right=True) - 1, hidden.nonzero()[:, 0]]
 
 
-def _in_raster_order(prior: HeadedPrior, digits: Tensor, hidden: Tensor, vector: Tensor, order: None, rounds: int) -> Tensor:
+def _in_raster_order(prior: HeadedPrior, digits: Tensor, hidden: Tensor, one: Encoded, order: None, rounds: int) -> Tensor:
     """The same of an autoregressive prior, each place given all before it, in one pass.
 
     Exact. Known places after a hidden one count too, which is what ranks answers rightly: p(hidden | known) is proportional to it.
     """
-    return prior.context(digits[None], torch.ones_like(hidden)[None], vector)[0, hidden]
+    return prior.context(digits[None], torch.ones_like(hidden)[None], one)[0, hidden]
 
 
 @torch.no_grad()
-def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator) -> Tensor:
     """How unsure the prior is of each hidden place given the known ones, (b, *grid): mean bits of entropy a bit; 0 where known.
 
-    Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`. labels as
-    for `prior.embed`. ValueError where codes or known do not fit the prior, or is no masked one.
+    Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`;
+    condition as for `prior.embed`. ValueError where codes or known do not fit the prior, or is no masked one.
     """
     prior.check(codes, known)
     if prior.family != "masked":
         raise ValueError(f"prior: a {prior.family} prior says nothing of hidden places given any known ones; take a masked one")
     hidden, found = ~known.flatten(1), torch.zeros(known.flatten(1).shape, device=known.device)
-    contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(labels, len(codes)))[hidden]
+    contexts = prior.context(codes.flat(), known.flatten(1), prior.embed(condition, len(codes)))[hidden]
     noise = torch.rand(*hidden.shape, len(codes.radix), generator=rng, device=rng.device).to(known.device)[hidden]
     p = prior.head.marginals(contexts[None], 1.0, noise)
     return found.masked_scatter(hidden, prior.head.entropy(p).mean(-1)).view(known.shape)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Encoded
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import BinaryPriorSpec, MaskedPrior, start
+from bitmosaic.priors.base import BinaryPriorSpec, Given, MaskedPrior, start
 from bitmosaic.spec import later
 
 
@@ -59,8 +60,10 @@ class BiGR(MaskedPrior):
         self.head = spec.head.build(spec.bits, width)
         self.apply(start)
 
-    def streams(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
-        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), vectors (b, D)."""
+    def streams(self, digits: Tensor, known: Tensor, told: Encoded | Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), told as `context` has it."""
+        told = Encoded.of(told)
+        vectors = told.vector
         visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
@@ -70,14 +73,14 @@ class BiGR(MaskedPrior):
             x = block(x, modulation, table, rng)
             yield x
 
-    def context(self, digits: Tensor, known: Tensor, vectors: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        *_, x = self.streams(digits, known, vectors, rng)
+    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor, rng: torch.Generator | None = None) -> Tensor:
+        *_, x = self.streams(digits, known, told, rng)
         return self.norm(x)[:, 1:] + self.positions
 
-    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
-        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), vectors)
+    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), told)
 
-    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The head's mean loss on hidden places, a scalar: for each image a mask ratio, and places uniform.
 
         The ratios of a batch are spread evenly (stratified u), so the number of hidden places hardly changes from step to step.
@@ -88,6 +91,6 @@ class BiGR(MaskedPrior):
         u = (torch.rand((), generator=rng, device=device) + torch.arange(b, device=device) / b) % 1
         ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
         known = ranks >= hidden_counts(places, u)[:, None]
-        context = self.context(digits, known, self.embed(self.condition.drop(labels, class_dropout, rng), b), rng)
+        context = self.context(digits, known, self.embed(self.condition.drop(condition, class_dropout, rng), b), rng)
         hidden = (~known).flatten().nonzero()[:, 0]  # once: a mask as an index waits for a GPU each time, in the backward pass too
         return self.head.loss(digits.flatten(0, 1)[hidden], context.flatten(0, 1)[hidden], rng)

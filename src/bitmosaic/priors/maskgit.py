@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import IndexPriorSpec, MaskedPrior, start
+from bitmosaic.priors.base import Given, IndexPriorSpec, MaskedPrior, start
 from bitmosaic.priors.index_head import IndexHead
 
 
@@ -69,10 +70,11 @@ class MaskGIT(MaskedPrior):
         self.apply(start)
         nn.init.normal_(self.table.weight, std=0.02)
 
-    def streams(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Iterator[Tensor]:
-        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, 1), known (b, N), vectors (b, D)."""
+    def streams(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, 1), known (b, N), told as `context` has it."""
+        told = Encoded.of(told)
         x = torch.where(known[..., None], self.table(digits[..., 0].long()), self.hidden)
-        x = torch.cat([vectors[:, None].to(x.dtype), x], 1) + self.positions
+        x = torch.cat([told.vector[:, None].to(x.dtype), x], 1) + self.positions
         half, earlier = self.spec.depth // 2, []
         for i, block in enumerate(self.blocks):
             x = block(x, earlier.pop() if i > half else None)
@@ -80,14 +82,14 @@ class MaskGIT(MaskedPrior):
                 earlier.append(x)
             yield x
 
-    def context(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
-        *_, x = self.streams(digits, known, vectors)
+    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
+        *_, x = self.streams(digits, known, told)
         return self.norm(x)[:, 1:]
 
-    def whole(self, digits: Tensor, vectors: Tensor) -> Iterator[Tensor]:
-        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), vectors)
+    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), told)
 
-    def loss(self, codes: Codes, labels: Tensor | None, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """`token_loss`, each image at a mask ratio of its own (`masked_counts`), those of a batch spread evenly, and places uniform."""
         self.check(codes)
         digits, places = codes.flat(), codes.places
@@ -95,6 +97,6 @@ class MaskGIT(MaskedPrior):
         u = (torch.rand((), generator=rng, device=device) + torch.arange(b, device=device) / b) % 1
         ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
         masked = ranks < masked_counts(places, u)[:, None]
-        vectors = self.embed(self.condition.drop(labels, class_dropout, rng), b)
-        logits = self.head.net(self.context(digits, ~masked, vectors))
+        told = self.embed(self.condition.drop(condition, class_dropout, rng), b)
+        logits = self.head.net(self.context(digits, ~masked, told))
         return token_loss(logits, digits[..., 0], masked, self.spec.smoothing, self.spec.visible_weight)

@@ -5,10 +5,10 @@ We differ where nothing was published: the tokenizer's training follows Binary L
 
 from __future__ import annotations
 
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.images.specs import FolderSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.autoregressive import AutoregressivePriorSpec
 from bitmosaic.priors.base import PriorSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.images.specs import FashionMNISTSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.images.folder import look
 from bitmosaic.images.scan import scan
 from bitmosaic.images.specs import CodesSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec

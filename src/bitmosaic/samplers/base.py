@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Condition, Encoded
 from bitmosaic.spec import Spec
 
 FITS = {"masked": "entropy-ordered", "causal": "raster", "denoising": "ancestral"}  # a sampler of each family, by name
@@ -24,7 +25,7 @@ class PriorLike(Protocol):
     radix: tuple[int, ...]  # of a place's digits
     condition: nn.Module  # .classes, 0 without classes
 
-    def embed(self, labels: Tensor | None, batch: int) -> Tensor: ...
+    def embed(self, condition: Condition | Tensor | None, batch: int) -> Encoded: ...
     def check(self, codes: Codes, known: Tensor) -> None: ...
 
 
@@ -69,11 +70,12 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
-    ) -> Iterator[Step]:
+        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
+        generators: list[torch.Generator],
+    ) -> Iterator[Step]:  # fmt: skip
         """Yields a Step after each round; the last has every place known.
 
-        codes (b, *grid, k) and known (b, *grid) bool say what is kept; labels (b,) integers, (b, classes) weights, or None;
+        codes (b, *grid, k) and known (b, *grid) bool say what is kept; condition: values for b images, or None;
         one generator an image, so that an image does not depend on its batch.
         """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from bitmosaic.conditions import Condition, Encoded
 from bitmosaic.samplers.base import PriorLike
 
 GuidanceSchedule = Literal["constant", "power-cosine"]
@@ -26,14 +26,14 @@ def scale_of_round(schedule: GuidanceSchedule, scale: float, power: float, ungui
 
 
 class Branches:
-    """The condition vectors that a round needs, embedded once for all rounds."""
+    """The encoded conditions that a round needs, encoded once for all rounds."""
 
-    def __init__(self, prior: PriorLike, labels: Tensor | None, batch: int):
-        self.given = prior.embed(labels, batch)
-        self.null = None if labels is None else prior.embed(None, batch)
+    def __init__(self, prior: PriorLike, condition: Condition | Tensor | None, batch: int):
+        self.given = prior.embed(condition, batch)
+        self.null = None if condition is None else prior.embed(None, batch)
 
-    def __call__(self, scale: float) -> Tensor:
-        """(b, D), or class then null (2 b, D) where `scale` weighs both (E7)."""
+    def __call__(self, scale: float) -> Encoded:
+        """Of the b images, or what is told and then the null, 2 b, where `scale` weighs both (E7)."""
         if self.null is None or scale == 1:
             return self.given
-        return self.null if scale == 0 else torch.cat([self.given, self.null])
+        return self.null if scale == 0 else Encoded.joined([self.given, self.null])

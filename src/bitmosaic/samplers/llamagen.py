@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes, on_device
+from bitmosaic.conditions import Condition
 from bitmosaic.nets.categorical import drawn, relative_entropy
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
@@ -50,14 +51,15 @@ class LlamaGenSampler(Sampler):
 
     @torch.no_grad()
     def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
-    ) -> Iterator[Step]:
+        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
+        generators: list[torch.Generator],
+    ) -> Iterator[Step]:  # fmt: skip
         self.check(prior, codes, known, generators)
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
-        vectors, total = Branches(prior, labels, b)(spec.guidance_scale), known.shape[1]
-        n, context = len(vectors) // b, prior.in_order(vectors)
+        encoded, total = Branches(prior, condition, b)(spec.guidance_scale), known.shape[1]
+        n, context = len(encoded) // b, prior.in_order(encoded)
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
             told = context(index[:, i - 1, None].repeat(n, 1) if i else None).view(n, b, -1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes, digit_dtype, on_device
+from bitmosaic.conditions import Condition
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, hidden_after
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
@@ -86,13 +87,14 @@ class MaskedSampler(Sampler):
 
     @torch.no_grad()
     def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
-    ) -> Iterator[Step]:
+        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
+        generators: list[torch.Generator],
+    ) -> Iterator[Step]:  # fmt: skip
         self.check(prior, codes, known, generators)
         spec, shape = self.spec, known.shape
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]  # (b, N, K)
-        conditions = Branches(prior, labels, len(known))
+        conditions = Branches(prior, condition, len(known))
         at_start = hidden = (~known).sum(1).tolist()  # E6: no wait for the device but this, and two a round for E9
         for i in range(1, spec.steps + 1):
             left = self._plan(i, hidden, at_start)
@@ -107,12 +109,12 @@ class MaskedSampler(Sampler):
         """Places of each image that stay hidden after round i, of the `hidden` before it."""
         return [min(h, hidden_after(i, self.spec.steps, start)) for h, start in zip(hidden, at_start, strict=True)]
 
-    def _ask(self, prior, digits: Tensor, known: Tensor, vectors: Tensor, scale: float, hidden: list[int], left: list[int], generators):
+    def _ask(self, prior, digits: Tensor, known: Tensor, encoded, scale: float, hidden: list[int], left: list[int], generators):
         """What the backbone says of the hidden places, of images that reveal some in this round."""
         b, most = len(known), max(hidden)
         places = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]  # (b, m) hidden places first (E1)
-        n = len(vectors) // b  # branches, both in one call (E3)
-        contexts = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), vectors)  # (n * b, N, D)
+        n = len(encoded) // b  # branches, both in one call (E3)
+        contexts = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), encoded)  # (n * b, N, D)
         contexts = contexts.gather(1, places.repeat(n, 1)[..., None].expand(-1, -1, contexts.shape[-1])).view(n, b, most, -1)
         asked = Asked(places, [h if k < h else 0 for h, k in zip(hidden, left, strict=True)], contexts, scale, generators)
         asked.gumbel = -(-asked.uniform(1, 1)[0, ..., 0].clamp(1e-20, 1 - 1e-7).log()).log()

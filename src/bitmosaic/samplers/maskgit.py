@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Condition
 from bitmosaic.nets.categorical import relative_entropy
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
@@ -62,18 +63,19 @@ class MaskGITSampler(Sampler):
 
     @torch.no_grad()
     def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
-    ) -> Iterator[Step]:
+        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
+        generators: list[torch.Generator],
+    ) -> Iterator[Step]:  # fmt: skip
         self.check(prior, codes, known, generators)
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
-        conditions, at_start = Branches(prior, labels, b), (~known).sum(1)
+        conditions, at_start = Branches(prior, condition, b), (~known).sum(1)
         for i in range(spec.steps):
             scale = guidance_at(spec, i)
-            vectors = conditions(scale)
-            n = len(vectors) // b
-            context = prior.context(index.repeat(n, 1)[..., None], known.repeat(n, 1), vectors)
+            encoded = conditions(scale)
+            n = len(encoded) // b
+            context = prior.context(index.repeat(n, 1)[..., None], known.repeat(n, 1), encoded)
             logits = prior.head.logits(context.view(n, b, *context.shape[1:]), scale)  # (b, N, V)
             logits = logits / (0.5 + 0.8 * (1 - (i + 1) / spec.steps)) if spec.anneal else logits
             noise = spec.temperature * (1 - (i + 1) / spec.steps)

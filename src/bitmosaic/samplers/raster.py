@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes, on_device
+from bitmosaic.conditions import Condition
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
 
@@ -48,22 +49,23 @@ class Raster(Sampler):
 
     @torch.no_grad()
     def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, labels: Tensor | None, generators: list[torch.Generator]
-    ) -> Iterator[Step]:
+        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
+        generators: list[torch.Generator],
+    ) -> Iterator[Step]:  # fmt: skip
         self.check(prior, codes, known, generators)
         spec, shape, b = self.spec, known.shape, len(known)
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]
-        vectors = Branches(prior, labels, b)(spec.guidance_scale)
-        n, total = len(vectors) // b, known.shape[1]
-        context = prior.in_order(vectors) if prior.family == "causal" else None
+        encoded = Branches(prior, condition, b)(spec.guidance_scale)
+        n, total = len(encoded) // b, known.shape[1]
+        context = prior.in_order(encoded) if prior.family == "causal" else None
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
             if context is not None:
                 told = context(digits[:, i - 1].repeat(n, 1) if i else None)
             elif rows:
-                told = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), vectors)[:, i]
+                told = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), encoded)[:, i]
             if rows:
                 at = on_device(rows, known.device)
                 found = self._draw(prior, told.view(n, b, -1)[:, at], [generators[j] for j in rows])

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
 from bitmosaic.codes import described
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -27,7 +28,6 @@ from bitmosaic.images.views import VIEWS
 from bitmosaic.names import plain
 from bitmosaic.nets.feature_net import load_feature_net, save_feature_net
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec

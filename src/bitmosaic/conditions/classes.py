@@ -1,0 +1,157 @@
+"""Classes: one of a fixed number, or a blend of several, by a table of vectors (as in BiGR, arXiv 2410.14672, and DiT, 2212.09748)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionSpec, Encoded
+from bitmosaic.names import composed
+from bitmosaic.values import value
+
+
+@dataclass(frozen=True)
+class Classes(Condition):
+    """A class of each image."""
+
+    labels: Tensor  # (b,) integers; the number of classes is the null
+
+
+@dataclass(frozen=True)
+class Blends(Condition):
+    """Weights of the classes, to go from one to another."""
+
+    weights: Tensor  # (b, classes) floats; a further column (b, classes + 1) weighs the null
+
+
+@dataclass(frozen=True)
+class ClassConditionSpec(ConditionSpec):
+    """One of `classes` classes."""
+
+    classes: int = 3
+
+    def __post_init__(self):
+        if self.classes < 1:
+            raise ValueError(f"classes: got {self.classes}; want at least 1, or a NoConditionSpec")
+
+    def build(self, width: int) -> ClassEncoder:
+        return ClassEncoder(self.classes, width)
+
+
+class ClassEncoder(ConditionEncoder):
+    """A table of class vectors; index `classes` is the null class."""
+
+    kinds, called = (Classes, Blends), "classes"
+
+    def __init__(self, classes: int, width: int):
+        super().__init__()
+        self.classes = classes
+        self.table = nn.Embedding(classes + 1, width)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, condition: Condition | Tensor | None, batch: int) -> Encoded:
+        """As `ConditionEncoder.forward`; labels (b,) and weights (b, classes) also as tensors."""
+        if condition is None:
+            return Encoded(self.table.weight[-1].expand(batch, -1))
+        if isinstance(condition, Tensor) and (not condition.ndim or len(condition) != batch):
+            raise ValueError(self._wrong(condition, batch))
+        return super().forward(condition, batch)
+
+    def value(self, condition: Condition | Tensor) -> Condition:
+        """Integers are labels, floats are weights."""
+        if isinstance(condition, Tensor):
+            return (Blends if condition.is_floating_point() else Classes)(condition)
+        return super().value(condition)
+
+    def encode(self, condition: Classes | Blends) -> Encoded:
+        """ValueError for tensors of another shape, or labels outside the classes on a CPU."""
+        if isinstance(condition, Blends):
+            weights = condition.weights
+            if weights.ndim != 2 or weights.shape[1] - self.classes not in (0, 1):
+                raise ValueError(self._wrong(weights, len(weights)))
+            return Encoded(weights.to(self.table.weight.dtype) @ self.table.weight[: weights.shape[-1]])
+        labels = condition.labels
+        if labels.ndim != 1:
+            raise ValueError(self._wrong(labels, len(labels)))
+        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels <= self.classes)).all()):  # on a GPU it would wait
+            low, high = int(labels.min()), int(labels.max())
+            raise ValueError(f"labels: got {low} to {high}; want 0 to {self.classes - 1}, or the null {self.classes}")
+        return Encoded(self.table(labels))
+
+    def _wrong(self, found: Tensor, batch: int) -> str:
+        return f"labels: got {found.dtype} {tuple(found.shape)}; want integers ({batch},) or weights ({batch}, {self.classes})"
+
+    def null(self, batch: int) -> Classes:
+        return Classes(torch.full((batch,), self.classes, device=self.table.weight.device))
+
+    def of_data(self, labels: Tensor | None, captions: Sequence[str] | None) -> Classes | None:
+        return None if labels is None else Classes(labels)
+
+    def read(self, given: Sequence[Any], names: Sequence[str]) -> Classes | Blends | None:
+        """Numbers, names and blends {class: weight}; where any image blends all are weights."""
+        if all(c is None for c in given):
+            return None
+        if not any(isinstance(c, dict) for c in given):
+            return Classes(torch.tensor([self.number(c, names) for c in given]))
+        rows = torch.zeros(len(given), self.classes + 1)
+        for row, c in zip(rows, given, strict=True):
+            if isinstance(c, dict) and not c:
+                raise ValueError("condition: got a blend of no class; give weights, such as {'bag': 0.5, 'sandal': 0.5}")
+            for name, weight in c.items() if isinstance(c, dict) else [(c, 1.0)]:
+                row[self.number(name, names)] += float(weight)
+        return Blends(rows)
+
+    def number(self, name: int | str | None, names: Sequence[str]) -> int:
+        """The number of a class given by number or name; None is the null class, which follows the last."""
+        name = value(name)
+        if name is None:
+            return self.classes
+        if isinstance(name, str):
+            numbers = _numbers(name, names)
+            if len(numbers) > 1:
+                told = " or ".join(map(str, numbers))
+                raise ValueError(f"condition: {len(numbers)} classes are called {name!r}; give a number, {told}")
+            if numbers:
+                return numbers[0]
+            if name.isascii() and name.isdecimal():
+                name = int(name)
+        if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < self.classes:
+            return int(name)
+        raise ValueError(f"condition: no class {name!r}; classes are {_listed(names)}")
+
+    def parse(self, text: str, names: Sequence[str], argument: str) -> tuple[str, Any]:
+        """A class, "none", or a blend such as bag:0.5+sandal:0.5."""
+        if text == "none" and text not in names:
+            return text, None
+        if ":" not in text or composed(text) in map(composed, names):
+            number = self.number(text, names)
+            return names[number], number
+        blend = {}
+        for part in text.split("+"):
+            name, _, weight = part.rpartition(":")
+            try:
+                blend[self.number(name, names)] = float(weight)
+            except ValueError as error:
+                what = f"{argument}: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
+                raise ValueError(what) from error
+        if not all(math.isfinite(w) and w >= 0 for w in blend.values()) or abs(sum(blend.values()) - 1) > 1e-3:
+            raise ValueError(f"{argument}: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
+        return text, blend
+
+
+def _numbers(name: str, names: Sequence[str]) -> list[int]:
+    """Of the classes of that name: of that very spelling, or else of one that differs in how accents are written alone."""
+    exact = [i for i, own in enumerate(names) if own == name]
+    return exact or [i for i, own in enumerate(names) if composed(own) == composed(name)]
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    """Numbered names, the first ones of very many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{i} {name}" for i, name in enumerate(names[:most])) + more

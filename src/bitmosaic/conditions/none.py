@@ -1,0 +1,64 @@
+"""No condition: one learned vector stands for every image, so a prior is built the same with and without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionSpec, Encoded
+
+
+@dataclass(frozen=True)
+class Nothing(Condition):
+    """Nothing is told of each image."""
+
+    images: Tensor  # (b, 0)
+
+
+@dataclass(frozen=True)
+class NoConditionSpec(ConditionSpec):
+    """Nothing is told: unconditional data."""
+
+    def build(self, width: int) -> NoEncoder:
+        return NoEncoder(width)
+
+
+class NoEncoder(ConditionEncoder):
+    """The same vector, whatever the image."""
+
+    kinds, called, guides = (Nothing,), "nothing", False
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.vector = nn.Parameter(torch.randn(width) * 0.02)
+
+    def value(self, condition: Condition | Tensor) -> Condition:
+        """ValueError for anything that says something."""
+        if isinstance(condition, Tensor):
+            raise ValueError("labels: this prior was trained without classes; pass None")
+        return super().value(condition)
+
+    def encode(self, condition: Nothing) -> Encoded:
+        return Encoded(self.vector.expand(len(condition), -1))
+
+    def null(self, batch: int) -> Nothing:
+        return Nothing(torch.zeros(batch, 0, device=self.vector.device))
+
+    def of_data(self, labels: Tensor | None, captions: Sequence[str] | None) -> None:
+        return None
+
+    def read(self, given: Sequence[Any], names: Sequence[str]) -> None:
+        """None of every image, and nothing else."""
+        told = next((c for c in given if c is not None), None)
+        if told is not None:
+            raise ValueError(f"condition: got {told!r}; this pipeline was trained without classes or captions")
+
+    def parse(self, text: str, names: Sequence[str], argument: str) -> tuple[str, None]:
+        """ "none"."""
+        if text != "none":
+            raise ValueError(f"{argument}: got {text!r}, but this pipeline was trained without classes or captions; give none")
+        return text, None
