@@ -11,12 +11,12 @@ from test_loop import assert_bitwise, everything, to_disk_and_back
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.generators import DCGANSpec, Generator, GeneratorSpec
 from bitmosaic.losses.adversarial import AdversarialLossSpec, HingeSpec
 from bitmosaic.losses.gradient_penalty import r1
 from bitmosaic.nets.discriminators.base import DiscriminatorSpec, ProjectionHead
 from bitmosaic.nets.discriminators.deep_conv import DeepConvDiscriminatorSpec
-from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.spec import Spec
 from bitmosaic.train.adversarial_game import AdversarialGame, AdversarialLosses
 from bitmosaic.train.averages import EMASpec

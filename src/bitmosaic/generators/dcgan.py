@@ -61,7 +61,7 @@ class DCGAN(Generator):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.linear(z).unflatten(1, (-1, *self.start))
-        told = () if self.condition is None else (self.condition(labels, len(z)),)
+        told = () if self.condition is None else (self.condition(labels, len(z)).vector,)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.leaky_relu(norm(conv(h), *told), self.spec.slope)
         return (self.out(h).tanh() + 1) / 2
