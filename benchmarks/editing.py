@@ -29,6 +29,7 @@ from bitmosaic import Pipeline
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import fashion_sample, places_of, save, sheet, spread
+from bitmosaic.pipelines.conditions import generators
 from bitmosaic.pipelines.editing import fill as filling
 from bitmosaic.pipelines.editing import windows
 from bitmosaic.pipelines.editing.partly import Known
@@ -92,7 +93,9 @@ class Bench:
         own = filling.known_of
         filling.known_of = own if steered else hidden
         try:
-            return filling.fill(self.pipe, images / 255, mask, None, self.pipe._generators(seeds), 0, None, {})[0]
+            return filling.fill(
+                self.pipe, images / 255, mask, None, generators(seeds, self.pipe.device), 0, None, self.pipe.settings()
+            )[0]
         finally:
             filling.known_of = own
 

@@ -132,7 +132,7 @@ def real(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, dict]
     seconds = dict.fromkeys(parts, 0.0)
     for some in tqdm(pixels.split(CHUNK), desc="encoding", unit="chunk"):
         start = time.perf_counter()
-        codes = pipe._codes(some.float() / 255)
+        codes = pipe.encode_pixels(some.float() / 255)
         parts["codes"].append(codes.pack())
         seconds["codes"] += time.perf_counter() - start
         for name, one in (("trained", pipe), ("untrained", fresh)):
@@ -175,7 +175,7 @@ def real(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, dict]
 
 def million(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, dict]:
     """Rows by structure."""
-    codes = pipe._codes(fashion_sample().pixels.float() / 255).pack()
+    codes = pipe.encode_pixels(fashion_sample().pixels.float() / 255).pack()
     size = codes.shape[1]
 
     def flipped(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_answers_of_a_prior_in_raster_order_are_ranked_by_known_pixels_alone():
     assert len(answers.images) == 2 and answers.images[..., ~mask].eq(0).all()
     assert "draws" not in answers.notes[0] and answers.notes[0].endswith("answers are ranked by how well they agree with the known pixels")
     codes, known = steps[-1].codes, known_of(mask, 2)
-    unseen = pipe._code_length(codes, known.whole.expand(2, -1, -1), [None] * 2)
+    unseen = pipe.code_length(codes, known.whole.expand(2, -1, -1), [None] * 2)
     wrong = pipe.decode(codes, "pt").square() * ~mask * known.steered.repeat_interleave(2, 0).repeat_interleave(2, 1)
     wanted = unseen + wrong.sum((1, 2, 3)) / (2 * NOISE**2 * math.log(2))
     assert answers.bits == pytest.approx(sorted(wanted.tolist()), rel=0.01)

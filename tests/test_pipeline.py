@@ -195,7 +195,7 @@ def test_images_in_every_form(pipeline):
 def test_many_images_are_encoded_and_understood_in_parts(pipeline, monkeypatch):
     images = list(fashion_sample().pixels[:70])
     whole, vectors = pipeline.encode(images), pipeline.features(images, condition=list(range(10)) * 7)
-    monkeypatch.setattr(Pipeline, "_at_once", 32)
+    monkeypatch.setattr("bitmosaic.pipelines.batches.PIXELS", 32 * 28 * 28)
     assert torch.equal(pipeline.encode(images).digits, whole.digits) and vectors.shape == (70, 49 * 32)
     alone = pipeline.features(images[69], condition=9)
     torch.testing.assert_close(alone[0], vectors[69], rtol=0, atol=1e-5)

@@ -59,7 +59,7 @@ def compress(
     made, others, start = {}, [], time.perf_counter()
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for batch in in_order(files, AT_ONCE):
-            codes = pipe._codes(batch.images.float() / 255)
+            codes = pipe.encode_pixels(batch.images.float() / 255)
             for row, data in enumerate(compress_codes(pipe, codes, coder, packets)):
                 name = names[int(batch.indices[row])]
                 if not replace and _holds_another(pipe, out / name, data, codes[row]):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.pipelines import Condition, Pipeline
-from bitmosaic.priors.likelihood import marginal_entropy
+from bitmosaic.pipelines import Condition, TwoStagePipeline
+from bitmosaic.pipelines.conditions import pairs
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Seen:
     entropy: Tensor  # (b, *grid) in [0, 1], mean bits a bit of the places that are hidden, 0 elsewhere
 
 
-def reveal(pipeline: Pipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
+def reveal(pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
     """The moments of `pipeline.stream`, the one before the first step too. Arguments and errors as there."""
     for step in pipeline.stream(condition, seeds, **settings):
         if step.index == 1:
@@ -31,11 +31,9 @@ def reveal(pipeline: Pipeline, condition: Condition = None, seeds: int | Sequenc
         yield _seen(pipeline, step.codes, step.known, condition)
 
 
-def _seen(pipeline: Pipeline, codes: Codes, known: Tensor, condition: Condition) -> Seen:
-    rng = torch.Generator(pipeline.device).manual_seed(0)
-    conditions, _ = pipeline._pairs(condition, list(range(len(codes))))
-    entropy = marginal_entropy(pipeline.prior, codes, known, pipeline._labels(conditions), rng)
-    return Seen(known.cpu(), pipeline.decode(codes, "pt"), entropy.cpu())
+def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, condition: Condition) -> Seen:
+    conditions, _ = pairs(condition, list(range(len(codes))))
+    return Seen(known.cpu(), pipeline.decode(codes, "pt"), pipeline.entropy(codes, known, conditions))
 
 
 def order_of(seen: list[Seen]) -> Tensor:
@@ -43,14 +41,14 @@ def order_of(seen: list[Seen]) -> Tensor:
     return 1 + sum((~moment.known).long() for moment in seen[1:])
 
 
-def flipped(pipeline: Pipeline, images: Tensor, bit: int) -> Tensor:
+def flipped(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Tensor:
     """Images (n, C, H, W) decoded with one bit of every place turned round. ValueError for a bit that there is not."""
     codes = _encoded(pipeline, images, bit)
     codes.digits[..., bit] ^= 1
     return pipeline.decode(codes, "pt")
 
 
-def meaning(pipeline: Pipeline, images: Tensor, bit: int) -> Tensor:
+def meaning(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Tensor:
     """What a bit of the middle place does, (C, H, W) in [-1, 1]: the mean over images of decoding it as 1 less decoding it as 0."""
     codes = _encoded(pipeline, images, bit)
     row, column = (side // 2 for side in codes.grid)
@@ -62,7 +60,7 @@ def meaning(pipeline: Pipeline, images: Tensor, bit: int) -> Tensor:
     return (ways[0] - ways[1]).mean(0)
 
 
-def _encoded(pipeline: Pipeline, images: Tensor, bit: int) -> Codes:
-    if set(pipeline.prior.radix) != {2} or not 0 <= bit < len(pipeline.prior.radix):
-        raise ValueError(f"bit: got {bit}; this pipeline has bits 0 to {len(pipeline.prior.radix) - 1} in every place")
+def _encoded(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Codes:
+    if set(pipeline.radix) != {2} or not 0 <= bit < len(pipeline.radix):
+        raise ValueError(f"bit: got {bit}; this pipeline has bits 0 to {len(pipeline.radix) - 1} in every place")
     return pipeline.encode(images)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bitmosaic.images import ImageSet, in_order
 from bitmosaic.names import composed
-from bitmosaic.pipelines import Pipeline, pooled
+from bitmosaic.pipelines import TwoStagePipeline, pooled
 
 SMALL = 10_000  # images up to which logistic regression is fitted by L-BFGS
 STRENGTH = 10.0  # C of logistic regression, for vectors of mean square length 1
@@ -47,12 +47,13 @@ class Vectors:
 
 @torch.no_grad()
 def representations(
-    pipeline: Pipeline, train: ImageSet, test: ImageSet, pool: bool | int = False, seed: int = 0, on_batch: Callable[[int], object] = int
-) -> dict[str, Vectors]:
+    pipeline: TwoStagePipeline, train: ImageSet, test: ImageSet, pool: bool | int = False, seed: int = 0,
+    on_batch: Callable[[int], object] = int,
+) -> dict[str, Vectors]:  # fmt: skip
     """Vectors by name: "pixels", "bits", "layer 0", ... and "untrained 0", ... of a copy with fresh weights.
 
-    Null class, whole images. pool: as for `Pipeline.features`; False puts all places side by side. Kept in float16: 150 MB for each layer
-    of 8,000 images of 7 x 7 places of 192. seed: of the fresh weights. ValueError for images without classes, or of other classes.
+    Null class, whole images. pool: as for `TwoStagePipeline.features`; False puts all places side by side. Kept in float16: 150 MB for each
+    layer of 8,000 images of 7 x 7 places of 192. seed: of the fresh weights. ValueError for images without classes, or of other classes.
     """
     if train.labels is None or test.labels is None or [*map(composed, train.class_names)] != [*map(composed, test.class_names)]:
         raise ValueError("images: probing needs classes, the same in training and test; give a folder of one folder for each class")
@@ -70,7 +71,7 @@ def representations(
         seen = []
         for batch in in_order(images, 64):
             pixels = batch.images.float() / 255
-            codes = pipeline._codes(pixels)
+            codes = pipeline.encode_pixels(pixels)
             vectors = {"pixels": pixels.flatten(1), "bits": codes.bits().flatten(1)}
             for name, prior in (("layer", pipeline.prior), ("untrained", untrained)):
                 layers = range(len(prior.blocks))

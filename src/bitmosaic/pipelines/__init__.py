@@ -1,17 +1,14 @@
-"""What users hold: conditions and seeds -> pictures, and what else a pipeline can do; functions over it in `editing` and `compression`."""
+"""What users hold: pipelines of any kind, in `editing` and `compression` what is done with one that has codes; from disk, zoo and hub."""
 
 from bitmosaic.pipelines import hub
-from bitmosaic.pipelines.codes import (
-    Condition,
-    Pipeline,
-    check_class_names,
-    check_replaceable,
-    find_pipeline,
-    pipeline_config,
-    pooled,
-    zoo_names,
-)  # fmt: skip
+from bitmosaic.pipelines.codes import CodesPipeline, pipeline_config
+from bitmosaic.pipelines.conditions import Condition, check_class_names
+from bitmosaic.pipelines.features import pooled
+from bitmosaic.pipelines.protocol import Pipeline, check_replaceable
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
+from bitmosaic.pipelines.zoo import find_pipeline, zoo_names
 
 __all__ = [
-    "Condition", "Pipeline", "check_class_names", "check_replaceable", "find_pipeline", "hub", "pipeline_config", "pooled", "zoo_names",
+    "CodesPipeline", "Condition", "Pipeline", "TwoStagePipeline", "check_class_names", "check_replaceable", "find_pipeline", "hub",
+    "pipeline_config", "pooled", "zoo_names",
 ]

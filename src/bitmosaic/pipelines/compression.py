@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,12 @@ from bitmosaic.codec import CODERS, CodecError, Coder, Container, PriorCoder, Un
 from bitmosaic.codec.base import fingerprint
 from bitmosaic.codes import Codes, digit_dtype, digit_widths
 from bitmosaic.images import Fit, Output
-
-if TYPE_CHECKING:
-    from bitmosaic.pipelines.codes import Pipeline
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
 
 AT_ONCE = 64  # images
 
 
-def compress(pipe: Pipeline, images: Any, coder: str = "prior", packets: int = 1, fit: Fit = "exact") -> Any:
+def compress(pipe: TwoStagePipeline, images: Any, coder: str = "prior", packets: int = 1, fit: Fit = "exact") -> Any:
     """The bytes of an image, or a list of them for a list; `decompress` gives back what the tokenizer keeps of it.
 
     images, fit: as for `encode`. coder: "uniform", "static" or "prior", from large and fast to small and slow. packets: parts of the file,
@@ -35,7 +33,7 @@ def compress(pipe: Pipeline, images: Any, coder: str = "prior", packets: int = 1
     return files if several else files[0]
 
 
-def compress_codes(pipe: Pipeline, codes: Codes, coder: str = "prior", packets: int = 1) -> list[bytes]:
+def compress_codes(pipe: TwoStagePipeline, codes: Codes, coder: str = "prior", packets: int = 1) -> list[bytes]:
     """The bytes of images that are at hand as codes."""
     with_, tokenizer = coder_of(pipe, coder), fingerprint(pipe.tokenizer)
     parts = [codes[start : start + AT_ONCE] for start in range(0, len(codes), AT_ONCE)]
@@ -43,7 +41,7 @@ def compress_codes(pipe: Pipeline, codes: Codes, coder: str = "prior", packets: 
 
 
 def decompress(
-    pipe: Pipeline, data: bytes | Sequence[bytes], restore: bool = False, seeds: int | Sequence[int] | None = None,
+    pipe: TwoStagePipeline, data: bytes | Sequence[bytes], restore: bool = False, seeds: int | Sequence[int] | None = None,
     output_type: Output = "pil", *, unconfirmed: bool = False, **settings,
 ) -> Any:  # fmt: skip
     """The image of some bytes, or all images of a list of them.
@@ -60,7 +58,7 @@ def decompress(
 
 
 def decompressed(
-    pipe: Pipeline, codes: Codes, known: Tensor, seeds: int | Sequence[int] | None = None, output_type: Output = "pil", **settings
+    pipe: TwoStagePipeline, codes: Codes, known: Tensor, seeds: int | Sequence[int] | None = None, output_type: Output = "pil", **settings
 ) -> Any:
     """Images of codes of which only some places are known; the model fills in the others."""
     hurt = (~known.flatten(1).all(1)).nonzero()[:, 0]
@@ -75,7 +73,7 @@ def decompressed(
 
 
 def decompress_codes(
-    pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
+    pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
 ) -> tuple[Codes, Tensor]:  # fmt: skip
     """Codes of some files, and which places are known, (b, *grid) bool: all of them unless `restore`. CodecError for the first that is
     refused, with its number where there are several.
@@ -96,7 +94,7 @@ class Opened:
     differ: set[int]  # whole packets of these files give other codes than were encoded: the machine's probabilities differ
 
 
-def opened(pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> Opened:
+def opened(pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> Opened:
     """As `decompress_codes`, but files that are refused do not stop the others."""
     if not data:
         raise ValueError("data: got nothing; want at least one file's bytes")
@@ -130,7 +128,7 @@ def opened(pipe: Pipeline, data: Sequence[bytes], restore: bool = False, unconfi
     return Opened(Codes(digits, radix), known, refused, differ)
 
 
-def _coder(pipe: Pipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:
+def _coder(pipe: TwoStagePipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:
     """The pipeline's coder for a file, and the coder's fingerprint, made once."""
     kind = file.coder, file.scale
     if kind not in coders:
@@ -151,7 +149,7 @@ def _refused(file: Container, wrong: int | None, restore: bool) -> CodecError:
     return CodecError(f"no packet of {count} can be read, so nothing is known of the image; --unconfirmed draws one")
 
 
-def coder_of(pipe: Pipeline, name: str) -> Coder:
+def coder_of(pipe: TwoStagePipeline, name: str) -> Coder:
     """A coder of the pipeline by name; ValueError where it has none of that name."""
     if name == "uniform":
         return UniformCoder()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bitmosaic.pipelines.codes import Pipeline
+from bitmosaic.pipelines.protocol import Pipeline
 
 FILES = ["config.json", "*/config.json", "*/model.safetensors", "codec.safetensors", "README.md"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.spec import Spec
 
 BY = ("codes", "bits", "features")
@@ -42,11 +42,11 @@ class VectorSpec(Spec):
         return self.by != "features"
 
 
-def vectors(pipe: Pipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarray | None = None) -> np.ndarray:
+def vectors(pipe: TwoStagePipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarray | None = None) -> np.ndarray:
     """uint8 (n, bytes) or float32 (n, D) of images, uint8 (n, C, H, W). medians (D,): of the features, for `by` "bits"."""
     found = []
     for part in pixels.split(AT_ONCE):
-        codes = pipe._codes(part.float() / 255)
+        codes = pipe.encode_pixels(part.float() / 255)
         found.append(code_bits(pipe, codes) if spec.by == "codes" else features(pipe, codes, spec))
     whole = np.concatenate(found)
     if spec.by == "features":
@@ -58,7 +58,7 @@ def vectors(pipe: Pipeline, pixels: Tensor, spec: VectorSpec, medians: np.ndarra
     return whole
 
 
-def code_bits(pipe: Pipeline, codes: Codes) -> np.ndarray:
+def code_bits(pipe: TwoStagePipeline, codes: Codes) -> np.ndarray:
     """uint8 (n, bytes) of codes."""
     if set(codes.radix) == {2}:
         return codes.pack()
@@ -69,15 +69,16 @@ def code_bits(pipe: Pipeline, codes: Codes) -> np.ndarray:
     return np.packbits(signs.flatten(1).cpu().numpy(), axis=1)
 
 
-def features(pipe: Pipeline, codes, spec: VectorSpec) -> np.ndarray:
+def features(pipe: TwoStagePipeline, codes, spec: VectorSpec) -> np.ndarray:
     """float32 (n, D) of codes, as they come."""
     layer = len(pipe.prior.blocks) // 2 if spec.layer == -1 else spec.layer
     with torch.no_grad():
-        return pipe._features(codes, [layer], None, spec.parts)[0].flatten(1).cpu().numpy()
+        return pipe.code_features(codes, [layer], [None] * len(codes), spec.parts)[0].flatten(1).cpu().numpy()
 
 
-def medians_of(pipe: Pipeline, pixels: Tensor, spec: VectorSpec) -> np.ndarray | None:
+def medians_of(pipe: TwoStagePipeline, pixels: Tensor, spec: VectorSpec) -> np.ndarray | None:
     """Of each feature over some images, (D,) float32; None where the spec needs none."""
     if spec.by != "bits":
         return None
-    return np.median(np.concatenate([features(pipe, pipe._codes(part.float() / 255), spec) for part in pixels.split(AT_ONCE)]), axis=0)
+    codes = [pipe.encode_pixels(part.float() / 255) for part in pixels.split(AT_ONCE)]
+    return np.median(np.concatenate([features(pipe, part, spec) for part in codes]), axis=0)

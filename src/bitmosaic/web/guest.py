@@ -1,17 +1,20 @@
-"""A pipeline as one request sees it: the same methods, but what computes is sent to the model's thread, where it meets that of others."""
+"""A pipeline as one request sees it: the same protocol, but what computes is sent to the model's thread, where it meets that of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
-from bitmosaic.pipelines import Condition, Pipeline
-from bitmosaic.priors.likelihood import marginal_entropy
-from bitmosaic.samplers import Step
+from bitmosaic.pipelines import Pipeline, TwoStagePipeline
+from bitmosaic.pipelines.features import Pool
+from bitmosaic.pipelines.protocol import OnStep
+from bitmosaic.samplers import SamplerSpec, Step
+from bitmosaic.spec import Spec
 from bitmosaic.web.job import Job
 from bitmosaic.web.model import Model, Wanted
 
@@ -19,69 +22,111 @@ AT_ONCE = 8  # images whose code lengths are computed in one turn
 
 
 class Guest(Pipeline):
-    """Shares all parts with `pipeline`; its methods may be called in any thread, each guest's in one."""
+    """What guests of pipelines of all kinds have; their methods may be called in any thread, each guest's in one."""
 
     def __init__(
-        self, pipeline: Pipeline, name: str, model: Model, job: Job, every: bool = True, fingerprint: str = "", precision: str = ""
+        self, host: Pipeline, name: str, model: Model, job: Job, every: bool = True, fingerprint: str = "", precision: str = ""
     ):  # fmt: skip
-        """every: whether each step of sampling is told, or, which wakes this thread less often, the last one only.
-
-        fingerprint, precision: of the weights, for those who are told how a picture was made.
+        """host: whose weights it shares. every: whether each step of sampling is told, or, which wakes this thread less often, the last
+        one only. fingerprint, precision: of the weights, for those who are told how a picture was made.
         """
-        self.__dict__.update(pipeline.__dict__)  # it was checked when it was made
-        self.name, self.job, self._host, self._model, self._every = name, job, pipeline, model, every
+        self.host, self.name, self.model, self.job, self.every = host, name, model, job, every
         self.fingerprint, self.precision = fingerprint, precision
+        self.class_names, self.background = host.class_names, host.background
 
-    def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        """How unsure the prior is of hidden places, (b, *grid), as `marginal_entropy` has it."""
-        labels = self._labels(conditions)
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.host.image_size
 
-        def compute(host: Pipeline) -> Tensor:
-            rng = torch.Generator(host.device).manual_seed(0)
-            return marginal_entropy(host.prior, codes, known, labels, rng).cpu()
+    @property
+    def channels(self) -> int:
+        return self.host.channels
 
-        return self.apart(compute)
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return self.host.parts
 
-    def _complete(self, codes: Codes, known: Tensor, conditions: list, generators: list, settings: dict) -> Iterator[Step]:
-        spec, labels = self.settings(**settings), self._labels(conditions)
-        codes, known = codes.to(self.device), known.to(self.device)
-        self.prior.check(codes, known)  # here, so that it is told to whom it concerns
-        kind = None if labels is None else labels.dtype
-        sampler, prior = spec.build(), self.prior
+    @property
+    def network(self) -> nn.Module:
+        return self.host.network
 
-        def ask(*given) -> Iterator[Step]:
-            return sampler(prior, *given)
-
-        return self._model.complete(Wanted(self.job, (self.name, spec, kind), ask, codes, known, labels, generators, self._every))
-
-    def _pixels(self, codes: Codes) -> Tensor:
-        return self._apart(self._host._pixels, _joined_codes, codes, "pixels")
-
-    def _codes(self, pixels: Tensor) -> Codes:
-        return self._apart(self._host._codes, torch.cat, pixels, "codes")
-
-    def _features(self, codes: Codes, layers: list[int], condition: Condition, pool: bool | int | None) -> list[Tensor]:
-        return self.apart(lambda host: host._features(codes, layers, condition, pool))
-
-    def _code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        starts = range(0, len(codes), AT_ONCE)  # each takes several passes: others have their turns between
-        parts = [(codes[some], known[some], conditions[some]) for some in (slice(i, i + AT_ONCE) for i in starts)]
-        return torch.cat([self.apart(lambda host, part=part: host._code_length(*part)) for part in parts])
+    def settings(self, *sampler, **changes) -> Spec:
+        return self.host.settings(*sampler, **changes)
 
     def apart(self, work: Callable[[Pipeline], Any]) -> Any:
-        """work(pipeline) in the model's thread, as one of the short things there."""
-        return self._model.call(self.job, lambda _: [work(self._host)], None)
+        """work(host) in the model's thread, as one of the short things there."""
+        return self.model.call(self.job, lambda _: [work(self.host)], None)
 
-    def _apart(self, function, join, item: Any, kind: str) -> Any:
-        """function of items of several guests at once, each given its own part."""
+    def together(self, function: Callable[[Any], Any], join: Callable[[list], Any], item: Any, kind: tuple) -> Any:
+        """function(join(items)) of all items of that kind that wait in the model's thread; this one's own part of what comes of it."""
 
         def many(items: list) -> list:
             found, sizes = function(join(items)), [len(one) for one in items]
             ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
             return [found[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
-        return self._model.call(self.job, many, item, (self.name, kind), len(item))
+        return self.model.call(self.job, many, item, (self.name, *kind), len(item))
+
+
+class DrawingGuest(Guest):
+    """Of a pipeline that draws and no more."""
+
+    def draw(self, conditions: list, seeds: list[int], settings: Spec, on_step: OnStep = None) -> Tensor:
+        def drawn(pairs: list[tuple[Any, int]]) -> Tensor:
+            parts = [pairs[start : start + self.model.batch] for start in range(0, len(pairs), self.model.batch)]
+            return torch.cat([self.host.draw([c for c, _ in part], [seed for _, seed in part], settings) for part in parts])
+
+        self.labels(conditions)  # what is wrong with them concerns nobody else
+        return self.together(drawn, _chained, list(zip(conditions, seeds, strict=True)), ("draw", settings))
+
+
+class CodesGuest(Guest, TwoStagePipeline):
+    """Of a pipeline over codes."""
+
+    def __init__(self, host: TwoStagePipeline, *arguments):
+        super().__init__(host, *arguments)
+        self.tokenizer, self.prior, self.sampler = host.tokenizer, host.prior, host.sampler
+        self.static, self.logit_scale = host.static, host.logit_scale
+
+    def fill(
+        self, codes: Codes, known: Tensor, conditions: list, generators: list[torch.Generator], settings: SamplerSpec
+    ) -> Iterator[Step]:  # fmt: skip
+        labels, prior, sampler = self.labels(conditions), self.prior, settings.build()
+        codes, known = codes.to(self.device), known.to(self.device)
+        prior.check(codes, known)  # here, so that it is told to whom it concerns
+        kind = None if labels is None else labels.dtype
+
+        def ask(*given) -> Iterator[Step]:
+            return sampler(prior, *given)
+
+        return self.model.complete(Wanted(self.job, (self.name, settings, kind), ask, codes, known, labels, generators, self.every))
+
+    def encode_pixels(self, pixels: Tensor) -> Codes:
+        return self.together(self.host.encode_pixels, torch.cat, pixels, ("codes",))
+
+    def decode_pixels(self, codes: Codes) -> Tensor:
+        return self.together(self.host.decode_pixels, _joined_codes, codes, ("pixels",))
+
+    def code_features(self, codes: Codes, layers: Sequence[int], conditions: list, pool: Pool = None) -> list[Tensor]:
+        return self.apart(lambda host: host.code_features(codes, layers, conditions, pool))
+
+    def code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        starts = range(0, len(codes), AT_ONCE)  # each takes several passes: others have their turns between
+        parts = [(codes[some], known[some], conditions[some]) for some in (slice(i, i + AT_ONCE) for i in starts)]
+        return torch.cat([self.apart(lambda host, part=part: host.code_length(*part)) for part in parts])
+
+    def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        return self.apart(lambda host: host.entropy(codes, known, conditions))
+
+
+def guest_of(host: Pipeline, *arguments) -> Guest:
+    """A guest of its kind; arguments as of `Guest`."""
+    return (CodesGuest if isinstance(host, TwoStagePipeline) else DrawingGuest)(host, *arguments)
 
 
 def _joined_codes(parts: list[Codes]) -> Codes:
     return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
+
+
+def _chained(parts: list[list]) -> list:
+    return list(chain(*parts))

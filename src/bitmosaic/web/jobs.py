@@ -1,4 +1,4 @@
-"""What each request does, by the methods of `Pipeline` alone; in a thread of its own, on a Guest."""
+"""What each request does, by the protocol of pipelines alone; in a thread of its own, on a Guest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.images import ArrayImages, fitted, read_image
+from bitmosaic.pipelines import editing
 from bitmosaic.pipelines.editing import Answers, blend, canvas, coarse, edit_settings, way
 from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
@@ -78,7 +79,7 @@ class Task:
         found = [self.single(one) for one in self.asked.classes]
         for i, one in enumerate(found):
             try:
-                self.guest._labels([one])
+                self.guest.labels([one])
             except ValueError as error:
                 raise Refused(422, of_library(error).replace("class:", f"classes[{i}]:", 1)) from None
         return found
@@ -138,9 +139,9 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
     _check_canvas(task, pixels.shape[1:])
     whole = (pixels, "tile" if asked.fit == "tile" else "exact")
     told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
-    make = guest.edit if task.name == "edit" else guest.inpaint
+    make = editing.edit if task.name == "edit" else editing.inpaint
     answers = make(
-        pixels, repaint, task.class_(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
+        guest, pixels, repaint, task.class_(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     kept = {"image": as_text(encoded(pixels)), "mask": as_text(encoded(repaint[None].float())), "fit": whole[1]}
@@ -154,8 +155,8 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
     repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (sides[0], sides[2], sides[1], sides[3]), value=True)
     told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
-    answers = guest.outpaint(
-        pixels, asked.padding, task.class_(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
+    answers = editing.outpaint(
+        guest, pixels, asked.padding, task.class_(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     return _answered(task, answers, image=as_text(encoded(pixels)))
@@ -165,8 +166,8 @@ def _enrich(task: Task, emit: Emit | None) -> list[Made]:
     asked, guest = task.asked, task.guest
     pixels, _ = coarse(guest, task.picture(), asked.shrink, asked.fit)
     told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, passes=4 * asked.repeats), task.seeds()
-    answers = guest.enrich(
-        pixels, task.class_(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
+    answers = editing.enrich(
+        guest, pixels, task.class_(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     return _answered(task, answers, image=as_text(encoded(pixels)), fit="exact")
@@ -177,7 +178,8 @@ def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
     blends = blend(classes, asked.frames, asked.weights)
     rows = asked.weights or way(len(asked.classes), asked.frames)
     told = told_steps(task.guest, task.asked.entropy, emit, blends)
-    images = task.guest.interpolate(
+    images = editing.interpolate(
+        task.guest,
         classes,
         asked.seed,
         weights=rows,

@@ -141,6 +141,6 @@ class Bundle:
 
 def _vectors(pipe: Pipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Digits (n, places k) and features of unit length (n, D) of images, uint8 (n, C, H, W)."""
-    codes = pipe._codes(pixels.float() / 255)
+    codes = pipe.encode_pixels(pixels.float() / 255)
     found = features(pipe, codes, BY)
     return codes.flat().flatten(1).cpu().numpy(), found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

@@ -19,7 +19,7 @@ from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipelines import Pipeline, zoo_names
 from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
-from bitmosaic.web.guest import Guest
+from bitmosaic.web.guest import Guest, guest_of
 from bitmosaic.web.job import Job
 from bitmosaic.web.kept import Kept
 from bitmosaic.web.limits import Limits, Refused
@@ -82,7 +82,7 @@ class Studio:
     def guest(self, name: str | None, job: Job, every: bool) -> Guest:
         """A pipeline for one job; every: as `Guest` has it."""
         name, pipeline = self.pipeline(name)
-        return Guest(pipeline, name, self.model, job, every, *self._known[name])
+        return guest_of(pipeline, name, self.model, job, every, *self._known[name])
 
     def admit(self, asked: requests.Asked) -> Job:
         """A job for a request. Refused (429) where too much is waited for."""

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.images import spread
-from bitmosaic.samplers import Step
+from bitmosaic.pipelines.conditions import Condition
+from bitmosaic.pipelines.protocol import OnStep
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
+from bitmosaic.samplers import SamplerSpec, Step
 
 from .partly import SWEEPS, known_of, steer
 
-if TYPE_CHECKING:
-    from bitmosaic.pipelines.codes import Condition, Pipeline
-
-Callback = Callable[[Step], None] | None
-
 
 def fill(
-    pipeline: Pipeline, pixels: Tensor, repaint: Tensor, condition: Condition, generators: list[torch.Generator], feather: int,
-    callback: Callback, settings: dict[str, Any],
+    pipeline: TwoStagePipeline, pixels: Tensor, repaint: Tensor, condition: Condition, generators: list[torch.Generator], feather: int,
+    callback: OnStep, settings: SamplerSpec,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Images (n, C, H, W) with the pixels `repaint` (H, W) painted, one for each generator, and what that cost, bits (n,).
 
     Rounds of the sampler are told to the callback, and then sweeps over places that are known in part, as further steps.
     """
     smooth, _ = spread(pixels, ~repaint)  # the encoder sees a smooth continuation, not what lay there
-    known, codes, rounds = known_of(repaint, pipeline.tokenizer.factor), pipeline._codes(smooth), 0
-    sweeps = SWEEPS if known.steered.any() and pipeline.prior.family == "masked" else 0
+    known, codes, rounds = known_of(repaint, pipeline.factor), pipeline.encode_pixels(smooth), 0
+    sweeps = SWEEPS if known.steered.any() and pipeline.family == "masked" else 0
 
     def tell(step: Step) -> None:
         nonlocal rounds
@@ -44,27 +40,30 @@ def fill(
             nothing = torch.zeros(codes.digits.shape[:-1], device=codes.digits.device)
             callback(Step(rounds + sweep, rounds + sweeps, codes, nothing == 0, nothing))
 
-    def draw(codes: Codes, given: Tensor, callback: Callback = None, **settings) -> Codes:
+    def draw(codes: Codes, given: Tensor, settings: SamplerSpec, callback: OnStep = None) -> Codes:
         given = given.expand(len(pixels), -1, -1).to(pipeline.device)
         return complete(pipeline, codes, given, condition, generators, callback, settings)
 
     if not known.shown.all():
-        codes = draw(codes, known.shown, tell, **settings)
-    once = {"sampler": replace(pipeline.settings(**settings), steps=1)} if sweeps else {}
+        codes = draw(codes, known.shown, settings, tell)
+    once = replace(settings, steps=1) if sweeps else settings
     codes, wrong = steer(
-        pipeline, codes, pixels, repaint, known.steered, lambda codes, given: draw(codes, given, **once), generators, sweeps, swept
+        pipeline, codes, pixels, repaint, known.steered, lambda codes, given: draw(codes, given, once), generators, sweeps, swept
     )  # fmt: skip
     made = pipeline.decode(codes, "pt")
     if feather and not repaint.all():
         step, rings = spread(pixels - made, ~repaint, feather)
         made = (made + step * (1 - rings / (feather + 1))).clamp(0, 1)  # what has no ring has no step
     whole = known.whole.expand(len(pixels), -1, -1).to(pipeline.device)
-    return torch.where(repaint, made, pixels), pipeline._code_length(codes, whole, [condition] * len(codes)) + wrong
+    return torch.where(repaint, made, pixels), pipeline.code_length(codes, whole, [condition] * len(codes)) + wrong
 
 
-def complete(pipeline: Pipeline, codes: Codes, known: Tensor, condition: Condition, generators, callback: Callback, settings) -> Codes:
+def complete(
+    pipeline: TwoStagePipeline, codes: Codes, known: Tensor, condition: Condition, generators: list[torch.Generator], callback: OnStep,
+    settings: SamplerSpec,
+) -> Codes:  # fmt: skip
     """The codes when all places are known."""
-    for step in pipeline._complete(codes, known, [condition] * len(codes), generators, settings):
+    for step in pipeline.fill(codes, known, [condition] * len(codes), generators, settings):
         if callback is not None:
             callback(step)
     return step.codes

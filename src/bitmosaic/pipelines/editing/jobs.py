@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,16 +17,17 @@ from torch.nn import functional as F
 
 from bitmosaic.images import Output, check_output, fitted, to_output
 from bitmosaic.images.read import picture_of, pixels_of
+from bitmosaic.pipelines.conditions import Condition, generators, pairs
+from bitmosaic.pipelines.protocol import OnStep
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
+from bitmosaic.samplers import SamplerSpec
 from bitmosaic.values import value
 
 from .blends import blend
 from .canvas import Fit, canvas, check_window
-from .fill import Callback, complete, fill
+from .fill import complete, fill
 from .partly import known_of, told
 from .windows import windows
-
-if TYPE_CHECKING:
-    from bitmosaic.pipelines.codes import Condition, Pipeline
 
 EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5 in docs/editing.md
 
@@ -44,8 +45,9 @@ class Answers:
 
 
 def inpaint(
-    pipeline: Pipeline, image: Any, mask_image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *, feather: int = 0,
-    fit: Fit = "exact", output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None, **settings,
+    pipeline: TwoStagePipeline, image: Any, mask_image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *,
+    feather: int = 0, fit: Fit = "exact", output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: OnStep = None,
+    **settings,
 ) -> Answers:  # fmt: skip
     """Repaints what a mask covers, once for each seed; all other pixels come back as they were, bit for bit.
 
@@ -64,7 +66,7 @@ def inpaint(
 
 
 def edit(
-    pipeline: Pipeline, image: Any, mask_image: Any, condition: Condition, seeds: int | Sequence[int] = 0, **arguments
+    pipeline: TwoStagePipeline, image: Any, mask_image: Any, condition: Condition, seeds: int | Sequence[int] = 0, **arguments
 ) -> Answers:  # fmt: skip
     """`inpaint` with another class inside the mask; `arguments` as there, but for a guidance of 5 unless told otherwise.
 
@@ -75,7 +77,7 @@ def edit(
     return inpaint(pipeline, image, mask_image, condition, seeds, **edit_settings(pipeline, arguments))
 
 
-def edit_settings(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
+def edit_settings(pipeline: TwoStagePipeline, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of the sampler for `edit`: more guidance than a pipeline's own, where neither it nor a sampler is given.
 
     What is left of a picture speaks for the class that it was of, so the new one has to be said louder (measured in docs/editing.md).
@@ -86,8 +88,8 @@ def edit_settings(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any
 
 
 def outpaint(
-    pipeline: Pipeline, image: Any, padding: int | Sequence[int], condition: Condition = None, seeds: int | Sequence[int] = 0, *,
-    feather: int = 0, output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None, **settings,
+    pipeline: TwoStagePipeline, image: Any, padding: int | Sequence[int], condition: Condition = None, seeds: int | Sequence[int] = 0, *,
+    feather: int = 0, output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: OnStep = None, **settings,
 ) -> Answers:  # fmt: skip
     """Paints around an image, once for each seed; its own pixels come back bit for bit.
 
@@ -96,7 +98,7 @@ def outpaint(
     things alone paints well up to the size of its images, and background beyond at best. Else as `inpaint`.
     ValueError for padding that adds nothing or takes away, and for a canvas smaller than the pipeline's images.
     """
-    pixels = pixels_of(picture_of(image, pipeline.background), None, pipeline.tokenizer.channels).float() / 255
+    pixels = pixels_of(picture_of(image, pipeline.background), None, pipeline.channels).float() / 255
     sides = [padding] * 4 if isinstance(padding, Integral) else list(padding) if isinstance(padding, list | tuple) else []
     if len(sides) != 4 or not all(isinstance(side, Integral) and side >= 0 for side in sides) or not any(sides):
         raise ValueError(f"padding: got {padding!r}; give pixels for all sides, or (left, top, right, bottom), not negative, not all 0")
@@ -108,7 +110,7 @@ def outpaint(
 
 
 def interpolate(
-    pipeline: Pipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
+    pipeline: TwoStagePipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
     **arguments,
 ) -> Any:  # fmt: skip
     """Images from class to class, all from one seed, so from the same noise: `frames` of them, evenly along the way through `conditions`.
@@ -121,9 +123,9 @@ def interpolate(
 
 
 def enrich(
-    pipeline: Pipeline, image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *, shrink: int = 2, repeats: int = 4,
-    fit: Literal["exact", "crop"] = "exact", output_type: Output = "pil", batch_size: int = 64, callback_on_step_end: Callback = None,
-    **settings,
+    pipeline: TwoStagePipeline, image: Any, condition: Condition = None, seeds: int | Sequence[int] = 0, *, shrink: int = 2,
+    repeats: int = 4, fit: Literal["exact", "crop"] = "exact", output_type: Output = "pil", batch_size: int = 64,
+    callback_on_step_end: OnStep = None, **settings,
 ) -> Answers:  # fmt: skip
     """Draws fine detail anew, once for each seed: every place is hidden once in four rounds, a place of each 2 x 2 at a time.
 
@@ -134,24 +136,24 @@ def enrich(
         raise ValueError(f"repeats: got {repeats!r}; give a whole number of at least 1")
     _, pixels = coarse(pipeline, image, shrink, fit)
 
-    def fresh(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        codes = pipeline._codes(pixels.expand(n, -1, -1, -1))
+    def fresh(n: int, generators: list[torch.Generator], how: SamplerSpec) -> tuple[Tensor, Tensor]:
+        codes = pipeline.encode_pixels(pixels.expand(n, -1, -1, -1))
         for _ in range(repeats):
-            groups = torch.stack([_quarters(pipeline.prior.grid, rng) for rng in generators])
+            groups = torch.stack([_quarters(pipeline.grid, rng) for rng in generators])
             for group in range(4):
-                codes = complete(pipeline, codes, groups != group, condition, generators, callback_on_step_end, settings)
+                codes = complete(pipeline, codes, groups != group, condition, generators, callback_on_step_end, how)
         nothing = torch.zeros(groups.shape, dtype=torch.bool, device=groups.device)
-        return pipeline.decode(codes, "pt"), pipeline._code_length(codes, nothing, [condition] * len(codes))
+        return pipeline.decode(codes, "pt"), pipeline.code_length(codes, nothing, [condition] * len(codes))
 
     return _ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
 
 
-def coarse(pipeline: Pipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
+def coarse(pipeline: TwoStagePipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
     """What `enrich` is given and what it begins with, (C, H, W) in [0, 1] both. ValueError as there."""
-    height, width = pipeline.tokenizer.image_size
+    height, width = pipeline.image_size
     if not isinstance(shrink, Integral) or not 1 <= shrink <= min(height, width):
         raise ValueError(f"shrink: got {shrink!r}; give a whole number from 1 to {min(height, width)}")
-    pixels = fitted(image, (height, width), pipeline.tokenizer.channels, fit, pipeline.background).float() / 255
+    pixels = fitted(image, (height, width), pipeline.channels, fit, pipeline.background).float() / 255
     small = F.interpolate(pixels[None], (-(-height // shrink), -(-width // shrink)), mode="area")
     large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]
     return pixels, large if shrink > 1 else pixels
@@ -163,16 +165,16 @@ def _answers(
     """Every seed's answer to pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
     if not isinstance(feather, Integral) or feather < 0:
         raise ValueError(f"feather: got {feather!r}; give whole pixels, 0 for none")
-    size, parts, left = pipeline.tokenizer.image_size, [], repaint.clone()
+    size, parts, left = pipeline.image_size, [], repaint.clone()
     for window in windows(repaint, size):
         parts.append((window, left[window].clone()))
         left[window] = False
 
-    def painted(n: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+    def painted(n: int, generators: list[torch.Generator], how: SamplerSpec) -> tuple[Tensor, Tensor]:
         canvas, bits = pixels.repeat(n, 1, 1, 1), torch.zeros(n)
         for window, hidden in parts:
             at = (..., *window)
-            canvas[at], cost = fill(pipeline, canvas[at], hidden, condition, generators, feather, callback, settings)
+            canvas[at], cost = fill(pipeline, canvas[at], hidden, condition, generators, feather, callback, how)
             bits = bits + cost
         return canvas, bits
 
@@ -182,8 +184,8 @@ def _answers(
 
 def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str, ...]:
     """What was done that is not plain from the arguments."""
-    (height, width), factor = pipeline.tokenizer.image_size, pipeline.tokenizer.factor
-    partly = [text for text in (told(known_of(one, factor), factor, pipeline.prior.family == "masked") for one in hidden) if text]
+    (height, width), factor = pipeline.image_size, pipeline.factor
+    partly = [text for text in (told(known_of(one, factor), factor, pipeline.family == "masked") for one in hidden) if text]
     notes = partly if len(partly) < 2 else [f"{partly[0]}; likewise in {len(partly) - 1} more windows"]
     if hidden and canvas != (height, width):
         many, each = (f"{len(hidden)} windows", "each ") if len(hidden) > 1 else ("a window", "")
@@ -202,16 +204,17 @@ def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:
 
 
 def _ranked(
-    pipeline, make: Callable[[int, list[torch.Generator]], tuple[Tensor, Tensor]], condition, seeds, batch_size: int, output_type, settings
-) -> Answers:
-    """`make(n, generators)` for each batch of seeds, its images and their bits; the answers by rising bits."""
-    _, seeds = pipeline._pairs(None, seeds)
+    pipeline: TwoStagePipeline, make: Callable[[int, list[torch.Generator], SamplerSpec], tuple[Tensor, Tensor]], condition, seeds,
+    batch_size: int, output_type: Output, settings: dict[str, Any],
+) -> Answers:  # fmt: skip
+    """`make(n, generators, settings)` for each batch of seeds, its images and their bits; the answers by rising bits."""
+    _, seeds = pairs(None, seeds)
     check_output(output_type, batch_size)
-    pipeline.settings(**settings), pipeline._labels([condition])  # what is wrong with them is said even where nothing is to be done
+    how, _ = pipeline.settings(**settings), pipeline.labels([condition])  # what is wrong is said even where nothing is to be done
     parts = []
     for start in range(0, len(seeds), batch_size):
-        generators = pipeline._generators(seeds[start : start + batch_size])
-        parts.append(make(len(generators), generators))
+        rngs = generators(seeds[start : start + batch_size], pipeline.device)
+        parts.append(make(len(rngs), rngs, how))
     bits = torch.cat([cost for _, cost in parts])
     order = bits.argsort(stable=True)
     images = torch.cat([images for images, _ in parts])[order]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,7 @@ from torch.nn import functional as F
 
 from bitmosaic.codes import Codes
 from bitmosaic.images import places_of
-
-if TYPE_CHECKING:
-    from bitmosaic.pipelines.codes import Pipeline
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
 
 THICK = 3 / 8  # of a place's side: how far squares reach from their middle pixel, in whole pixels, that fit into what is not thin
 THIN = 0.5  # of a place that thin parts of a mask may cover, so that the rest of it is shown
@@ -64,7 +61,7 @@ def _opened(part: Tensor, factor: int) -> Tensor:
 
 
 def steer(
-    pipeline: Pipeline, codes: Codes, pixels: Tensor, repaint: Tensor, steered: Tensor, draw: Callable[[Codes, Tensor], Codes],
+    pipeline: TwoStagePipeline, codes: Codes, pixels: Tensor, repaint: Tensor, steered: Tensor, draw: Callable[[Codes, Tensor], Codes],
     generators: list[torch.Generator], sweeps: int, tell: Callable[[int, Codes], None],
 ) -> tuple[Codes, Tensor]:  # fmt: skip
     """Codes that agree better with the known ones of `pixels` (n, C, H, W), and bits (n,) that those in places `steered` (h, w) still cost.
@@ -74,7 +71,7 @@ def steer(
     """
     if not steered.any():
         return codes, torch.zeros(len(pixels))
-    factor, odds = pipeline.tokenizer.factor, 1 / (2 * NOISE**2)
+    factor, odds = pipeline.factor, 1 / (2 * NOISE**2)
 
     def misfit(made: Codes) -> Tensor:
         """Of the known pixels of each place, (n, h, w), in nats."""

@@ -1,0 +1,44 @@
+"""Features of places, read off a prior's residual stream for a linear classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codes import Codes
+from bitmosaic.priors import Prior
+
+Pool = bool | int | None
+
+
+def code_features(prior: Prior, codes: Codes, labels: Tensor | None, layers: Sequence[int], pool: Pool) -> list[Tensor]:
+    """The streams after blocks `layers` of fully visible images, each as `pooled` has it; the same bits in any batch on a CPU."""
+    at_once = 8 if codes.digits.device.type == "cpu" else 64
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(codes), at_once):
+            own = range(start, min(start + at_once, len(codes)))
+            some = (list(own) * at_once)[:at_once]  # always as many: a product of few rows sums in another order than one of many
+            found = prior.intermediates(codes[some], None if labels is None else labels[some], layers)
+            parts.append([x[: len(own)] for x in found])
+    return [torch.cat([pooled(part.float(), prior.grid, pool) for part in layer]) for layer in zip(*parts, strict=True)]
+
+
+def pooled(x: Tensor, grid: tuple[int, int], pool: Pool) -> Tensor:
+    """Features of places (n, N, D): side by side (n, N D), their mean (n, D), all of them, or means of g x g parts (n, g g, D).
+
+    By `pool` None, True, False or g, as `TwoStagePipeline.features` says.
+    """
+    if pool is None:
+        return x.flatten(1)
+    if pool is True:
+        return x.mean(1)
+    if pool is False:
+        return x
+    if not isinstance(pool, Integral) or not 1 <= pool <= min(grid):
+        raise ValueError(f"pool: got {pool!r}; want None, True, False, or parts along a side from 1 to {min(grid)}")
+    planes = x.movedim(1, -1).unflatten(-1, grid)
+    return nn.functional.adaptive_avg_pool2d(planes, pool).flatten(2).movedim(1, -1)

@@ -1,0 +1,215 @@
+"""What every pipeline is: conditions and seeds -> pictures.
+
+A kind of pipeline is a subclass; `saved_as` enters it in the table by which `Pipeline.from_pretrained` opens folders. Functions over
+pipelines (evaluation, the commands, the studio's Generate panel) ask for no more than stands here; those that need codes, such as
+editing, ask for what `TwoStagePipeline` has besides.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.folders import read_json, written_beside
+from bitmosaic.images import Output, check_output, to_output
+from bitmosaic.images.read import as_colour
+from bitmosaic.nets.int8 import Int8Linear, quantize
+from bitmosaic.pipelines import conditions as given
+from bitmosaic.pipelines.conditions import Condition, Seeds
+from bitmosaic.pipelines.zoo import find_pipeline
+from bitmosaic.samplers import Step
+from bitmosaic.spec import Spec
+
+OnStep = Callable[[Step], None] | None
+
+
+class Pipeline(abc.ABC):
+    """Conditions and seeds -> pictures, with the names of diffusers where it has them.
+
+    `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or several of these, one an image, in a
+    list; numbers may come in tensors and arrays, a data set's labels as they are. Seeds likewise. `Pipeline(tokenizer, prior, ...)` makes a
+    `CodesPipeline`.
+    """
+
+    kinds: ClassVar[dict[str, type[Pipeline]]] = {}  # by the "type" of a config.json
+    saved_as: ClassVar[str] = ""  # the "type" that this kind writes
+    does: ClassVar[str] = "draws pictures and no more"  # told where another kind is wanted
+    files: ClassVar[frozenset[str]] = frozenset()  # that its folder may hold, beside config.json and README.md
+
+    class_names: tuple[str, ...]  # of the classes that it was trained with; () without classes
+    background: str = "white"  # what transparent pictures are laid on, as in the data it saw
+
+    def __init_subclass__(cls, saved_as: Sequence[str] = (), **keywords):
+        """saved_as: the "type"s in a config.json that this kind opens; it writes the first. None: it is never saved."""
+        super().__init_subclass__(**keywords)
+        if saved_as:
+            cls.saved_as = saved_as[0]
+        for name in saved_as:
+            if Pipeline.kinds.get(name, cls).__module__ != cls.__module__:
+                raise TypeError(f"two kinds of pipeline are saved as {name}: {Pipeline.kinds[name].__module__} and {cls.__module__}")
+            Pipeline.kinds[name] = cls
+
+    def __new__(cls, *arguments, **named):
+        """As `pathlib.Path` does: the name of all kinds makes the first of them."""
+        return super().__new__(Pipeline.kinds["CodesPipeline"] if cls is Pipeline else cls)
+
+    # ---- what a kind says of itself
+
+    @property
+    @abc.abstractmethod
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its pictures."""
+
+    @property
+    @abc.abstractmethod
+    def channels(self) -> int:
+        """Of its pictures: 1 grey, 3 colour."""
+
+    @property
+    @abc.abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """All networks by their folders' names, each with its `spec`."""
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> nn.Module:
+        """The one of `parts` that draws, whose precision is chosen."""
+
+    @abc.abstractmethod
+    def settings(self, **changes) -> Spec:
+        """Its settings of a drawing, with those fields changed that are not None. ValueError names one that it does not have."""
+
+    @abc.abstractmethod
+    def draw(self, conditions: list, seeds: list[int], settings: Spec, on_step: OnStep = None) -> Tensor:
+        """Pictures (n, C, H, W) in [0, 1] of as many conditions as seeds, in one batch; each is its own condition's and seed's alone.
+
+        on_step: called after each step, of a kind that draws in steps.
+        """
+
+    @classmethod
+    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None) -> Self:
+        """The pipeline in a folder, whose config.json is `config`; floats in `dtype`, None: as stored. ValueError for what does not fit."""
+        raise NotImplementedError(f"a {cls.__name__} is never saved")
+
+    def write(self, folder: Path, dtype: torch.dtype | None) -> None:
+        """Writes all files into an empty folder."""
+        raise NotImplementedError(f"a {type(self).__name__} is never saved")
+
+    # ---- what follows for all kinds
+
+    def __call__(
+        self, condition: Condition = None, seeds: Seeds = None, *, guidance_scale: float | None = None,
+        num_inference_steps: int | None = None, output_type: Output = "pil", batch_size: int = 64,
+        callback_on_step_end: OnStep = None, **settings,
+    ) -> Any:  # fmt: skip
+        """New images, one for each condition and seed; image i depends on its own condition and seed alone, up to rounding: in bf16, and
+        seldom in float32 on a GPU, another batch size can tip a bit (docs/performance.md).
+
+        One condition is used for all seeds. `seeds` None: 0, 1, 2, ... as many as conditions. `settings` are further fields of what the
+        method `settings` returns, such as a sampler's evaluations or temperature. `output_type`: "pil" a list, "np" (n, H, W, C) uint8,
+        "pt" (n, C, H, W) in [0, 1].
+        """
+        check_output(output_type, batch_size)
+        conditions, seeds = given.pairs(condition, seeds)
+        how = self.settings(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, **settings)
+        parts = [slice(start, start + batch_size) for start in range(0, len(seeds), batch_size)]
+        return to_output(torch.cat([self.draw(conditions[part], seeds[part], how, callback_on_step_end) for part in parts]), output_type)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device=None, dtype: torch.dtype | None = None) -> Self:
+        """Moves the weights.
+
+        bf16 samples faster where the processor has bf16 products (`bitmosaic.nets.precision.has_bf16_products`). torch.int8 is for
+        CPUs: linear layers of the network that draws multiply 8-bit integers, all else is float32; there is no way back, and it cannot be
+        saved.
+        """
+        others = self.parts.values()
+        if dtype is torch.int8:
+            if torch.device(device or self.device).type != "cpu":
+                raise ValueError(f"dtype: int8 is for CPUs; got device {device or self.device}, where bf16 is fast")
+            quantize(self.network).float()
+            dtype, others = torch.float32, [part for part in others if part is not self.network]
+        for part in others:
+            part.to(device=device, dtype=dtype)
+        return self
+
+    def class_number(self, name: int | str | None) -> int:
+        """The number of a class given by number or name; None is the null class, which follows the last. ValueError where there is none."""
+        return given.class_number(name, self.class_names)
+
+    def labels(self, conditions: Sequence) -> Tensor | None:
+        """Conditions as the network takes them: numbers (b,), weights (b, classes + 1), or None. ValueError for one that there is not."""
+        found = given.labels(conditions, self.class_names)
+        return None if found is None else found.to(self.device)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Self:
+        """The pipeline in a folder, or one of the zoo by name, of whatever kind its config.json names.
+
+        `dtype` as in `to`. Weights that the folder holds in that type are memory-mapped. ValueError names the file, field or tensor that
+        does not fit; asked of a kind, it is told where the folder holds another.
+        """
+        folder = find_pipeline(path)
+        config = read_json(folder / "config.json")
+        name = config.get("type") if isinstance(config, dict) else None
+        kind = Pipeline.kinds.get(name) if isinstance(name, str) else None
+        if kind is None:
+            alone = isinstance(config, dict) and (folder / "model.safetensors").is_file()
+            what = f"; this is a {name} alone, join it by 'bitmosaic convert TOKENIZER PRIOR'" if alone else ""
+            raise ValueError(f"{folder / 'config.json'}: want an object with the type of a pipeline, {' or '.join(Pipeline.kinds)}{what}")
+        if not issubclass(kind, cls):
+            raise ValueError(f"{path}: a {kind.__name__}, which {kind.does}; this needs a pipeline that {cls.does}")
+        return kind.read(folder, config, None if dtype is torch.int8 else dtype).to(device, dtype)
+
+    def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
+        path = Path(path).expanduser()
+        check_replaceable(path)
+        if any(isinstance(m, Int8Linear) for m in self.network.modules()):
+            raise ValueError("dtype: this pipeline was turned to int8, which is for drawing only; save one that was not")
+        with written_beside(path) as folder:
+            self.write(folder, dtype)
+
+
+def check_config(path: Path, config: dict[str, Any], keys: set[str]) -> tuple[list[str], str]:
+    """Class names and background of a config.json that has these keys besides. ValueError where it has others, or theirs do not fit."""
+    if config.keys() - {"background"} != {"type", "class_names", *keys}:
+        wanted = ", ".join(["class_names", *sorted(keys)])
+        raise ValueError(f"{path}: want an object with type {config['type']!r}, {wanted}, perhaps background, and no more")
+    names, background = config["class_names"], config.get("background", "white")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: class_names must be a list of strings")
+    try:
+        as_colour(background)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return names, background
+
+
+def check_replaceable(path: Path) -> None:
+    """ValueError unless a pipeline may be written at `path`: nothing there, an empty folder, or another pipeline and no more."""
+    kind = _kind_of(path)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and kind is None)):
+        raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
+    if path.is_dir():
+        other = sorted({p.name for p in path.iterdir()} - {"config.json", "README.md"} - (kind.files if kind else set()))
+        if other:
+            raise ValueError(f"path: {path} holds {other[0]} beside a pipeline, which would be lost; give a new or empty folder")
+        if path.resolve() == Path.cwd():
+            raise ValueError(f"path: {path} is the working folder, which cannot be replaced; give another one")
+
+
+def _kind_of(folder: Path) -> type[Pipeline] | None:
+    try:
+        return Pipeline.kinds.get(read_json(folder / "config.json")["type"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,214 @@
+"""What a pipeline over codes is: pictures <-> codes by a tokenizer, codes given a condition by a prior that a sampler asks.
+
+Two stages in the sense of VQ-VAE (van den Oord et al., arXiv 1711.00937). Whoever implements it says where the six abstract methods
+compute: `CodesPipeline` where it is called, the studio's guest in the thread of its model. Editing, compression, search and probing are
+functions over it.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.codec import ONE, StaticCoder
+from bitmosaic.codes import Codes, digit_dtype
+from bitmosaic.images import Fit, Output, fitted, to_output
+from bitmosaic.pipelines import conditions as given
+from bitmosaic.pipelines.conditions import Condition, Seeds
+from bitmosaic.pipelines.features import Pool
+from bitmosaic.pipelines.protocol import OnStep, Pipeline
+from bitmosaic.pipelines.settings import changed, sampler_of
+from bitmosaic.priors import Prior
+from bitmosaic.priors.base import Family
+from bitmosaic.samplers import SamplerSpec, Step
+from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.values import value
+
+
+class TwoStagePipeline(Pipeline):
+    """Pictures <-> codes <-> prior."""
+
+    does = "has codes: a tokenizer and a prior"
+
+    tokenizer: Tokenizer
+    prior: Prior
+    sampler: SamplerSpec  # its own settings
+    static: StaticCoder | None = None  # how often each bit is 1, for `compress`
+    logit_scale: int = ONE  # what the prior's logits are multiplied by there, in 16ths
+
+    # ---- where it computes; conditions and generators are one an image
+
+    @abc.abstractmethod
+    def fill(
+        self, codes: Codes, known: Tensor, conditions: list, generators: list[torch.Generator], settings: SamplerSpec
+    ) -> Iterator[Step]:  # fmt: skip
+        """Steps that fill the places where `known` (b, *grid) is False; known codes are never touched."""
+
+    @abc.abstractmethod
+    def encode_pixels(self, pixels: Tensor) -> Codes:
+        """Codes of pixels (n, C, H, W) in [0, 1] of its own size, as they are."""
+
+    @abc.abstractmethod
+    def decode_pixels(self, codes: Codes) -> Tensor:
+        """Pixels (n, C, H, W) in [0, 1] of codes."""
+
+    @abc.abstractmethod
+    def code_features(self, codes: Codes, layers: Sequence[int], conditions: list, pool: Pool = None) -> list[Tensor]:
+        """As `features`, of codes and of several layers in one pass."""
+
+    @abc.abstractmethod
+    def code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        """Bits (n,) that the places not known cost (`priors.likelihood.code_length`), in an order that is the same for all images."""
+
+    @abc.abstractmethod
+    def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
+        """How unsure the prior is of each hidden place, (n, *grid) in [0, 1] (`priors.likelihood.marginal_entropy`)."""
+
+    # ---- what it is
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return tuple(self.tokenizer.image_size)
+
+    @property
+    def channels(self) -> int:
+        return self.tokenizer.channels
+
+    @property
+    def factor(self) -> int:
+        """Pixels along the side of a place."""
+        return self.tokenizer.factor
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Places of a picture, rows and columns."""
+        return tuple(self.prior.grid)
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """The number of values of each digit of a place."""
+        return self.prior.radix
+
+    @property
+    def family(self) -> Family:
+        """How the prior is asked: masked, causal or denoising (`priors.base`)."""
+        return self.prior.family
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "prior": self.prior}
+
+    @property
+    def network(self) -> nn.Module:
+        return self.prior
+
+    def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
+        """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).
+
+        `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
+        whole settings by name: "fast", what `Pipeline(tokenizer, prior)` draws with where it is given no sampler (a saved pipeline has
+        its own settings, the shipped one other guidance and temperature), or "looks", chosen by eye.
+        ValueError names a field that it does not have.
+        """
+        return changed(sampler_of(sampler, self.sampler), changes)
+
+    # ---- generate and complete
+
+    def draw(self, conditions: list, seeds: list[int], settings: SamplerSpec, on_step: OnStep = None) -> Tensor:
+        for step in self._from_nothing(conditions, seeds, settings):
+            if on_step is not None:
+                on_step(step)
+        return self.decode_pixels(step.codes)
+
+    def stream(self, condition: Condition = None, seeds: Seeds = None, **settings) -> Iterator[Step]:
+        """The steps of `__call__` for one batch; decode(step.codes) shows where it stands. Settings as there."""
+        conditions, seeds = given.pairs(condition, seeds)
+        yield from self._from_nothing(conditions, seeds, self.settings(**settings))
+
+    def _from_nothing(self, conditions: list, seeds: list[int], settings: SamplerSpec) -> Iterator[Step]:
+        shape = (len(seeds), *self.grid)
+        codes = Codes(torch.zeros(*shape, len(self.radix), dtype=digit_dtype(self.radix), device=self.device), self.radix)
+        known = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        return self.fill(codes, known, conditions, given.generators(seeds, self.device), settings)
+
+    def complete(self, codes: Codes, known: Tensor, condition: Condition = None, seeds: Seeds = None, **settings) -> Iterator[Step]:
+        """Steps that fill the places where `known` (b, *grid) is False; known codes are never touched. All editing is this call."""
+        if not len(codes):
+            raise ValueError("codes: got those of no image; give those of one at least")
+        condition = value(condition)
+        conditions, seeds = given.pairs([condition] * len(codes) if given.is_single(condition) else condition, seeds)
+        if len(conditions) != len(codes):
+            raise ValueError(f"condition and seeds: got {len(conditions)} for {len(codes)} images")
+        return self.fill(codes, known, conditions, given.generators(seeds, self.device), self.settings(**settings))
+
+    # ---- pictures and codes
+
+    def encode(self, images: Any, fit: Fit = "exact") -> Codes:
+        """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W).
+
+        fit, for images of other sizes than the tokenizer's, and for colour where it knows grey: "exact" refuses them by a ValueError,
+        "crop" takes their centre, scales it, and makes grey of colour. Transparent ones are laid on `background`.
+        """
+        if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
+            images = list(images)
+        images = images if isinstance(images, list | tuple) else [images]
+        if not images:
+            raise ValueError("images: got none; give at least one")
+        pixels = [fitted(image, self.image_size, self.channels, fit, self.background) for image in images]
+        return self.encode_pixels(torch.stack(pixels).float() / 255)
+
+    def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
+        """Images of codes. ValueError for codes of no image, or another tokenizer's."""
+        if not len(codes):
+            raise ValueError("codes: got those of no image; give those of one at least")
+        return to_output(self.decode_pixels(codes), output_type)
+
+    # ---- features
+
+    @property
+    def feature_layer(self) -> int:
+        """The block after which features are read by default, two thirds of the way: 4 of 0 to 5, the best of the shipped model's."""
+        return 2 * len(self.prior.blocks) // 3
+
+    def features(
+        self, images: Any, layer: int | None = None, condition: Condition = None, pool: Pool = None, fit: Fit = "exact"
+    ) -> Tensor:  # fmt: skip
+        """The prior's residual stream after block `layer` of fully visible images, for a linear classifier.
+
+        By default what a linear classifier reads best: `feature_layer`, and all places side by side, (n, N D). pool: True the mean over
+        places, (n, D); False all of them apart, (n, N, D); a number g the means of g x g parts of the image, (n, g g, D), which are fewer
+        numbers. fit: as for `encode`. An image's features are the same bits alone and among others on a CPU.
+        ValueError for no images, a layer that there is not, or more parts than places.
+        """
+        return self._features(images, [self.feature_layer if layer is None else layer], condition, pool, fit)[0]
+
+    def forward_intermediates(
+        self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: Pool = False, fit: Fit = "exact"
+    ) -> list[Tensor]:  # fmt: skip
+        """The streams after blocks `indices`, in one pass, each as `features` has it.
+
+        As in timm, None is all of them, a number the last so many, and -1 the last of all.
+        """
+        every = list(range(len(self.prior.blocks)))
+        if indices is None or isinstance(indices, Integral):
+            chosen = every if indices is None else every[max(0, len(every) - indices) :]
+        else:
+            chosen = [i + len(every) if i < 0 else i for i in indices]
+        return self._features(images, chosen, condition, pool, fit)
+
+    def forward_features(self, images: Any, condition: Condition = None, fit: Fit = "exact") -> Tensor:
+        """What the last block and the last norm make of fully visible images, (n, N, D); the name is timm's."""
+        last = self.forward_intermediates(images, [len(self.prior.blocks) - 1], condition, fit=fit)[0]
+        with torch.no_grad():
+            return self.prior.norm(last.to(self.prior.norm.weight.dtype)).float()
+
+    def _features(self, images: Any, layers: list[int], condition: Condition, pool: Pool, fit: Fit) -> list[Tensor]:
+        codes = self.encode(images, fit)
+        conditions, _ = given.pairs(condition, list(range(len(codes))))
+        return self.code_features(codes, layers, conditions, pool)
