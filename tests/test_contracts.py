@@ -256,6 +256,8 @@ PRIORS = [
 HEADED = [kind for kind in PRIORS if isinstance(kind().build(), HeadedPrior)]  # masked and causal ones
 priors = pytest.mark.parametrize("kind", **named(PRIORS))
 headed = pytest.mark.parametrize("kind", **named(HEADED))
+DENOISING = [kind for kind in PRIORS if kind().build().family == "denoising"]
+denoising = pytest.mark.parametrize("kind", **named(DENOISING))
 conditions = pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 
 
@@ -412,6 +414,58 @@ def test_prior_state_round_trips(kind, condition):
     assert torch.equal(context(other, codes, known, labels), context(prior, codes, known, labels))
 
 
+def denoised(prior, x_t, t, labels):
+    return prior.denoise(x_t, torch.full((len(x_t),), t), prior.embed(labels, len(x_t)))
+
+
+def noisy(prior, batch=4, seed=0):
+    """x_t (b, N), with every state of the chain."""
+    x_t = torch.randint(prior.chain.states, (batch, math.prod(prior.grid)), generator=torch.Generator().manual_seed(seed))
+    x_t[:, 0], x_t[:, 1] = prior.chain.states - 1, 0
+    return x_t
+
+
+@denoising
+@conditions
+@torch.no_grad()
+def test_denoising_prior_gives_a_law_of_clean_codes_at_any_time(kind, condition):
+    prior, codes, labels = prior_and_codes(kind, condition)
+    seen = [denoised(prior, noisy(prior), t, labels) for t in (1, prior.chain.steps // 2, prior.chain.steps)]
+    for log_p in seen:
+        assert log_p.shape == (4, codes.places, *prior.radix) and log_p.dtype == torch.float32
+        torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(4, codes.places), rtol=0, atol=1e-5)
+    assert not torch.allclose(seen[0], seen[2], atol=1e-3), "the time is not seen"
+    assert not torch.allclose(denoised(prior, noisy(prior, seed=1), 1, labels), seen[0], atol=1e-3)
+
+
+@denoising
+@torch.no_grad()
+def test_denoising_prior_sees_the_class(kind):
+    prior, _, labels = prior_and_codes(kind, CONDITIONS["classes"])
+    x_t = noisy(prior)
+    seen, null = denoised(prior, x_t, 3, labels), denoised(prior, x_t, 3, None)
+    one_hot = nn.functional.one_hot(labels, prior.condition.classes).float()
+    torch.testing.assert_close(denoised(prior, x_t, 3, one_hot), seen, rtol=0, atol=1e-5)
+    torch.testing.assert_close(denoised(prior, x_t, 3, torch.full_like(labels, prior.condition.classes)), null, rtol=0, atol=1e-5)
+    assert not torch.allclose(null, seen, atol=1e-3) and not torch.allclose(denoised(prior, x_t, 3, labels.flip(0)), seen, atol=1e-3)
+
+
+@denoising
+@conditions
+@torch.no_grad()
+def test_denoising_prior_says_the_same_in_any_batch_and_from_its_state(kind, condition):
+    prior, codes, labels = prior_and_codes(kind, condition)
+    x_t, order = noisy(prior), torch.tensor([2, 0, 3, 1])
+    seen, features = denoised(prior, x_t, 5, labels), prior.features(codes, labels, 0)
+    for rows in (order, *torch.arange(4).split(1)):
+        some = None if labels is None else labels[rows]
+        torch.testing.assert_close(denoised(prior, x_t[rows], 5, some), seen[rows], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(prior.features(codes[rows], some, 0), features[rows], rtol=1e-4, atol=1e-4)
+    other, _, _ = prior_and_codes(kind, condition, seed=1)
+    other.load_state_dict(copy.deepcopy(prior.state_dict()))
+    assert torch.equal(denoised(other, x_t, 5, labels), seen)
+
+
 ASKED = {
     "check": lambda prior, codes, labels: prior.check(codes, torch.ones(codes.digits.shape[:-1], dtype=torch.bool)),
     "features": lambda prior, codes, labels: prior.features(codes, labels, 0),
@@ -492,19 +546,22 @@ def walk(kind, prior, codes, known, labels, seeds=None, **settings):
     return list(sampler(prior, codes, known, labels, [torch.Generator().manual_seed(s) for s in seeds]))
 
 
-def sane(steps, codes, known):
-    """The last digits of a walk of which all holds that should: known codes survive, places become known, all in the end."""
+def sane(steps, codes, known, kind):
+    """The last digits of a walk of which all holds that should: given codes survive, all places are known in the end, and what samplers of
+    masked and causal priors have revealed stays."""
     assert [step.index for step in steps] == list(range(1, len(steps) + 1)) and {step.total for step in steps} == {len(steps)}
-    before_digits, before = codes.digits * known[..., None], known
+    reveals = "denoising" not in kind().build().families
+    before_digits, before, fixed = codes.digits * known[..., None], known, known
     for step in steps:
         digits = step.codes.check().digits
         assert step.codes.radix == codes.radix and digits.shape == codes.digits.shape and digits.dtype == codes.digits.dtype
         assert step.known.shape == known.shape and step.known.dtype == torch.bool and step.known[before].all()
-        assert torch.equal(digits[before], before_digits[before]), "a known code was overwritten"
+        assert torch.equal(digits[fixed], before_digits[fixed]), "a known code was overwritten"
         assert not digits[~step.known].any(), "a hidden place holds something"
         assert step.entropy.shape == known.shape and step.entropy.isfinite().all()
         assert 0 <= step.entropy.min() and step.entropy.max() <= 1 + 1e-6
         before_digits, before = digits, step.known
+        fixed = before if reveals else known
     assert before.all(), "a place was left hidden"
     return steps[-1].codes.digits
 
@@ -518,7 +575,7 @@ def test_sampler_fills_every_place_in_any_number_of_steps(kind, of, condition):
     given, mask = codes.digits.clone(), known.clone()
     for count in range(1, codes.places + 6):
         steps = walk(kind, prior, codes, known, labels, steps=count, evaluations=2)
-        digits = sane(steps, codes, known)
+        digits = sane(steps, codes, known, kind)
         assert len(steps) == count or not hasattr(kind(), "steps")
         assert torch.equal(digits[known], codes.digits[known])
     assert torch.equal(codes.digits, given) and torch.equal(known, mask), "what was given was written to"
@@ -560,7 +617,7 @@ def test_sampler_batch_does_not_matter_where_everything_is_certain(kind, of):
     known = some_known(codes)
     for temperature in (0.0, 1e39):  # the second is infinite in float32
         whole = walk(kind, prior, codes, known, labels, temperature=temperature)
-        sane(whole, codes, known)
+        sane(whole, codes, known, kind)
         for i in range(4):
             alone = walk(kind, prior, codes[i], known[i : i + 1], labels[i : i + 1], [i], temperature=temperature)
             assert torch.equal(alone[-1].codes.digits, whole[-1].codes.digits[i : i + 1])
@@ -583,7 +640,7 @@ def test_sampler_changes_nothing_where_nothing_is_hidden(kind, of, condition):
     prior, codes, labels = prior_and_codes(of, condition)
     known = torch.ones_like(some_known(codes))
     for count in (1, 3):
-        assert torch.equal(sane(walk(kind, prior, codes, known, labels, steps=count), codes, known), codes.digits)
+        assert torch.equal(sane(walk(kind, prior, codes, known, labels, steps=count), codes, known, kind), codes.digits)
 
 
 @pairs
@@ -594,7 +651,7 @@ def test_sampler_takes_any_guidance(kind, of, condition, scale):
     prior, codes, labels = prior_and_codes(of, condition)
     known = some_known(codes)
     for temperature in (0.0, 0.17, 1e6, 1e38):
-        sane(walk(kind, prior, codes, known, labels, guidance_scale=scale, temperature=temperature), codes, known)
+        sane(walk(kind, prior, codes, known, labels, guidance_scale=scale, temperature=temperature), codes, known, kind)
 
 
 @pairs
@@ -645,7 +702,7 @@ def test_sampler_takes_labels_as_class_weights(kind, of):
     one_hot = nn.functional.one_hot(labels, count).float()
     same = [walk(kind, prior, codes, known, given)[-1].codes.digits for given in (labels, one_hot)]
     assert torch.equal(*same)
-    sane(walk(kind, prior, codes, known, torch.full((4, count), 1 / count)), codes, known)
+    sane(walk(kind, prior, codes, known, torch.full((4, count), 1 / count)), codes, known, kind)
 
 
 @pairs
@@ -655,11 +712,13 @@ def test_sampler_takes_labels_as_class_weights(kind, of):
 def test_sampler_takes_any_number_of_evaluations(kind, of, condition, evaluations):
     prior, codes, labels = prior_and_codes(of, condition)
     known = some_known(codes)
-    sane(walk(kind, prior, codes, known, labels, steps=2, evaluations=evaluations), codes, known)
+    sane(walk(kind, prior, codes, known, labels, steps=2, evaluations=evaluations), codes, known, kind)
 
 
 def last_layer(prior):
-    return [module for module in prior.head.modules() if isinstance(module, nn.Linear)][-1]
+    """Which gives the logits."""
+    part = prior.head if isinstance(prior, HeadedPrior) else prior
+    return [module for module in part.modules() if isinstance(module, nn.Linear)][-1]
 
 
 @pairs
@@ -674,7 +733,7 @@ def test_sampler_stays_finite_when_logits_are_huge(kind, of, condition, sample_l
     for scale in (0.0, 1.0, 2.5, 10.0, -3.0):
         for evaluations in (1, 5):
             settings = {"guidance_scale": scale, "evaluations": evaluations, "sample_last": sample_last}
-            sane(walk(kind, prior, codes, known, labels, **settings), codes, known)
+            sane(walk(kind, prior, codes, known, labels, **settings), codes, known, kind)
 
 
 @pairs
@@ -729,4 +788,5 @@ def test_sampler_settings_that_mean_nothing_are_refused(kind, setting, wrong):
 
 
 def test_every_room_is_inhabited():
+    assert HEADED and DENOISING and set(PRIORS) == {*HEADED, *DENOISING}
     assert QUANTIZERS and TOKENIZERS and PRIORS and SAMPLERS

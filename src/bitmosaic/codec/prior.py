@@ -48,8 +48,10 @@ class PriorCoder(Coder):
     def __init__(self, prior: Prior, scale: int = ONE):
         """scale: what the logits are multiplied by, the inverse of a temperature, in 16ths, so that all machines agree on it.
 
-        ValueError where the prior is not in float32 on a CPU: encoder and decoder would not agree.
+        ValueError where the prior is not in float32 on a CPU, so that encoder and decoder would not agree, or has no head to ask.
         """
+        if prior.family == "denoising":
+            raise ValueError("coder: a denoising prior bounds an image's probability, and gives no single code's; take static or uniform")
         weights = {(p.device.type, p.dtype) for p in prior.parameters()}
         if weights != {("cpu", torch.float32)} or any("Int8" in type(m).__name__ for m in prior.modules()):
             kinds = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in weights))

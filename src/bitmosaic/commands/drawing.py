@@ -19,8 +19,10 @@ Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
-    Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "fast", "looks"] | None,
-    tyro.conf.arg(metavar="{entropy-ordered,marginals-first,entropy-budget,raster,maskgit,llamagen,fast,looks}", help_behavior_hint=OWN),
+    Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"] | None,
+    tyro.conf.arg(
+        metavar="{entropy-ordered,marginals-first,entropy-budget,raster,maskgit,llamagen,ancestral,fast,looks}", help_behavior_hint=OWN
+    ),
 ]
 OwnProcedure = Annotated[
     Literal["chain", "posterior", "transitions"] | None,
@@ -40,12 +42,13 @@ class Settings:
         sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain), entropy-budget or
             raster (one place after another, as autoregressive priors want it); or whole settings: fast, 10 rounds of 10 evaluations
             with guidance 1.5 and temperature 0.17 (the shipped pipeline's own are 1.75 and 0.25, else the same), or looks, chosen by
-            eye, surer, plainer and slower. Of pipelines whose codes are indices: maskgit, or llamagen where the prior is causal.
+            eye, surer, plainer and slower. Of pipelines whose codes are indices: maskgit, or llamagen where the prior is causal. Of
+            denoising priors: ancestral.
         procedure: how the head draws bits: chain (published), posterior (the same with exact jumps) or transitions.
         shortlist: for marginals-first and entropy-budget, places that walk the chain for each that is revealed; more is slower.
         budget: for entropy-budget, bits of entropy that are revealed together; more is faster.
         top_k: for llamagen, only so many of the likeliest codewords of a place; 0 is all.
-        top_p: for llamagen, only the likeliest codewords that have more than this probability together; 1 is all.
+        top_p: for llamagen and ancestral, only the likeliest codewords that have more than this probability together; 1 is all.
     """
 
     guidance_scale: OwnFloat = None

@@ -16,6 +16,7 @@ from bitmosaic.folders import read_json
 from bitmosaic.images.specs import CodesSpec
 from bitmosaic.names import plain
 from bitmosaic.pipelines import Pipeline
+from bitmosaic.priors import HeadedPrior
 from bitmosaic.spec import Spec
 from bitmosaic.train.run import Run, TrainedFeatures
 
@@ -46,6 +47,7 @@ def about_pipeline(name: str) -> dict[str, Any]:
     places = prior.grid[0] * prior.grid[1]
     raw = 8 * tokenizer.channels * tokenizer.image_size[0] * tokenizer.image_size[1]
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    head = count(prior.head) if isinstance(prior, HeadedPrior) else 0
     return {
         "pipeline": str(name),
         "folder": str(folder),
@@ -55,9 +57,10 @@ def about_pipeline(name: str) -> dict[str, Any]:
         "bits_per_place": bits,
         "bits_per_image": places * bits,
         "times_smaller_than_pixels": round(raw / (places * bits), 2),
-        "parameters": {"tokenizer": count(tokenizer), "prior": count(prior), "of_which_head": count(prior.head)},
+        "parameters": {"tokenizer": count(tokenizer), "prior": count(prior), "of_which_head": head},
         "tokenizer": tokenizer.spec.to_json(),
         "prior": prior.spec.to_json(),
+        "family": prior.family,
         "sampler": pipe.sampler.to_json(),
         "classes": [*pipe.class_names],
         "fingerprint": fingerprint(name),
@@ -77,6 +80,7 @@ def pipeline_text(found: dict[str, Any]) -> str:
     names = found["classes"]
     shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
     kinds = {part: found[part]["type"].removesuffix("Spec") for part in ("tokenizer", "prior", "sampler")}
+    head = f", {parameters['of_which_head']:,} in the head" if parameters["of_which_head"] else ""
     smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
     return table([
         ("pipeline", f"{found['pipeline']} ({found['folder']})"),
@@ -84,7 +88,7 @@ def pipeline_text(found: dict[str, Any]) -> str:
         ("codes", f"{rows} x {columns} places of {found['bits_per_place']} bits"),
         ("", f"{size:,} bits or {-(-size // 8):,} bytes an image, {smaller}"),
         ("tokenizer", f"{kinds['tokenizer']}, {parameters['tokenizer']:,} parameters"),
-        ("prior", f"{kinds['prior']}, {parameters['prior']:,} parameters, {parameters['of_which_head']:,} in the head"),
+        ("prior", f"{kinds['prior']}, {found['family']}, {parameters['prior']:,} parameters{head}"),
         ("sampler", f"{kinds['sampler']}: {', '.join(f'{k} {v}' for k, v in sampler.items() if k != 'type')}"),
         ("classes", f"{len(names)}: {shown}" if names else "none"),
         ("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer"),

@@ -30,11 +30,11 @@ def reveal(
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
     precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
-    """Shows how images are revealed, in which order, and how unsure the model is of each hidden place meanwhile.
+    """Shows how images are revealed, in which order, and how unsure the model is of each place that is not settled meanwhile.
 
     Writes entropy.png, for each seed the image at some steps above the entropy of its hidden places (dark: sure, bright: 1 bit a bit,
-    knows nothing); order.png, the images, the step in which each place was revealed (dark: first), and the mean step over
-    all seeds; order.gif, the images and their entropy at every step.
+    knows nothing), or of all where a prior denoises; order.png, the images, the step in which each place took its last code (dark: first),
+    and the mean step over all seeds; order.gif, the images and their entropy at every step.
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
@@ -87,7 +87,7 @@ def moment_sheet(seen: list[Seen], names: list[str]):
 
 
 def order_sheet(seen: list[Seen]):
-    """Each image above the step in which its places were revealed, and the mean of that over all."""
+    """Each image above the step in which its places took their last codes, and the mean of that over all."""
     order = (order_of(seen).float() - 1) / max(1, len(seen) - 2)
     last, mean = seen[-1].images, order.mean(0)
     maps = torch.stack([heat(values, image, "viridis") for values, image in zip(order, last, strict=True)])

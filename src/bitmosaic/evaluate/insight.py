@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -18,27 +19,39 @@ class Seen:
     """One moment of a reveal, of images with seeds of their own."""
 
     known: Tensor  # (b, *grid) bool
+    digits: Tensor  # (b, *grid, k), 0 at places that are not known
     images: Tensor  # (b, C, H, W) in [0, 1], what the codes known so far decode to
-    entropy: Tensor  # (b, *grid) in [0, 1], mean bits a bit of the places that are hidden, 0 elsewhere
+    entropy: Tensor  # (b, *grid) in [0, 1], mean bits a bit of the places that are not settled, 0 elsewhere
 
 
 def reveal(pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
     """The moments of `pipeline.stream`, the one before the first step too. Arguments and errors as there."""
-    for step in pipeline.stream(condition, seeds, **settings):
-        if step.index == 1:
-            nothing, codes = torch.zeros_like(step.known), Codes(torch.zeros_like(step.codes.digits), step.codes.radix)
-            yield _seen(pipeline, codes, nothing, condition)
-        yield _seen(pipeline, step.codes, step.known, condition)
+    steps = pipeline.stream(condition, seeds, **settings)
+    first = next(steps)
+    nothing = Codes(torch.zeros_like(first.codes.digits), first.codes.radix), torch.zeros_like(first.known)
+    if pipeline.family == "denoising":  # it is as unsure at a moment as the next step's draw
+        before = nothing
+        for step in chain([first], steps):
+            yield _seen(pipeline, *before, step.entropy)
+            before = step.codes, step.known
+        yield _seen(pipeline, *before, torch.zeros_like(step.entropy))
+        return
+    for codes, known in chain([nothing], ((step.codes, step.known) for step in chain([first], steps))):
+        conditions, _ = pairs(condition, list(range(len(codes))))
+        yield _seen(pipeline, codes, known, pipeline.entropy(codes, known, conditions))
 
 
-def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, condition: Condition) -> Seen:
-    conditions, _ = pairs(condition, list(range(len(codes))))
-    return Seen(known.cpu(), pipeline.decode(codes, "pt"), pipeline.entropy(codes, known, conditions))
+def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, entropy: Tensor) -> Seen:
+    return Seen(known.cpu(), codes.digits.cpu(), pipeline.decode(codes, "pt"), entropy.cpu())
 
 
 def order_of(seen: list[Seen]) -> Tensor:
-    """The step, 1 to the last, in which each place became known, (b, *grid)."""
-    return 1 + sum((~moment.known).long() for moment in seen[1:])
+    """The step, 1 to the last, in which each place took the code that it has at the end, (b, *grid)."""
+    order, end = torch.ones_like(seen[0].known, dtype=torch.long), seen[-1].digits
+    for i, moment in enumerate(seen):
+        settled = moment.known & (moment.digits == end).all(-1)
+        order = torch.where(settled, order, i + 1)
+    return order
 
 
 def flipped(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Tensor:

@@ -25,7 +25,7 @@ from bitmosaic.pipelines.protocol import check_config
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 from bitmosaic.priors import Prior
 from bitmosaic.priors.likelihood import code_length, marginal_entropy
-from bitmosaic.samplers import DEFAULT, LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec, SamplerSpec, Step
+from bitmosaic.samplers import DEFAULT, AncestralSpec, LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec, SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 from bitmosaic.tokenizers import Tokenizer
@@ -137,9 +137,11 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
 
 def default_sampler(prior: Prior) -> SamplerSpec:
     """What a pipeline draws with that is given no sampler."""
+    scale = DEFAULT.guidance_scale if prior.condition.classes else 1.0
+    if prior.family == "denoising":
+        return AncestralSpec(guidance_scale=scale)
     if set(prior.radix) == {2}:
         return RasterSpec(DEFAULT.evaluations, DEFAULT.guidance_scale) if prior.family == "causal" else DEFAULT
-    scale = DEFAULT.guidance_scale if prior.condition.classes else 1.0
     return LlamaGenSamplerSpec(scale) if prior.family == "causal" else MaskGITSamplerSpec(guidance_scale=scale)
 
 

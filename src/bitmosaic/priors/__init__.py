@@ -6,6 +6,9 @@ from bitmosaic.priors.base import HeadedPrior, MaskedPrior, Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.causal import CausalPrior
+from bitmosaic.priors.chain import AbsorbingSpec, MaskAndReplaceSpec, UniformSpec
+from bitmosaic.priors.d3pm import D3PM, D3PMSpec
+from bitmosaic.priors.denoising import DenoisingPrior
 from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
 from bitmosaic.priors.masked import BiGR, MaskedPriorSpec
@@ -13,7 +16,8 @@ from bitmosaic.priors.masked_bits import MaskedBitsSpec
 from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
-    "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec", "CausalPrior",
-    "ClassConditionSpec", "DirectBitsSpec", "HeadedPrior", "LlamaGen", "LlamaGenSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec",
-    "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
+    "AbsorbingSpec", "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec", "CausalPrior",
+    "ClassConditionSpec", "D3PM", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "HeadedPrior", "LlamaGen", "LlamaGenSpec",
+    "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
+    "UniformSpec",
 ]

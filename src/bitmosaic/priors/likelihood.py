@@ -3,6 +3,8 @@
 Hidden places are revealed in a random order, in rounds; the places of a round are coded apart, under what is known by then, and the
 bits of a place one by one (`BernoulliDiffusion.bit_by_bit`). All factors are normalised, so this is the exact code length under
 that order, and its mean over orders an upper bound of the prior's own -log2 p (any-order autoregression, Uria et al., arXiv 1310.1757).
+Of a denoising prior it is the variational bound of a chain with as many jumps (D3PM, Austin et al., 2107.03006), an upper bound in its
+mean over noise.
 """
 
 from __future__ import annotations
@@ -14,26 +16,31 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
+from bitmosaic.priors.denoising import bound_of_places
 
 if TYPE_CHECKING:
     from bitmosaic.conditions import Encoded
-    from bitmosaic.priors.base import Given, HeadedPrior
+    from bitmosaic.priors.base import Given, HeadedPrior, Prior
+    from bitmosaic.priors.denoising import DenoisingPrior
 
 
 @torch.no_grad()
-def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator, rounds: int = 8) -> Tensor:
+def code_length(prior: Prior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator, rounds: int = 8) -> Tensor:
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     condition as for `prior.embed`. The order and noise come from `rng` and are the same for all images of a batch, so lengths of
     images of one batch, or of batches with equal generators, can be compared; each image is worked out by itself, all its rounds at
     once, so that its length is the same bits in any batch (a product of few rows sums in another order than one of many). An
-    autoregressive prior's include known places after the first hidden one, since its own order is the only one it has. More rounds
-    are slower and give shorter codes. ValueError where codes or known do not fit the prior, or for less than one round.
+    autoregressive prior's include known places after the first hidden one, since its own order is the only one it has. Rounds are jumps of
+    the chain where the prior denoises. More rounds are slower and give shorter codes.
+    ValueError where codes or known do not fit the prior, or for less than one round.
     """
     prior.check(codes, known)
     if rounds < 1:
         raise ValueError(f"rounds: got {rounds}; want at least 1")
     digits, known = codes.flat(), known.flatten(1)
+    if prior.family == "denoising":
+        return _of_chain(prior, digits, known, condition, rng, rounds)
     order = None if prior.family == "causal" else torch.rand(known.shape[1], generator=rng, device=rng.device).to(known.device)
     noise = torch.rand(2, *digits.shape[1:], generator=rng, device=rng.device).to(known.device)  # (2, N, K)
     lengths = torch.zeros(len(digits), device=digits.device)
@@ -49,6 +56,16 @@ def code_length(prior: HeadedPrior, codes: Codes, known: Tensor, condition: Give
         found = prior.head.log_likelihood(digits[i, hidden], contexts[None], lambda draws=draws: next(draws))
         lengths[i] = -found.sum() / math.log(2)
     return lengths
+
+
+def _of_chain(prior: DenoisingPrior, digits: Tensor, known: Tensor, condition: Given, rng: torch.Generator, rounds: int) -> Tensor:
+    """`code_length` of a denoising prior: digits (b, N, 1), known (b, N)."""
+    noise = torch.rand(2, rounds, known.shape[1], generator=rng, device=rng.device).to(known.device)
+    each = (None if condition is None else condition[i : i + 1] for i in range(len(digits)))
+    return torch.stack([
+        bound_of_places(prior, own, there, prior.embed(one, 1), noise)
+        for own, there, one in zip(digits, known, each, strict=True)
+    ])  # fmt: skip
 
 
 def _in_rounds(prior: HeadedPrior, digits: Tensor, hidden: Tensor, one: Encoded, order: Tensor, rounds: int) -> Tensor:
@@ -74,7 +91,7 @@ def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, condition:
     """How unsure the prior is of each hidden place given the known ones, (b, *grid): mean bits of entropy a bit; 0 where known.
 
     Of each bit by itself, without guidance, from one evaluation of pure noise (`BernoulliDiffusion.marginals`), drawn from `rng`;
-    condition as for `prior.embed`. ValueError where codes or known do not fit the prior, or is no masked one.
+    condition as for `prior.embed`. ValueError where codes or known do not fit the prior, or where it is no masked one.
     """
     prior.check(codes, known)
     if prior.family != "masked":

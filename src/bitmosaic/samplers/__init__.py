@@ -1,5 +1,6 @@
 """How a prior is asked; importing the room enters its specs in the table."""
 
+from bitmosaic.samplers.ancestral import Ancestral, AncestralSpec
 from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
 from bitmosaic.samplers.entropy_budget import EntropyBudget, EntropyBudgetSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
@@ -15,6 +16,7 @@ SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "raster": RasterSpec,
     "maskgit": MaskGITSamplerSpec,
     "llamagen": LlamaGenSamplerSpec,
+    "ancestral": AncestralSpec,
 }
 
 # What a Pipeline does that is given no sampler; a saved one has its own (the shipped one other guidance and temperature). Of all ways
@@ -31,6 +33,8 @@ __all__ = [
     "DEFAULT",
     "PRESETS",
     "SAMPLERS",
+    "Ancestral",
+    "AncestralSpec",
     "EntropyBudget",
     "EntropyBudgetSpec",
     "EntropyOrdered",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitmosaic.priors import HeadedPrior
 from bitmosaic.train.game import Game, Turn
 
 
@@ -35,8 +36,9 @@ class PriorGame(Game):
             block.recompute = True
 
     def compile(self) -> None:
-        """torch.compile of each block (their shapes are fixed) and of the head's network (hidden places vary in number)."""
+        """torch.compile of each block (their shapes are fixed) and of a head's network (hidden places vary in number)."""
         prior = self.players["prior"]
         for block in prior.blocks:
             block.compile(dynamic=False)
-        prior.head.net.compile(dynamic=True)
+        if isinstance(prior, HeadedPrior):
+            prior.head.net.compile(dynamic=True)

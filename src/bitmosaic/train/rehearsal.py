@@ -88,13 +88,15 @@ def tokenizer_step(
 
 
 def prior_step(prior: Prior, images: int) -> Callable[[], Tensor]:
-    """A prior's forward pass, and its head's on as many places as are hidden at the mean."""
+    """A prior's forward pass; where it has a head, that is asked of as many places as are hidden at the mean."""
     places = math.prod(prior.grid)
     asked = images * (places if prior.family == "causal" else round(HIDDEN * places))
     rng = [torch.Generator()] if getattr(prior.spec, "dropout", 0.0) else []  # what is dropped is kept for the backward pass
 
     def forward() -> Tensor:
         with torch.device("meta"):
+            if prior.family == "denoising":
+                return prior.logits(torch.empty(images, places, dtype=torch.long), torch.empty(images), prior.embed(None, images))
             digits = torch.empty(images, places, len(prior.radix), dtype=torch.uint8)
             context = prior.context(digits, torch.empty(images, places, dtype=torch.bool), prior.embed(None, images), *rng)
             which = torch.empty(asked, dtype=torch.long)

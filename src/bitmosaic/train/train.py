@@ -261,8 +261,9 @@ def prior_stage(
             draw_curves(out, "prior", f"{run.name}: prior", say)
             made.background = background_of(to_uint8(made.decode(store.some(BACKGROUND_IMAGES), "pt")))
             made.static = StaticCoder.fit(store.all())
-            made.logit_scale = PriorCoder.fit(prior.cpu(), store.some(SCALE_IMAGES)).scale
-            say(f"compress: the prior's logits times {made.logit_scale / ONE:g}, fitted to {min(SCALE_IMAGES, len(store))} images")
+            if prior.family != "denoising":
+                made.logit_scale = PriorCoder.fit(prior.cpu(), store.some(SCALE_IMAGES)).scale
+                say(f"compress: the prior's logits times {made.logit_scale / ONE:g}, fitted to {min(SCALE_IMAGES, len(store))} images")
             made.save_pretrained(folder)
             say(plain(f"pipeline: {folder}"))
 

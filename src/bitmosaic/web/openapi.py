@@ -72,9 +72,10 @@ LATER = _object(retry_after=WHOLE)
 ERROR = _object(error=TEXT, status=WHOLE)
 ANSWERS = {"encode": "Encoded", "features": "Features", "neighbours": "Neighbours"}
 STREAM = (
-    "Events begin {grid, size, count}, step {index, total, window, windows, box, known, entropy, images}, result (the JSON answer), "
-    "error {error, status}. A canvas is painted in `windows` one after another: a step's images are of window number `window`, which "
-    "lies in `box` (left, top, right, bottom) of the canvas of `size` (width, height)."
+    "Events begin {grid, size, count}, step {index, total, window, windows, box, known, changed, entropy, images}, result (the JSON "
+    "answer), error {error, status}. A canvas is painted in `windows` one after another: a step's images are of window number `window`, "
+    "which lies in `box` (left, top, right, bottom) of the canvas of `size` (width, height). known: places that hold a code; changed: "
+    "those whose code this step set, which is final unless the pipeline's family is denoising."
 )
 
 

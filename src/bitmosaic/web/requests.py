@@ -44,7 +44,9 @@ class Settings(Body):
     steps: int | None = Field(None, ge=1)
     evaluations: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0)
-    sampler: Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "fast", "looks"] | None = None
+    sampler: None | Literal[
+        "entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"
+    ] = None
     procedure: Literal["chain", "posterior", "transitions"] | None = None
     shortlist: float | None = Field(None, ge=1)
     budget: float | None = Field(None, ge=0)

@@ -25,7 +25,7 @@ def told_steps(
     """
     if emit is None:
         return None
-    window = 0
+    window, before = 0, None
     height, width = size = tuple(guest.tokenizer.image_size)
     boxes = [(0, 0, width, height)] * passes
     if repaint is not None and all(side >= own for side, own in zip(repaint.shape, size, strict=True)):
@@ -34,15 +34,19 @@ def told_steps(
     emit("begin", {"grid": list(guest.prior.grid), "size": [width, height], "count": len(conditions)})
 
     def tell(step: Step) -> None:
-        nonlocal window
+        nonlocal window, before
         window += step.index == 1
         doubt = None
-        if entropy and guest.prior.family == "masked":
-            found = guest.entropy(step.codes, step.known, conditions)
+        if entropy and guest.prior.family != "causal":
+            denoised = guest.prior.family == "denoising"  # which says with each draw how unsure it was
+            found = step.entropy.cpu() if denoised else guest.entropy(step.codes, step.known, conditions)
             doubt = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
-        known = ["".join("1" if x else "0" for x in row) for row in step.known.flatten(1).tolist()]
+        same = before is not None and step.index > 1
+        new = step.known & ~(before.known & (before.codes.digits == step.codes.digits).all(-1)) if same else step.known
+        before = step
+        known, changed = (["".join("1" if x else "0" for x in row) for row in some.flatten(1).tolist()] for some in (step.known, new))
         images = [as_text(encoded(image)) for image in guest.decode(step.codes, "pt")]
         at = {"index": step.index, "total": step.total, "window": window, "windows": len(boxes), "box": boxes[window - 1]}
-        emit("step", {**at, "known": known, "entropy": doubt, "images": images})
+        emit("step", {**at, "known": known, "changed": changed, "entropy": doubt, "images": images})
 
     return tell

@@ -37,7 +37,7 @@ async function once(request, shots, signal, onbegin, onstep) {
       shots.forEach((one, i) => {
         if (!data.images?.[i]) return;
         const { window, box } = data;
-        one.step(grid, { image: data.images[i], known: data.known[i], entropy: data.entropy?.[i] ?? null, window, box });
+        one.step(grid, { image: data.images[i], known: data.known[i], changed: data.changed[i], entropy: data.entropy?.[i] ?? null, window, box });
       });
       const { index, total, window, windows } = data;
       onstep((window - 1) * total + index, windows * total,

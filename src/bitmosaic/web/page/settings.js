@@ -9,16 +9,18 @@ const FIELDS = { // which sampler has which settings
   raster: ['evaluations', 'guidance_scale', 'procedure'],
   maskgit: ['steps', 'guidance_scale', 'temperature'],
   llamagen: ['guidance_scale', 'temperature', 'top_k', 'top_p'],
+  ancestral: ['steps', 'guidance_scale', 'top_p'],
 };
 const SAMPLERS = [
   ['', 'the pipeline’s own'], ['fast', 'fast: few steps and evaluations'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
   ['marginals-first', 'marginals first'], ['entropy-budget', 'entropy budget'], ['raster', 'raster: row by row'],
   ['maskgit', 'MaskGIT: all at once, keep the surest'], ['llamagen', 'LlamaGen: the likeliest few'],
+  ['ancestral', 'ancestral: noise becomes codes, step by step'],
 ];
 const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];
 const NUMBERS = { // label, least, most, step, hint
   guidance_scale: ['Guidance', 0, 6, 0.05, '1 draws the class as the model learned it, more follows it more strongly; 0 draws without it.'],
-  steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed.'],
+  steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed, or noise becomes codes.'],
   evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
   temperature: ['Temperature', 0, 5, 0.01, 'How much chance there is: in the order of places, or in what is drawn.'],
   shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
@@ -28,11 +30,16 @@ const NUMBERS = { // label, least, most, step, hint
 };
 
 export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget',
-  RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen' };
+  RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen', AncestralSpec: 'ancestral' };
 
 /** Whether a sampler asks the priors of a pipeline. */
-const asks = ({ family, binary }, name) => !name || name === 'raster' || (binary ? family === 'masked' && !['maskgit', 'llamagen'].includes(name)
-  : family === 'causal' ? name === 'llamagen' : name !== 'llamagen');
+const ASKS = { // families of priors; of indices alone, or of any codes
+  raster: ['masked', 'causal'], maskgit: ['masked', 'indices'], llamagen: ['causal', 'indices'], ancestral: ['denoising'],
+};
+const asks = ({ family, binary }, name) => {
+  const kinds = ASKS[name] ?? ['masked'];
+  return !name || (kinds.includes(family) && !(binary && kinds.includes('indices')));
+};
 
 /** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
 export function settingsForm(pipeline, limits, onchange = () => {}) {

@@ -78,19 +78,21 @@ function hide(canvas, { grid: [rows, columns], known }) {
   for (let i = 0; i < rows * columns; i++) if (known[i] === '0') context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
 }
 
-/** Colours the doubt about hidden places, from none (dark) to a bit a bit (bright), and says what it shows. */
+/** Colours the doubt about places that are not settled, from none (dark) to a bit a bit (bright), and says what it shows. */
 function heat(canvas, { grid: [rows, columns], known, entropy }) {
-  paint(canvas, rows, columns, (i) => (known[i] === '1' ? [0, 0, 0, 0] : ramp(entropy ? entropy[i] : 0.5)));
+  const open = (i) => known[i] === '0' || entropy?.[i] > 0; // a place that holds a code by now may still change
+  paint(canvas, rows, columns, (i) => (open(i) ? ramp(entropy ? entropy[i] : 0.5) : [0, 0, 0, 0]));
   const hidden = [...known].filter((one) => one === '0').length;
-  const mean = entropy && hidden ? `, entropy ${(entropy.reduce((a, b) => a + b, 0) / hidden).toFixed(2)}` : '';
-  return `${hidden} of ${known.length} hidden${mean}`;
+  const count = [...known].filter((_, i) => open(i)).length;
+  const mean = entropy && count ? `, entropy ${(entropy.reduce((a, b) => a + b, 0) / count).toFixed(2)}` : '';
+  return `${count > hidden ? `${count} of ${known.length} unsettled` : `${hidden} of ${known.length} hidden`}${mean}`;
 }
 
-/** Colours the places of the last window by when they were known, the first ones dark. */
+/** Colours the places of the last window by when they took their last code, the first ones dark. */
 function order(canvas, all) {
   const { grid: [rows, columns], known, window: last } = all.at(-1);
   const frames = all.filter((frame) => frame.window === last);
-  const when = [...known].map((_, place) => frames.findIndex((frame) => frame.known[place] === '1'));
+  const when = [...known].map((_, place) => Math.max(0, frames.findLastIndex((frame) => frame.changed[place] === '1')));
   paint(canvas, rows, columns, (place) => ramp(when[place] / Math.max(1, frames.length - 1)));
   return 'order: dark first';
 }

@@ -1,0 +1,80 @@
+"""D3PM over indices of a codebook: discrete denoising diffusion by a Transformer (Austin et al., arXiv 2107.03006; on codes of images
+VQ-Diffusion, Gu et al., 2111.14822, and VQ-DDM, Hu et al., 2112.01799).
+
+We differ in the network, the Llama blocks of BiGR with 2-D rotary positions, all modulated by time and condition together (adaLN).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bitmosaic.conditions import Encoded
+from bitmosaic.nets.adaln_mlp import sinusoid
+from bitmosaic.nets.llama import Block, RMSNorm
+from bitmosaic.nets.rotary import rotary_table
+from bitmosaic.priors.base import IndexPriorSpec, start
+from bitmosaic.priors.chain import ChainSpec, MaskAndReplaceSpec
+from bitmosaic.priors.denoising import DenoisingPrior
+
+WAVES, SPAN = 256, 1000  # numbers of a sinusoidal time, and what T is called there, so that a network means the same at any T
+
+
+@dataclass(frozen=True)
+class D3PMSpec(IndexPriorSpec):
+    """Sizes of a D3PM, its chain and its loss."""
+
+    multiple: int = 32  # the inner width of SwiGLU is 8/3 of D rounded up to a multiple of this
+    chain: ChainSpec = MaskAndReplaceSpec()  # how codes become noise
+    auxiliary: float = 1e-3  # lambda, of the cross-entropy of x_0 beside the variational bound
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % (4 * self.heads) or self.multiple < 1:
+            raise ValueError(f"width {self.width} must be divisible by 4 x {self.heads} heads, for 2-D rotary embedding, multiple positive")
+        if not 0 <= self.auxiliary < math.inf:
+            raise ValueError(f"auxiliary: got {self.auxiliary}; want a weight, not negative")
+
+    def build(self) -> D3PM:
+        return D3PM(self)
+
+
+class D3PM(DenoisingPrior):
+    """Noisy indices, the condition's token before them; time and condition modulate every block."""
+
+    def __init__(self, spec: D3PMSpec):
+        super().__init__()
+        self.spec, self.grid, self.radix, self.auxiliary = spec, spec.grid, spec.radix, spec.auxiliary
+        self.chain, width = spec.chain.build(spec.codewords), spec.width
+        self.condition = spec.condition.build(width)
+        self.table = nn.Embedding(self.chain.states, width)
+        self.time = nn.Sequential(nn.Linear(WAVES, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
+        self.blocks = nn.ModuleList(Block(width, spec.heads, multiple=spec.multiple) for _ in range(spec.depth))
+        self.norm = RMSNorm(width)
+        self.out = nn.Linear(width, spec.codewords)
+        self.apply(start)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def streams(self, x_t: Tensor, t: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); arguments as of `logits`."""
+        vectors, x = Encoded.of(told).vector, self.table(x_t)
+        x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
+        time = self.time(sinusoid(t * (SPAN / self.chain.steps), WAVES).to(vectors.dtype))
+        modulation = self.modulation(nn.functional.silu(vectors + time)).view(len(x), 6, -1)
+        table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
+        for block in self.blocks:
+            x = block(x, modulation, table)
+            yield x
+
+    def logits(self, x_t: Tensor, t: Tensor, told: Encoded | Tensor) -> Tensor:
+        *_, x = self.streams(x_t, t, told)
+        return self.out(self.norm(x)[:, 1:])
+
+    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+        """Of codes without noise, at time 1, the first that the network knows."""
+        return self.streams(digits[..., 0].long(), torch.ones(len(digits), device=digits.device), told)
