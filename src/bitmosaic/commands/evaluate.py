@@ -20,6 +20,7 @@ from bitmosaic.commands.pipelines import check_device, checksum, find, load
 from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
+from bitmosaic.evaluate.evaluation_text import text as evaluation_text
 from bitmosaic.evaluate.parallel import alone, everywhere, processes
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
@@ -105,7 +106,7 @@ def evaluate(
             save(evaluation_plot(figures, pictures, note), folder / "evaluation.png", Software=SOFTWARE, Pipeline=pipeline)
         for images in sets:
             tell_unreadable(images)
-        print(evaluation.text(figures), *notes(found), plain(f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}"), sep="\n")
+        print(evaluation_text(figures), *notes(found), plain(f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}"), sep="\n")
         return found
 
 

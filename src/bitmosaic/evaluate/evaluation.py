@@ -1,7 +1,7 @@
 """Everything that is said of a pipeline in numbers, each beside its floor and with all that it depends on.
 
     real images -> reference      -> features ---+
-                                  -> tokenizer -> features (how well images are given back)
+                                  -> tokenizer -> features (how well images are given back, where the pipeline has one)
                 -> other real ones -> features --+-> the floor: what a perfect model would get
     classes, seeds -> pipeline    -> features ---+
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ImageSet, to_uint8
 from bitmosaic.names import composed
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import Pipeline, TwoStagePipeline
+from bitmosaic.tokenizers import Tokenizer
 
 CHUNK = 50  # images at once; figures depend on it in their last digits, so it is fixed
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
@@ -45,6 +47,7 @@ class Real:
     rows: Tensor  # (m,) of the reference
     beside: ImageSet
     beside_rows: Tensor  # (n,) other real images, as many as are made
+
 
 def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> Real:
     """Real images for `count` made ones (None: 5,000, or as many as there are), always the same.
@@ -75,37 +78,40 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
     return Real(reference, rows, beside, others[:count])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Some real images, and what a tokenizer gives back of them, where there is one."""
+
+    real: Features
+    rows: Tensor  # those that can be read
+    pictures: Tensor  # the first few
+    restored: Features | None = None
+    part: Part | None = None  # of the report of reconstruction
+    restored_pictures: Tensor | None = None
+
+
 def evaluate(
     pipeline: Pipeline, real: Real, space: FeatureSpace, seed: int = 0, settings: dict[str, Any] | None = None, workers: int = 1,
     on_done: Callable[[int], object] = int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Figures of a pipeline against real images, and what a picture of them is made from; both empty except on the first process.
 
-    Figures are plain values: "samples" and "reconstruction", a value and its floor each. workers: threads, on which nothing depends, nor
-    does anything on processes. ValueError where images, pipeline and network do not fit.
+    Figures are plain values: "samples" and, of a pipeline with a tokenizer, "reconstruction", a value and its floor each. workers: threads,
+    on which nothing depends, nor does anything on processes. ValueError where images, pipeline and network do not fit.
     """
-    size, channels = tuple(pipeline.tokenizer.image_size), pipeline.tokenizer.channels
+    size, channels = pipeline.image_size, pipeline.channels
     if (tuple(real.reference.size), real.reference.channels) != (size, channels):
         raise ValueError(f"images of {real.reference.size} with {real.reference.channels} channels do not fit a pipeline of {size}")
     asked, how = classes_asked(pipeline, real)
     count, settings = len(real.beside_rows), settings or {}
     pipeline.settings(**settings)  # a wrong one is told before anything is measured
+    tokenizer = pipeline.tokenizer if isinstance(pipeline, TwoStagePipeline) else None
 
-    def given(chunk: slice) -> tuple[Features, Features, Part, Tensor, Tensor] | None:
-        pixels, readable = real.reference.read(real.rows[chunk])
-        if not readable.any():
-            return None
-        pixels = pixels[readable]
-        made, part = compare(pipeline.tokenizer, pixels)
-        few = pictured(len(real.rows))
-        return space.measure(pixels), space.measure(made), part, pixels[:few], made[:few]
+    def given(chunk: slice) -> Measured | None:
+        return measured(real.reference, real.rows[chunk], space, tokenizer, pictured(len(real.rows)))
 
-    def beside(chunk: slice) -> tuple[Features, Features, Tensor] | None:
-        rows = real.beside_rows[chunk]
-        pixels, readable = real.beside.read(rows)
-        if not readable.any():
-            return None
-        return space.measure(pixels[readable]), space.measure(compare(pipeline.tokenizer, pixels[readable])[0]), rows[readable]
+    def beside(chunk: slice) -> Measured | None:
+        return measured(real.beside, real.beside_rows[chunk], space, tokenizer, 0)
 
     def drawn(chunk: slice) -> tuple[Features, Tensor]:
         conditions = [None] * count if asked is None else asked.tolist()
@@ -113,7 +119,9 @@ def evaluate(
         made = to_uint8(pipeline(conditions[chunk], seeds[chunk], output_type="pt", batch_size=CHUNK, **settings)).cpu()
         return space.measure(made), made[: pictured(count)]
 
-    with measuring(pipeline.tokenizer), measuring(pipeline.prior), measuring(space.net):
+    with ExitStack() as networks:
+        for network in (*pipeline.parts.values(), space.net):
+            networks.enter_context(measuring(network))
         parts = [part for part in in_chunks(len(real.rows), CHUNK, given, workers, on_done) if part is not None]
         others = [part for part in in_chunks(count, CHUNK, beside, workers, on_done) if part is not None]
         samples = in_chunks(count, CHUNK, drawn, workers, on_done)
@@ -121,33 +129,52 @@ def evaluate(
         return {}, {}
     if not parts or not others:
         raise ValueError(f"images: none can be read; {real.reference.unreadable_summary(at_most=3)}")
-    (reference, restored), (floor, restored_floor) = ([Features.join([p[i] for p in some]) for i in (0, 1)] for some in (parts, others))
-    made = Features.join([part[0] for part in samples])
-    report = report_of(pipeline.tokenizer, [part[2] for part in parts])
-    labels = named(real.beside, torch.cat([part[2] for part in others]), pipeline.class_names)
-    center = Statistics.of(reference.pooled)
+    reference, floor = (Features.join([part.real for part in some]) for some in (parts, others))
+    made, center = Features.join([part[0] for part in samples]), Statistics.of(reference.pooled)
+    labels = named(real.beside, torch.cat([part.rows for part in others]), pipeline.class_names)
     columns = None if made.logits is None else judged(space, pipeline, made.logits.shape[1])
+    agrees = agreement(made, asked, floor, labels, columns) if asked is not None and columns is not None else {}
+    kept = {} if tokenizer is None else {"reconstruction": reconstruction(tokenizer, parts, others, floor, center, space)}
     figures = {
-        "samples": against(made, floor, reference, space)
-        | (agreement(made, asked, floor, labels, columns) if asked is not None and columns is not None else {}),
-        "reconstruction": {
-            space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against what becomes of themselves
-                "value": _frechet(restored.pooled, center), "floor": 0.0},
-            space.word("rfid_of_others", "reconstruction_frechet_distance_of_others"): {  # where resemblance must not come from sameness
-                "value": _frechet(restored_floor.pooled, center), "floor": _frechet(floor.pooled, center)},
-            **report.to_json(), "ms_ssim_scales": scales(size),
-        },
+        "samples": against(made, floor, reference, space) | agrees,
+        **kept,
         "counts": {"samples": count, "reference": len(reference.pooled), "other_real": len(floor.pooled)},
         "seeds": [seed * SEEDS, seed * SEEDS + count - 1],
         "classes": how,
         "reference_statistics_sha256": center.checksum(),
         "reference_spatial_statistics_sha256": None if reference.spatial is None else Statistics.of(reference.spatial).checksum(),
+    }
+    pictures = {"reference": reference.pooled, "samples": made.pooled, "real": torch.cat([part.pictures for part in parts])}
+    if tokenizer is not None:
+        pictures["restored"] = torch.cat([part.restored_pictures for part in parts])
+    return figures, {**pictures, "drawn": torch.cat([part[1] for part in samples])}
+
+
+def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measured | None:
+    """Some images of a set, `few` of them kept for a picture; None where none of them can be read."""
+    pixels, readable = images.read(rows)
+    if not readable.any():
+        return None
+    pixels = pixels[readable]
+    own = space.measure(pixels), rows[readable], pixels[:few]
+    if tokenizer is None:
+        return Measured(*own)
+    made, part = compare(tokenizer, pixels)
+    return Measured(*own, space.measure(made), part, made[:few])
+
+
+def reconstruction(
+    tokenizer: Tokenizer, parts: list[Measured], others: list[Measured], floor: Features, center: Statistics, space: FeatureSpace
+) -> dict[str, Any]:
+    """How well images are given back: of the reference, and of others, where resemblance must not come from sameness."""
+    restored, restored_others = (Features.join([part.restored for part in some]).pooled for some in (parts, others))
+    return {
+        space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against what becomes of themselves
+            "value": _frechet(restored, center), "floor": 0.0},
+        space.word("rfid_of_others", "reconstruction_frechet_distance_of_others"): {
+            "value": _frechet(restored_others, center), "floor": _frechet(floor.pooled, center)},
+        **report_of(tokenizer, [part.part for part in parts]).to_json(), "ms_ssim_scales": scales(tokenizer.image_size),
     }  # fmt: skip
-    pictures = {
-        "reference": reference.pooled, "samples": made.pooled, "real": torch.cat([part[3] for part in parts]),
-        "restored": torch.cat([part[4] for part in parts]), "drawn": torch.cat([part[1] for part in samples]),
-    }  # fmt: skip
-    return figures, pictures
 
 
 def against(made: Features, floor: Features, reference: Features, space: FeatureSpace) -> dict[str, Any]:
@@ -183,12 +210,12 @@ def agreement(made: Features, asked: Tensor, floor: Features, labels: Tensor | N
 
 def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
     """The class of each image to be made, and in words where they come from."""
-    if not pipeline.prior.condition.classes:
+    if not pipeline.class_names:
         return None, "none"
     labels = named(real.beside, real.beside_rows, pipeline.class_names)
     if labels is not None:
         return labels, SAME
-    return torch.arange(len(real.beside_rows)) % pipeline.prior.condition.classes, "each as often"
+    return torch.arange(len(real.beside_rows)) % len(pipeline.class_names), "each as often"
 
 
 def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
@@ -209,36 +236,12 @@ def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | No
         theirs = [*map(composed, space.class_names)]
         fits = len(theirs) == classes and set(theirs) == set(ours) and len(set(ours)) == len(ours)
         return torch.tensor([theirs.index(name) for name in ours]) if fits else None
-    return torch.arange(classes) if classes == pipeline.prior.condition.classes and not space.inception else None
-
-
-def title(name: str) -> str:
-    """A figure's name as it is shown."""
-    shown = {"fid": "FID", "kid": "KID", "sfid": "sFID", "rfid": "rFID", "frechet": "Frechet", "inception": "Inception"}
-    return " ".join(shown.get(word, word) for word in name.split("_"))
+    return torch.arange(classes) if classes == len(pipeline.class_names) and not space.inception else None
 
 
 def pictured(count: int) -> int:
     """Images of each chunk that are kept for a picture, so that there are at least twelve in all."""
     return -(-12 // max(1, count // CHUNK))
-
-
-def text(figures: dict[str, Any]) -> str:
-    """What is printed."""
-    lines = [f"{'':44}{'value':>12}{'floor':>12}"]
-    for group in ("samples", "reconstruction"):
-        for name, value in figures[group].items():
-            if isinstance(value, dict) and "value" in value:
-                lines.append(f"{title(name):44}" + "".join(f"{number:12.4f}" for number in value.values()))
-    kept = figures["reconstruction"]
-    rows = {"PSNR, dB": "psnr", "SSIM": "ssim", f"MS-SSIM, {kept['ms_ssim_scales']} scales": "ms_ssim", "bits an image": "bits_per_image"}
-    lines += [f"{name:44}{kept[key]:12.4f}" for name, key in rows.items()]
-    if kept["bits"]:
-        lines.append(f"{'dead bits':44}{len(kept['bits']['dead']):12} of {len(kept['bits']['mean'])}")
-    if kept.get("codebook"):
-        lines.append(f"{'codewords used':44}{kept['codebook']['used']:12} of {kept['codebook']['codewords']}")
-        lines.append(f"{'perplexity of the codebook':44}{kept['codebook']['perplexity']:12.1f}")
-    return "\n".join(lines)
 
 
 def total(real: Real) -> int:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bitmosaic.evaluate.evaluation import title
+from bitmosaic.evaluate.evaluation_text import title
 from bitmosaic.images.text import families, shown
 
 SHOWN, POINTS = 12, 2000  # images in a row, points of each kind
@@ -23,13 +23,14 @@ def evaluation_plot(figures: dict[str, Any], pictures: dict[str, Tensor], note: 
 
     figure = plt.figure(figsize=(11, 8.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.9, 5))
-    for axis, (name, said) in zip(above.subplots(3, 1), NAMES.items(), strict=True):
+    names = [name for name in NAMES if name in pictures]
+    for axis, name in zip(above.subplots(len(names), 1), names, strict=True):
         images = pictures[name]
         chosen = images[torch.arange(min(SHOWN, len(images))) * len(images) // min(SHOWN, len(images))]
         strip = torch.cat([torch.nn.functional.pad(image, (1, 1), value=255) for image in chosen], -1).movedim(0, -1)
         axis.imshow(strip.expand(-1, -1, 3).numpy(), interpolation="nearest")
         axis.set_axis_off()
-        axis.text(-0.01, 0.5, said, transform=axis.transAxes, ha="right", va="center", fontsize=9)
+        axis.text(-0.01, 0.5, NAMES[name], transform=axis.transAxes, ha="right", va="center", fontsize=9)
     left, right = below.subplots(1, 2, width_ratios=(5, 6))
     _plane(left, pictures)
     _table(right, figures)
@@ -55,17 +56,22 @@ def _plane(axis, pictures: dict[str, Tensor]) -> None:
 
 def _table(axis, figures: dict[str, Any]) -> None:
     axis.set_axis_off()
-    kept = figures["reconstruction"]
-    rows = [("drawn images", "value", "floor", True), *_values(figures["samples"]), ("", "", "", False)]
-    rows += [("reconstructions", "value", "floor", True), *_values(kept)]
-    rows += [("PSNR", f"{kept['psnr']:.2f} dB", "", False), ("SSIM, MS-SSIM", f"{kept['ssim']:.3f}, {kept['ms_ssim']:.3f}", "", False)]
-    rows += [("bits an image", f"{kept['bits_per_image']:,.0f}", "", False)]
-    if kept["bits"]:
-        rows += [("dead bits", f"{len(kept['bits']['dead'])} of {len(kept['bits']['mean'])}", "", False)]
+    rows = [("drawn images", "value", "floor", True), *_values(figures["samples"])]
+    if "reconstruction" in figures:
+        rows += [("", "", "", False), *_reconstructions(figures["reconstruction"])]
     for i, (name, value, floor, head) in enumerate(rows):
         for x, text, side in ((0.04, name, "left"), (0.76, value, "right"), (0.98, floor, "right")):
             weight = "bold" if head and text == name else "normal"
             axis.text(x, 1 - (i + 0.5) / len(rows), text, ha=side, va="center", fontsize=9.5, weight=weight)
+
+
+def _reconstructions(kept: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    rows = [("reconstructions", "value", "floor", True), *_values(kept)]
+    rows += [("PSNR", f"{kept['psnr']:.2f} dB", "", False), ("SSIM, MS-SSIM", f"{kept['ssim']:.3f}, {kept['ms_ssim']:.3f}", "", False)]
+    rows += [("bits an image", f"{kept['bits_per_image']:,.0f}", "", False)]
+    if kept["bits"]:
+        rows += [("dead bits", f"{len(kept['bits']['dead'])} of {len(kept['bits']['mean'])}", "", False)]
+    return rows
 
 
 def _values(group: dict[str, Any]) -> list[tuple[str, str, str, bool]]:

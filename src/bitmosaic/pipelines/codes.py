@@ -34,7 +34,7 @@ from bitmosaic.tokenizers import Tokenizer
 class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
     """Pictures <-> codes <-> prior, computed where it is called."""
 
-    files = frozenset({"tokenizer", "prior", "codec.safetensors"})
+    more_files = ("codec.safetensors",)
 
     def __init__(
         self, tokenizer: Tokenizer, prior: Prior, sampler: SamplerSpec | None = None, class_names: Sequence[str] = (),

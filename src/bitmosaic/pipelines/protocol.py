@@ -39,7 +39,8 @@ class Pipeline(abc.ABC):
     kinds: ClassVar[dict[str, type[Pipeline]]] = {}  # by the "type" of a config.json
     saved_as: ClassVar[str] = ""  # the "type" that this kind writes
     does: ClassVar[str] = "draws pictures and no more"  # told where another kind is wanted
-    files: ClassVar[frozenset[str]] = frozenset()  # that its folder may hold, beside config.json and README.md
+    part_names: ClassVar[tuple[str, ...]]  # attributes that are its networks, and their folders on disk; the last of them draws
+    more_files: ClassVar[tuple[str, ...]] = ()  # that its folder may hold beside these, config.json and README.md
 
     class_names: tuple[str, ...]  # of the classes that it was trained with; () without classes
     background: str = "white"  # what transparent pictures are laid on, as in the data it saw
@@ -70,16 +71,6 @@ class Pipeline(abc.ABC):
     def channels(self) -> int:
         """Of its pictures: 1 grey, 3 colour."""
 
-    @property
-    @abc.abstractmethod
-    def parts(self) -> dict[str, nn.Module]:
-        """All networks by their folders' names, each with its `spec`."""
-
-    @property
-    @abc.abstractmethod
-    def network(self) -> nn.Module:
-        """The one of `parts` that draws, whose precision is chosen."""
-
     @abc.abstractmethod
     def settings(self, **changes) -> Spec:
         """Its settings of a drawing, with those fields changed that are not None. ValueError names one that it does not have."""
@@ -97,10 +88,20 @@ class Pipeline(abc.ABC):
         raise NotImplementedError(f"a {cls.__name__} is never saved")
 
     def write(self, folder: Path, dtype: torch.dtype | None) -> None:
-        """Writes all files into an empty folder."""
+        """Writes all files into an empty folder; its parts with `save_part`."""
         raise NotImplementedError(f"a {type(self).__name__} is never saved")
 
     # ---- what follows for all kinds
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Its networks by name, each with the `spec` that builds it."""
+        return {name: getattr(self, name) for name in self.part_names}
+
+    @property
+    def network(self) -> nn.Module:
+        """The one that draws, whose precision is chosen."""
+        return getattr(self, self.part_names[-1])
 
     def __call__(
         self, condition: Condition = None, seeds: Seeds = None, *, guidance_scale: float | None = None,
@@ -201,7 +202,8 @@ def check_replaceable(path: Path) -> None:
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and kind is None)):
         raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
     if path.is_dir():
-        other = sorted({p.name for p in path.iterdir()} - {"config.json", "README.md"} - (kind.files if kind else set()))
+        own = {"config.json", "README.md", *kind.part_names, *kind.more_files} if kind else set()
+        other = sorted({p.name for p in path.iterdir()} - own)
         if other:
             raise ValueError(f"path: {path} holds {other[0]} beside a pipeline, which would be lost; give a new or empty folder")
         if path.resolve() == Path.cwd():

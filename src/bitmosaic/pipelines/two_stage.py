@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitmosaic.codec import ONE, StaticCoder
 from bitmosaic.codes import Codes, digit_dtype
@@ -35,6 +35,7 @@ class TwoStagePipeline(Pipeline):
     """Pictures <-> codes <-> prior."""
 
     does = "has codes: a tokenizer and a prior"
+    part_names = ("tokenizer", "prior")
 
     tokenizer: Tokenizer
     prior: Prior
@@ -99,14 +100,6 @@ class TwoStagePipeline(Pipeline):
     def family(self) -> Family:
         """How the prior is asked: masked, causal or denoising (`priors.base`)."""
         return self.prior.family
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        return {"tokenizer": self.tokenizer, "prior": self.prior}
-
-    @property
-    def network(self) -> nn.Module:
-        return self.prior
 
     def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
         """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).

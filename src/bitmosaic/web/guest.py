@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
@@ -32,7 +32,9 @@ class Guest(Pipeline):
         """
         self.host, self.name, self.model, self.job, self.every = host, name, model, job, every
         self.fingerprint, self.precision = fingerprint, precision
-        self.class_names, self.background = host.class_names, host.background
+        self.class_names, self.background, self.part_names = host.class_names, host.background, host.part_names
+        for name, part in host.parts.items():
+            setattr(self, name, part)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -41,14 +43,6 @@ class Guest(Pipeline):
     @property
     def channels(self) -> int:
         return self.host.channels
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        return self.host.parts
-
-    @property
-    def network(self) -> nn.Module:
-        return self.host.network
 
     def settings(self, *sampler, **changes) -> Spec:
         return self.host.settings(*sampler, **changes)
@@ -85,8 +79,7 @@ class CodesGuest(Guest, TwoStagePipeline):
 
     def __init__(self, host: TwoStagePipeline, *arguments):
         super().__init__(host, *arguments)
-        self.tokenizer, self.prior, self.sampler = host.tokenizer, host.prior, host.sampler
-        self.static, self.logit_scale = host.static, host.logit_scale
+        self.sampler, self.static, self.logit_scale = host.sampler, host.static, host.logit_scale
 
     def fill(
         self, codes: Codes, known: Tensor, conditions: list, generators: list[torch.Generator], settings: SamplerSpec

@@ -1,0 +1,31 @@
+"""The figures of an evaluation as a table of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def text(figures: dict[str, Any]) -> str:
+    """What is printed."""
+    lines = [f"{'':44}{'value':>12}{'floor':>12}"]
+    for group in ("samples", "reconstruction"):
+        for name, value in figures.get(group, {}).items():
+            if isinstance(value, dict) and "value" in value:
+                lines.append(f"{title(name):44}" + "".join(f"{number:12.4f}" for number in value.values()))
+    kept = figures.get("reconstruction")
+    if kept is None:
+        return "\n".join(lines)
+    rows = {"PSNR, dB": "psnr", "SSIM": "ssim", f"MS-SSIM, {kept['ms_ssim_scales']} scales": "ms_ssim", "bits an image": "bits_per_image"}
+    lines += [f"{name:44}{kept[key]:12.4f}" for name, key in rows.items()]
+    if kept["bits"]:
+        lines.append(f"{'dead bits':44}{len(kept['bits']['dead']):12} of {len(kept['bits']['mean'])}")
+    if kept.get("codebook"):
+        lines.append(f"{'codewords used':44}{kept['codebook']['used']:12} of {kept['codebook']['codewords']}")
+        lines.append(f"{'perplexity of the codebook':44}{kept['codebook']['perplexity']:12.1f}")
+    return "\n".join(lines)
+
+
+def title(name: str) -> str:
+    """A figure's name as it is shown."""
+    shown = {"fid": "FID", "kid": "KID", "sfid": "sFID", "rfid": "rFID", "frechet": "Frechet", "inception": "Inception"}
+    return " ".join(shown.get(word, word) for word in name.split("_"))
