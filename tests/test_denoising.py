@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from reference import reference
@@ -28,7 +29,7 @@ kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 def matrices(spec, codewords=K):
     """Q_t of each step from its own alpha, beta and gamma, (T, K + 1, K + 1) float64: row x_{t-1}, column x_t."""
-    kept_, masked = spec.shares()
+    kept_, masked = map(torch.from_numpy, spec.shares())
     alpha, gamma = kept_[1:] / kept_[:-1], 1 - (1 - masked[1:]) / (1 - masked[:-1]).clamp(min=1e-300)
     beta = (1 - alpha - gamma) / codewords
     found = torch.zeros(len(alpha), codewords + 1, codewords + 1, dtype=torch.float64)
@@ -110,7 +111,7 @@ def test_what_is_no_chain_is_refused(kind):
         with pytest.raises(ValueError, match="masked: got"):
             MaskAndReplaceSpec(T, masked)
     with pytest.raises(ValueError, match="chain: shares"):
-        Chain(torch.tensor([1.0, 0.9]).double(), torch.tensor([0.0, 0.2]).double(), K)
+        Chain(np.array([1.0, 0.9]), np.array([0.0, 0.2]), K)
 
 
 # ---- the published programs
@@ -139,7 +140,7 @@ def test_shares_are_those_of_vq_diffusion():
     given = tensors("vq_diffusion", "schedule")
     for steps in (10, 25, 100):
         for name, spec in presets(steps).items():
-            kept_, masked = spec.shares()
+            kept_, masked = map(torch.from_numpy, spec.shares())
             own = {"cum_at": kept_, "cum_ct": masked, "cum_bt": (1 - kept_ - masked) / 8}
             for kind, values in own.items():
                 wanted = given[f"{name}.{steps}.{kind}"]
@@ -202,7 +203,7 @@ def test_a_chain_is_walked_back_as_by_vq_diffusion(name):
 def test_the_uniform_chain_is_that_of_vq_ddm():
     shares, given = tensors("vq_ddm", "schedule"), tensors("vq_ddm", "chain")
     for steps in (12, 50, 1000):
-        kept_, masked = UniformSpec(steps).shares()
+        kept_, masked = map(torch.from_numpy, UniformSpec(steps).shares())
         torch.testing.assert_close((kept_[1:] / kept_[:-1]).float(), shares[f"{steps}.alpha"], rtol=2e-6, atol=1e-7)
         torch.testing.assert_close(kept_[1:].log().float(), shares[f"{steps}.log_cumprod_alpha"], rtol=1e-5, atol=1e-6)
         assert not masked.any()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ class ChainSpec(Spec, abstract=True):
         if not 1 <= self.steps <= 10**6:
             raise ValueError(f"steps: got {self.steps}; want at least one")
 
-    def shares(self) -> tuple[Tensor, Tensor]:
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
         """abar and cbar, the shares of codes that are as they were and that are masked, at times 0 to T, (T + 1,) float64."""
         raise NotImplementedError
 
@@ -49,8 +50,8 @@ class ChainSpec(Spec, abstract=True):
 class AbsorbingSpec(ChainSpec):
     """Codes are masked one after another, as many in each step: cbar_t = t / T (D3PM, section 3.1)."""
 
-    def shares(self) -> tuple[Tensor, Tensor]:
-        masked = torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        masked = np.arange(self.steps + 1) / self.steps
         return 1 - masked, masked
 
 
@@ -61,11 +62,11 @@ class UniformSpec(ChainSpec):
     Its cosine schedule as VQ-DDM has it (Hu et al., 2112.01799): alpha_t is the square root of the ratio of two values at T + 1 points.
     """
 
-    def shares(self) -> tuple[Tensor, Tensor]:
-        x = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
-        f = ((x + OFFSET) / (1 + OFFSET) * math.pi / 2).cos().square()
-        kept = torch.cat([torch.ones(1, dtype=torch.float64), (f[1:] / f[:-1]).clamp(0.001, 1).sqrt().cumprod(0)])
-        return kept, torch.zeros_like(kept)
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        x = np.linspace(0, 1, self.steps + 1)
+        f = np.cos((x + OFFSET) / (1 + OFFSET) * math.pi / 2) ** 2
+        kept = np.append(1.0, np.sqrt((f[1:] / f[:-1]).clip(0.001, 1)).cumprod())
+        return kept, np.zeros_like(kept)
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,9 @@ class MaskAndReplaceSpec(ChainSpec):
         if not 0 < self.masked <= 1 - LAST:
             raise ValueError(f"masked: got {self.masked}; want a share of codes above 0, at most {1 - LAST}")
 
-    def shares(self) -> tuple[Tensor, Tensor]:
-        one = torch.ones(1, dtype=torch.float64)
-        kept = torch.linspace(FIRST, LAST, self.steps, dtype=torch.float64)
-        masked = torch.linspace(LAST, self.masked, self.steps, dtype=torch.float64)
-        return torch.cat([one, kept]), torch.cat([0 * one, masked])
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        kept, masked = np.linspace(FIRST, LAST, self.steps), np.linspace(LAST, self.masked, self.steps)
+        return np.append(1.0, kept), np.append(0.0, masked)
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,11 @@ class Jump:
 class Chain:
     """Forward and backward probabilities of one chain. Times are whole numbers, or tensors (b,) of them, one an image."""
 
-    def __init__(self, kept: Tensor, masked: Tensor, codewords: int):
+    def __init__(self, kept: np.ndarray, masked: np.ndarray, codewords: int):
         """kept, masked: abar and cbar at times 0 to T, float64. ValueError where they are no chain."""
         replaced = 1 - masked - kept
-        if not (kept[0] == 1 and masked[0] == 0 and bool((replaced > -1e-9).all()) and bool((kept.diff() <= 0).all())):
-            raise ValueError("chain: shares of kept and masked codes must begin at 1 and 0 and never sum to more than 1")
+        if kept[0] != 1 or masked[0] != 0 or (replaced < -1e-9).any() or (np.diff(kept) > 0).any() or (np.diff(masked) < 0).any():
+            raise ValueError("chain: shares of kept and masked codes must fall from 1 and rise from 0, and never sum to more than 1")
         self.codewords, self.steps = codewords, len(kept) - 1
         self.replaces = bool((replaced > 0).any())  # else a code that is there is the one that was there
         self.masks = bool((masked > 0).any())

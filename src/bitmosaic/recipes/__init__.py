@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bitmosaic.recipes.bigr import bigr_l, bigr_l_512, bigr_xl, bigr_xxl
 from bitmosaic.recipes.fashion import fashion
 from bitmosaic.recipes.folder import folder
-from bitmosaic.recipes.indices import llamagen, maskgit
+from bitmosaic.recipes.indices import d3pm, llamagen, maskgit
 from bitmosaic.train.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
@@ -13,10 +13,11 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "folder": folder,
     "maskgit": maskgit,
     "llamagen": llamagen,
+    "d3pm": d3pm,
     "bigr-l": bigr_l,
     "bigr-xl": bigr_xl,
     "bigr-xxl": bigr_xxl,
     "bigr-l-512": bigr_l_512,
 }
 
-__all__ = ["RECIPES", "bigr_l", "bigr_l_512", "bigr_xl", "bigr_xxl", "fashion", "folder", "llamagen", "maskgit"]
+__all__ = ["RECIPES", "bigr_l", "bigr_l_512", "bigr_xl", "bigr_xxl", "d3pm", "fashion", "folder", "llamagen", "maskgit"]

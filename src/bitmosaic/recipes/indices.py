@@ -1,6 +1,7 @@
-"""The `maskgit` and `llamagen` recipes: a VQGAN and a prior over its indices, on any folder of images, of the sizes of the `folder` recipe.
+"""The `maskgit`, `llamagen` and `d3pm` recipes: a VQGAN and a prior over its indices, on any folder of images, sized as `folder` is.
 
-MaskGIT (arXiv 2202.04200) fills masked places in, LlamaGen (arXiv 2406.06525) draws them in raster order. The codebook is SimVQ's
+MaskGIT (arXiv 2202.04200) fills masked places in, LlamaGen (arXiv 2406.06525) draws them in raster order, D3PM (arXiv 2107.03006) makes
+codes of noise. The codebook is SimVQ's
 (arXiv 2411.02038), of which every codeword moves at each step, or VQGAN's nearest codeword (arXiv 2012.09841), of which some die.
 """
 
@@ -9,17 +10,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from bitmosaic.priors.chain import AbsorbingSpec, ChainSpec, MaskAndReplaceSpec, UniformSpec
+from bitmosaic.priors.d3pm import D3PMSpec
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
 from bitmosaic.quantizers.nearest import NearestSpec
 from bitmosaic.quantizers.simvq import SimVQSpec
 from bitmosaic.recipes.folder import folder
-from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec
+from bitmosaic.samplers import AncestralSpec, LlamaGenSamplerSpec, MaskGITSamplerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Reason, Run, retold
 
 TEMPERATURE, TOP_P = 2.5, 0.9  # of MaskGIT's and LlamaGen's sampling: docs/indices.md says what others gave
 CODEBOOKS = {"simvq": SimVQSpec, "nearest": NearestSpec}
+CHAINS: dict[str, type[ChainSpec]] = {"mask-and-replace": MaskAndReplaceSpec, "absorbing": AbsorbingSpec, "uniform": UniformSpec}
 
 
 def maskgit(
@@ -50,6 +54,25 @@ def llamagen(
     Arguments as of the recipe 'maskgit'.
     """
     return _on_vqgan("llamagen", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
+
+
+def d3pm(
+    data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
+    codebook: Literal["simvq", "nearest"] = "simvq", chain: Literal["mask-and-replace", "absorbing", "uniform"] = "mask-and-replace",
+    perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
+) -> Run:  # fmt: skip
+    """A VQGAN and D3PM's denoising prior for a folder of images; sub-folders are classes.
+
+    chain: how codes become noise, "mask-and-replace", "absorbing" (masks alone) or "uniform" (other codes alone). Other arguments as of the
+    recipe 'maskgit'.
+    """
+    if chain not in CHAINS:
+        raise ValueError(f"chain: got {chain!r}; want {', '.join(CHAINS)}")
+    run = _on_vqgan("d3pm", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
+    old = run.prior
+    prior = D3PMSpec(old.grid, old.codewords, old.depth, old.heads, old.width, old.condition, 64, CHAINS[chain]())
+    made = replace(run, prior=prior, sampler=AncestralSpec(guidance_scale=run.sampler.guidance_scale))
+    return replace(made, reasons=retold(made.reasons, made))
 
 
 def _on_vqgan(name: str, run: Run, codewords: int | None, codebook: str) -> Run:
