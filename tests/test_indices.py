@@ -14,7 +14,7 @@ from bitmosaic.cli import main
 from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.priors import AutoregressivePriorSpec, MaskedPriorSpec
-from bitmosaic.recipes import llamagen, maskgit
+from bitmosaic.recipes import d3pm, llamagen, maskgit
 from bitmosaic.samplers import SAMPLERS
 
 TINY = [
@@ -22,8 +22,10 @@ TINY = [
     "--tokenizer.quantizer.width=4", "--prior.width=16", "--prior.heads=2", "--sampler.guidance-scale=2",
     *(f"--{part}-training.{name}" for part in ("tokenizer", "prior") for name in ("steps=3", "batch-size=4", "log-every=1")),
 ]  # fmt: skip
-DEPTH = {"maskgit": "3", "llamagen": "2"}
-PRIORS = {"maskgit": "MaskGITSpec", "llamagen": "LlamaGenSpec"}
+DEPTH = {"maskgit": "3", "llamagen": "2", "d3pm": "2"}
+PRIORS = {"maskgit": "MaskGITSpec", "llamagen": "LlamaGenSpec", "d3pm": "D3PMSpec"}
+FAMILIES = {"maskgit": "masked", "llamagen": "causal", "d3pm": "denoising"}
+OWN = {"maskgit": "maskgit", "llamagen": "llamagen", "d3pm": "ancestral"}  # samplers
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +92,15 @@ def test_codes_go_to_disk_and_back(pipeline, photos, tmp_path):
 
 
 @pytest.mark.parametrize("coder", ["uniform", "static", "prior"])
-def test_compressed_it_comes_back_as_its_codes(pipeline, photos, tmp_path, coder):
+def test_compressed_it_comes_back_as_its_codes(pipeline, photos, tmp_path, coder, capsys):
     pipe = Pipeline.from_pretrained(pipeline)
     images = [pixels(path) for path in sorted(photos.rglob("*.png"))]
+    if coder == "prior" and pipe.family == "denoising":
+        with pytest.raises(ValueError, match="coder: a denoising prior .*; take static or uniform"):
+            pipe.compress(images)
+        assert main(["compress", str(photos), "--pipeline", str(pipeline), "--out", str(tmp_path / "small")]) == 2
+        assert "take static or uniform" in capsys.readouterr().err and not (tmp_path / "small").exists()
+        return
     files = pipe.compress(images, coder=coder, packets=3)
     kept = pipe.decode(pipe.encode(images), "np")
     assert np.array_equal(np.stack([np.asarray(x) for x in pipe.decompress(files)]).reshape(kept.shape), kept)
@@ -156,25 +164,28 @@ def test_tokenized_codes_train_a_prior_of_indices(trained, photos, tmp_path, cap
 def test_samplers_say_which_priors_they_ask(trained, capsys):
     name, out = trained
     pipe = Pipeline.from_pretrained(out / "pipeline")
-    other = "llamagen" if name == "maskgit" else "maskgit"
-    with pytest.raises(ValueError, match=f"sampler: '{other}' asks"):
-        pipe("a", sampler=other)
+    for other in (sampler for kind, sampler in OWN.items() if kind != name):
+        with pytest.raises(ValueError, match=f"sampler: '{other}' asks .* priors.*, and this one is {FAMILIES[name]}; use the sampler"):
+            pipe("a", sampler=other)
     bits = Pipeline.from_pretrained("fashion")
-    for sampler in ("maskgit", "llamagen"):
+    for sampler in OWN.values():
         with pytest.raises(ValueError, match=f"sampler: '{sampler}' asks"):
             bits("bag", sampler=sampler)
-    for sampler in ("raster",) if name == "llamagen" else ("raster", "entropy-ordered", "marginals-first"):
+    asked = {"maskgit": ("raster", "entropy-ordered", "marginals-first"), "llamagen": ("raster",), "d3pm": ("ancestral",)}
+    for sampler in asked[name]:
         assert np.asarray(pipe("a", seeds=1, sampler=sampler)[0]).shape == (32, 32)
 
 
 @pytest.mark.parametrize("codebook", ["simvq", "nearest"])
 def test_recipes_are_of_the_sizes_of_the_folder_recipe(photos, codebook):
-    for recipe in (maskgit, llamagen):
+    for recipe in (maskgit, llamagen, d3pm):
         run = recipe(str(photos), 32, codebook=codebook)
         assert run.tokenizer.radix == run.prior.radix == (256,) and run.tokenizer.grid == run.prior.grid == (8, 8)
         assert any(line.startswith(f"256 codewords by {codebook}: few images") for line in run.reasons)
     with pytest.raises(ValueError, match="codebook: got 'other'"):
         maskgit(str(photos), 32, codebook="other")
+    with pytest.raises(ValueError, match="chain: got 'other'; want mask-and-replace, absorbing, uniform"):
+        d3pm(str(photos), 32, chain="other")
 
 
 def test_the_studio_serves_them(trained, photos):
@@ -185,10 +196,11 @@ def test_the_studio_serves_them(trained, photos):
     pipe = Pipeline.from_pretrained(out / "pipeline")
     with serving({"idx": pipe}) as server:
         (about,) = server.ask("/v1/pipelines").json["pipelines"]
-        assert not about["binary"] and about["family"] == ("causal" if name == "llamagen" else "masked")
-        settings = {"temperature": 1.0} if name == "maskgit" else {"top_k": 3, "top_p": 0.9}
-        made = server.made("generate", {"class": "b", "seed": 5, "count": 2, "settings": {"sampler": name, **settings}})
-        for image, mine in zip(made, pipe("b", seeds=[5, 6], sampler=name, **settings, output_type="np"), strict=True):
+        assert not about["binary"] and about["family"] == FAMILIES[name]
+        settings = {"maskgit": {"temperature": 1.0}, "llamagen": {"top_k": 3, "top_p": 0.9}, "d3pm": {"steps": 4, "top_p": 0.9}}[name]
+        settings["sampler"] = OWN[name]
+        made = server.made("generate", {"class": "b", "seed": 5, "count": 2, "settings": settings})
+        for image, mine in zip(made, pipe("b", seeds=[5, 6], **settings, output_type="np"), strict=True):
             assert np.array_equal(image.squeeze(), mine.squeeze())
         events = server.ask("/v1/generate", {"class": "b", "count": 1, "entropy": True}, "text/event-stream")
         assert events.status == 200 and b"event: result" in events.data
