@@ -1,0 +1,26 @@
+"""Published systems, a folder each: its paper, recipes to train it, and its claim, which `bitmosaic reproduce NAME` repeats.
+
+A folder is found by being here; docs/own.md walks through one. Its `__init__.py` says what the system is (`SYSTEM`), its `claim.py`
+repeats the claim (`CLAIM`), its `card.md` says what a reader of the page should know besides the figures.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from bitmosaic.systems.base import System
+
+__all__ = ["System", "names", "system"]
+
+
+def names() -> list[str]:
+    """The systems that are here, in the order of the alphabet."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+
+
+def system(name: str) -> System:
+    """A system by name; ValueError where there is none."""
+    if name not in names():
+        raise ValueError(f"no system {name!r}; there are {', '.join(names())}")
+    return import_module(f"{__name__}.{name}").SYSTEM

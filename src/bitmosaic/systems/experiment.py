@@ -1,0 +1,93 @@
+"""A claim is repeated: its trials are trained and measured by as many processes as there are cores, and what is there already is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitmosaic.folders import read_json, write_json
+from bitmosaic.systems import system
+from bitmosaic.systems.base import Claim, Task
+
+
+def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
+    """Trains and measures all trials of a system's claim, and yields after each.
+
+    All trials once, then again: wherever this is stopped, there are as many seeds of each, or one more. ValueError where the folder was
+    begun at another scale.
+    """
+    claim, scale = system(name).claim, base.folder / "scale.json"
+    if scale.exists() and read_json(scale) != [name, base.scale]:
+        raise ValueError(f"out: {base.folder} was begun with {read_json(scale)}; give the same system and scale, or another folder")
+    (base.folder / "results").mkdir(parents=True, exist_ok=True)
+    write_json(scale, [name, base.scale])
+    floors = base.folder / "floors.json"
+    if not floors.exists():
+        write_json(floors, claim.floors(base))
+    tasks = [replace(base, trial=trial, seed=seed) for seed in range(seeds) for trial in claim.trials]
+    for _ in each(partial(one, name), tasks, jobs):
+        yield
+
+
+def one(name: str, task: Task) -> None:
+    """Trains and measures one trial with one seed on one core, so that figures do not depend on how many processes there are."""
+    claim, path = system(name).claim, result_path(task)
+    with task.lock(path.stem):  # a process whose parent was killed may still be at it
+        found = read_json(path) if path.exists() else {"seconds": 0.0, "whole": False}
+        if found["whole"]:
+            return
+        threads, start = torch.get_num_threads(), time.perf_counter()
+        before = found["seconds"]
+        torch.set_num_threads(1)  # two trainings on a core each do 1.25 times as many steps as one on two cores
+        try:
+            for more in claim.measure(task, found):
+                found |= {**more, "seconds": before + time.perf_counter() - start}
+                write_json(path, found)
+            write_json(path, {**found, "whole": True})
+        finally:
+            torch.set_num_threads(threads)
+
+
+def result_path(task: Task) -> Path:
+    """Where a task's figures are kept."""
+    return task.folder / "results" / f"{task.trial.replace(' ', '-')}-{task.seed}.json"
+
+
+def results_of(claim: Claim, folder: Path, seeds: int) -> dict[str, list[dict[str, Any]]]:
+    """What has been measured so far, by trial; trials of which nothing is whole yet have an empty list."""
+    paths = {trial: [result_path(Task(trial, seed, folder)) for seed in range(seeds)] for trial in claim.trials}
+    found = {trial: [read_json(path) for path in own if path.exists()] for trial, own in paths.items()}
+    return {trial: [result for result in own if result["whole"]] for trial, own in found.items()}
+
+
+def each(work: Callable[[Any], Any], tasks: list, jobs: int) -> Iterator[Any]:
+    """What `work` returns of each task, as they end, by so many processes; one does it in this one. The first error ends it."""
+    if min(jobs, len(tasks)) == 1:
+        yield from map(work, tasks)
+        return
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = before or "1"  # their bars would overwrite each other; tqdm reads it when they start
+    with ThreadPoolExecutor(min(jobs, len(tasks))) as pool:
+        futures = [pool.submit(alone_in_process, work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            if before is None:
+                del os.environ["TQDM_DISABLE"]
+
+
+def alone_in_process(work: Callable[[Any], Any], task: Any) -> Any:
+    """What `work` returns of the task, by a process of its own: after nine priors one held 3.6 GiB, where a prior takes 1.4."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as own:  # its max_tasks_per_child hangs in Python 3.11, once all have had theirs
+        return own.submit(work, task).result()

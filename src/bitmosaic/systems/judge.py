@@ -1,0 +1,62 @@
+"""Figures of drawn images of Fashion-MNIST that claims share: distances in the space of the classifier that ships, and the floor of real ones."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from bitmosaic.evaluate.classes import class_agreement, classifier_score
+from bitmosaic.evaluate.evaluation import CHUNK, SEEDS
+from bitmosaic.evaluate.frechet import Statistics, frechet_distance
+from bitmosaic.evaluate.mode import measuring
+from bitmosaic.evaluate.parallel import in_chunks, processes
+from bitmosaic.evaluate.space import Features, FeatureSpace
+from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, to_uint8
+from bitmosaic.pipelines import Pipeline
+from bitmosaic.samplers import SamplerSpec
+
+
+class Judge:
+    """The feature space, the 10,000 test images as reference, and the floor: as many training images in place of samples."""
+
+    def __init__(self, samples: int, train: ArrayImages):
+        self.space, self.samples, self.train, self.test = FeatureSpace.load("fashion"), samples, train, fashion_sample()
+        with processes():
+            self.reference = Statistics.of(self.features(self.test.pixels).pooled)
+            self.labels = train.labels[:samples]  # the classes asked for, as often as real ones have them
+            self.floor = self.distance(train.pixels[:samples])
+
+    def features(self, pixels: torch.Tensor) -> Features:
+        """Of uint8 images (n, 1, 28, 28)."""
+        with measuring(self.space.net):
+            return Features.join(in_chunks(len(pixels), CHUNK, lambda chunk: self.space.measure(pixels[chunk])))
+
+    def distance(self, pixels: torch.Tensor) -> float:
+        """Frechet distance of uint8 images from the test images, in the classifier's space: no FID."""
+        return frechet_distance(Statistics.of(self.features(pixels).pooled), self.reference)
+
+    def sampling(self, pipe: Pipeline, sampler: SamplerSpec, seed: int) -> dict[str, Any]:
+        """Figures of images drawn so; `seconds` an image, on the cores that this process has."""
+        labels, start = self.labels.tolist(), time.perf_counter()
+        seeds = [seed * SEEDS + i for i in range(self.samples)]
+
+        def draw(chunk: slice) -> torch.Tensor:
+            return to_uint8(pipe(labels[chunk], seeds[chunk], output_type="pt", batch_size=CHUNK, sampler=sampler))
+
+        with processes(), measuring(pipe.prior), measuring(pipe.tokenizer):
+            made = torch.cat(in_chunks(self.samples, CHUNK, draw))
+        seconds = (time.perf_counter() - start) / self.samples
+        features = self.features(made)
+        return {
+            "frechet": frechet_distance(Statistics.of(features.pooled), self.reference), "score": classifier_score(features.logits),
+            "agreement": class_agreement(features.logits, self.labels), "seconds": seconds, "sampler": sampler.to_json(),
+        }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def judge_of(samples: int, data: str) -> Judge:
+    """One for each process. `data` as of `fashion_mnist`, empty for where it usually is."""
+    return Judge(samples, fashion_mnist(data or None))

@@ -1,0 +1,80 @@
+"""The page of a system: its card, what its paper claims, what was measured here, by seed, and whether the claim holds."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitmosaic import __version__
+from bitmosaic.folders import read_json, write_json
+from bitmosaic.nets.precision import resolve
+from bitmosaic.systems.base import WORDS, Results, System, Task
+from bitmosaic.systems.experiment import results_of
+
+
+def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
+    """Writes NAME.md, measured.json and pictures into the experiment's folder, from all that has been measured; returns the JSON."""
+    claim, out = system.claim, base.folder
+    results = results_of(claim, out, seeds)
+    floors, verdict = read_json(out / "floors.json"), claim.verdict(results)
+    measured = {
+        "system": system.name, "holds": verdict.holds, "why": verdict.why, "seeds": min(len(own) for own in results.values()),
+        "scale": base.scale, "floors": floors, "results": results, "software": f"bitmosaic {__version__}, torch {torch.__version__}",
+        "precision": resolve("auto", "cpu"), "machine": platform.machine(),
+    }  # fmt: skip
+    write_json(out / "measured.json", measured)
+    hours = sum(result["seconds"] for own in results.values() for result in own) / 3600
+    lines = [
+        f"# {system.name}: {system.what}", "", system.paper, "", system.card.strip(), "", "## The claim", "",
+        f"**What the paper says.** {claim.said}", "", f"**What is repeated here**, by `bitmosaic reproduce {system.name}`. {claim.tested}",
+        "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors),
+        *(line for section in claim.sections(results, out) for line in ("", section)), "", "## By seed", "", by_seed(results), "",
+        f"{hours:.1f} hours of one core{'' if base.scale == 1 else f', at {base.scale:g} of the full scale'}; {measured['software']}, "
+        f"{measured['precision']} where training may choose.", "",
+    ]  # fmt: skip
+    (out / f"{system.name}.md").write_text("\n".join(lines), encoding="utf-8")
+    return measured
+
+
+def publish(system: System, out: Path, docs: Path) -> None:
+    """Puts the page and its pictures into `docs` and the figures beside the system's code, where `System.state` reads them."""
+    docs.mkdir(parents=True, exist_ok=True)
+    shutil.copy(out / "measured.json", system.folder / "measured.json")
+    for path in [out / f"{system.name}.md", *sorted(out.glob(f"{system.name}*.png"))]:
+        shutil.copy(path, docs / path.name)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def by_seed(results: Results) -> str:
+    """Every number of every trial, one value for each seed."""
+    names = list(dict.fromkeys(name for own in results.values() for result in own for name in numbers(result)))
+    rows = [[trial, *(", ".join(f"{numbers(r)[n]:.4g}" for r in own if n in numbers(r)) for n in names)] for trial, own in results.items()]
+    return table(["trial", *names], rows)
+
+
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of a result that are numbers."""
+    return {name: value for name, value in result.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The mean of some seeds, and the range where there are several."""
+    if not values:
+        return ""
+    mean = form.format(statistics.mean(values))
+    return mean if len(values) == 1 else f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+def _floors(floors: dict[str, float]) -> list[str]:
+    return ["", "Floors: " + "; ".join(f"{name} {value:.4g}" for name, value in floors.items()) + "."] if floors else []
