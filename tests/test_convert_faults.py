@@ -25,7 +25,7 @@ from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors import Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.recipes.bigr_tables import trials
+from bitmosaic.systems.bigr.trials import trials
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 

@@ -10,10 +10,10 @@ import pytest
 
 from bitmosaic.cli import main
 from bitmosaic.commands import reproduce
-from bitmosaic.evaluate import tables
+from bitmosaic.systems.bigr import tables
 from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample
-from bitmosaic.recipes import bigr_tables
-from bitmosaic.recipes.bigr_tables import AT, CURVES, TABLES, prior_run, tokenizer_run, trials
+from bitmosaic.systems.bigr import trials as bigr_trials
+from bitmosaic.systems.bigr.trials import AT, CURVES, TABLES, prior_run, tokenizer_run, trials
 from bitmosaic.samplers import RasterSpec
 
 BY_NAME = {trial.name: trial for trial in trials()}

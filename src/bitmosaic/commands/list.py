@@ -5,24 +5,30 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
+from typing import Annotated, Literal
 
+import tyro
+
+from bitmosaic import systems
 from bitmosaic.images import fashion_mnist, fashion_sample
 from bitmosaic.images.fashion import DATA_VARIABLE, DEBIAN_FOLDER
 from bitmosaic.pipelines import zoo_names
 from bitmosaic.recipes import RECIPES
 
+What = Annotated[Literal["all", "pipelines", "systems", "recipes", "data"], tyro.conf.Positional]
 
-def list() -> dict[str, dict[str, str]]:
-    """Names the pipelines that ship, the recipes for training, and the data found on this machine.
+
+def list(what: What = "all") -> dict[str, dict[str, str]]:
+    """Names the pipelines that ship, the published systems with the state of their claims, the recipes for training, and the data here.
+
+    Args:
+        what: one kind alone.
 
     Returns:
         Names and what they are, by kind.
     """
-    found = {
-        "pipelines": {name: f"ships with bitmosaic; 'bitmosaic info {name}' describes it" for name in zoo_names()},
-        "recipes": {name: first_line(recipe) for name, recipe in RECIPES.items()},
-        "data": data(),
-    }
+    kinds = {"pipelines": pipelines, "systems": published, "recipes": recipes, "data": data}
+    found = {kind: entries() for kind, entries in kinds.items() if what in ("all", kind)}
     for kind, entries in found.items():
         print(kind)
         for name, text in entries.items():
@@ -30,6 +36,22 @@ def list() -> dict[str, dict[str, str]]:
         if not entries:
             print("  none")
     return found
+
+
+def pipelines() -> dict[str, str]:
+    """The pipelines that ship."""
+    return {name: f"ships with bitmosaic; 'bitmosaic info {name}' describes it" for name in zoo_names()}
+
+
+def published() -> dict[str, str]:
+    """The published systems, and whether their claims held when their pages were made."""
+    every = [systems.system(name) for name in systems.names()]
+    return {system.name: f"{system.what}; {system.state}" for system in every}
+
+
+def recipes() -> dict[str, str]:
+    """What `bitmosaic train` trains."""
+    return {name: first_line(recipe) for name, recipe in RECIPES.items()}
 
 
 def first_line(function) -> str:

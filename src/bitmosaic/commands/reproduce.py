@@ -11,7 +11,7 @@ from tqdm import tqdm
 from bitmosaic.evaluate.parallel import alone
 from bitmosaic.names import plain
 from bitmosaic.systems import system
-from bitmosaic.systems.base import Task
+from bitmosaic.systems.base import WORDS, Task
 from bitmosaic.systems.experiment import repeated
 from bitmosaic.systems.page import publish, write_page
 from bitmosaic.threads import processors
@@ -51,7 +51,8 @@ def reproduce(
         for _ in repeated(name, base, seeds, jobs or processors()):
             measured = write_page(found, base, seeds)
             bar.update()
-    print(plain(f"{measured['why']}\nwritten: {base.folder / name}.md, {base.folder / 'measured.json'}"))
+    print(plain(f"{name}: {WORDS[measured['holds']]}. {measured['why']}"))
+    print(plain(f"written: {base.folder / name}.md, {base.folder / 'measured.json'}"))
     if docs is not None:
         publish(found, base.folder, docs)
         print(plain(f"published: {docs / name}.md"))

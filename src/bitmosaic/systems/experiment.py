@@ -42,11 +42,11 @@ def one(name: str, task: Task) -> None:
     """Trains and measures one trial with one seed on one core, so that figures do not depend on how many processes there are."""
     claim, path = system(name).claim, result_path(task)
     with task.lock(path.stem):  # a process whose parent was killed may still be at it
-        found = read_json(path) if path.exists() else {"seconds": 0.0, "whole": False}
+        found = read_json(path) if path.exists() else {"whole": False}
         if found["whole"]:
             return
         threads, start = torch.get_num_threads(), time.perf_counter()
-        before = found["seconds"]
+        before = found.get("seconds", 0.0)
         torch.set_num_threads(1)  # two trainings on a core each do 1.25 times as many steps as one on two cores
         try:
             for more in claim.measure(task, found):

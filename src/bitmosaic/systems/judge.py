@@ -1,4 +1,4 @@
-"""Figures of drawn images of Fashion-MNIST that claims share: distances in the space of the classifier that ships, and the floor of real ones."""
+"""Figures of drawn images of Fashion-MNIST that claims share, in the space of the classifier that ships, and the floor of real ones."""
 
 from __future__ import annotations
 

@@ -29,14 +29,13 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
         "precision": resolve("auto", "cpu"), "machine": platform.machine(),
     }  # fmt: skip
     write_json(out / "measured.json", measured)
-    hours = sum(result["seconds"] for own in results.values() for result in own) / 3600
+    about, *rest = system.card.strip().split("\n## ", 1)
     lines = [
-        f"# {system.name}: {system.what}", "", system.paper, "", system.card.strip(), "", "## The claim", "",
+        f"# {system.name}: {system.what}", "", system.paper, "", about, "", "## The claim", "",
         f"**What the paper says.** {claim.said}", "", f"**What is repeated here**, by `bitmosaic reproduce {system.name}`. {claim.tested}",
-        "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors),
+        "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors), *(f"\n## {part}" for part in rest),
         *(line for section in claim.sections(results, out) for line in ("", section)), "", "## By seed", "", by_seed(results), "",
-        f"{hours:.1f} hours of one core{'' if base.scale == 1 else f', at {base.scale:g} of the full scale'}; {measured['software']}, "
-        f"{measured['precision']} where training may choose.", "",
+        ". ".join([*_cost(results, base), f"Measured with {measured['software']}, in {measured['precision']} where training may choose."]), "",
     ]  # fmt: skip
     (out / f"{system.name}.md").write_text("\n".join(lines), encoding="utf-8")
     return measured
@@ -74,6 +73,13 @@ def spread(values: Sequence[float], form: str) -> str:
         return ""
     mean = form.format(statistics.mean(values))
     return mean if len(values) == 1 else f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+def _cost(results: Results, base: Task) -> list[str]:
+    """What the figures took, where that was measured."""
+    seconds = [result["seconds"] for own in results.values() for result in own if "seconds" in result]
+    scale = "" if base.scale == 1 else f", at {base.scale:g} of the full scale"
+    return [f"{sum(seconds) / 3600:.1f} hours of one core{scale}"] if seconds else []
 
 
 def _floors(floors: dict[str, float]) -> list[str]:

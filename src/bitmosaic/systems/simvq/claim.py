@@ -44,10 +44,11 @@ class SimVQClaim(Claim):
         "(rFID 2.24); with SimVQ reconstructions get better with the size of the codebook (rFID 3.67 with 1,024, 1.99 with 262,144)."
     )
     tested = (
-        f"The same autoencoder (28 x 28 grey to 7 x 7 places, codewords {WIDTH} wide) is trained for {STEPS:,} steps of {BATCH} images of "
-        "Fashion-MNIST by L1 and the quantizer's own loss alone, and measured on the 10,000 test images. The claim counts as repeated where, "
-        f"with 4,096 codewords and every seed, the nearest codeword uses less than {UNUSED:.0%} of them and SimVQ more than {USED:.0%}, with "
-        "a lower squared error, and SimVQ's error, by the mean of the seeds, falls from 256 to 1,024 to 4,096 to 16,384 codewords."
+        f"The same autoencoder (28 x 28 grey to 7 x 7 places, codewords {WIDTH} wide) is trained for {STEPS:,} steps of {BATCH} images "
+        "of Fashion-MNIST by L1 and the quantizer's own loss alone, and measured on the 10,000 test images. The claim counts as repeated "
+        f"where, with 4,096 codewords and every seed, the nearest codeword uses less than {UNUSED:.0%} of them and SimVQ more than "
+        f"{USED:.0%}, with a lower squared error, and SimVQ's error, by the mean of the seeds, falls from 256 to 1,024 to 4,096 to 16,384 "
+        "codewords."
     )
     trials = ("nearest 4096", "simvq 4096", "simvq 256", "simvq 1024", "simvq 16384")
 

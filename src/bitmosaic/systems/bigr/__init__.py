@@ -1,0 +1,19 @@
+"""BiGR (Hao et al., ICLR 2025, arXiv 2410.14672): binary codes, a masked Llama over them, a Bernoulli-diffusion head, places by entropy.
+
+We differ in nothing that the equations say; recipes say where sizes were not published.
+"""
+
+from bitmosaic.recipes.bigr import bigr_l, bigr_l_512, bigr_xl, bigr_xxl
+from bitmosaic.recipes.fashion import fashion
+from bitmosaic.recipes.folder import folder
+from bitmosaic.systems.base import System
+
+SYSTEM = System(
+    "bigr",
+    "BiGR: Harnessing Binary Latent Codes for Image Generation and Improved Visual Representation Capabilities (Hao et al., ICLR 2025, "
+    "arXiv 2410.14672)",
+    "binary codes that a masked transformer fills in, place by place in order of entropy",
+    {
+        "fashion": fashion, "folder": folder, "bigr-l": bigr_l, "bigr-xl": bigr_xl, "bigr-xxl": bigr_xxl, "bigr-l-512": bigr_l_512,
+    },
+)  # fmt: skip
