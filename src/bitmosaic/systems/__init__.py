@@ -1,17 +1,23 @@
 """Published systems, a folder each: its paper, recipes to train it, and its claim, which `bitmosaic reproduce NAME` repeats.
 
 A folder is found by being here; docs/own.md walks through one. Its `__init__.py` says what the system is (`SYSTEM`), its `claim.py`
-repeats the claim (`CLAIM`), its `card.md` says what a reader of the page should know besides the figures.
+repeats the claim (`CLAIM`), its `card.md` says what a reader of the page should know besides the figures. Folders of one's own are looked
+through too, where the environment names them in BITMOSAIC_SYSTEMS.
 """
 
 from __future__ import annotations
 
+import os
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
 
 from bitmosaic.systems.base import System
+from bitmosaic.train.run import Run
 
-__all__ = ["System", "names", "system"]
+__all__ = ["System", "names", "recipes", "system"]
+
+__path__ += [folder for folder in os.environ.get("BITMOSAIC_SYSTEMS", "").split(os.pathsep) if folder]  # systems of one's own
 
 
 def names() -> list[str]:
@@ -24,3 +30,8 @@ def system(name: str) -> System:
     if name not in names():
         raise ValueError(f"no system {name!r}; there are {', '.join(names())}")
     return import_module(f"{__name__}.{name}").SYSTEM
+
+
+def recipes() -> dict[str, Callable[..., Run]]:
+    """What `bitmosaic train` trains, by name."""
+    return {name: recipe for own in names() for name, recipe in system(own).recipes.items()}

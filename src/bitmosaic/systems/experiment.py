@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from bitmosaic import __version__
 from bitmosaic.folders import read_json, write_json
+from bitmosaic.nets.precision import resolve
 from bitmosaic.systems import system
 from bitmosaic.systems.base import Claim, Task
 
@@ -52,9 +54,14 @@ def one(name: str, task: Task) -> None:
             for more in claim.measure(task, found):
                 found |= {**more, "seconds": before + time.perf_counter() - start}
                 write_json(path, found)
-            write_json(path, {**found, "whole": True})
+            write_json(path, {**found, "whole": True, "measured_with": measured_with()})
         finally:
             torch.set_num_threads(threads)
+
+
+def measured_with() -> str:
+    """The software, and the arithmetic that training chooses here."""
+    return f"bitmosaic {__version__}, torch {torch.__version__}, {resolve('auto', 'cpu')}"
 
 
 def result_path(task: Task) -> Path:

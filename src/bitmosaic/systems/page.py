@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bitmosaic import __version__
 from bitmosaic.folders import read_json, write_json
-from bitmosaic.nets.precision import resolve
 from bitmosaic.systems.base import WORDS, Results, System, Task
 from bitmosaic.systems.experiment import results_of
 
@@ -25,8 +20,7 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
     floors, verdict = read_json(out / "floors.json"), claim.verdict(results)
     measured = {
         "system": system.name, "holds": verdict.holds, "why": verdict.why, "seeds": min(len(own) for own in results.values()),
-        "scale": base.scale, "floors": floors, "results": results, "software": f"bitmosaic {__version__}, torch {torch.__version__}",
-        "precision": resolve("auto", "cpu"), "machine": platform.machine(),
+        "scale": base.scale, "floors": floors, "results": results,
     }  # fmt: skip
     write_json(out / "measured.json", measured)
     about, *rest = system.card.strip().split("\n## ", 1)
@@ -35,7 +29,7 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
         f"**What the paper says.** {claim.said}", "", f"**What is repeated here**, by `bitmosaic reproduce {system.name}`. {claim.tested}",
         "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors), *(f"\n## {part}" for part in rest),
         *(line for section in claim.sections(results, out) for line in ("", section)), "", "## By seed", "", by_seed(results), "",
-        ". ".join([*_cost(results, base), f"Measured with {measured['software']}, in {measured['precision']} where training may choose."]), "",
+        _made(results, base), "",
     ]  # fmt: skip
     (out / f"{system.name}.md").write_text("\n".join(lines), encoding="utf-8")
     return measured
@@ -75,11 +69,13 @@ def spread(values: Sequence[float], form: str) -> str:
     return mean if len(values) == 1 else f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
 
 
-def _cost(results: Results, base: Task) -> list[str]:
-    """What the figures took, where that was measured."""
-    seconds = [result["seconds"] for own in results.values() for result in own if "seconds" in result]
-    scale = "" if base.scale == 1 else f", at {base.scale:g} of the full scale"
-    return [f"{sum(seconds) / 3600:.1f} hours of one core{scale}"] if seconds else []
+def _made(results: Results, base: Task) -> str:
+    """With what the figures were measured, and what they took where that is known."""
+    every = [result for own in results.values() for result in own]
+    seconds = [result["seconds"] for result in every if "seconds" in result]
+    took = [f"{sum(seconds) / 3600:.1f} hours of one core"] if seconds else []
+    scale = [] if base.scale == 1 else [f"{base.scale:g} of the full scale"]
+    return "Measured with " + "; ".join([*sorted({result["measured_with"] for result in every}), *took, *scale]) + "."
 
 
 def _floors(floors: dict[str, float]) -> list[str]:
