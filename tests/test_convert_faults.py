@@ -25,8 +25,8 @@ from bitmosaic.nets.rotary import rotary_table
 from bitmosaic.priors import Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.systems.bigr.trials import trials
 from bitmosaic.spec import Spec
+from bitmosaic.systems.bigr.trials import trials
 from bitmosaic.tokenizers import Tokenizer
 
 COPY, SCHEDULE = "diffusion_processor._denoise_fn.", "diffusion_processor.scheduler."

@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from reference import reference
 
+from bitmosaic import systems
 from bitmosaic.cli import main
 from bitmosaic.commands.train import with_reasons
 from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert import published_prior, published_tokenizer
 from bitmosaic.images import fashion_sample, to_pil
-from bitmosaic.recipes import RECIPES, bigr_l, fashion, folder
+from bitmosaic.recipes import bigr_l, fashion, folder
 from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.spec import Spec
@@ -64,7 +65,7 @@ def test_published_tokenizers_make_codes_of_768_bytes_and_the_like(bits):
 def test_sizes_are_all_named():
     with pytest.raises(ValueError, match="published are L, XL, XXL, L-512"):
         published_prior_spec("M", 24)
-    assert {"bigr-" + size.lower() for size in SIZES} <= RECIPES.keys()
+    assert {"bigr-" + size.lower() for size in SIZES} <= systems.recipes().keys()
 
 
 def test_runs_describe_themselves_and_survive_json():

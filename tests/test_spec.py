@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+import torch
+from torch import nn
 
 import bitmosaic
+from bitmosaic.folders import load_part, save_part
 from bitmosaic.spec import Spec
 
 
@@ -283,3 +286,29 @@ def test_build_is_for_the_subclass():
     assert PaintSpec.__module__ == sys.modules[__name__].__name__
     with pytest.raises(NotImplementedError):
         PaintSpec().build()
+
+
+@dataclass(frozen=True)
+class RampSpec(Spec):
+    """A part with a table that its spec says, so that it is not stored."""
+
+    width: int = 3
+
+    def build(self) -> "Ramp":
+        return Ramp(self)
+
+
+class Ramp(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.inner = nn.Linear(spec.width, 1)
+        self.inner.register_buffer("ramp", torch.arange(spec.width).float(), persistent=False)
+
+
+def test_a_table_that_is_not_stored_is_there_after_opening(tmp_path):
+    part, before = RampSpec(4).build(), torch.get_rng_state()
+    save_part(part, RampSpec(4), tmp_path / "part")
+    opened = load_part(tmp_path / "part", Ramp)
+    assert torch.equal(opened.inner.ramp, torch.arange(4.0)) and torch.equal(opened.inner.weight, part.inner.weight)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn from the global generator
+    Spec.table.pop("RampSpec")

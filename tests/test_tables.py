@@ -1,20 +1,15 @@
-"""`bitmosaic reproduce bigr-tables`: what is compared, how it is told, and that it goes on where it was."""
+"""BiGR's tables: what is compared, how it is told, and that a trial goes on where it was."""
 
 import dataclasses
-import json
-import operator
-import os
-from functools import partial
 
 import pytest
 
-from bitmosaic.cli import main
-from bitmosaic.commands import reproduce
-from bitmosaic.systems.bigr import tables
-from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample
+from bitmosaic.images import fashion_mnist
+from bitmosaic.samplers import RasterSpec
+from bitmosaic.systems.base import Task
+from bitmosaic.systems.bigr import claim, tables
 from bitmosaic.systems.bigr import trials as bigr_trials
 from bitmosaic.systems.bigr.trials import AT, CURVES, TABLES, prior_run, tokenizer_run, trials
-from bitmosaic.samplers import RasterSpec
 
 BY_NAME = {trial.name: trial for trial in trials()}
 
@@ -74,49 +69,18 @@ def test_a_table_shows_what_there_is():
     ]  # fmt: skip
 
 
-def test_several_processes_do_what_one_does():
-    reciprocal = partial(operator.truediv, 1)
-    before = dict(os.environ)
-    one = list(reproduce.each(reciprocal, list(range(1, 10)), 1))
-    assert sorted(reproduce.each(reciprocal, list(range(1, 10)), 2)) == sorted(one)  # also where each of two has had its fourth
-    for jobs in (1, 2):
-        with pytest.raises(ZeroDivisionError):
-            list(reproduce.each(reciprocal, [1, 0, 2], jobs))
-    assert dict(os.environ) == before  # where bars are silenced for the processes, they are not for good
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Two priors, one asked in two ways."""
+@pytest.mark.slow
+def test_a_trial_is_measured_way_by_way_and_goes_on(tmp_path, monkeypatch):
     try:
         fashion_mnist()
     except ValueError as error:
         pytest.skip(str(error))
-    few = [
-        dataclasses.replace(BY_NAME["S3"], samplers={"law": bigr_tables.LAW, "raster": bigr_tables.IN_ORDER}),
-        BY_NAME["S0"],
-    ]
-    monkeypatch.setattr(reproduce, "trials", lambda: few)
-    monkeypatch.setattr(reproduce, "PROBED", (150, 150))
-    test = fashion_sample()
-    fewer = ArrayImages(test.pixels[:500], test.labels[:500], test.class_names)
-    monkeypatch.setattr(reproduce, "fashion_sample", lambda: fewer)
-
-
-def test_it_measures_goes_on_and_keeps_what_is_there(small, tmp_path, capsys):
-    budget = ["--images", "130", "--feature-steps", "1", "--tokenizer-steps", "2", "--prior-steps", "2", "--samples", "50", "--seeds"]
-    command = ["reproduce", "bigr-tables", "--jobs", "1", "--out", str(tmp_path / "out")]
-    assert main([*command, *budget, "1"]) == 0, capsys.readouterr().err
-    first = json.loads((tmp_path / "out" / "results" / "S3-0.json").read_text())
-    assert set(first["samplings"]) == {"law", "raster"} and 0 < first["probe"] < 1
-    text = (tmp_path / "out" / "tables.md").read_text()
-    assert f"{first['samplings']['law']['frechet']:.2f}" in text and "Floor" in text
-    del first["samplings"]["raster"]  # as if it had been stopped there
-    (tmp_path / "out" / "results" / "S3-0.json").write_text(json.dumps(first))
-    assert main([*command, *budget, "1"]) == 0
-    again = json.loads((tmp_path / "out" / "results" / "S3-0.json").read_text())
-    assert again["samplings"]["law"] == first["samplings"]["law"] and "raster" in again["samplings"]
-    assert main([*command, *budget, "1", "--samples", "60"]) == 2  # other samples are not mixed with these
-    assert "was begun with" in capsys.readouterr().err
-    assert main(["reproduce", "bigr-tables", "--samples", "10", "--out", str(tmp_path / "other")]) == 2
-    assert "samples at least 50" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    two = dataclasses.replace(BY_NAME["S3"], samplers={"law": bigr_trials.LAW, "raster": bigr_trials.IN_ORDER})
+    monkeypatch.setattr(claim, "trials", lambda: [two, BY_NAME["S0"]])
+    task = Task("S3", 0, tmp_path, 0.002)
+    first = list(claim.CLAIM.measure(task, {}))
+    assert 0 < first[0]["probe"] < 1 and [list(more.get("samplings", {})) for more in first] == [[], ["law"], ["law", "raster"]]
+    known = {**first[0], "samplings": {"law": first[1]["samplings"]["law"]}}  # as if it had been stopped there
+    again = list(claim.CLAIM.measure(task, known))
+    assert len(again) == 1 and again[0]["samplings"]["law"] == known["samplings"]["law"]
+    assert again[0]["samplings"]["raster"]["frechet"] == pytest.approx(first[2]["samplings"]["raster"]["frechet"])

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RuntimeError) as error:
-        if type(error) is RuntimeError and not str(error).startswith(PATHS):
+        if isinstance(error, RuntimeError) and not str(error).startswith(PATHS):
             raise
         if os.environ.get("BITMOSAIC_TRACEBACK"):
             raise
@@ -152,6 +152,7 @@ def resume(name: str) -> str:
     """What an interrupted command has left behind."""
     again = {
         "train": "the same command again goes on from the last checkpoint", "tokenize": "the same command again goes on",
+        "reproduce": "the same command again goes on",
         "sample": "what is drawn stays, and the same command again goes on",
     }  # fmt: skip
     return again.get(name, "nothing was written")

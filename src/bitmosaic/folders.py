@@ -182,7 +182,20 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
     if broken:
         raise ValueError(f"{path}: not all numbers are finite, so it is damaged: {_some(broken)}")
     module.load_state_dict(tensors, assign=True)
+    fill_tables(module, spec)
     return module.eval()
+
+
+def fill_tables(module: nn.Module, spec: Spec) -> None:
+    """Gives a part that was built without memory the buffers that are not stored, which its spec says, such as tables of positions."""
+    lacking = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    if not lacking:
+        return
+    with torch.random.fork_rng(devices=[]):  # its fresh weights are drawn, and thrown away
+        whole = spec.build()
+    for name in lacking:
+        owner, _, own = name.rpartition(".")
+        setattr(module.get_submodule(owner), own, whole.get_buffer(name))
 
 
 def part_fingerprint(folder: Path) -> str:

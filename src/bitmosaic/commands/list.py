@@ -13,7 +13,6 @@ from bitmosaic import systems
 from bitmosaic.images import fashion_mnist, fashion_sample
 from bitmosaic.images.fashion import DATA_VARIABLE, DEBIAN_FOLDER
 from bitmosaic.pipelines import zoo_names
-from bitmosaic.recipes import RECIPES
 
 What = Annotated[Literal["all", "pipelines", "systems", "recipes", "data"], tyro.conf.Positional]
 
@@ -51,7 +50,7 @@ def published() -> dict[str, str]:
 
 def recipes() -> dict[str, str]:
     """What `bitmosaic train` trains."""
-    return {name: first_line(recipe) for name, recipe in RECIPES.items()}
+    return {name: first_line(recipe) for name, recipe in systems.recipes().items()}
 
 
 def first_line(function) -> str:

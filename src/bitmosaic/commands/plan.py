@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitmosaic import systems
 from bitmosaic.commands.arguments import flags, override, split
 from bitmosaic.commands.info import table
 from bitmosaic.commands.train import chooser
 from bitmosaic.images import scan
 from bitmosaic.images.specs import AnyFolderSpec, CodesSpec, FashionMNISTSpec, FolderSpec
 from bitmosaic.names import plain
-from bitmosaic.recipes import RECIPES
 from bitmosaic.recipes.bigr import IMAGENET
 from bitmosaic.train.dry_run import on_top
 from bitmosaic.train.plan import FRAMEWORK, SLACK, STATE, Cost, costs, held
@@ -136,8 +136,8 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], list[dict[str, Any]
     if not arguments or arguments[0] in ("-h", "--help"):
         show_help()
     name, *rest = arguments
-    if name not in RECIPES:
-        raise ValueError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    if name not in systems.recipes():
+        raise ValueError(f"no recipe {name!r}; there are {', '.join(systems.recipes())}")
     prog = f"bitmosaic plan {name}"
     if "-h" in rest or "--help" in rest:
         show_help()
@@ -159,7 +159,7 @@ def show_help() -> None:
         "  --utilisation FLOAT  share of the peak that is reached (0.17, as measured)\n"
         "  --price FLOAT        dollars an hour for each (2)\n"
         "  --images INT         of an epoch (as many as there are in --data or --codes; without them ImageNet-1k's 1281167)\n\n"
-        f"RECIPE: {', '.join(RECIPES)}; its arguments and fields are those of 'bitmosaic train RECIPE --help'.\n\n"
+        f"RECIPE: {', '.join(systems.recipes())}; its arguments and fields are those of 'bitmosaic train RECIPE --help'.\n\n"
         "  bitmosaic plan bigr-l --data imagenet --gpus 8 --memory 80GB\n"
         "  bitmosaic plan fashion --gpus 2 --memory 24GiB --prior-training.batch-size 256"
     )

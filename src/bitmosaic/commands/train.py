@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from bitmosaic import systems
 from bitmosaic.commands.arguments import Flag, flags, override, split
 from bitmosaic.commands.list import first_line
 from bitmosaic.names import plain
-from bitmosaic.recipes import RECIPES
 from bitmosaic.train.claim import differences
 from bitmosaic.train.dry_run import describe
 from bitmosaic.train.run import Run, retold
@@ -63,14 +63,14 @@ def train(run: Run, out: str | Path | None = None, dry_run: bool = False, tensor
 def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
     """`train` with the run of a command line: RECIPE, the recipe's own arguments, and fields to override."""
     if not arguments:
-        raise ValueError(f"recipe: name one of {', '.join(RECIPES)}; see 'bitmosaic train --help'")
+        raise ValueError(f"recipe: name one of {', '.join(systems.recipes())}; see 'bitmosaic train --help'")
     name, *rest = arguments
     if name in ("-h", "--help"):
         print(overview())
         raise SystemExit(0)
-    if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, 1)
-        raise ValueError(f"no recipe {name!r}; {f'perhaps {near[0]}; ' if near else ''}there are {', '.join(RECIPES)}")
+    if name not in systems.recipes():
+        near = get_close_matches(name, systems.recipes(), 1)
+        raise ValueError(f"no recipe {name!r}; {f'perhaps {near[0]}; ' if near else ''}there are {', '.join(systems.recipes())}")
     prog = f"bitmosaic train {name}"
     choose = chooser(name)
     if "-h" in rest or "--help" in rest:
@@ -94,7 +94,7 @@ def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:
 
     Returns the run, `out`, `dry_run` and `tensorboard`.
     """
-    recipe = RECIPES[name]
+    recipe = systems.recipes()[name]
 
     def choose(
         out: Path = Path("runs") / name, codes: str = "", dry_run: Flag = False, tensorboard: Flag = False, **own
@@ -128,7 +128,7 @@ def _google(recipe: Callable, names: list[str]) -> str:
 
 def overview() -> str:
     """What `bitmosaic train --help` shows."""
-    recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in RECIPES.items())
+    recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in systems.recipes().items())
     return (
         "usage: bitmosaic train RECIPE [--out DIR] [--codes DIR] [--dry-run] [--tensorboard] [the recipe's arguments] [--FIELD VALUE]\n\n"
         "Trains a tokenizer and a prior and writes a pipeline. The same command again goes on where it was.\n\n"
@@ -148,6 +148,6 @@ def show_help(choose: Callable, rest: Sequence[str], prog: str) -> None:
         call, _ = split(choose, rest, prog)
         run = call()[0]
     except (ValueError, OSError):  # an argument is missing, so there is no run yet: show the fields of another
-        run = RECIPES["fashion"]()
+        run = systems.recipes()["fashion"]()
         print("The defaults below are those of the recipe fashion; this one chooses its own from its arguments.\n")
     override(run, ["--help"], prog)

@@ -30,7 +30,7 @@ def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
     claim, scale = system(name).claim, base.folder / "scale.json"
     if scale.exists() and read_json(scale) != [name, base.scale]:
         raise ValueError(f"out: {base.folder} was begun with {read_json(scale)}; give the same system and scale, or another folder")
-    (base.folder / "results").mkdir(parents=True, exist_ok=True)
+    base.folder.mkdir(parents=True, exist_ok=True)
     write_json(scale, [name, base.scale])
     floors = base.folder / "floors.json"
     if not floors.exists():
@@ -43,6 +43,7 @@ def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
 def one(name: str, task: Task) -> None:
     """Trains and measures one trial with one seed on one core, so that figures do not depend on how many processes there are."""
     claim, path = system(name).claim, result_path(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with task.lock(path.stem):  # a process whose parent was killed may still be at it
         found = read_json(path) if path.exists() else {"whole": False}
         if found["whole"]:

@@ -63,7 +63,7 @@ class SimVQClaim(Claim):
         game = TokenizerGame(spec.build(), TokenizerLosses())
         state = play_stage(task.own, task.trial, game, Batches(train, BATCH, task.seed), training)
         tokenizer = averaged(state, "tokenizer")
-        report = reconstruction_report(tokenizer, test, limit=task.some(10_000, 250))
+        report = reconstruction_report(tokenizer, test, limit=task.some(10_000, 50))
         assert report.codebook is not None
         with torch.no_grad():
             shown = tokenizer.decode(tokenizer.encode(torch.stack([test.image(i) for i in range(SHOWN)]).float() / 255))

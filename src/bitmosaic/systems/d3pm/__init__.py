@@ -1,0 +1,14 @@
+"""D3PM (Austin et al., NeurIPS 2021, arXiv 2107.03006): discrete denoising diffusion, here over indices of a codebook.
+
+We differ in the network and in sizes; docs/indices.md says what a small run measured.
+"""
+
+from bitmosaic.recipes.indices import d3pm
+from bitmosaic.systems.base import System
+
+SYSTEM = System(
+    "d3pm",
+    "Structured Denoising Diffusion Models in Discrete State-Spaces (Austin et al., NeurIPS 2021, arXiv 2107.03006)",
+    "a chain turns codes into noise, masks or others, and a transformer takes it back, step by step",
+    {"d3pm": d3pm},
+)
