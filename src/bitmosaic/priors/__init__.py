@@ -13,11 +13,12 @@ from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
 from bitmosaic.priors.masked import BiGR, MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
+from bitmosaic.priors.masked_digits import MaskedDigits, MaskedDigitsSpec
 from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
     "AbsorbingSpec", "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec", "CausalPrior",
     "ClassConditionSpec", "D3PM", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "HeadedPrior", "LlamaGen", "LlamaGenSpec",
-    "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior",
-    "UniformSpec",
+    "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedDigits", "MaskedDigitsSpec", "MaskedPrior",
+    "MaskedPriorSpec", "NoConditionSpec", "Prior", "UniformSpec",
 ]

@@ -103,6 +103,7 @@ class Prior(nn.Module, abc.ABC):
     """A network over the places of a grid; its family says how it is asked."""
 
     family: ClassVar[Family]
+    per_digit: ClassVar[bool] = False  # whether `known` may be of each digit, (b, *grid, K), so that places are known in part
     spec: PriorSpec
     grid: tuple[int, int]
     radix: tuple[int, ...]
@@ -128,13 +129,18 @@ class Prior(nn.Module, abc.ABC):
         return self.condition(condition, batch)
 
     def check(self, codes: Codes, known: Tensor | None = None) -> None:
-        """ValueError where codes or known (b, *grid) do not fit this prior."""
+        """ValueError where codes or known (b, *grid), or (b, *grid, K) of each digit, do not fit this prior."""
         if codes.grid != self.grid or codes.radix != self.radix:
             raise ValueError(
                 f"codes: grid {codes.grid}, {described(codes.radix)}; this prior has {self.grid}, {described(self.radix)}"
             )
-        if known is not None and (known.shape != codes.digits.shape[:-1] or known.dtype != torch.bool):
-            raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {tuple(codes.digits.shape[:-1])}")
+        if known is None:
+            return
+        shape = tuple(codes.digits.shape)
+        if known.dtype != torch.bool or known.shape not in (shape, shape[:-1]):
+            raise ValueError(f"known: got {known.dtype} {tuple(known.shape)}; want bool {shape[:-1]}{f' or {shape}' * self.per_digit}")
+        if known.shape == shape and not self.per_digit:
+            raise ValueError(f"known: got one mark a digit, {shape}; this prior knows whole places, so want bool {shape[:-1]}")
 
     def features(self, codes: Codes, condition: Given, layer: int) -> Tensor:
         """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
@@ -158,7 +164,8 @@ class HeadedPrior(Prior):
 
     @abc.abstractmethod
     def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
-        """What the head is told of every place, (b, N, D); digits (b, N, K), known (b, N), told: what `embed` gives, or vectors (b, D).
+        """What the head is told of every place, (b, N, D); digits (b, N, K), told: what `embed` gives, or vectors (b, D); known (b, N), or
+        of each digit, (b, N, K), where the prior is `per_digit`.
 
         What stands at hidden places changes nothing.
         """

@@ -37,7 +37,7 @@ class Head(nn.Module, abc.ABC):
 
     told: int  # numbers that are said of the draw of a place
     net: nn.Module  # where the work is
-    of_indices = False  # True: a place holds one index, and logits(conditions, guidance_scale) gives one of each codeword
+    of_indices = False  # True: logits(conditions, guidance_scale) gives one of each codeword, or of each value of each digit
     noisy = False  # what `bit_by_bit` says hangs on noise beside the order of the bits
 
     def certainty(self, p: Tensor) -> Tensor:

@@ -60,14 +60,18 @@ class IndexHead(Head):
 
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
         """As `Head.bit_by_bit`, most significant first, down the tree of the indices that begin alike; there is none beyond V."""
-        logits, width = self.logits(conditions), (self.codewords - 1).bit_length()
-        left = F.pad(logits, (0, 2**width - self.codewords), value=-math.inf)  # logits of the indices that begin as those bits
-        for k in range(width):
-            left = left.unflatten(-1, (2, -1))
-            half = left.logsumexp(-1)  # (m, 2)
-            there = (half[:, 1:] - half[:, :1]).nan_to_num(nan=0.0)  # neither half can be where bits are sent that no index has
-            bit = yield torch.full((len(half), 1), k, device=half.device), there
-            left = torch.where(bit.bool(), left[:, 1], left[:, 0])
+        yield from down_tree(self.logits(conditions), (self.codewords - 1).bit_length(), 0)
 
     def log_likelihood(self, digits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
         return self.logits(conditions).log_softmax(-1).gather(1, digits.long())[:, 0]
+
+
+def down_tree(logits: Tensor, width: int, first: int) -> BitByBit:
+    """The `width` bits of values with logits (m, V), which stand from column `first` on, most significant first, as `Head.bit_by_bit`."""
+    left = F.pad(logits, (0, 2**width - logits.shape[-1]), value=-math.inf)  # logits of the values that begin as those bits
+    for k in range(width):
+        left = left.unflatten(-1, (2, -1))
+        half = left.logsumexp(-1)  # (m, 2)
+        there = (half[:, 1:] - half[:, :1]).nan_to_num(nan=0.0)  # neither half can be where bits are sent that no value has
+        bit = yield torch.full((len(half), 1), first + k, device=half.device), there
+        left = torch.where(bit.bool(), left[:, 1], left[:, 0])

@@ -57,7 +57,8 @@ class Sampler(abc.ABC):
 
     name: ClassVar[str]  # by which users ask for it
     families: ClassVar[tuple[str, ...]]  # of the priors that it asks
-    of_indices: ClassVar[bool] = False  # whether it asks only those whose head has one logit for each codeword
+    of_indices: ClassVar[bool] = False  # whether it asks only those whose head has a logit for each codeword, or value of a digit
+    per_digit: ClassVar[bool] = False  # whether it takes `known` of each digit
 
     def check(self, prior: PriorLike, codes: Codes, known: Tensor, generators: list[torch.Generator]) -> None:
         """ValueError where this sampler asks no such prior, or where codes, known or the number of generators do not fit."""
@@ -65,6 +66,9 @@ class Sampler(abc.ABC):
             asked = f"{' or '.join(self.families)} priors{' over indices' if self.of_indices else ''}"
             raise ValueError(f"sampler: {self.name!r} asks {asked}, and this one is {prior.family}; use the sampler {FITS[prior.family]!r}")
         prior.check(codes, known)
+        if known.ndim == codes.digits.ndim and not self.per_digit:
+            shape = tuple(known.shape)
+            raise ValueError(f"known: got one mark a digit, {shape}; {self.name!r} reveals whole places, so want bool {shape[:-1]}")
         if len(generators) != len(known):
             raise ValueError(f"generators: got {len(generators)} for {len(known)} images; want one an image")
 
@@ -75,7 +79,8 @@ class Sampler(abc.ABC):
     ) -> Iterator[Step]:  # fmt: skip
         """Yields a Step after each round; the last has every place known.
 
-        codes (b, *grid, k) and known (b, *grid) bool say what is kept; condition: values for b images, or None;
+        codes (b, *grid, k) and known (b, *grid) bool, or (b, *grid, k) where prior and sampler are `per_digit`, say what is kept;
+        condition: values for b images, or None;
         one generator an image, so that an image does not depend on its batch.
         """
 

@@ -52,11 +52,12 @@ class MaskGITSamplerSpec(SamplerSpec):
 
 
 class MaskGITSampler(Sampler):
-    """For i = 1..S: logits of masked places, an index of each, mask the least sure again."""
+    """For i = 1..S: logits of masked places, an index of each, mask the least sure again; of codes of several digits, digit by digit."""
 
     name = "maskgit"
     families = ("masked",)
     of_indices = True
+    per_digit = True
 
     def __init__(self, spec: MaskGITSamplerSpec):
         self.spec = spec
@@ -67,16 +68,19 @@ class MaskGITSampler(Sampler):
         generators: list[torch.Generator],
     ) -> Iterator[Step]:  # fmt: skip
         self.check(prior, codes, known, generators)
-        spec, shape, b = self.spec, known.shape, len(known)
-        known = known.flatten(1)
-        index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
+        spec, b, k, shape = self.spec, len(known), len(codes.radix), codes.digits.shape
+        known = known.flatten(1) if known.shape == shape else known.flatten(1).repeat_interleave(k, 1)  # (b, N K), of each digit
+        index = codes.flat().flatten(1).long() * known
         conditions, at_start = Branches(prior, condition, b), (~known).sum(1)
+        most = torch.tensor([math.log(max(codes.radix)) / math.log(r) for r in codes.radix], device=known.device)  # entropy of a digit
         for i in range(spec.steps):
             scale = guidance_at(spec, i)
             encoded = conditions(scale)
             n = len(encoded) // b
-            context = prior.context(index.repeat(n, 1)[..., None], known.repeat(n, 1), encoded)
-            logits = prior.head.logits(context.view(n, b, *context.shape[1:]), scale)  # (b, N, V)
+            there = known.view(b, -1, k)
+            seen = there if prior.per_digit else there[..., 0]
+            context = prior.context(torch.cat([index.view(b, -1, k)] * n), torch.cat([seen] * n), encoded)
+            logits = prior.head.logits(context.view(n, b, *context.shape[1:]), scale).flatten(1, -2)  # (b, N K, V)
             logits = logits / (0.5 + 0.8 * (1 - (i + 1) / spec.steps)) if spec.anneal else logits
             noise = spec.temperature * (1 - (i + 1) / spec.steps)
             places, words = logits.shape[1:]
@@ -84,10 +88,12 @@ class MaskGITSampler(Sampler):
             drawn = draw(logits, uniforms[..., 1:], noise)
             sure = confidence(logits, drawn, uniforms[..., 0], noise)
             again = masked_again(sure, ~known, at_start, i + 1, spec.steps)
-            entropy = relative_entropy(logits.softmax(-1)).masked_fill(known, 0.0)
+            entropy = (relative_entropy(logits.softmax(-1)).view(b, -1, k) * most).clamp(0, 1).masked_fill(there, 0.0).mean(-1)
             index = torch.where(known, index, drawn).masked_fill(again, 0)
             known = ~again
-            yield Step(i + 1, spec.steps, Codes(index.view(*shape, 1), codes.radix), known.view(shape), entropy.view(shape))
+            whole = known.view(b, -1, k).all(-1)
+            digits = (index.view(b, -1, k) * whole[..., None]).view(shape)
+            yield Step(i + 1, spec.steps, Codes(digits, codes.radix), whole.view(shape[:-1]), entropy.view(shape[:-1]))
 
 
 def guidance_at(spec: MaskGITSamplerSpec, i: int) -> float:
@@ -109,8 +115,8 @@ def gumbel(uniform: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, uniform: Tensor, noise: float) -> Tensor:
-    """Indices (...) of logits (..., V): the largest after Gumbel noise of that scale; 0: the likeliest."""
-    return (logits + noise * gumbel(uniform)).argmax(-1)
+    """Indices (...) of logits (..., V): the largest after Gumbel noise of that scale; 0: the likeliest. Those of -inf are never drawn."""
+    return (logits + noise * gumbel(uniform)).masked_fill(logits == -math.inf, -math.inf).argmax(-1)
 
 
 def confidence(logits: Tensor, index: Tensor, uniform: Tensor, noise: float) -> Tensor:
