@@ -15,6 +15,7 @@ from bitmosaic.commands.reconstruct import shipped
 from bitmosaic.evaluate.insight import flipped, meaning
 from bitmosaic.images import Fit, captioned, fitted, heat, save
 from bitmosaic.names import plain
+from bitmosaic.pipelines import TwoStagePipeline
 
 COLUMNS = 8
 PICTURED = 112  # pixels that a small picture is at least high
@@ -43,8 +44,8 @@ def bits(
     Returns:
         The two files.
     """
-    pipe = load(pipeline, device)
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    pipe = load(pipeline, device, TwoStagePipeline)
+    size, channels = pipe.image_size, pipe.channels
     one = fitted(given(image, background or pipe.background), size, channels, fit)[None].float() / 255
     many = shipped(count, size, channels).pixels.float() / 255
     stem = file_name(Path(image).stem if Path(image).exists() else image)

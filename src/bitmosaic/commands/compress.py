@@ -19,7 +19,7 @@ from bitmosaic.commands.files import Files, check_free, tell_unreadable, tell_us
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import Fit, in_order
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.pipelines.compression import AT_ONCE, compress_codes, opened
 
 ENDING = ".bmc"
@@ -50,8 +50,8 @@ def compress(
     Returns:
         The files written.
     """
-    pipe, out = load(pipeline), Path(out).expanduser()
-    files = Files(images, pipe.tokenizer.image_size, pipe.tokenizer.channels, fit, background or pipe.background)
+    pipe, out = load(pipeline, kind=TwoStagePipeline), Path(out).expanduser()
+    files = Files(images, pipe.image_size, pipe.channels, fit, background or pipe.background)
     tell_used(files.told())
     names = [f"{name}{ENDING}" for name in names_below(files.files, images)]
     for name in names:
@@ -77,7 +77,7 @@ def compress(
     tell_unreadable(files)
     if made:
         payload = sum(len(packet) for data in made.values() for packet in Container.from_bytes(data).packets)
-        pixels, whole = pipe.tokenizer.image_size[0] * pipe.tokenizer.image_size[1], sum(map(len, made.values())) / len(made)
+        pixels, whole = pipe.image_size[0] * pipe.image_size[1], sum(map(len, made.values())) / len(made)
         print(plain(
             f"{len(made)} images: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
             f"{8 * whole / pixels:.3f} bits a pixel; {len(made) / seconds:.1f} images a second)"
@@ -90,7 +90,7 @@ def compress(
     return [out / name for name in made]
 
 
-def _holds_another(pipe: Pipeline, path: Path, data: bytes, codes: Codes) -> bool:
+def _holds_another(pipe: TwoStagePipeline, path: Path, data: bytes, codes: Codes) -> bool:
     """Whether a file is there that does not hold these codes, of one image, by whatever coder."""
     if not path.is_file():
         return False

@@ -18,6 +18,7 @@ from bitmosaic.commands.pipelines import fingerprint, load
 from bitmosaic.folders import parse_json
 from bitmosaic.images import save
 from bitmosaic.names import plain
+from bitmosaic.pipelines import TwoStagePipeline
 
 
 def decode(
@@ -36,7 +37,7 @@ def decode(
         The files written.
     """
     packed = read_codes(file)
-    pipe = load(pipeline, device)
+    pipe = load(pipeline, device, TwoStagePipeline)
     if packed.tokenizer != fingerprint(pipeline):
         raise ValueError(
             f"{file} holds codes of another tokenizer ({packed.tokenizer[:12]}) than that of pipeline {pipeline} "

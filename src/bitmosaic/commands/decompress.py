@@ -21,7 +21,7 @@ from bitmosaic.commands.files import SOFTWARE, check_free, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import save
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.pipelines.compression import AT_ONCE, decompressed, opened
 
 Compressed = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")]
@@ -51,7 +51,7 @@ def decompress(
     paths = list({os.path.abspath(file): file for path in files for file in _below(Path(path).expanduser())}.values())
     if not paths:
         raise ValueError("files: none are named; give files that 'bitmosaic compress' wrote, or folders of them")
-    pipe, out = load(pipeline), Path(out).expanduser()
+    pipe, out = load(pipeline, kind=TwoStagePipeline), Path(out).expanduser()
     names = dict(zip(paths, picture_names(names_below(paths, files)), strict=True))
     for name in names.values():
         check_free(out, Path(name))
@@ -75,7 +75,7 @@ def decompress(
 
 
 def _read(
-    pipe: Pipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool
+    pipe: TwoStagePipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool
 ) -> tuple[Codes, Tensor, dict[Path, str], set[Path]]:  # fmt: skip
     """Codes and known places of those files that can be read, in order; why the others cannot; and the files for which this machine's
     probabilities are not the encoder's.

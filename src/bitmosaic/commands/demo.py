@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.commands.demo_page import Pictures, page
+from bitmosaic.commands.demo_page import CodesPictures, Pictures, page
 from bitmosaic.commands.drawing import Drawing, at_precision, conditions, drawing_name
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_by_us
+from bitmosaic.commands.info import count as count_parameters
 from bitmosaic.commands.pipelines import load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
 from bitmosaic.commands.sample import draw
@@ -28,7 +29,7 @@ from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_pil, to_uint8
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import Condition, Pipeline, TwoStagePipeline
 from bitmosaic.train.pictures import enlargement
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
@@ -46,7 +47,8 @@ def demo(
     """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, a reveal by steps.
 
     The folder holds classes.png, reconstructions.png, reveal.gif and index.html, which shows them with their timings
-    and can be moved or sent by itself. Takes a minute or two on two CPU cores with the pipeline that ships.
+    and can be moved or sent by itself; of a pipeline without codes, classes.png and the page. Takes a minute or two on
+    two CPU cores with the pipeline that ships.
 
     Args:
         out: folder to write; an older demo there is replaced, any other folder is not.
@@ -67,9 +69,8 @@ def demo(
     precision = drawing_name(precision, "cpu")
     with clock("loading the pipeline"):
         pipe = at_precision(load(pipeline), precision)
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
-    real = Files(images, size, channels, "crop", pipe.background) if images else shipped(REAL, size, channels)
-    tell_used(real.told())
+    real = real_images(pipe, images)
+    tell_used(() if real is None else real.told())
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
     with written_beside(out.resolve()) as folder:
@@ -78,8 +79,10 @@ def demo(
         facts["commands"] = commands(facts)
         (folder / "index.html").write_text(page(facts, pictures), encoding="utf-8")
         write_json(folder / MARK, facts)
-    tell_unreadable(real)
-    print(plain(f"{out}: {', '.join(FILES)}, made in {clock.total():.0f} s"), plain(f"page: {out / 'index.html'}"), sep="\n")
+    if real is not None:
+        tell_unreadable(real)
+    made = [name for name in FILES if (out / name).exists()]
+    print(plain(f"{out}: {', '.join(made)}, made in {clock.total():.0f} s"), plain(f"page: {out / 'index.html'}"), sep="\n")
     return out / "index.html"
 
 
@@ -112,60 +115,68 @@ class Clock:
         return time.perf_counter() - self.started
 
 
+def real_images(pipe: Pipeline, images: Sequence[Path]) -> ImageSet | None:
+    """What is reconstructed. None, or ValueError where images are named, of a pipeline that has no codes."""
+    size, channels = pipe.image_size, pipe.channels
+    if isinstance(pipe, TwoStagePipeline):
+        return Files(images, size, channels, "crop", pipe.background) if images else shipped(REAL, size, channels)
+    if images:
+        raise ValueError(f"images: this is a {type(pipe).__name__}, which {pipe.does}, so none can be reconstructed; leave them out")
+    return None
+
+
 def make(
-    pipe: Pipeline, real: ImageSet, folder: Path, count: int, seed: int, clock: Clock
+    pipe: Pipeline, real: ImageSet | None, folder: Path, count: int, seed: int, clock: Clock
 ) -> tuple[dict[str, Any], Pictures]:
-    """Draws the three pictures into `folder`; what there is to say of them, and what the page shows of them."""
+    """Draws the pictures into `folder`; what there is to say of them, and what the page shows of them."""
     labels, wanted = zip(*conditions(pipe)[:CLASSES], strict=True)
     with clock("drawing the classes"):
         asked = [(one, seed + i) for one in wanted for i in range(count)]
         drawn = [image for _, some in draw(pipe, asked, "classes") for image in some]
     rows = torch.stack(drawn).unflatten(0, (-1, count))
     save(sheet(rows, labels, enlargement(drawn[0].shape[-1])), folder / "classes.png", Software=SOFTWARE, Seed=seed)
+    codes, shown = make_codes(pipe, real, folder, (labels[-1], wanted[-1]), seed, clock) if real is not None else ({}, None)
+    facts = {
+        "image_size": list(pipe.image_size),
+        "channels": pipe.channels,
+        "parameters": {name: count_parameters(part) for name, part in pipe.parts.items()},
+        "classes": list(labels),
+        "of_classes": len(pipe.class_names),
+        **codes,
+        "settings": pipe.settings().to_json(),
+        "seconds": {**clock.seconds, "all together": clock.total()},
+        "machine": machine(),
+    }
+    return facts, Pictures([to_pil(image) for image in drawn], shown)
+
+
+def make_codes(
+    pipe: TwoStagePipeline, real: ImageSet, folder: Path, last: tuple[str, Condition], seed: int, clock: Clock
+) -> tuple[dict[str, Any], CodesPictures]:
+    """The pictures of a pipeline that has codes, likewise; last: label and condition of the image that is revealed."""
     with clock("reconstructing real images"):
         given, made = pairs(pipe.tokenizer, real, REAL)
     save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)
     with clock("revealing one image"):
-        frames, known = reveal(pipe, wanted[-1], seed)
+        frames, known = reveal(pipe, last[1], seed)
     animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0, comment=SOFTWARE)
-    facts = {
-        **sizes(pipe),
-        "classes": list(labels),
-        "of_classes": len(pipe.class_names),
-        "revealed": labels[-1],
-        "known": known,
-        **quality(pipe, given),
-        "settings": pipe.sampler.to_json(),
-        "seconds": {**clock.seconds, "all together": clock.total()},
-        "machine": machine(),
-    }
-    shown = [[to_pil(image) for image in images] for images in (drawn, given, made)]
-    return facts, Pictures(*shown, frames, (folder / "reveal.gif").read_bytes())
+    bits = sum((r - 1).bit_length() for r in pipe.radix)
+    facts = {"grid": list(pipe.grid), "bits": bits, "revealed": last[0], "known": known, **quality(pipe, given)}
+    shown = [[to_pil(image) for image in images] for images in (given, made)]
+    return facts, CodesPictures(*shown, frames, (folder / "reveal.gif").read_bytes())
 
 
-def sizes(pipe: Pipeline) -> dict[str, Any]:
-    """Of codes and parts."""
-    parts = {"tokenizer": pipe.tokenizer, "prior": pipe.prior}
-    return {
-        "image_size": list(pipe.tokenizer.image_size),
-        "channels": pipe.tokenizer.channels,
-        "grid": list(pipe.prior.grid),
-        "bits": sum((r - 1).bit_length() for r in pipe.prior.radix),
-        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
-    }
-
-
-def quality(pipe: Pipeline, given: Tensor) -> dict[str, Any]:
+def quality(pipe: TwoStagePipeline, given: Tensor) -> dict[str, Any]:
     """The report on images (n, C, H, W) in [0, 1], and the PSNR of each."""
     pixels = to_uint8(given)
     whole, *each = (reconstruction_report(pipe.tokenizer, ArrayImages(some)) for some in (pixels, *pixels.split(1)))
     return {"reconstruction": whole.to_json(), "psnr": [report.psnr for report in each]}
 
 
-def reveal(pipe: Pipeline, condition, seed: int) -> tuple[list[Image.Image], list[int]]:
+def reveal(pipe: TwoStagePipeline, condition, seed: int) -> tuple[list[Image.Image], list[int]]:
     """A frame before the first step and one after each, and how many places are known after each step."""
-    size, channels, factor = pipe.tokenizer.image_size, pipe.tokenizer.channels, pipe.tokenizer.factor
-    nothing = torch.zeros(pipe.prior.grid, dtype=torch.bool)
+    size, channels, factor = pipe.image_size, pipe.channels, pipe.factor
+    nothing = torch.zeros(pipe.grid, dtype=torch.bool)
     frames, known = [covered(torch.zeros(channels, *size), nothing, factor)], []
     steps = pipe.stream(condition, seed)
     for step in tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False):
@@ -192,11 +203,10 @@ def commands(facts: dict[str, Any]) -> dict[str, str]:
     drawn = ["--count", str(facts["count"]), "--seed", str(facts["seed"]), "--precision", facts["precision"]]
     shown = ["--classes", *facts["classes"]] if facts["of_classes"] > len(facts["classes"]) else []
     images = ["--images", *facts["images"]] if facts["images"] else []
-    words = {
-        "classes": ["sample", facts["pipeline"], *shown, *drawn],
-        "reconstructions": ["reconstruct", *facts["images"], "--pipeline", facts["pipeline"]],
-        "reveal": ["demo", "--pipeline", facts["pipeline"], *drawn, "--out", facts["out"], *images],
-    }
+    words = {"classes": ["sample", facts["pipeline"], *shown, *drawn]}
+    if "grid" in facts:
+        words["reconstructions"] = ["reconstruct", *facts["images"], "--pipeline", facts["pipeline"]]
+        words["reveal"] = ["demo", "--pipeline", facts["pipeline"], *drawn, "--out", facts["out"], *images]
     return {picture: shlex.join(["bitmosaic", *some]) for picture, some in words.items()}
 
 

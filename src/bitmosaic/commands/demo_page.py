@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from bitmosaic.pages import filled
+from bitmosaic.pages import filled, fragment
 
 FILM = 6  # stills of the reveal
 
@@ -21,6 +21,13 @@ class Pictures:
     """What the page shows."""
 
     drawn: list[Image.Image]  # class by class
+    codes: CodesPictures | None = None  # of a pipeline that has codes
+
+
+@dataclass(frozen=True)
+class CodesPictures:
+    """What the page shows of codes."""
+
     given: list[Image.Image]  # real images
     made: list[Image.Image]  # their reconstructions
     frames: list[Image.Image]  # of the reveal, the first before its first step
@@ -29,19 +36,43 @@ class Pictures:
 
 def page(facts: dict[str, Any], pictures: Pictures) -> str:
     """The HTML text; `facts` are plain values, those of demo.json."""
-    places = facts["grid"][0] * facts["grid"][1]
-    again = {f"{name}_command": escape(text) for name, text in facts["commands"].items()}
+    files = ["classes.png", *(["reconstructions.png", "reveal.gif"] if pictures.codes else [])]
     return filled(
         "demo",
-        **again,
         name=escape(facts["pipeline"]),
-        bits=f"{places * facts['bits']:,}",
-        grid=f"{facts['grid'][0]} &times; {facts['grid'][1]} places of {facts['bits']} bits",
+        about=about(facts),
         cards=cards(facts, len(pictures.drawn)),
         class_text=class_text(facts),
         classes=class_rows(facts, pictures.drawn),
+        classes_command=escape(facts["commands"]["classes"]),
+        codes=codes(facts, pictures.codes) if pictures.codes else "",
+        timings=timings(facts["seconds"], pictures),
+        settings=cells((), settings(facts).items()),
+        machine=cells((), facts["machine"].items()),
+        files=", ".join(f'<a href="{file}">{file}</a>' for file in files),
+    )
+
+
+def about(facts: dict[str, Any]) -> str:
+    """What the pipeline is."""
+    name = f"<b>{escape(facts['pipeline'])}</b>"
+    if "grid" not in facts:
+        height, width = facts["image_size"]
+        return f"The pipeline {name} has no codes: it draws images of {width} &times; {height} pixels at once."
+    (rows, columns), bits = facts["grid"], facts["bits"]
+    size = f"{rows} &times; {columns} places of {bits} bits, {rows * columns * bits:,} bits in all"
+    return f"Images as small grids of discrete codes. An image of the pipeline {name} is {size}."
+
+
+def codes(facts: dict[str, Any], pictures: CodesPictures) -> str:
+    """The sections on reconstruction and reveal."""
+    places = facts["grid"][0] * facts["grid"][1]
+    return fragment(
+        "demo_codes",
+        bits=f"{places * facts['bits']:,}",
         pair_text=pair_text(facts),
         pairs=pair_figures(facts["psnr"], pictures),
+        reconstructions_command=escape(facts["commands"]["reconstructions"]),
         revealed=escape(facts["revealed"]),
         seed=facts["seed"],
         rounds=len(facts["known"]),
@@ -49,24 +80,21 @@ def page(facts: dict[str, Any], pictures: Pictures) -> str:
         places=places,
         reveal=animated(facts["revealed"], pictures),
         film=film(pictures.frames, [0, *facts["known"]], places),
-        timings=timings(facts["seconds"], pictures),
-        settings=cells((), settings(facts).items()),
-        machine=cells((), facts["machine"].items()),
+        reveal_command=escape(facts["commands"]["reveal"]),
     )
 
 
 def cards(facts: dict[str, Any], drawn: int) -> str:
-    """Four numbers to begin with."""
-    tokenizer, prior = facts["parameters"]["tokenizer"], facts["parameters"]["prior"]
-    size = facts["bits"] * facts["grid"][0] * facts["grid"][1]
-    raw = 8 * facts["channels"] * facts["image_size"][0] * facts["image_size"][1]
-    seconds, kept = facts["seconds"]["drawing the classes"], facts["reconstruction"]
-    found = [
-        (f"{size:,} bits", f"an image; its pixels take {raw / size:.1f} times as many"),
-        (f"{seconds / drawn:.2f} s", f"an image drawn; {drawn} images took {seconds:.1f} s"),
-        (f"{kept['psnr']:.1f} dB", f"PSNR of {kept['count']} real images, SSIM {kept['ssim']:.2f}"),
-        (short(tokenizer + prior), f"parameters: {short(prior)} in the prior, {short(tokenizer)} in the tokenizer"),
-    ]
+    """A few numbers to begin with."""
+    seconds, parameters = facts["seconds"]["drawing the classes"], facts["parameters"]
+    found = [(f"{seconds / drawn:.2f} s", f"an image drawn; {drawn} images took {seconds:.1f} s")]
+    if "grid" in facts:
+        size, kept = facts["bits"] * facts["grid"][0] * facts["grid"][1], facts["reconstruction"]
+        raw = 8 * facts["channels"] * facts["image_size"][0] * facts["image_size"][1]
+        found.insert(0, (f"{size:,} bits", f"an image; its pixels take {raw / size:.1f} times as many"))
+        found.append((f"{kept['psnr']:.1f} dB", f"PSNR of {kept['count']} real images, SSIM {kept['ssim']:.2f}"))
+    each = ", ".join(f"{short(number)} in the {part}" for part, number in reversed(parameters.items()))
+    found.append((short(sum(parameters.values())), f"parameters: {each}"))
     return "\n".join(f'<div class="card"><b>{number}</b><span>{text}</span></div>' for number, text in found)
 
 
@@ -103,7 +131,7 @@ def pair_text(facts: dict[str, Any]) -> str:
     return f"{named if facts['images'] else shipped} Each stands above what the decoder makes of its code."
 
 
-def pair_figures(psnr: Sequence[float], pictures: Pictures) -> str:
+def pair_figures(psnr: Sequence[float], pictures: CodesPictures) -> str:
     """Each real image above its reconstruction, with its PSNR."""
     found = []
     for i, (given, made, value) in enumerate(zip(pictures.given, pictures.made, psnr, strict=True), 1):
@@ -112,7 +140,7 @@ def pair_figures(psnr: Sequence[float], pictures: Pictures) -> str:
     return "\n".join(found)
 
 
-def animated(name: str, pictures: Pictures) -> str:
+def animated(name: str, pictures: CodesPictures) -> str:
     """The animation, or its last frame for those who want no motion."""
     moving = f"data:image/gif;base64,{base64.b64encode(pictures.reveal).decode()}"
     still = f'<source media="(prefers-reduced-motion: reduce)" srcset="{png(pictures.frames[-1])}">'
@@ -138,11 +166,9 @@ def settings(facts: dict[str, Any]) -> dict[str, Any]:
 
 def timings(seconds: dict[str, float], pictures: Pictures) -> str:
     """Seconds of each part, and for one image."""
-    images = {
-        "drawing the classes": len(pictures.drawn),
-        "reconstructing real images": len(pictures.given),
-        "revealing one image": 1,
-    }
+    images = {"drawing the classes": len(pictures.drawn)}
+    if pictures.codes:
+        images |= {"reconstructing real images": len(pictures.codes.given), "revealing one image": 1}
     rows = []
     for part, time in seconds.items():
         each = f"{time / images[part]:.3f} s" if part in images else ""

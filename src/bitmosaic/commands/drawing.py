@@ -75,10 +75,10 @@ def drawing_name(precision: Drawing, device: str) -> str:
 
 
 def at_precision(pipeline: Pipeline, precision: Drawing) -> Pipeline:
-    """The pipeline with its prior in that precision; the tokenizer stays in float32."""
+    """The pipeline with the network that draws in that precision; others, such as a tokenizer, stay in float32."""
     if precision == "int8":
         return pipeline.to(dtype=torch.int8)
-    pipeline.prior.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
+    pipeline.network.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
     return pipeline
 
 

@@ -19,7 +19,7 @@ from bitmosaic.folders import write_json
 from bitmosaic.images import captioned, save
 from bitmosaic.images.contents import Contents
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import Hit, Index, Pair, groups, known, root_of, within
 from bitmosaic.search import duplicates as find
 from bitmosaic.search.compare import small
@@ -80,7 +80,7 @@ def by_distance(found: Index, limit: float) -> tuple[list[Pair], int]:
     return within(found, limit), 0
 
 
-def by_pictures(found: Index, pipe: Pipeline) -> tuple[list[Pair], int]:
+def by_pictures(found: Index, pipe: TwoStagePipeline) -> tuple[list[Pair], int]:
     """Pairs by the pictures, as far as they can be read, and how many these are."""
     ids, pictures = read(found, pipe)
     if len(ids) < len(found):
@@ -95,9 +95,9 @@ def by_pictures(found: Index, pipe: Pipeline) -> tuple[list[Pair], int]:
         return find(found, ids, pictures, count), len(ids)
 
 
-def read(found: Index, pipe: Pipeline) -> tuple[np.ndarray, Tensor]:
+def read(found: Index, pipe: TwoStagePipeline) -> tuple[np.ndarray, Tensor]:
     """Ids of the images whose pictures are there and as they were when they were indexed, and these, small."""
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    size, channels = pipe.image_size, pipe.channels
     present, root, held = found.present(), root_of(found), known(found)
     names = list(present)
     if root is not None:
@@ -121,9 +121,9 @@ def told(pair: Pair) -> dict[str, Any]:
     return {"images": list(pair.names), "distance": pair.distance, "difference": pair.difference, "limit": pair.limit}
 
 
-def sheet(found: Index, some: Sequence[Sequence[Hit]], pipe: Pipeline) -> Any:
+def sheet(found: Index, some: Sequence[Sequence[Hit]], pipe: TwoStagePipeline) -> Any:
     """A row for each group: its first image, and the others with their distances."""
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    size, channels = pipe.image_size, pipe.channels
     blank = torch.full((channels, *size), 255, dtype=torch.uint8)
     pictures, captions, wide = [], [], min(WIDE, max(map(len, some)))
     for group in some:

@@ -21,7 +21,7 @@ from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Condition, Pipeline
+from bitmosaic.pipelines import CodesPipeline, Condition
 from bitmosaic.pipelines.editing import Answers, edit_settings
 
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
@@ -98,9 +98,9 @@ class Task:
         return [*(f"{stem}-{i + 1}.png" for i in range(self.count)), "sheet.png"]
 
     @contextmanager
-    def ready(self) -> Iterator[tuple[Pipeline, Condition, dict[str, Any]]]:
+    def ready(self) -> Iterator[tuple[CodesPipeline, Condition, dict[str, Any]]]:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
-        pipe = at_precision(load(self.pipeline, self.device), self.precision)
+        pipe = at_precision(load(self.pipeline, self.device, CodesPipeline), self.precision)
         _, label = condition(pipe, self.class_, "class")
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
@@ -108,7 +108,7 @@ class Task:
                 **self.settings.given(),
             }  # fmt: skip
 
-    def told(self, pipe: Pipeline) -> dict[str, str]:
+    def told(self, pipe: CodesPipeline) -> dict[str, str]:
         """What a PNG says of how it was made."""
         given = self.settings.given()
         given = edit_settings(pipe, given) if self.name == "edit" else given
@@ -120,7 +120,7 @@ class Task:
         }  # fmt: skip
 
 
-def write(task: Task, pipe: Pipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], folder: Path) -> None:
+def write(task: Task, pipe: CodesPipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], folder: Path) -> None:
     """The answers, likeliest first, as PNG files and one sheet with what was there `before`."""
     captions = [name for name, _ in before] + [f"{i + 1}: {bits:.0f} bits" for i, bits in enumerate(answers.bits)]
     shown, about = torch.stack([image for _, image in before] + list(answers.images)), task.told(pipe)
@@ -138,7 +138,7 @@ def covered(pixels: Tensor, repaint: Tensor) -> Tensor:
     return torch.where(repaint, COVER, pixels)
 
 
-Ask = Callable[[Pipeline, Condition, dict[str, Any]], tuple[Answers, list[tuple[str, Tensor]]]]
+Ask = Callable[[CodesPipeline, Condition, dict[str, Any]], tuple[Answers, list[tuple[str, Tensor]]]]
 
 
 def paint(task: Task, ask: Ask, out: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import fingerprint, load
 from bitmosaic.images import Fit, in_order
 from bitmosaic.names import plain
+from bitmosaic.pipelines import TwoStagePipeline
 
 FORMAT = "bitmosaic codes 1"
 BATCH = 64  # images at once
@@ -43,7 +44,7 @@ def encode(
     out = Path(out).expanduser()
     if out.suffix != ".safetensors":
         raise ValueError(f"out: got {str(out)!r}; end it in .safetensors")
-    pipe = load(pipeline, device)
+    pipe = load(pipeline, device, TwoStagePipeline)
     tokenizer = pipe.tokenizer
     files = Files(images, tokenizer.image_size, tokenizer.channels, fit, background or pipe.background)
     tell_used(files.told())

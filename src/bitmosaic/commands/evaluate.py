@@ -72,7 +72,7 @@ def evaluate(
     with processes() as first:
         device = own_device(device)
         pipe = at_precision(load(pipeline, device), precision)
-        size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+        size, channels = pipe.image_size, pipe.channels
         reference = real_images(against, size, channels, pipe.class_names)
         others = real_images(beside, size, channels, pipe.class_names) if beside else None
         if first:
@@ -141,8 +141,8 @@ def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> di
         raise ValueError("net: name the file to write, such as --net features.safetensors")
     if Path(net).exists():
         raise ValueError(f"net: {net} is there, so it stays; name a new file")
-    tokenizer = load(pipeline, device).tokenizer
-    whole = real_images(against, tokenizer.image_size, tokenizer.channels)
+    pipe = load(pipeline, device)
+    whole = real_images(against, pipe.image_size, pipe.channels)
     tell_used(whole.told())
     images, test = learned_and_held(whole, against)
     right = train_features(images, test, protocol(images, seed), Path(net), device, whole)

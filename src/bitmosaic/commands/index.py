@@ -23,7 +23,7 @@ from bitmosaic.commands.real import FASHION, real_images
 from bitmosaic.images import Fit, ImageSet, check_sizes
 from bitmosaic.images.contents import BYTES, Contents
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import CHUNK, Damaged, Index, VectorSpec, known, locked, medians, move, note, vectors, write_medians
 from bitmosaic.search.vectors import medians_of
 
@@ -59,7 +59,7 @@ def index(
     Returns:
         The folder.
     """
-    pipe, spec, out = load(pipeline), VectorSpec(by, layer, parts), Path(out).expanduser()
+    pipe, spec, out = load(pipeline, kind=TwoStagePipeline), VectorSpec(by, layer, parts), Path(out).expanduser()
     blocks, side = len(pipe.prior.blocks), min(pipe.prior.grid)
     if layer >= blocks or parts > side:
         raise ValueError(f"layer, parts: got {layer} and {parts}; this pipeline has layers 0 to {blocks - 1} and at most {side} parts")
@@ -77,7 +77,7 @@ def index(
         work = Work.of(found, names, root)
         follow(found, root, work)
         if root and fit == "exact":
-            check_sizes([images.files[i] for i in work.rows], tuple(pipe.tokenizer.image_size))
+            check_sizes([images.files[i] for i in work.rows], tuple(pipe.image_size))
         done = shelve(found, pipe, images, work)
         list(found.build())
         gone = [name for name in found.present().keys() - set(names) if is_gone(root, name)] if root else []
@@ -117,7 +117,7 @@ class Work:
         return Work(names, rows, contents, same)
 
 
-def shelve(found: Index, pipe: Pipeline, images: ImageSet, work: Work) -> dict[str, int]:
+def shelve(found: Index, pipe: TwoStagePipeline, images: ImageSet, work: Work) -> dict[str, int]:
     """Codes what is new or changed; how many images were new, changed, and taken out since they cannot be read any more."""
     before, done, lost, anew = found.present(), {"new": 0, "changed": 0, "removed": 0}, [], found.first_version
     if anew:
@@ -146,9 +146,9 @@ def shelve(found: Index, pipe: Pipeline, images: ImageSet, work: Work) -> dict[s
     return done
 
 
-def indexed(data: str, pipe: Pipeline, fit: Fit, background: str) -> ImageSet:
+def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> ImageSet:
     """The images to index: of Fashion-MNIST, or every picture below a folder, since classes mean nothing here."""
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    size, channels = pipe.image_size, pipe.channels
     if not Path(data).expanduser().is_dir():
         return real_images(data, size, channels)
     return Files([Path(data)], size, channels, fit, background, check=False)
@@ -162,7 +162,7 @@ def named(images: ImageSet, data: str) -> tuple[list[str], str]:
     return [file.relative_to(path).as_posix() for file in images.files], str(path.resolve())
 
 
-def of(pipe: Pipeline, spec: VectorSpec) -> str:
+def of(pipe: TwoStagePipeline, spec: VectorSpec) -> str:
     """The fingerprint of what makes the vectors."""
     return fingerprint(pipe.tokenizer).hex() + (fingerprint(pipe.prior).hex() if spec.by != "codes" else "")
 
@@ -226,7 +226,7 @@ def is_gone(root: str, name: str) -> bool:
         return False
 
 
-def settled(found: Index, pipe: Pipeline, images: ImageSet, new: Sequence[int]) -> np.ndarray | None:
+def settled(found: Index, pipe: TwoStagePipeline, images: ImageSet, new: Sequence[int]) -> np.ndarray | None:
     """The medians of an index, from its first images where it has none yet."""
     try:
         return medians(found)

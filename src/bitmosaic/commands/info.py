@@ -15,8 +15,7 @@ from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.folders import read_json
 from bitmosaic.images.specs import CodesSpec
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors import HeadedPrior
+from bitmosaic.pipelines import Pipeline, TwoStagePipeline
 from bitmosaic.spec import Spec
 from bitmosaic.train.run import Run, TrainedFeatures
 
@@ -42,30 +41,35 @@ def about_pipeline(name: str) -> dict[str, Any]:
     """Facts of a pipeline, all weights read."""
     folder = find(name)
     pipe = Pipeline.from_pretrained(folder)
-    tokenizer, prior = pipe.tokenizer, pipe.prior
-    bits = sum((r - 1).bit_length() for r in prior.radix)
-    places = prior.grid[0] * prior.grid[1]
-    raw = 8 * tokenizer.channels * tokenizer.image_size[0] * tokenizer.image_size[1]
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    head = count(prior.head) if isinstance(prior, HeadedPrior) else 0
+    codes = isinstance(pipe, TwoStagePipeline)
     return {
         "pipeline": str(name),
         "folder": str(folder),
-        "image_size": [*tokenizer.image_size],
-        "channels": tokenizer.channels,
-        "grid": [*prior.grid],
-        "bits_per_place": bits,
-        "bits_per_image": places * bits,
-        "times_smaller_than_pixels": round(raw / (places * bits), 2),
-        "parameters": {"tokenizer": count(tokenizer), "prior": count(prior), "of_which_head": head},
-        "tokenizer": tokenizer.spec.to_json(),
-        "prior": prior.spec.to_json(),
-        "family": prior.family,
-        "sampler": pipe.sampler.to_json(),
+        "kind": type(pipe).__name__,
+        "image_size": [*pipe.image_size],
+        "channels": pipe.channels,
+        **(about_codes(pipe) if codes else {}),
+        "parameters": {part: count(network) for part, network in pipe.parts.items()} | (of_head(pipe) if codes else {}),
+        **{part: network.spec.to_json() for part, network in pipe.parts.items()},
+        "sampler": pipe.settings().to_json(),
         "classes": [*pipe.class_names],
-        "fingerprint": fingerprint(name),
+        **({"fingerprint": fingerprint(name)} if codes else {}),
         "files": {file.relative_to(folder).as_posix(): file.stat().st_size for file in files},
     }
+
+
+def about_codes(pipe: TwoStagePipeline) -> dict[str, Any]:
+    """Sizes of an image's code."""
+    bits = sum((r - 1).bit_length() for r in pipe.radix)
+    size = math.prod(pipe.grid) * bits
+    raw = 8 * pipe.channels * math.prod(pipe.image_size)
+    return {"grid": [*pipe.grid], "bits_per_place": bits, "bits_per_image": size, "times_smaller_than_pixels": round(raw / size, 2)}
+
+
+def of_head(pipe: TwoStagePipeline) -> dict[str, int]:
+    """Parameters of the prior's head, where it has one of its own."""
+    return {"of_which_head": count(pipe.prior.head)} if hasattr(pipe.prior, "head") else {}
 
 
 def count(module: nn.Module) -> int:
@@ -75,25 +79,36 @@ def count(module: nn.Module) -> int:
 
 def pipeline_text(found: dict[str, Any]) -> str:
     """A small table."""
-    (height, width), (rows, columns) = found["image_size"], found["grid"]
-    size, parameters, sampler = found["bits_per_image"], found["parameters"], found["sampler"]
-    names = found["classes"]
+    (height, width), parameters, sampler, names = found["image_size"], found["parameters"], found["sampler"], found["classes"]
     shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
-    kinds = {part: found[part]["type"].removesuffix("Spec") for part in ("tokenizer", "prior", "sampler")}
-    head = f", {parameters['of_which_head']:,} in the head" if parameters["of_which_head"] else ""
-    smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
+    head = f", {parameters['of_which_head']:,} in the head" if "of_which_head" in parameters else ""
+    parts = [part for part in parameters if part != "of_which_head"]
+    settings = ", ".join(f"{name} {value}" for name, value in sampler.items() if name != "type")
     return table([
         ("pipeline", f"{found['pipeline']} ({found['folder']})"),
         ("images", f"{height} x {width} pixels, {'grey' if found['channels'] == 1 else 'colour'}"),
-        ("codes", f"{rows} x {columns} places of {found['bits_per_place']} bits"),
-        ("", f"{size:,} bits or {-(-size // 8):,} bytes an image, {smaller}"),
-        ("tokenizer", f"{kinds['tokenizer']}, {parameters['tokenizer']:,} parameters"),
-        ("prior", f"{kinds['prior']}, {found['family']}, {parameters['prior']:,} parameters{head}"),
-        ("sampler", f"{kinds['sampler']}: {', '.join(f'{k} {v}' for k, v in sampler.items() if k != 'type')}"),
+        *(codes_rows(found) if "grid" in found else []),
+        *((part, f"{word(found[part])}, {parameters[part]:,} parameters{head if part == 'prior' else ''}") for part in parts),
+        ("sampler", f"{word(sampler)}{': ' if settings else ''}{settings}"),
         ("classes", f"{len(names)}: {shown}" if names else "none"),
-        ("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer"),
+        *([("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer")] if "fingerprint" in found else []),
         ("files", f"{sum(found['files'].values()) / 1e6:.1f} MB in {len(found['files'])} files"),
     ])  # fmt: skip
+
+
+def codes_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of a pipeline that has codes."""
+    (rows, columns), size = found["grid"], found["bits_per_image"]
+    smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
+    return [
+        ("codes", f"{rows} x {columns} places of {found['bits_per_place']} bits"),
+        ("", f"{size:,} bits or {-(-size // 8):,} bytes an image, {smaller}"),
+    ]
+
+
+def word(spec: dict[str, Any]) -> str:
+    """What a spec describes."""
+    return spec["type"].removesuffix("Spec")
 
 
 def about_run(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import animation, grid, save, sheet
 from bitmosaic.names import plain
+from bitmosaic.pipelines import editing
 
 
 def interpolate(
@@ -52,8 +53,8 @@ def interpolate(
     with written_into(out, ["strip.png", "strip.gif"]) as folder:
         with tqdm(desc="interpolate", unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             for i in range(count):
-                way = pipe.interpolate(
-                    conditions, seed + i, frames=frames, output_type="pt", callback_on_step_end=lambda step: bar.update(), **own
+                way = editing.interpolate(
+                    pipe, conditions, seed + i, frames=frames, output_type="pt", callback_on_step_end=lambda step: bar.update(), **own
                 )
                 rows.append(way)
         used = {**pipe.settings(**own).to_json(), "frames": frames, "device": device, "precision": drawing_name(precision, device)}

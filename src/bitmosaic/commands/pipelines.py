@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from bitmosaic.folders import part_fingerprint
-from bitmosaic.pipelines import Pipeline, find_pipeline
+from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of
+
+P = TypeVar("P", bound=Pipeline)
 
 
 def find(name: str | Path) -> Path:
@@ -21,10 +24,10 @@ def find(name: str | Path) -> Path:
     return find_pipeline(folder if str(name).startswith("~") else name)
 
 
-def load(name: str | Path, device: str = "cpu") -> Pipeline:
-    """The pipeline of that name or in that folder, on a device."""
+def load(name: str | Path, device: str = "cpu", kind: type[P] = Pipeline) -> P:
+    """The pipeline of that name or in that folder, on a device. ValueError where it is not of that kind."""
     check_device(device)
-    return Pipeline.from_pretrained(find(name), device)
+    return kind.from_pretrained(find(name), device)
 
 
 def check_device(device: str) -> None:
@@ -42,9 +45,10 @@ def fingerprint(name: str | Path) -> str:
 
 
 def checksum(folder: Path) -> str:
-    """SHA-256 over configuration and weights of both parts."""
+    """SHA-256 over its configuration, and configuration and weights of its parts."""
     digest = hashlib.sha256()
-    for file in ("config.json", "tokenizer/config.json", "tokenizer/model.safetensors", "prior/config.json", "prior/model.safetensors"):
+    parts = [f"{name}/{file}" for name in kind_of(folder).part_names for file in ("config.json", "model.safetensors")]
+    for file in ("config.json", *parts):
         with (folder / file).open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

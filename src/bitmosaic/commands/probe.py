@@ -18,7 +18,7 @@ from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accurac
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
 from bitmosaic.folders import write_json
 from bitmosaic.images import ArrayImages, Folder, ImageSet, fashion_mnist, fashion_sample, save
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 
 FILES = ("probe.json", "layers.png", "labels.png", "map.png")
 FEW = (1, 10, 100)  # labelled images of each class
@@ -53,7 +53,7 @@ def probe(
     """
     if min(train, test) < 1 or pool < 0:
         raise ValueError(f"train, test, pool: got {train}, {test}, {pool}; give at least 1, 1 and 0")
-    pipe = at_precision(load(pipeline, device), precision)
+    pipe = at_precision(load(pipeline, device, TwoStagePipeline), precision)
     sets = split(pipe, data, train, test, seed)
     with written_into(out, FILES) as folder:
         with tqdm(total=sum(map(len, sets)), desc="features", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
@@ -75,9 +75,9 @@ def probe(
     return {**about, **found}
 
 
-def split(pipe: Pipeline, data: Path | None, train: int, test: int, seed: int) -> tuple[ImageSet, ImageSet]:
+def split(pipe: TwoStagePipeline, data: Path | None, train: int, test: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """Images for training and for the test, of the pipeline's size."""
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    size, channels = pipe.image_size, pipe.channels
     if data is None:
         sets = fashion_mnist(), fashion_sample()
         if (sets[0].size, sets[0].channels) != (tuple(size), channels):

@@ -16,6 +16,7 @@ from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_order, read_image, save, sheet
 from bitmosaic.names import plain
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.pictures import enlargement
 
@@ -44,8 +45,8 @@ def reconstruct(
     Returns:
         What stands in report.json.
     """
-    pipe = load(pipeline, device)
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    pipe = load(pipeline, device, TwoStagePipeline)
+    size, channels = pipe.image_size, pipe.channels
     chosen = Files(images, size, channels, fit, background or pipe.background) if images else shipped(count, size, channels)
     tell_used(chosen.told())
     with written_into(out, ["reconstructions.png", "report.json"]) as folder:

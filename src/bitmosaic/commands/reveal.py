@@ -18,6 +18,7 @@ from bitmosaic.evaluate.insight import Seen, order_of
 from bitmosaic.evaluate.insight import reveal as moments
 from bitmosaic.images import animation, captioned, grid, heat, save, sheet
 from bitmosaic.names import plain
+from bitmosaic.pipelines import TwoStagePipeline
 
 FILES = ("entropy.png", "order.png", "order.gif")
 COLUMNS = 9  # moments on the sheet, at most
@@ -51,7 +52,7 @@ def reveal(
     """
     if not 1 <= count <= 64:
         raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
-    pipe, own = at_precision(load(pipeline, device), precision), settings.given()
+    pipe, own = at_precision(load(pipeline, device, TwoStagePipeline), precision), settings.given()
     label, wanted = condition(pipe, class_, "class")
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
     about = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, "Class": label, "Settings": json.dumps(used), "Seed": seed}

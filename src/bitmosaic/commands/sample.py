@@ -26,7 +26,6 @@ from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
 from bitmosaic.images import read_image, save, sheet, sheet_fits, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipelines import Condition, Pipeline
-from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.pictures import enlargement
 
 SHEET = "sheet.png"
@@ -86,7 +85,7 @@ def sample(
                         save(to_pil(image), folder / names[i], **about[i])
         if sheet and first:
             with written_into(out, [SHEET]) as folder:
-                save(class_sheet(out, names, labels, pipe.tokenizer), folder / SHEET, **made_by, Seed=seed)
+                save(class_sheet(out, names, labels, pipe.image_size, pipe.channels), folder / SHEET, **made_by, Seed=seed)
     if first:
         seconds = time.perf_counter() - started
         there = f", {len(names) - len(left)} of them were there" if len(left) < len(names) else ""
@@ -148,12 +147,12 @@ def draw(
                 yield start, list(chain(*in_chunks(len(part), BATCH, lambda some, part=part: drawn(part[some]))))
 
 
-def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], tokenizer: Tokenizer) -> Image.Image:
+def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], size: tuple[int, int], channels: int) -> Image.Image:
     """A row for each label of the images in its files, so many of each and as many labels as fit."""
-    count, scale = len(names) // len(labels), enlargement(tokenizer.image_size[1])
-    rows, columns = sheet_fits(tokenizer.image_size, scale)
+    count, scale = len(names) // len(labels), enlargement(size[1])
+    rows, columns = sheet_fits(size, scale)
     rows, columns = min(len(labels), rows, SHEET_SIDE), min(count, columns, SHEET_SIDE)
     shown = [[folder / names[row * count + column] for column in range(columns)] for row in range(rows)]
-    images = torch.stack([torch.stack([read_image(file, channels=tokenizer.channels) for file in files]) for files in shown])
+    images = torch.stack([torch.stack([read_image(file, channels=channels) for file in files]) for files in shown])
     left = [f"{columns} of {count} images of each class"] * (columns < count) + [f"{rows} of {len(labels)} classes"] * (rows < len(labels))
     return sheet(images, labels[:rows], scale, note=", ".join(left))

@@ -20,7 +20,7 @@ from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
 from bitmosaic.names import plain
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import Hit, Index, medians, root_of, vectors
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
@@ -52,7 +52,7 @@ def search(
         What was found, nearest first.
     """
     found, pipe = ready(index)
-    size, channels = pipe.tokenizer.image_size, pipe.tokenizer.channels
+    size, channels = pipe.image_size, pipe.channels
     asked = fitted(given(image, background or found.about["background"] or pipe.background), size, channels, fit)
     vector = vectors(pipe, asked[None], found.spec, medians(found))
     hits = found.search(vector, count)[0]
@@ -89,10 +89,10 @@ def is_itself(found: Index, hit: Hit, image: str) -> bool:
         return False
 
 
-def ready(folder: Path) -> tuple[Index, Pipeline]:
+def ready(folder: Path) -> tuple[Index, TwoStagePipeline]:
     """An index and the pipeline that made it. ValueError where the pipeline is another one now."""
     found = Index.open(folder)
-    pipe = load(found.about["pipeline"])
+    pipe = load(found.about["pipeline"], kind=TwoStagePipeline)
     if of(pipe, found.spec) != found.about["fingerprint"]:
         raise ValueError(
             f"index: {folder} was made with another pipeline {found.about['pipeline']} ({found.about['fingerprint']}) than is there now "

@@ -160,16 +160,10 @@ class Pipeline(abc.ABC):
         does not fit; asked of a kind, it is told where the folder holds another.
         """
         folder = find_pipeline(path)
-        config = read_json(folder / "config.json")
-        name = config.get("type") if isinstance(config, dict) else None
-        kind = Pipeline.kinds.get(name) if isinstance(name, str) else None
-        if kind is None:
-            alone = isinstance(config, dict) and (folder / "model.safetensors").is_file()
-            what = f"; this is a {name} alone, join it by 'bitmosaic convert TOKENIZER PRIOR'" if alone else ""
-            raise ValueError(f"{folder / 'config.json'}: want an object with the type of a pipeline, {' or '.join(Pipeline.kinds)}{what}")
+        kind = kind_of(folder)
         if not issubclass(kind, cls):
             raise ValueError(f"{path}: a {kind.__name__}, which {kind.does}; this needs a pipeline that {cls.does}")
-        return kind.read(folder, config, None if dtype is torch.int8 else dtype).to(device, dtype)
+        return kind.read(folder, read_json(folder / "config.json"), None if dtype is torch.int8 else dtype).to(device, dtype)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""
@@ -179,6 +173,17 @@ class Pipeline(abc.ABC):
             raise ValueError("dtype: this pipeline was turned to int8, which is for drawing only; save one that was not")
         with written_beside(path) as folder:
             self.write(folder, dtype)
+
+
+def kind_of(folder: Path) -> type[Pipeline]:
+    """The kind of the pipeline in a folder, by its config.json. ValueError where it is none."""
+    config = read_json(folder / "config.json")
+    name = config.get("type") if isinstance(config, dict) else None
+    if isinstance(name, str) and name in Pipeline.kinds:
+        return Pipeline.kinds[name]
+    alone = isinstance(config, dict) and (folder / "model.safetensors").is_file()
+    what = f"; this is a {name} alone, join it by 'bitmosaic convert TOKENIZER PRIOR'" if alone else ""
+    raise ValueError(f"{folder / 'config.json'}: want an object with the type of a pipeline, {' or '.join(Pipeline.kinds)}{what}")
 
 
 def check_config(path: Path, config: dict[str, Any], keys: set[str]) -> tuple[list[str], str]:
@@ -198,7 +203,10 @@ def check_config(path: Path, config: dict[str, Any], keys: set[str]) -> tuple[li
 
 def check_replaceable(path: Path) -> None:
     """ValueError unless a pipeline may be written at `path`: nothing there, an empty folder, or another pipeline and no more."""
-    kind = _kind_of(path)
+    try:
+        kind = kind_of(path)
+    except ValueError:
+        kind = None
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and kind is None)):
         raise ValueError(f"path: {path} holds something that is no pipeline, so it stays; give a new or empty folder")
     if path.is_dir():
@@ -208,10 +216,3 @@ def check_replaceable(path: Path) -> None:
             raise ValueError(f"path: {path} holds {other[0]} beside a pipeline, which would be lost; give a new or empty folder")
         if path.resolve() == Path.cwd():
             raise ValueError(f"path: {path} is the working folder, which cannot be replaced; give another one")
-
-
-def _kind_of(folder: Path) -> type[Pipeline] | None:
-    try:
-        return Pipeline.kinds.get(read_json(folder / "config.json")["type"])
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from bitmosaic.images import Output, check_output, fitted, to_output
 from bitmosaic.images.read import picture_of, pixels_of
 from bitmosaic.pipelines.conditions import Condition, generators, pairs
-from bitmosaic.pipelines.protocol import OnStep
+from bitmosaic.pipelines.protocol import OnStep, Pipeline
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 from bitmosaic.samplers import SamplerSpec
 from bitmosaic.values import value
@@ -110,13 +110,14 @@ def outpaint(
 
 
 def interpolate(
-    pipeline: TwoStagePipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
+    pipeline: Pipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
     **arguments,
 ) -> Any:  # fmt: skip
     """Images from class to class, all from one seed, so from the same noise: `frames` of them, evenly along the way through `conditions`.
 
     conditions: two or more classes, None for the null class. weights: instead of the way, one row an image with a weight for each
-    condition, which sum to 1. `arguments` and what is returned as for `__call__`. ValueError for what is none of these.
+    condition, which sum to 1. `arguments` and what is returned as for `__call__`, of a pipeline of any kind that knows classes. ValueError
+    for what is none of these.
     """
     blends = blend(conditions, frames, weights)
     return pipeline(blends, [seed] * len(blends), **arguments)
