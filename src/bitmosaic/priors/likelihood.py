@@ -10,18 +10,14 @@ mean over noise.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
-from bitmosaic.priors.denoising import bound_of_places
-
-if TYPE_CHECKING:
-    from bitmosaic.conditions import Encoded
-    from bitmosaic.priors.base import Given, HeadedPrior, Prior
-    from bitmosaic.priors.denoising import DenoisingPrior
+from bitmosaic.conditions import Encoded
+from bitmosaic.priors.base import Given, HeadedPrior, Prior
+from bitmosaic.priors.denoising import DenoisingPrior, bound_of_places
 
 
 @torch.no_grad()

@@ -161,7 +161,8 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be ov
         known = dataclasses.is_dataclass(type(made)) and type(made) in _DESCRIBING.values() and type(state) is dict
         if not known or not state.keys() <= {field.name for field in dataclasses.fields(made)}:
             raise ValueError(f"its .metadata sets what is no field of a {type(made).__name__}")
-        made.__dict__.update(state)
+        for name, value in state.items():
+            object.__setattr__(made, name, value)  # some are frozen
 
     dispatch[pickle.BUILD[0]] = load_build
 
