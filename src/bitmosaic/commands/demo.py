@@ -161,7 +161,7 @@ def make_codes(
         frames, known = reveal(pipe, last[1], seed)
     animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0, comment=SOFTWARE)
     bits = sum((r - 1).bit_length() for r in pipe.radix)
-    facts = {"grid": list(pipe.grid), "bits": bits, "revealed": last[0], "known": known, **quality(pipe, given)}
+    facts = {"grid": list(pipe.grid), "family": pipe.family, "bits": bits, "revealed": last[0], "known": known, **quality(pipe, given)}
     shown = [[to_pil(image) for image in images] for images in (given, made)]
     return facts, CodesPictures(*shown, frames, (folder / "reveal.gif").read_bytes())
 

@@ -75,12 +75,27 @@ def codes(facts: dict[str, Any], pictures: CodesPictures) -> str:
         reconstructions_command=escape(facts["commands"]["reconstructions"]),
         revealed=escape(facts["revealed"]),
         seed=facts["seed"],
-        rounds=len(facts["known"]),
-        first=facts["known"][0],
-        places=places,
+        reveal_text=reveal_text(facts, places),
         reveal=animated(facts["revealed"], pictures),
         film=film(pictures.frames, [0, *facts["known"]], places),
         reveal_command=escape(facts["commands"]["reveal"]),
+    )
+
+
+def reveal_text(facts: dict[str, Any], places: int) -> str:
+    """What a reveal does, by the family of the prior."""
+    rounds, first = len(facts["known"]), facts["known"][0]
+    if facts["family"] == "denoising":
+        masks = f"{first} of {places} places hold a code after the first, and any" if first < places else "any place"
+        return f"At first there is noise. In each of {rounds} steps the prior says what codes made it: {masks} may change until the last."
+    one_by_one = "The prior draws one place after another, row by row, each under all before it."
+    at_once = (
+        f"In each of {rounds} rounds the prior looks at all that is known, draws every hidden place, and keeps those of which it is most "
+        f"certain: {first} of {places} in the first round, more in the later ones."
+    )
+    return (
+        f"At first nothing is known. {one_by_one if facts['family'] == 'causal' else at_once} Grey places are still hidden. What stands "
+        "beside them changes a little as they become known, for the decoder sees all places at once."
     )
 
 
