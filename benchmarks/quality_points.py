@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from bitmosaic.samplers import PRESETS, EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
+from bitmosaic.samplers import PRESETS, EntropyOrderedSpec, MarginalsFirstSpec, SamplerSpec
 
 LAW = "published law"
 SAMPLES, MORE = 2000, 5000  # of every point; of each of three seeds of the law and of what is chosen
@@ -41,19 +41,12 @@ def points(rounds: int, evaluations: int) -> list[Point]:
         add(LAW, law, steps=n, evaluations=10)
     for temperature in (0.02, 0.3):
         add(LAW, law, temperature=temperature, evaluations=10)
-    for s in (10, evaluations):
-        add("exact jumps", replace(law, procedure="posterior"), evaluations=s)
-        add("transitions (A2)", replace(law, procedure="transitions"), evaluations=s)
     add("marginals first (A1)", replace(short, shortlist=1.0), evaluations=10)
     for s in (5, 10):
         add("shortlist (A1b)", short, shortlist=2.0, evaluations=s)
     add("shortlist (A1b)", short, shortlist=3.0, evaluations=10)
     add("shortlist (A1b)", short, shortlist=2.0, steps=7, evaluations=10)
-    add("shortlist (A1b)", short, shortlist=2.0, procedure="posterior", evaluations=10)
-    add("shortlist (A1b)", short, shortlist=2.0, procedure="transitions", evaluations=10)
     found.append(Point("for looks: r 2, n 20, S 50, guidance 2.25, temperature 0.02", PRESETS["looks"], "shortlist (A1b)"))
-    for bits in (10.0, 30.0):
-        add("entropy budget (A4)", EntropyBudgetSpec(**{**base, "steps": 20, "evaluations": 10}, shortlist=2.0), budget=bits)
     add("rising guidance (A6)", replace(law, guidance_schedule="power-cosine", guidance_scale=2.5), evaluations=10)
     add("late guidance (A6)", law, unguided=0.25, evaluations=10)
     add(LAW, law, steps=20, evaluations=100)  # what the published program asks of its larger images
@@ -61,6 +54,6 @@ def points(rounds: int, evaluations: int) -> list[Point]:
 
 
 _LETTERS = {
-    "steps": "n", "evaluations": "S", "shortlist": "r", "temperature": "temperature", "unguided": "unguided share", "budget": "bits",
+    "steps": "n", "evaluations": "S", "shortlist": "r", "temperature": "temperature", "unguided": "unguided share",
 }  # fmt: skip
 _WORDS = {"posterior": "exact jumps", "transitions": "transitions"}

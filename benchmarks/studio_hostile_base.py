@@ -24,7 +24,7 @@ ODD: list[Any] = [
     {"box": [0, 0, 0, 0]}, {"box": [28, 28, 0, 0]}, {"box": [0, 0, 10**9, 10**9]}, {"places": [[99, 99]]}, {"places": []},
     {"box": [], "places": []},
     {"none": 0.5, "bag": 0.5}, {"steps": 10**9}, {"steps": 0}, {"temperature": 0}, {"guidance_scale": 1e30}, {"sampler": "raster"},
-    {"sampler": "entropy-budget", "budget": -3}, {"procedure": "posterior"}, {"shortlist": 1e-9}, {"x": {"y": {"z": []}}},
+    {"sampler": "marginals-first", "shortlist": -3}, {"procedure": "posterior"}, {"shortlist": 1e-9}, {"x": {"y": {"z": []}}},
 ]  # fmt: skip
 
 

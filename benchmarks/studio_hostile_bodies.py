@@ -37,7 +37,7 @@ def odd_fields(rng: random.Random) -> Case:
             body[rng.choice(["unknown", "", "__class__", "Class", "a" * 300, "\u202e", "image ", "mask"])] = odd(rng)
         elif way == 2 and isinstance(body.get("settings"), dict):
             field = rng.choice(
-                ["guidance_scale", "steps", "evaluations", "temperature", "sampler", "procedure", "shortlist", "budget", "x"]
+                ["guidance_scale", "steps", "evaluations", "temperature", "sampler", "shortlist", "x"]
             )
             body["settings"][field] = odd(rng)
         else:

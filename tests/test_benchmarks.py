@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from bitmosaic.images import ArrayImages, fashion_sample
-from bitmosaic.samplers import EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec
+from bitmosaic.samplers import EntropyOrderedSpec, MarginalsFirstSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -129,7 +129,7 @@ def test_points_of_the_map_have_names_of_their_own(benchmark):
     found = of(10, 25)
     assert len({p.name for p in of(10, 10)}) == len(of(10, 10)) < len(found)
     assert len({p.name for p in found}) == len({json.dumps(p.sampler.to_json()) for p in found}) == len(found)
-    assert {type(p.sampler) for p in found} == {EntropyOrderedSpec, MarginalsFirstSpec, EntropyBudgetSpec}
+    assert {type(p.sampler) for p in found} == {EntropyOrderedSpec, MarginalsFirstSpec}
     assert all(p.samples >= 2000 for p in found) and [p.seeds for p in found[:3]] == [3, 3, 1]
 
 

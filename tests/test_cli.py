@@ -97,11 +97,11 @@ def test_sample_writes_the_same_images_again_and_says_how(here, capsys):
     assert [path.name for path in (here / "other").iterdir()] == ["ankle-boot-001.png"]
     with Image.open(here / "other" / "ankle-boot-001.png") as image:
         assert image.tobytes() == first
-    other = "--sampler entropy-budget --budget 9 --shortlist 1.5 --procedure transitions --precision int8"
+    other = "--sampler marginals-first --shortlist 1.5 --precision int8"
     assert run(f"sample tiny --classes 9 --count 1 --seed 1 --out third --no-sheet {other}") == 0
     with Image.open(here / "third" / "ankle-boot-001.png") as image:
         found = json.loads(image.info["Settings"])
-    assert {**found, "type": "EntropyBudgetSpec", "budget": 9.0, "shortlist": 1.5, "precision": "int8", "steps": 3} == found
+    assert {**found, "type": "MarginalsFirstSpec", "shortlist": 1.5, "precision": "int8", "steps": 3} == found
     settings = "--steps 2 --evaluations 1 --guidance-scale 1 --temperature 0 --precision bf16"
     assert run(f"sample tiny --classes 9 --count 1 --seed 1 --out other --no-sheet {settings}") == 0  # replaces its own
     with Image.open(here / "other" / "ankle-boot-001.png") as image:

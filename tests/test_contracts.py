@@ -379,7 +379,7 @@ def test_prior_guidance_1_is_the_unguided_call(kind):
 
     def ask(branches, scale):
         noise = iter(draws)
-        return prior.head.draw("chain", branches, scale, 10, lambda: next(noise))[1]
+        return prior.head.draw(branches, scale, 10, lambda: next(noise))[1]
 
     plain = ask(both[:1], 1.0)
     assert plain.dtype == torch.float32

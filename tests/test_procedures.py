@@ -15,11 +15,12 @@ from torch import nn
 from bitmosaic.codes import Codes
 from bitmosaic.commands.drawing import Settings
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec, without_evidence
+from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes.fashion import fashion
-from bitmosaic.samplers import DEFAULT, PRESETS, EntropyBudgetSpec, EntropyOrderedSpec, MarginalsFirstSpec, masked
+from bitmosaic.samplers import DEFAULT, PRESETS, EntropyOrderedSpec, MarginalsFirstSpec, RasterSpec, masked
 from bitmosaic.samplers.guidance import scale_of_round
+from bitmosaic.spec import Spec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -66,66 +67,9 @@ def oracle(steps=256):
     return head, law
 
 
-def frequencies(drawn):
-    index = (drawn.long() * torch.tensor([4, 2, 1])).sum(-1)
-    return torch.bincount(index, minlength=8) / len(drawn)
-
-
-def draw(head, procedure, evaluations, m=40_000, seed=0, sample_last=True):
-    rng = torch.Generator().manual_seed(seed)
-    return head.draw(procedure, torch.zeros(1, m, 4), 1.0, evaluations, lambda: torch.rand(m, 3, generator=rng), sample_last)
-
-
-def distance(head, law, procedure, evaluations):
-    """Half the L1 distance (total variation) between the law of x_0 and 40,000 draws."""
-    drawn, p = draw(head, procedure, evaluations)
-    assert drawn.dtype == torch.bool and p.shape == drawn.shape and 0 <= p.min() and p.max() <= 1
-    return float((frequencies(drawn) - law).abs().sum() / 2)
-
-
-@torch.no_grad()
-def test_with_a_perfect_head_exact_jumps_draw_its_law_and_the_published_ones_do_not():
-    """Why there is a procedure "posterior". Noise of 40,000 draws over 8 states is about 0.006."""
-    head, law = oracle()
-    assert distance(head, law, "posterior", 256) < 0.015
-    errors = [distance(head, law, "posterior", evaluations) for evaluations in (5, 20, 100)]
-    assert errors == sorted(errors, reverse=True) and errors[1] < 0.05
-    published = [distance(head, law, "chain", evaluations) for evaluations in (20, 256)]
-    assert min(published) > 0.2, "the evidence of x_t is counted twice, however many jumps there are"
-
-
-@torch.no_grad()
-def test_taking_evidence_out_and_putting_it_in_again_changes_nothing():
+def draw(head, evaluations, m, sample_last=True):
     rng = torch.Generator().manual_seed(0)
-    p, x = torch.rand(200, 3, generator=rng, dtype=torch.float64), torch.randint(0, 2, (200, 3), generator=rng)
-    for t in (256, 200, 1):
-        k = 1 - t / 256
-        q = without_evidence(p, x, k)
-        likelihood = torch.where(x == 1, (1 + k) / 2, (1 - k) / 2)
-        torch.testing.assert_close(q * likelihood / (q * likelihood + (1 - q) * (1 - likelihood)), p)
-    torch.testing.assert_close(without_evidence(p, x, 0.0), p)  # pure noise is no evidence
-
-
-@torch.no_grad()
-def test_transitions_know_that_bits_hang_together():
-    head, law = oracle()
-    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
-    marginals = law @ states
-    apart = float((torch.where(states > 0.5, marginals, 1 - marginals).prod(-1) - law).abs().sum() / 2)
-    assert distance(head, law, "transitions", 3) < 0.75 * apart
-
-
-@torch.no_grad()
-def test_transitions_ask_as_often_as_there_are_bits_or_evaluations():
-    for evaluations, asked in ((1, 1), (2, 2), (3, 3), (100, 3)):
-        head, _ = oracle()
-        draw(head, "transitions", evaluations, m=7)
-        assert head.net.asked == [7] * asked
-    head, law = oracle()
-    drawn, p = draw(head, "transitions", 1)  # all bits at once: each has its marginal, but they are drawn apart
-    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
-    assert (drawn.float().mean(0) - law @ states).abs().max() < 0.05
-    assert (frequencies(drawn) - law).abs().max() > 0.1
+    return head.draw(torch.zeros(1, m, 4), 1.0, evaluations, lambda: torch.rand(m, 3, generator=rng), sample_last)
 
 
 @torch.no_grad()
@@ -136,11 +80,10 @@ def test_marginals_of_a_perfect_head_are_the_marginals():
     torch.testing.assert_close(p, (law @ states).expand(50, 3), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("procedure", ["chain", "posterior", "transitions"])
 @torch.no_grad()
-def test_without_a_last_draw_the_same_noise_gives_rounded_bits(procedure):
+def test_without_a_last_draw_the_same_noise_gives_rounded_bits():
     head, _ = oracle()
-    drawn, p = draw(head, procedure, 3, m=500, sample_last=False)
+    drawn, p = draw(head, 3, m=500, sample_last=False)
     assert torch.equal(drawn, p > 0.5)
 
 
@@ -166,7 +109,7 @@ def test_one_round_has_the_law_of_the_published_arithmetic(published):
     hidden = torch.stack([given, null])[:, 0][:, [0, 2, 3]].repeat(1, m, 1)
     rng = torch.Generator().manual_seed(2)
     ours, _ = prior.head.draw(
-        "chain", hidden, spec.guidance_scale, spec.evaluations, lambda: torch.rand(m * 3, 5, generator=rng)
+        hidden, spec.guidance_scale, spec.evaluations, lambda: torch.rand(m * 3, 5, generator=rng)
     )
     ours = ours.view(m, 15).float()
     assert (theirs.mean(0) - ours.mean(0)).abs().max() < 4.5 * math.sqrt(0.5 / m)
@@ -204,9 +147,8 @@ def test_a_shortlist_of_all_is_the_published_law():
     assert not torch.equal(walk(MarginalsFirstSpec, prior, codes, known, labels, shortlist=1.0)[-1].codes.digits, wanted)
 
 
-@pytest.mark.parametrize(("kind", "given"), [(MarginalsFirstSpec, {}), (EntropyBudgetSpec, {"budget": 20.0})])
 @torch.no_grad()
-def test_a_shortlist_of_one_reveals_the_places_whose_marginals_are_surest(kind, given):
+def test_a_shortlist_of_one_reveals_the_places_whose_marginals_are_surest():
     prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
     codes, labels = codes[0], labels[:1]
     plain, seen = prior.head.marginals, []
@@ -216,7 +158,8 @@ def test_a_shortlist_of_one_reveals_the_places_whose_marginals_are_surest(kind, 
         return seen[-1]
 
     prior.head.marginals = marginals
-    steps = walk(kind, prior, codes, torch.zeros(1, *codes.grid, dtype=torch.bool), labels, shortlist=1.0, temperature=0.0, **given)
+    known = torch.zeros(1, *codes.grid, dtype=torch.bool)
+    steps = walk(MarginalsFirstSpec, prior, codes, known, labels, shortlist=1.0, temperature=0.0)
     revealed, sure = steps[0].known.flatten(), (2 * seen[0] - 1).abs().mean(-1)
     assert 1 <= revealed.sum() < codes.places
     assert sure[revealed].min() >= sure[~revealed].max()
@@ -243,8 +186,6 @@ def test_each_saving_asks_the_head_less():
     assert rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=1.0, **settings) == marginals + 6 * places
     twice = rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=2.0, **settings)
     assert marginals + 6 * places < twice <= marginals + 2 * 6 * places
-    fewer = rows_asked(prior, MarginalsFirstSpec, codes, known, labels, shortlist=1.0, procedure="transitions", steps=8, evaluations=2)
-    assert fewer == marginals + 2 * places
 
 
 @pytest.mark.parametrize("sureness", [0.0, 1.0, 4.0])
@@ -268,22 +209,6 @@ def test_chains_that_noise_rules_out_do_not_walk_and_nothing_changes(kind, suren
         assert asked[0.1] < 0.6 * asked[math.inf]
         asked_of = [(step.entropy > 0) | known for step in steps[0.1]]
         assert not all(bool(a.all()) for a in asked_of[:-1]), "entropy is told of places whose chains did not walk"
-
-
-@torch.no_grad()
-def test_an_entropy_budget_reveals_one_place_or_all_or_what_fits():
-    prior, codes, labels = prior_and_codes(MaskedPriorSpec, CONDITIONS["classes"])
-    known, places = torch.zeros(len(codes), *codes.grid, dtype=torch.bool), codes.places
-
-    def revealed(budget):
-        steps = walk(EntropyBudgetSpec, prior, codes, known, labels, steps=places + 2, budget=budget)
-        return torch.stack([step.known.flatten(1).sum(1) for step in steps]).diff(dim=0, prepend=torch.zeros(1, len(codes)))
-
-    assert (revealed(0.0)[:places] == 1).all()
-    assert (revealed(1e9)[0] == places).all() and not revealed(1e9)[1:].any()
-    some = revealed(12.0)
-    assert 1 < some.max() < places and some.sum(0).eq(places).all()
-    assert some.sum(0).eq(revealed(3.0).sum(0)).all() and (some > 0).sum() < (revealed(3.0) > 0).sum()
 
 
 def test_guidance_rises_as_it_says():
@@ -310,7 +235,7 @@ def test_rounds_without_guidance_run_one_branch():
     ("kind", "wrong"),
     [
         (MarginalsFirstSpec, {"shortlist": 0.5}), (MarginalsFirstSpec, {"shortlist": math.nan}),
-        (MarginalsFirstSpec, {"marginal_draws": 0}), (EntropyBudgetSpec, {"budget": -1.0}), (EntropyBudgetSpec, {"budget": math.inf}),
+        (MarginalsFirstSpec, {"marginal_draws": 0}),
         (EntropyOrderedSpec, {"guidance_power": 0.0}), (EntropyOrderedSpec, {"unguided": 1.5}),
     ],
 )  # fmt: skip
@@ -321,22 +246,20 @@ def test_settings_that_mean_nothing_are_refused(kind, wrong):
 
 def test_a_pipeline_takes_another_sampler_by_name_or_spec_and_keeps_its_own_values():
     pipeline = Pipeline.from_pretrained("fashion")
-    pipeline.sampler = EntropyOrderedSpec(3, 2, 1.5, 0.02, procedure="posterior")
-    spec = pipeline.settings("entropy-budget", budget=7.0, num_inference_steps=4)
-    assert spec == EntropyBudgetSpec(4, 2, 1.5, 0.02, procedure="posterior", budget=7.0)
+    pipeline.sampler = EntropyOrderedSpec(3, 2, 1.5, 0.02)
+    spec = pipeline.settings("marginals-first", shortlist=7.0, num_inference_steps=4)
+    assert spec == MarginalsFirstSpec(4, 2, 1.5, 0.02, shortlist=7.0)
     named = pipeline("bag", 3, sampler="marginals-first", shortlist=1.0, output_type="pt")
     assert pipeline.settings("looks", steps=3) == replace(PRESETS["looks"], steps=3)
     assert pipeline.settings("fast", guidance_scale=2.5) == replace(DEFAULT, guidance_scale=2.5)
-    given = pipeline("bag", 3, sampler=MarginalsFirstSpec(3, 2, 1.5, 0.02, procedure="posterior", shortlist=1.0), output_type="pt")
+    given = pipeline("bag", 3, sampler=MarginalsFirstSpec(3, 2, 1.5, 0.02, shortlist=1.0), output_type="pt")
     assert torch.equal(named, given) and not torch.equal(named, pipeline("bag", 3, output_type="pt"))
-    *_, step = pipeline.stream("bag", 3, sampler="entropy-budget", budget=1e9)
-    assert step.known.all()
-    with pytest.raises(ValueError, match="no sampler 'fastest'; there are entropy-ordered, marginals-first, entropy-budget"):
+    with pytest.raises(ValueError, match="no sampler 'fastest'; there are entropy-ordered, marginals-first, raster"):
         pipeline.settings("fastest")
-    with pytest.raises(ValueError, match="EntropyOrderedSpec has no setting budget"):
-        pipeline("bag", 3, budget=3.0)
-    for wrong, value in (("procedure", "posteriour"), ("guidance_schedule", "linear"), ("num_inference_steps", 2.5), ("evaluations", "3")):
-        with pytest.raises(ValueError, match="procedure|guidance_schedule|steps|evaluations"):
+    with pytest.raises(ValueError, match="EntropyOrderedSpec has no setting shortlist"):
+        pipeline("bag", 3, shortlist=3.0)
+    for wrong, value in (("guidance_schedule", "linear"), ("num_inference_steps", 2.5), ("evaluations", "3")):
+        with pytest.raises(ValueError, match="guidance_schedule|steps|evaluations"):
             pipeline("bag", 3, **{wrong: value})
     assert pipeline("bag", 3, sampler="marginals-first", shortlist=1e308, output_type="pt").isfinite().all()
 
@@ -375,19 +298,26 @@ def test_the_default_is_what_the_map_chose():
     told = json.loads(path.read_text())
     points = {point["name"]: point for point in told["points"]}
     law, chosen = points["published law"], points[told["chosen"]]
-    assert chosen["sampler"] == DEFAULT.to_json() and chosen["seconds"] < law["seconds"]
+    assert Spec.from_json(chosen["sampler"]) == DEFAULT and chosen["seconds"] < law["seconds"]
     assert chosen["frechet"] <= max(1.03 * law["frechet"], *law["frechet_of_runs"])
     assert len(chosen["samples"]) == len(law["samples"]) == 3 and min(*chosen["samples"], *law["samples"]) >= 5000
 
 
-@pytest.mark.parametrize("spec", [MarginalsFirstSpec(4, 3), EntropyBudgetSpec(4, 3, procedure="transitions")])
-def test_a_pipeline_keeps_any_sampler(spec, tmp_path):
+def test_a_pipeline_keeps_any_sampler(tmp_path):
     pipeline = Pipeline.from_pretrained("fashion")
-    pipeline.sampler = spec
+    pipeline.sampler = spec = MarginalsFirstSpec(4, 3)
     pipeline.save_pretrained(tmp_path / "p")
     again = Pipeline.from_pretrained(tmp_path / "p")
     assert again.sampler == spec
     assert torch.equal(again("bag", 3, output_type="pt"), pipeline("bag", 3, output_type="pt"))
+
+
+@pytest.mark.parametrize("kind", [EntropyOrderedSpec, MarginalsFirstSpec, RasterSpec])
+def test_descriptions_of_when_there_were_several_procedures_are_read(kind):
+    told = kind().to_json()
+    assert "procedure" not in told and Spec.from_json({**told, "procedure": "chain"}) == kind()
+    with pytest.raises(ValueError, match="procedure: got 'posterior', which was taken away; there is 'chain' alone"):
+        Spec.from_json({**told, "procedure": "posterior"})
 
 
 @torch.no_grad()

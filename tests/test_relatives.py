@@ -62,7 +62,7 @@ def test_draws_follow_the_likelihood(kind):
     """Of masked bits where they come one by one: then the law of draws is the mean of the likelihood over orders."""
     head, n = shaken(kind().build(4, 6), 0.3), 40_000
     condition = torch.randn(1, 6, generator=rng())
-    bits, p = head.draw("chain", condition.expand(n, -1)[None], 1.0, 4, uniforms(n, 4))
+    bits, p = head.draw(condition.expand(n, -1)[None], 1.0, 4, uniforms(n, 4))
     drawn = torch.bincount((bits.long() @ torch.tensor([8, 4, 2, 1])), minlength=16) / n
     orders = 400
     likelihood = head.log_likelihood(ALL.repeat(orders, 1), condition.expand(16 * orders, -1)[None], uniforms(16 * orders, 4, seed=2))
@@ -104,7 +104,7 @@ def trained(kind, steps=400):
 def test_only_direct_bits_cannot_learn_that_bits_hang_together(kind):
     with torch.enable_grad():
         head = trained(kind)
-    bits, _ = head.draw("posterior", torch.ones(1, 500, 6), 1.0, 20, uniforms(500, 4))
+    bits, _ = head.draw(torch.ones(1, 500, 6), 1.0, 20, uniforms(500, 4))
     alike = (bits.sum(1) % 4 == 0).float().mean()
     ones = bits[:, 0].float().mean()
     assert 0.35 < ones < 0.65
@@ -116,7 +116,7 @@ def test_only_direct_bits_cannot_learn_that_bits_hang_together(kind):
 def test_masked_bits_take_as_many_rounds_as_there_are_evaluations(evaluations):
     head, seen = shaken(MaskedBitsSpec().build(4, 6)), []
     head.net.register_forward_hook(lambda *_: seen.append(1))
-    bits, p = head.draw("chain", torch.randn(1, 7, 6), 1.0, evaluations, uniforms(7, 4))
+    bits, p = head.draw(torch.randn(1, 7, 6), 1.0, evaluations, uniforms(7, 4))
     assert len(seen) == min(evaluations, 4) and bits.shape == p.shape == (7, 4)
 
 
@@ -211,7 +211,7 @@ def test_raster_order_is_the_masked_prior_asked_place_by_place():
     digits, seen = codes.flat() * known.flatten(1)[..., None], known.flatten(1).clone()
     for place in (0, 3):
         told = part.context(digits, seen, part.embed(None, 1))[:, place]
-        digits[:, place] = part.head.draw("chain", told[None], 1.0, 1, lambda: torch.rand(1, 1, 4, generator=noise)[0])[0].to(torch.uint8)
+        digits[:, place] = part.head.draw(told[None], 1.0, 1, lambda: torch.rand(1, 1, 4, generator=noise)[0])[0].to(torch.uint8)
         seen[:, place] = True
     assert torch.equal(steps[-1].codes.flat(), digits)
 

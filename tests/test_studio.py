@@ -312,7 +312,7 @@ WRONG = {
     "no such pipeline": ("generate", {"pipeline": "../fashion"}, 422, 'there is no "../fashion"'),
     "too many": ("generate", {"count": 65}, 422, "at most 64"),
     "too many steps": ("generate", {"settings": {"steps": 129}}, 422, "at most 128"),
-    "no such setting": ("generate", {"settings": {"budget": 3.0}}, 422, "has no setting budget"),
+    "no such setting": ("generate", {"settings": {"shortlist": 3.0}}, 422, "has no setting shortlist"),
     "too patient": ("generate", {"timeout": 1e6}, 422, "at most 60 seconds"),
     "no time": ("generate", {"timeout": 0.001}, 408, "more than 0.001 seconds"),
     "a path": ("encode", {"image": "/etc/passwd"}, 400, "no picture"),

@@ -41,9 +41,9 @@ WRONG = {  # job -> (what is asked, what is told)
         ({"settings": {"steps": True}}, "settings.steps: got true; give a whole number"),
         ({"settings": {"guidance_scale": 1e7}}, "settings.guidance_scale: got 10000000.0; give at most 1000000"),
         ({"settings": {"sampler": "x"}}, 'settings.sampler: got "x"; give "entropy-ordered", "marginals-first"'),
-        ({"settings": {"budget": 1}}, 'settings.budget: the sampler "entropy-ordered" has no setting budget; it has evaluations'),
+        ({"settings": {"shortlist": 1}}, 'settings.shortlist: the sampler "entropy-ordered" has no setting shortlist; it has evaluations'),
         ({"settings": {"sampler": "raster", "steps": 1}}, 'settings.steps: the sampler "raster" has no setting steps; it has evaluations'),
-        ({"settings": {"sampler": "entropy-budget", "budget": -3}}, "settings.budget: got -3; give at least 0"),
+        ({"settings": {"sampler": "marginals-first", "shortlist": -3}}, "settings.shortlist: got -3; give at least 1"),
         ({"class_": 1}, "class_: there is no such field; generate takes pipeline, timeout, format, settings, entropy, class, seed, count"),
     ],
     "inpaint": [

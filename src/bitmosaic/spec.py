@@ -20,6 +20,7 @@ class Spec:
     """A frozen dataclass beside the module it builds. Fields hold numbers, strings, tuples of them, or other Specs."""
 
     table: ClassVar[dict[str, type[Spec]]] = {}
+    gone: ClassVar[dict[str, Any]] = {}  # fields that descriptions once had, and what all of this kind do now
 
     def __init_subclass__(cls, abstract: bool = False, **keywords):
         """Enters the class in the table; `abstract` classes only say what others have in common, and stay out."""
@@ -50,7 +51,9 @@ class Spec:
             raise ValueError(f"{where}.type: no part is called {value['type']!r}; known are {', '.join(sorted(Spec.table))}")
         hints = _hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
-        given = {k: v for k, v in value.items() if k != "type"}
+        given = {k: v for k, v in value.items() if k != "type" and not (k in kind.gone and v == kind.gone[k])}
+        for name in given.keys() & kind.gone.keys():
+            raise ValueError(f"{where}.{name}: got {_short(given[name])}, which was taken away; there is {kind.gone[name]!r} alone")
         given = {k: f.metadata["before"](given) for k, f in fields.items() if "before" in f.metadata} | given
         extra, missing = sorted(given.keys() - fields.keys()), sorted(fields.keys() - given.keys())
         if extra or missing:
@@ -64,6 +67,13 @@ class Spec:
             return kind(**read)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+
+
+def gone_of(described: dict[str, Any]) -> dict[str, Any]:
+    """Of a description as JSON, the fields that its kind once had, and what all of the kind do now."""
+    name = described.get("type")
+    kind = Spec.table.get(name) if isinstance(name, str) else None
+    return kind.gone if kind else {}
 
 
 def later(default: Any, before: Callable[[dict[str, Any]], Any]) -> Any:

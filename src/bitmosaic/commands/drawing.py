@@ -19,14 +19,10 @@ Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
-    Literal["entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"] | None,
+    Literal["entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"] | None,
     tyro.conf.arg(
-        metavar="{entropy-ordered,marginals-first,entropy-budget,raster,maskgit,llamagen,ancestral,fast,looks}", help_behavior_hint=OWN
+        metavar="{entropy-ordered,marginals-first,raster,maskgit,llamagen,ancestral,fast,looks}", help_behavior_hint=OWN
     ),
-]
-OwnProcedure = Annotated[
-    Literal["chain", "posterior", "transitions"] | None,
-    tyro.conf.arg(metavar="{chain,posterior,transitions}", help_behavior_hint=OWN),
 ]
 
 
@@ -39,14 +35,12 @@ class Settings:
         steps: rounds in which an image is revealed; more is slower and mostly better.
         evaluations: of the head in one round; more is slower and mostly better.
         temperature: of the noise in the order in which places are revealed; more is more varied.
-        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain), entropy-budget or
+        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or
             raster (one place after another, as autoregressive priors want it); or whole settings: fast, 10 rounds of 10 evaluations
             with guidance 1.5 and temperature 0.17 (the shipped pipeline's own are 1.75 and 0.25, else the same), or looks, chosen by
             eye, surer, plainer and slower. Of pipelines whose codes are indices: maskgit, or llamagen where the prior is causal. Of
             denoising priors: ancestral.
-        procedure: how the head draws bits: chain (published), posterior (the same with exact jumps) or transitions.
-        shortlist: for marginals-first and entropy-budget, places that walk the chain for each that is revealed; more is slower.
-        budget: for entropy-budget, bits of entropy that are revealed together; more is faster.
+        shortlist: for marginals-first, places that walk the chain for each that is revealed; more is slower.
         top_k: for llamagen, only so many of the likeliest codewords of a place; 0 is all.
         top_p: for llamagen and ancestral, only the likeliest codewords that have more than this probability together; 1 is all.
     """
@@ -56,9 +50,7 @@ class Settings:
     evaluations: OwnNumber = None
     temperature: OwnFloat = None
     sampler: OwnSampler = None
-    procedure: OwnProcedure = None
     shortlist: OwnFloat = None
-    budget: OwnFloat = None
     top_k: OwnNumber = None
     top_p: OwnFloat = None
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from bitmosaic.codes import on_device
 from bitmosaic.losses.bernoulli import weighted_bce
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
-from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, guided
 from bitmosaic.spec import later
 
 
@@ -78,14 +78,6 @@ def jump_probability(p_0: Tensor, x_t: Tensor, k_t: float, k_s: float) -> Tensor
     return one / (one + zero)
 
 
-def without_evidence(p_0: Tensor, x_t: Tensor, k_t: float) -> Tensor:
-    """P(x_0 = 1 | all bits of x_t but this one), (..., K), of P(x_0 = 1 | x_t): Bayes' rule takes q(x_t | x_0) out again."""
-    x = x_t.float()
-    one = p_0 * ((1 + k_t) / 2 - k_t * x)  # times q(x_t | x_0 = 0)
-    zero = (1 - p_0) * ((1 - k_t) / 2 + k_t * x)
-    return one / (one + zero)
-
-
 class BernoulliDiffusion(Head):
     """Draws the bits of places jointly, given what the backbone says of each."""
 
@@ -128,37 +120,29 @@ class BernoulliDiffusion(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.logits(x_0, torch.zeros(len(x_0), dtype=torch.long, device=x_0.device), condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         """How many uniforms `draw` takes for each bit."""
-        return 3 if procedure == "transitions" else evaluations + 1
+        return evaluations + 1
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Bits (m, K) bool of places under `conditions` (branches, m, D), and the P(bit = 1) that each was drawn with, float32.
 
-        "chain" is the published reverse chain. "posterior" is the same with the exact reverse jump: the published one multiplies
-        P(x_0 | x_t), which x_t has shaped already, by q(x_t | x_s) once more, and so stays away from the law of x_0 even where the
-        network is perfect (tests/test_procedures.py). "transitions" draws transition times first.
-
-        `sample_last` False rounds a chain's last probability, and every probability of transitions, where True draws.
+        `sample_last` False rounds the chain's last probability, where True draws.
         """
-        if procedure not in ("chain", "posterior", "transitions"):
-            raise ValueError(f"procedure: got {procedure!r}; want 'chain', 'posterior' or 'transitions'")
-        if procedure == "transitions":
-            return self.transitions(conditions, guidance_scale, evaluations, uniform, sample_last)
-        p = self.chain(conditions, guidance_scale, evaluations, uniform, exact=procedure == "posterior")
+        p = self.chain(conditions, guidance_scale, evaluations, uniform)
         return p > (uniform() if sample_last else 0.5), p
 
     def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
         """P(x_0 = 1) of every bit by itself, (m, K): one evaluation of pure noise, drawn with `uniform` (m, K)."""
         return self.chain(conditions, guidance_scale, 1, lambda: uniform)
 
-    def chain(
-        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], exact: bool = False
-    ) -> Tensor:
-        """One reverse chain for each place: P(x_0 = 1) at its end, (m, K) float32; `exact`: by the posterior's jump, see `draw`.
+    def chain(self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor]) -> Tensor:
+        """One reverse chain for each place: P(x_0 = 1) at its end, (m, K) float32.
+
+        The published jump multiplies P(x_0 | x_t), which x_t has shaped already, by q(x_t | x_s) once more, and so stays away from the law
+        of x_0 even where the network is perfect; exact jumps drew no better images (docs/performance.md).
 
         conditions (branches, m, D): one branch, or class then null, combined as l_null + scale (l_class - l_null) at every
         evaluation on the same x_t. `uniform()` gives (m, K) in [0, 1), called once for each evaluation.
@@ -171,34 +155,8 @@ class BernoulliDiffusion(Head):
         for i in range(len(timesteps)):
             p = self._guided(x, times[i], embedded, guidance_scale)
             if i + 1 < len(timesteps):
-                given = without_evidence(p, x, keep[i]) if exact else p
-                x = (uniform() < jump_probability(given, x, keep[i], keep[i + 1])).to(torch.uint8)  # closed form (E4)
+                x = (uniform() < jump_probability(p, x, keep[i], keep[i + 1])).to(torch.uint8)  # closed form (E4)
         return p
-
-    def transitions(
-        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Transition times first (DNDM, arXiv 2312.09193): bits (m, K) bool and the P(bit = 1) each was drawn with.
-
-        Forwards, a bit turns to noise at a time that is uniform on 1..T and stays as it is; so each bit draws its time, and the
-        network is asked only there: at the latest time first, of x_0 given all bits as they stand. With K evaluations or more each
-        bit is drawn by itself and there is no error from the size of steps; with fewer, bits of neighbouring times are drawn
-        together, at the latest of them. `uniform()` gives (m, K) in [0, 1), called three times.
-        """
-        embedded = self.net.from_condition(conditions)
-        x = (uniform() < 0.5).to(torch.uint8)
-        times, order = (1 + (uniform() * self.spec.steps).long()).clamp(max=self.spec.steps).sort(dim=1, descending=True, stable=True)
-        thresholds = uniform() if sample else torch.full(x.shape, 0.5, device=x.device)
-        table = self.net.embed_time(torch.arange(self.spec.steps, device=x.device))  # (T, H)
-        drawn = torch.zeros(x.shape, device=x.device)
-        groups = min(evaluations, self.bits)
-        ends = [self.bits * (g + 1) // groups for g in range(groups)]
-        for start, end in zip([0, *ends], ends, strict=False):
-            p = self._guided(x, table[times[:, start] - 1], embedded, guidance_scale)
-            leaving = torch.zeros(x.shape, dtype=torch.bool, device=x.device).scatter_(1, order[:, start:end], True)
-            drawn = torch.where(leaving, p, drawn)
-            x = torch.where(leaving, (thresholds < p).to(torch.uint8), x)
-        return x.bool(), drawn
 
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
         """As `Head.bit_by_bit`, in a random order.

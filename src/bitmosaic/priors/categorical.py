@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, guided
 
 MOST = 16  # bits of an index; the last layer has 2^K rows
 
@@ -46,12 +46,11 @@ class Categorical(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.net(condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         return 1
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """As `Head.draw`; `sample_last` False takes the likelier half at each bit."""
         mass, threshold = guided(self.net(conditions), guidance_scale).softmax(-1), uniform()

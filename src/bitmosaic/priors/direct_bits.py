@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitmosaic.nets.adaln_mlp import ModulatedBlock
-from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, guided
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,11 @@ class DirectBits(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.net(condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         return 1
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         p = torch.sigmoid(guided(self.net(conditions), guidance_scale))
         return p > (uniform() if sample_last else 0.5), p

@@ -6,7 +6,6 @@ import abc
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from bitmosaic.spec import Spec
 
 BitByBit = Generator[tuple[Tensor, Tensor], Tensor, None]  # yields columns and logits, is sent bits
-Procedure = Literal["chain", "posterior", "transitions"]  # how a diffusion head draws; others have one way only
 
 
 @dataclass(frozen=True)
@@ -57,19 +55,18 @@ class Head(nn.Module, abc.ABC):
         """Logits of one evaluation of the network as in training, on any device, meta too; what it costs is what a plan wants to know."""
 
     @abc.abstractmethod
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         """How many uniforms `draw` takes for each bit."""
 
     @abc.abstractmethod
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Digits (m, K), bits as bool, and what is said of them (m, told), float32: for bits the P(bit = 1) that each was drawn with, given
         those drawn before it.
 
-        `sample_last` False rounds where the last draw would be. A head that has one way to draw takes no notice of `procedure`, one that
-        needs no evaluations, or fewer, none of those it is granted.
+        `sample_last` False rounds where the last draw would be. A head that needs no evaluations, or fewer, takes no notice of those it
+        is granted.
         """
 
     @abc.abstractmethod

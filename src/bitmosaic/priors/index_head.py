@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitmosaic.nets.categorical import drawn, relative_entropy
-from bitmosaic.priors.head import BitByBit, Head, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, guided
 
 
 class IndexHead(Head):
@@ -43,12 +43,11 @@ class IndexHead(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.net(condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         return 1
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         p = self.logits(conditions, guidance_scale).softmax(-1)
         index = drawn(p, uniform()[:, 0]) if sample_last else p.argmax(-1)

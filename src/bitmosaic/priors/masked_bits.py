@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitmosaic.nets.adaln_mlp import AdaLNMLP
-from bitmosaic.priors.head import BitByBit, Head, HeadSpec, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, HeadSpec, guided
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ class MaskedBits(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.logits(x_0, torch.zeros_like(x_0, dtype=torch.bool), condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         return 2
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """As `Head.draw`; in as many rounds as there are evaluations, at most K. `sample_last` False rounds those of the last round."""
         ranks, threshold = _ranks(uniform()), uniform()

@@ -2,7 +2,6 @@
 
 from bitmosaic.samplers.ancestral import Ancestral, AncestralSpec
 from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
-from bitmosaic.samplers.entropy_budget import EntropyBudget, EntropyBudgetSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
 from bitmosaic.samplers.llamagen import LlamaGenSampler, LlamaGenSamplerSpec
 from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
@@ -12,7 +11,6 @@ from bitmosaic.samplers.raster import Raster, RasterSpec
 SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "entropy-ordered": EntropyOrderedSpec,
     "marginals-first": MarginalsFirstSpec,
-    "entropy-budget": EntropyBudgetSpec,
     "raster": RasterSpec,
     "maskgit": MaskGITSamplerSpec,
     "llamagen": LlamaGenSamplerSpec,
@@ -35,8 +33,6 @@ __all__ = [
     "SAMPLERS",
     "Ancestral",
     "AncestralSpec",
-    "EntropyBudget",
-    "EntropyBudgetSpec",
     "EntropyOrdered",
     "EntropyOrderedSpec",
     "LlamaGenSampler",

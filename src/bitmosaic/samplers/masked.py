@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,12 +22,12 @@ SLACK = 0.1  # how far below certain chains are taken to end: on the shipped mod
 class MaskedSamplerSpec(SamplerSpec, abstract=True):
     """What all samplers here can be told."""
 
+    gone: ClassVar[dict[str, Any]] = {"procedure": "chain"}
     steps: int = 20  # n, rounds
-    evaluations: int = 100  # S, of the head for one place; transitions need no more than one a bit
+    evaluations: int = 100  # S, of the head for one place
     guidance_scale: float = 2.5  # 1: none, 0: the null class
     temperature: float = 0.17  # of the Gumbel noise on the confidence
     sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
-    procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
     guidance_schedule: GuidanceSchedule = "constant"  # over the rounds
     guidance_power: float = 2.0  # of power-cosine: the higher, the later guidance rises
     unguided: float = 0.0  # share of the rounds, from the first on, without guidance
@@ -37,11 +37,8 @@ class MaskedSamplerSpec(SamplerSpec, abstract=True):
             raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
         if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
             raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
-        if self.procedure not in ("chain", "posterior", "transitions") or self.guidance_schedule not in ("constant", "power-cosine"):
-            raise ValueError(
-                f"procedure {self.procedure!r} must be 'chain', 'posterior' or 'transitions', "
-                f"guidance_schedule {self.guidance_schedule!r} 'constant' or 'power-cosine'"
-            )
+        if self.guidance_schedule not in ("constant", "power-cosine"):
+            raise ValueError(f"guidance_schedule: got {self.guidance_schedule!r}; want 'constant' or 'power-cosine'")
         if not 0 < self.guidance_power < 1e3 or not 0 <= self.unguided <= 1:
             raise ValueError(f"guidance_power {self.guidance_power} must be positive, unguided {self.unguided} in [0, 1]")
 
@@ -132,7 +129,7 @@ class MaskedSampler(Sampler):
         within SLACK of the last bound that would be revealed, then those whose bounds exceed the last confidence that would be. The
         others cannot be among the revealed, whatever their chains did; the same places and bits come out as if all walked (E9, ours).
         """
-        noise = asked.uniform(prior.head.draws(self.spec.procedure, self.spec.evaluations), digits.shape[-1])
+        noise = asked.uniform(prior.head.draws(self.spec.evaluations), digits.shape[-1])
         own = asked.first(asked.counts)
         bound = self._confidence(torch.ones(own.shape, device=own.device), asked)
         walked = own & (bound >= _at_rank(bound.masked_fill(~own, -math.inf), reveal) - SLACK)
@@ -155,7 +152,7 @@ class MaskedSampler(Sampler):
         if len(rows):
             draws = iter(noise.flatten(1, 2))
             contexts = asked.contexts.flatten(1, 2)[:, rows]
-            found = prior.head.draw(spec.procedure, contexts, asked.scale, spec.evaluations, lambda: next(draws)[rows], spec.sample_last)
+            found = prior.head.draw(contexts, asked.scale, spec.evaluations, lambda: next(draws)[rows], spec.sample_last)
             drawn.flatten(0, 1)[rows], p.flatten(0, 1)[rows] = found[0].to(drawn.dtype), found[1]
         return drawn, p
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,16 +23,14 @@ from bitmosaic.samplers.guidance import Branches
 class RasterSpec(SamplerSpec):
     """Settings; there are as many steps as places."""
 
+    gone: ClassVar[dict[str, Any]] = {"procedure": "chain"}
     evaluations: int = 100  # S, of the head for one place
     guidance_scale: float = 2.5  # 1: none, 0: the null class
     sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
-    procedure: Literal["chain", "posterior", "transitions"] = "chain"  # how the head draws: published, exact jumps, or DNDM
 
     def __post_init__(self):
         if self.evaluations < 1 or not abs(self.guidance_scale) <= 1e6:
             raise ValueError(f"evaluations {self.evaluations} must be at least 1, guidance_scale {self.guidance_scale} within 1e6")
-        if self.procedure not in ("chain", "posterior", "transitions"):
-            raise ValueError(f"procedure: got {self.procedure!r}; want 'chain', 'posterior' or 'transitions'")
 
     def build(self) -> Raster:
         return Raster(self)
@@ -74,6 +72,6 @@ class Raster(Sampler):
             yield Step(i + 1, total, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
 
     def _draw(self, prior, contexts: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        spec, count, digits = self.spec, prior.head.draws(self.spec.procedure, self.spec.evaluations), len(prior.radix)
+        spec, count, digits = self.spec, prior.head.draws(self.spec.evaluations), len(prior.radix)
         noise = iter(torch.stack([torch.rand(count, digits, generator=rng, device=rng.device) for rng in generators], 1))
-        return prior.head.draw(spec.procedure, contexts, spec.guidance_scale, spec.evaluations, lambda: next(noise), spec.sample_last)
+        return prior.head.draw(contexts, spec.guidance_scale, spec.evaluations, lambda: next(noise), spec.sample_last)

@@ -18,6 +18,7 @@ from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Folder, ImageSet
 from bitmosaic.images.contents import Contents
 from bitmosaic.nets.precision import resolve
+from bitmosaic.spec import gone_of
 from bitmosaic.train.more_steps import go_on, more_steps, with_more
 from bitmosaic.train.processes import size
 from bitmosaic.train.progress import Shown
@@ -160,6 +161,7 @@ def _comparable(value: Any, device: str, by_contents: bool) -> Any:
         aside |= ADVERSARIAL
     if by_contents and value.get("type") == "FileFeatures":
         aside.add("path")
+    aside |= {name for name, now in gone_of(value).items() if value.get(name) == now}
     kept = {name: _comparable(held, device, by_contents) for name, held in value.items() if name not in aside}
     if kept.get("precision") == "auto":
         kept["precision"] = resolve("auto", device)

@@ -45,11 +45,9 @@ class Settings(Body):
     evaluations: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0)
     sampler: None | Literal[
-        "entropy-ordered", "marginals-first", "entropy-budget", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"
+        "entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"
     ] = None
-    procedure: Literal["chain", "posterior", "transitions"] | None = None
     shortlist: float | None = Field(None, ge=1)
-    budget: float | None = Field(None, ge=0)
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
 

@@ -21,7 +21,7 @@ BOUNDS = {  # and of numbers and lengths
     "string_too_long": "at most {max_length} characters", "string_too_short": "at least {min_length} characters",
 }  # fmt: skip
 FIELDS = {  # of requests, by the names that arguments have in Python
-    "condition": "class", "conditions": "classes", "seeds": "seed", "sampler": "settings.sampler", "procedure": "settings.procedure",
+    "condition": "class", "conditions": "classes", "seeds": "seed", "sampler": "settings.sampler",
     "evaluations": "settings.evaluations",
 }  # fmt: skip
 LITERALS = {"True": "true", "False": "false", "None": "null"}

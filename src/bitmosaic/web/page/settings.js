@@ -1,35 +1,32 @@
 // The sampler's settings as a form. What is left alone stays the pipeline's own, and what the form has no field for is kept.
 import { button, field, h } from './dom.js';
 
-const MASKED = ['steps', 'evaluations', 'guidance_scale', 'temperature', 'procedure'];
+const MASKED = ['steps', 'evaluations', 'guidance_scale', 'temperature'];
 const FIELDS = { // which sampler has which settings
   'entropy-ordered': MASKED, fast: MASKED,
   'marginals-first': [...MASKED, 'shortlist'], looks: [...MASKED, 'shortlist'],
-  'entropy-budget': [...MASKED, 'shortlist', 'budget'],
-  raster: ['evaluations', 'guidance_scale', 'procedure'],
+  raster: ['evaluations', 'guidance_scale'],
   maskgit: ['steps', 'guidance_scale', 'temperature'],
   llamagen: ['guidance_scale', 'temperature', 'top_k', 'top_p'],
   ancestral: ['steps', 'guidance_scale', 'top_p'],
 };
 const SAMPLERS = [
   ['', 'the pipeline’s own'], ['fast', 'fast: few steps and evaluations'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
-  ['marginals-first', 'marginals first'], ['entropy-budget', 'entropy budget'], ['raster', 'raster: row by row'],
+  ['marginals-first', 'marginals first'], ['raster', 'raster: row by row'],
   ['maskgit', 'MaskGIT: all at once, keep the surest'], ['llamagen', 'LlamaGen: the likeliest few'],
   ['ancestral', 'ancestral: noise becomes codes, step by step'],
 ];
-const PROCEDURES = [['', 'own'], ['chain', 'chain, as published'], ['posterior', 'posterior: exact jumps'], ['transitions', 'transitions']];
 const NUMBERS = { // label, least, most, step, hint
   guidance_scale: ['Guidance', 0, 6, 0.05, '1 draws the class as the model learned it, more follows it more strongly; 0 draws without it.'],
   steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed, or noise becomes codes.'],
   evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
   temperature: ['Temperature', 0, 5, 0.01, 'How much chance there is: in the order of places, or in what is drawn.'],
   shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
-  budget: ['Budget', 0, 200, 1, 'Bits of doubt that one round may reveal.'],
   top_k: ['Top k', 0, 1000, 1, 'Only so many of the likeliest codewords; 0 is all.'],
   top_p: ['Top p', 0.01, 1, 0.01, 'Only the likeliest codewords that have this probability together; 1 is all.'],
 };
 
-export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first', EntropyBudgetSpec: 'entropy-budget',
+export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first',
   RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen', AncestralSpec: 'ancestral' };
 
 /** Whether a sampler asks the priors of a pipeline. */
@@ -46,11 +43,9 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
   let own = {};
   let extra = {};
   const sampler = select('Sampler', SAMPLERS);
-  const procedure = select('Procedure', PROCEDURES);
   const numbers = Object.fromEntries(Object.entries(NUMBERS).map(([name, about]) => [name, slider(...about, onchange)]));
-  const rows = { ...Object.fromEntries(Object.entries(numbers).map(([name, { element }]) => [name, element])), procedure: procedure.element };
+  const rows = Object.fromEntries(Object.entries(numbers).map(([name, { element }]) => [name, element]));
   sampler.input.addEventListener('change', () => { extra = {}; show(); onchange(); });
-  procedure.input.addEventListener('change', onchange);
   const { guidance_scale, steps, ...others } = rows;
   const kept = h('p', { class: 'hint' });
   const main = [guidance_scale, steps, sampler.element];
@@ -71,13 +66,11 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
       const told = Object.entries(numbers).filter(([name, { get }]) => has(name) && get() !== null);
       const given = Object.fromEntries(told.map(([name, { get }]) => [name, get()]));
       if (sampler.input.value) given.sampler = sampler.input.value;
-      if (procedure.input.value && has('procedure')) given.procedure = procedure.input.value;
       return { ...extra, ...given };
     },
     set(settings = {}) {
-      const { sampler: name, procedure: how, ...rest } = settings ?? {};
+      const { sampler: name, ...rest } = settings ?? {};
       sampler.input.value = FIELDS[name] ? name : '';
-      procedure.input.value = how ?? '';
       for (const [key, { set }] of Object.entries(numbers)) set(rest[key] ?? null);
       extra = Object.fromEntries(Object.entries(rest).filter(([key, value]) => !(key in numbers) && value !== null));
       show();
