@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import digit_widths
 from bitmosaic.nets.categorical import drawn, relative_entropy
-from bitmosaic.priors.head import BitByBit, Head, Procedure, guided
+from bitmosaic.priors.head import BitByBit, Head, guided
 from bitmosaic.priors.index_head import down_tree
 
 
@@ -55,12 +55,11 @@ class DigitsHead(Head):
     def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
         return self.net(condition)
 
-    def draws(self, procedure: Procedure, evaluations: int) -> int:
+    def draws(self, evaluations: int) -> int:
         return 1
 
     def draw(
-        self, procedure: Procedure, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor],
-        sample_last: bool = True,
+        self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         p = self.logits(conditions, guidance_scale).softmax(-1)
         digits = drawn(p.flatten(0, 1), uniform().flatten()).view(p.shape[:2]) if sample_last else p.argmax(-1)
