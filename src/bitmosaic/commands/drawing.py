@@ -41,6 +41,7 @@ class Settings:
             eye, surer, plainer and slower. Of pipelines whose codes are indices: maskgit, or llamagen where the prior is causal. Of
             denoising priors: ancestral.
         shortlist: for marginals-first, places that walk the chain for each that is revealed; more is slower.
+        truncation: for pipelines of a generator, of its noise: 1 as in training, less is likelier and less varied.
         top_k: for llamagen, only so many of the likeliest codewords of a place; 0 is all.
         top_p: for llamagen and ancestral, only the likeliest codewords that have more than this probability together; 1 is all.
     """
@@ -51,6 +52,7 @@ class Settings:
     temperature: OwnFloat = None
     sampler: OwnSampler = None
     shortlist: OwnFloat = None
+    truncation: OwnFloat = None
     top_k: OwnNumber = None
     top_p: OwnFloat = None
 

@@ -101,7 +101,7 @@ def _job(studio: Studio, name: str):
     async def job(request: Request) -> Response:
         started, form = time.monotonic(), wanted_form(request, forms)
         asked, uploads = await read_body(request, kind, studio.limits)
-        studio.pipeline(asked.pipeline)
+        studio.check_job(asked.pipeline, name)
         admitted = studio.admit(asked)
         streamed = form == "text/event-stream"
         task = Task(name, asked, uploads, studio.guest(asked.pipeline, admitted, streamed), studio.bundled, studio.limits)

@@ -22,7 +22,7 @@ from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import as_text, checked, decoded, encoded, picture
-from bitmosaic.web.steps import Emit, told_steps
+from bitmosaic.web.steps import Emit, grid_of, told_steps
 from bitmosaic.web.words import of_library, shown
 
 
@@ -61,7 +61,7 @@ class Task:
     def settings(self) -> dict[str, Any]:
         """Of the sampler, those that are given. Refused (422) for those that it does not have."""
         given = self.asked.settings.model_dump(exclude_none=True)
-        spec = self.guest.settings(given.get("sampler"))
+        spec = self.guest.settings(**{name: value for name, value in given.items() if name == "sampler"})
         known = {field.name for field in fields(spec)} & requests.Settings.model_fields.keys()
         wrong = sorted(given.keys() - known - {"sampler"})
         if wrong:
@@ -150,7 +150,7 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
 
 def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     asked, guest = task.asked, task.guest
-    pixels = read_image(task.picture(), None, guest.tokenizer.channels, guest.background)
+    pixels = read_image(task.picture(), None, guest.channels, guest.background)
     sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
     _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
     repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (sides[0], sides[2], sides[1], sides[3]), value=True)
@@ -196,7 +196,7 @@ def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
 
 def _decode(task: Task, emit: Emit | None) -> list[Made]:
     texts = [task.asked.codes] if isinstance(task.asked.codes, str) else task.asked.codes
-    grid, radix = tuple(task.guest.prior.grid), task.guest.prior.radix
+    grid, radix = task.guest.grid, task.guest.radix
     each, parts = -(-int(np.prod(grid)) * sum(digit_widths(radix)) // 8), []
     for text in texts:
         data = decoded(text, "codes", "what encode answers with")
@@ -212,10 +212,10 @@ def _decode(task: Task, emit: Emit | None) -> list[Made]:
 def encode(task: Task) -> dict[str, Any]:
     """The codes of a picture, what they were made of, and what they give back."""
     guest = task.guest
-    pixels = fitted(task.picture(), guest.tokenizer.image_size, guest.tokenizer.channels, task.asked.fit, guest.background)
+    pixels = fitted(task.picture(), guest.image_size, guest.channels, task.asked.fit, guest.background)
     codes = guest.encode(pixels)
     return {
-        "grid": list(guest.prior.grid), "radix": list(guest.prior.radix), "codes": as_text(codes.pack()[0].tobytes()),
+        "grid": list(guest.grid), "radix": list(guest.radix), "codes": as_text(codes.pack()[0].tobytes()),
         "image": as_text(encoded(pixels)), "reconstruction": as_text(encoded(guest.decode(codes, "pt")[0])),
     }  # fmt: skip
 
@@ -237,7 +237,7 @@ def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
 
 
 def _check_canvas(task: Task, size: Sequence[int]) -> None:
-    (height, width), own = size, task.guest.tokenizer.image_size
+    (height, width), own = size, task.guest.image_size
     most = min(task.limits.pixels, task.limits.canvas * own[0] * own[1])
     if height * width > most:
         raise Refused(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
@@ -249,7 +249,7 @@ def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
     used = guest.settings(**task.settings()).to_json() if task.name != "decode" else None
     size = [made[0].image.shape[2], made[0].image.shape[1]]
     return {
-        "pipeline": guest.name, "grid": list(guest.prior.grid), "size": size, "seconds": round(time.monotonic() - started, 3),
+        "pipeline": guest.name, "grid": grid_of(guest), "size": size, "seconds": round(time.monotonic() - started, 3),
         "settings": used, "notes": list(task.notes),
         "images": [
             {

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from bitmosaic.images import ArrayImages, Fit, fitted, read_image
-from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search.vectors import VectorSpec, features
 from bitmosaic.web.errands import next_size
-from bitmosaic.web.guest import Guest
+from bitmosaic.web.guest import CodesGuest
 from bitmosaic.web.job import Gone
 from bitmosaic.web.kept import Kept
 from bitmosaic.web.limits import Refused
@@ -33,19 +33,19 @@ PATIENCE = 3.0  # seconds that a request waits for the rest of the bundle, befor
 class Bundle:
     """Vectors of the bundled images, as far as they have been looked at; the first request begins."""
 
-    def __init__(self, guest: Guest, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
+    def __init__(self, guest: CodesGuest, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
         """guest: whose job gives way to others; wake: called when there is something to look at."""
         self._guest, self._images, self._kept, self._wake = guest, images, kept, wake
         self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), of which `_done` are known
         self._done, self._size, self._asked, self._broken = 0, 8, False, False
         self._change = threading.Condition()
 
-    def nearest(self, guest: Guest, image: Any, count: int, by: str, fit: Fit = "exact") -> dict[str, Any]:
+    def nearest(self, guest: CodesGuest, image: Any, count: int, by: str, fit: Fit = "exact") -> dict[str, Any]:
         """The nearest of those looked at so far, and how many these are; the image itself is named, if it is there, and left out.
 
         image, fit: as `Pipeline` takes them.
         """
-        pixels = fitted(image, guest.tokenizer.image_size, guest.tokenizer.channels, fit, guest.background)
+        pixels = fitted(image, guest.image_size, guest.channels, fit, guest.background)
         code, feature = guest.apart(lambda host: _vectors(host, pixels[None]))
         codes, seen = self._seen(guest)
         if by == "codes":
@@ -65,7 +65,7 @@ class Bundle:
         found = (own == pixels).flatten(1).all(1).nonzero()
         return int(found[0]) if len(found) else None
 
-    def _seen(self, guest: Guest) -> tuple[np.ndarray, np.ndarray]:
+    def _seen(self, guest: CodesGuest) -> tuple[np.ndarray, np.ndarray]:
         with self._change:
             self._asked, self._broken = True, False
         self._wake()
@@ -86,7 +86,7 @@ class Bundle:
                 self._add(*found)
                 return True
             end = min(self._done + self._size, self._done - self._done % FILE + FILE)
-            size, channels = self._guest.tokenizer.image_size, self._guest.tokenizer.channels
+            size, channels = self._guest.image_size, self._guest.channels
             part = torch.stack([read_image(image, size, channels) for image in self._images.pixels[self._done : end]])
             self._add(*self._guest.apart(lambda host: self._timed(host, part)))
             self._write()
@@ -99,7 +99,7 @@ class Bundle:
             return False
         return True
 
-    def _timed(self, host: Pipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _timed(self, host: TwoStagePipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         start = time.perf_counter()
         found = _vectors(host, pixels)
         self._size = next_size(len(pixels), time.perf_counter() - start, MOST)
@@ -139,7 +139,7 @@ class Bundle:
         return {"name": f"fashion:{number}", "class": label, "distance": round(float(distance), 4), "image": picture}
 
 
-def _vectors(pipe: Pipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(pipe: TwoStagePipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Digits (n, places k) and features of unit length (n, D) of images, uint8 (n, C, H, W)."""
     codes = pipe.encode_pixels(pixels.float() / 255)
     found = features(pipe, codes, BY)

@@ -49,7 +49,7 @@ ANY = {"type": "object"}
 PICTURE = _object(("weights",), image=BASE64, seed=_or_null(WHOLE), bits=_or_null(NUMBER), **{"class": {}}, weights=_list(NUMBER))
 PICTURES = _object(
     pipeline=TEXT,
-    grid=_list(WHOLE),
+    grid=_or_null(_list(WHOLE)),
     size=_list(WHOLE),
     seconds=NUMBER,
     settings=_or_null(ANY),
@@ -61,8 +61,9 @@ FEATURES = _object(pipeline=TEXT, layer=WHOLE, shape=_list(WHOLE), features={"ty
 NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
 NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_null(TEXT), neighbours=_list(NEIGHBOUR))
 PIPELINE = _object(
-    name=TEXT, classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_list(WHOLE), radix_length=WHOLE, binary=YES,
-    layers=WHOLE, family=TEXT, sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
+    name=TEXT, jobs=_list(TEXT), classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_or_null(_list(WHOLE)),
+    radix_length=_or_null(WHOLE), binary=_or_null(YES), layers=_or_null(WHOLE), family=_or_null(TEXT), sampler=ANY, background=TEXT,
+    parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
     tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)

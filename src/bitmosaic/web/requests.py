@@ -48,6 +48,7 @@ class Settings(Body):
         "entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"
     ] = None
     shortlist: float | None = Field(None, ge=1)
+    truncation: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
 

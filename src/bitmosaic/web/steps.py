@@ -7,12 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
+from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.pipelines.editing import windows
 from bitmosaic.samplers import Step
 from bitmosaic.web.guest import Guest
 from bitmosaic.web.pictures import as_text, encoded
 
 Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its data
+
+
+def grid_of(guest: Guest) -> list[int] | None:
+    """Places of a picture; None of a pipeline without codes, which draws at once, in no steps."""
+    return list(guest.grid) if isinstance(guest, TwoStagePipeline) else None
 
 
 def told_steps(
@@ -26,18 +32,18 @@ def told_steps(
     if emit is None:
         return None
     window, before = 0, None
-    height, width = size = tuple(guest.tokenizer.image_size)
+    height, width = size = guest.image_size
     boxes = [(0, 0, width, height)] * passes
     if repaint is not None and all(side >= own for side, own in zip(repaint.shape, size, strict=True)):
         height, width = repaint.shape
         boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in windows(repaint, size)]
-    emit("begin", {"grid": list(guest.prior.grid), "size": [width, height], "count": len(conditions)})
+    emit("begin", {"grid": grid_of(guest), "size": [width, height], "count": len(conditions)})
 
     def tell(step: Step) -> None:
         nonlocal window, before
         window += step.index == 1
         doubt = None
-        if entropy and guest.prior.family != "causal":
+        if entropy and guest.family != "causal":
             denoised = guest.prior.family == "denoising"  # which says with each draw how unsure it was
             found = step.entropy.cpu() if denoised else guest.entropy(step.codes, step.known, conditions)
             doubt = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]

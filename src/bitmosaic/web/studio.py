@@ -16,7 +16,7 @@ from bitmosaic import __version__
 from bitmosaic.images import fashion_sample
 from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
-from bitmosaic.pipelines import Pipeline, zoo_names
+from bitmosaic.pipelines import Pipeline, TwoStagePipeline, zoo_names
 from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest, guest_of
@@ -69,7 +69,8 @@ class Studio:
             kept = Kept(None if cache is None else cache / identity(pipe, *self._known[name]))
             guest = self.guest(name, nobody, False)
             self.thumbnails[name] = Thumbnails(guest, kept, lambda: self.errands.wake())
-            self.bundles[name] = Bundle(guest, self.bundled, kept, lambda: self.errands.wake())
+            if isinstance(pipe, TwoStagePipeline):
+                self.bundles[name] = Bundle(guest, self.bundled, kept, lambda: self.errands.wake())
         self.errands = Errands(*(one.draw for one in self.thumbnails.values()), *(one.look for one in self.bundles.values()))
 
     def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
@@ -78,6 +79,13 @@ class Studio:
         if name not in self.pipelines:
             raise Refused(422, f"pipeline: there is no {shown(name)}; give {' or '.join(map(shown, self.pipelines))}")
         return name, self.pipelines[name]
+
+    def check_job(self, name: str | None, job: str) -> None:
+        """Refused (422) where there is no such pipeline, or it cannot do that."""
+        name, pipe = self.pipeline(name)
+        if job not in jobs_of(pipe):
+            kind = "has classes" if job == "interpolate" else TwoStagePipeline.does
+            raise Refused(422, f"pipeline: {shown(name)} {pipe.does}; {job} needs a pipeline that {kind}")
 
     def guest(self, name: str | None, job: Job, every: bool) -> Guest:
         """A pipeline for one job; every: as `Guest` has it."""
@@ -90,7 +98,7 @@ class Studio:
 
     def check_class(self, name: str, number: int) -> None:
         """Refused (404) where there is no such class."""
-        if name not in self.pipelines or not 0 <= number < self.pipelines[name].prior.condition.classes:
+        if name not in self.pipelines or not 0 <= number < len(self.pipelines[name].class_names):
             raise Refused(404, "there is no such class; see /v1/pipelines")
 
     def about(self) -> dict[str, Any]:
@@ -104,10 +112,15 @@ class Studio:
         self.seconds.labels(route).observe(seconds)
 
 
+def jobs_of(pipe: Pipeline) -> list[str]:
+    """What a pipeline can be asked for."""
+    return list(requests.JOBS) if isinstance(pipe, TwoStagePipeline) else ["generate", "interpolate"][: 1 + bool(pipe.class_names)]
+
+
 def fingerprint(pipe: Pipeline) -> str:
     """Twelve digits over all weights as they are here."""
     found = hashlib.sha256()
-    for part in (pipe.tokenizer, pipe.prior):
+    for part in pipe.parts.values():
         for name, tensor in part.state_dict().items():
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -116,23 +129,32 @@ def fingerprint(pipe: Pipeline) -> str:
 
 def identity(pipe: Pipeline, fingerprint: str, precision: str) -> str:
     """32 digits over all that a class's thumbnail and an image's vectors depend on."""
-    parts = [part.to_json() for part in (pipe.tokenizer.spec, pipe.prior.spec, pipe.sampler, BY)]
+    parts = [part.to_json() for part in (*(part.spec for part in pipe.parts.values()), pipe.settings(), BY)]
     return hashlib.sha256(json.dumps([__version__, fingerprint, precision, pipe.device.type, parts]).encode()).hexdigest()[:32]
 
 
 def precision(pipe: Pipeline) -> str:
-    """Of the prior: float32, bfloat16 or int8."""
-    if any(isinstance(part, Int8Linear) for part in pipe.prior.modules()):
+    """Of the network that draws: float32, bfloat16 or int8."""
+    if any(isinstance(part, Int8Linear) for part in pipe.network.modules()):
         return "int8"
-    return str(next(pipe.prior.parameters()).dtype).removeprefix("torch.")
+    return str(next(pipe.network.parameters()).dtype).removeprefix("torch.")
 
 
 def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[str, Any]:
-    prior, tokenizer = pipe.prior, pipe.tokenizer
     return {
-        "name": name, "classes": list(pipe.class_names), "image_size": list(tokenizer.image_size), "channels": tokenizer.channels,
-        "grid": list(prior.grid), "radix_length": len(prior.radix), "binary": set(prior.radix) == {2}, "layers": len(prior.blocks),
-        "family": prior.family, "sampler": pipe.sampler.to_json(), "background": "#" + bytes(as_colour(pipe.background)).hex(),
+        "name": name, "jobs": jobs_of(pipe), "classes": list(pipe.class_names), "image_size": list(pipe.image_size),
+        "channels": pipe.channels, **_about_codes(pipe), "sampler": pipe.settings().to_json(),
+        "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision, "tile": name not in zoo_names(),  # those that ship know whole things alone
-        "parameters": sum(p.numel() for part in (prior, tokenizer) for p in part.parameters()),
+        "parameters": sum(p.numel() for part in pipe.parts.values() for p in part.parameters()),
+    }  # fmt: skip
+
+
+def _about_codes(pipe: Pipeline) -> dict[str, Any]:
+    """Of its codes; nothing where it has none."""
+    if not isinstance(pipe, TwoStagePipeline):
+        return dict.fromkeys(("grid", "radix_length", "binary", "layers", "family"))
+    return {
+        "grid": list(pipe.grid), "radix_length": len(pipe.radix), "binary": set(pipe.radix) == {2}, "layers": len(pipe.prior.blocks),
+        "family": pipe.family,
     }  # fmt: skip

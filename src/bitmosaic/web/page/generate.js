@@ -20,8 +20,8 @@ export function generatePanel(world) {
   const job = runner('Draw', () => start(), 'play');
   const scrub = scrubber();
   const sheet = h('div', { class: 'sheet' });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'),
-    h('p', { class: 'hint' }, 'The pictures appear place by place, the surest places first.'));
+  const how = h('p', { class: 'hint' });
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'), how);
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     classes.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
   const stage = h('div', { class: 'stage' }, job.status, scrub.element, empty, sheet);
@@ -67,9 +67,9 @@ export function generatePanel(world) {
   }
 
   function lay({ class: one, seed: first = 0, count: pictures = 1 }) {
-    const [height, width] = world.pipeline().image_size;
+    const { grid, image_size: [height, width] } = world.pipeline();
     return Array.from({ length: pictures },
-      (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height] }));
+      (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height], map: Boolean(grid) }));
   }
 
   /** Some streams at once, fewer where the service has no room for more beside them; if one fails the others are ended too. */
@@ -124,6 +124,8 @@ export function generatePanel(world) {
       job.stop();
       classes.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
+      how.textContent = world.pipeline().grid ? 'The pictures appear place by place, the surest places first.'
+        : 'This pipeline has no codes: it draws each picture at once.';
     },
   };
 }

@@ -16,6 +16,8 @@ import { setSender } from './viewer.js';
 const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpaint: 'paint', interpolate: 'blend', enrich: 'enrich',
   encode: 'inside', decode: 'inside' };
 
+const NEEDS = { generate: 'generate', paint: 'inpaint', blend: 'interpolate', enrich: 'enrich', inside: 'encode' }; // of a pipeline's jobs
+
 const world = { pipelines: [], limits: {}, bundled: 0, at: 0, pipeline: () => world.pipelines[world.at] };
 const panels = new Map();
 const messages = notices();
@@ -57,13 +59,31 @@ function back({ state }) {
   if (focus) panels.get(current).tab.focus({ preventScroll: true });
 }
 
+/** What a panel needs and the pipeline has not, in a line; empty where it has. */
+function lacks(name) {
+  const { name: pipeline, jobs } = world.pipeline();
+  if (jobs.includes(NEEDS[name])) return '';
+  return `The pipeline “${pipeline}” draws pictures and no more; this panel needs one that ${name === 'blend' ? 'has classes' : 'has codes'}.`;
+}
+
+/** Shows the panels that the pipeline is of use to, and in the others why it is not. */
+function refill() {
+  panels.forEach(({ panel, lack }, name) => {
+    lack.textContent = lacks(name);
+    lack.hidden = !lack.textContent;
+    panel.element.hidden = !lack.hidden;
+    if (lack.hidden) panel.refill();
+  });
+}
+
 function tabs(list) {
   for (const panel of list) {
     const tab = h('button', { type: 'button', role: 'tab', id: `tab-${panel.name}`, 'aria-controls': `panel-${panel.name}`,
       onclick: () => go(panel.name) }, panel.title);
+    const lack = h('p', { class: 'empty', hidden: true });
     const sheet = h('section', { role: 'tabpanel', id: `panel-${panel.name}`, 'aria-labelledby': tab.id, hidden: true },
-      h('h2', { class: 'unseen' }, panel.title), panel.element);
-    panels.set(panel.name, { panel, tab, sheet });
+      h('h2', { class: 'unseen' }, panel.title), lack, panel.element);
+    panels.set(panel.name, { panel, tab, sheet, lack });
     byId('tabs').append(tab);
     byId('main').append(sheet);
   }
@@ -94,6 +114,10 @@ async function open(request, expect = null) {
     return;
   }
   if (at !== world.at) choosePipeline(at);
+  if (lacks(name)) {
+    select(name);
+    return;
+  }
   const { panel } = panels.get(name);
   const other = name !== current;
   current = name; // so that the panel does not draw by itself
@@ -123,7 +147,7 @@ async function receive(blob, name) {
 function send(name, picture) {
   messages.clear();
   go(name);
-  panels.get(name).panel.take(picture);
+  if (!lacks(name)) panels.get(name).panel.take(picture);
 }
 
 function drops() {
@@ -155,15 +179,15 @@ function choosePipeline(at) {
   world.at = at;
   const chooser = byId('pipeline');
   if (chooser) Object.assign(chooser, { value: at, title: world.pipeline().name });
-  panels.forEach(({ panel }) => panel.refill());
+  refill();
   foot();
 }
 
 function foot() {
-  const { name, parameters, grid, radix_length: k, image_size: [height, width] } = world.pipeline();
+  const { name, parameters, grid, radix_length: k, binary, image_size: [height, width] } = world.pipeline();
+  const codes = grid ? `as ${grid.join(' × ')} places of ${k} ${binary ? 'bits' : 'digits'}` : 'drawn at once';
   byId('foot').replaceChildren(h('p', {},
-    `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels as `
-    + `${grid.join(' × ')} places of ${k} ${world.pipeline().binary ? 'bits' : 'digits'}.`),
+    `Pipeline ${name}: ${(parameters / 1e6).toFixed(1)} million parameters, ${width} × ${height} pixels ${codes}.`),
     h('p', {}, `bitmosaic ${world.version ?? ''} · `, h('a', { href: '/openapi.json' }, 'the service as an API')));
 }
 
@@ -194,6 +218,7 @@ async function start() {
   }
   header();
   tabs([generatePanel(world), paintPanel(world), blendPanel(world), enrichPanel(world), insidePanel(world)]);
+  refill();
   foot();
   drops();
   setSender(send);

@@ -25,7 +25,7 @@ export function paintPanel(world) {
   let mask = null;
   let what = 'inpaint';
   const history = new History();
-  const factor = () => Math.round(world.pipeline().image_size[0] / world.pipeline().grid[0]);
+  const factor = () => Math.round(world.pipeline().image_size[0] / (world.pipeline().grid?.[0] ?? 1));
   const state = () => ({ picture, mask: mask.clone() });
   const board = makeBoard({ stroke: (before) => { history.keep({ picture, mask: before }); bar.can(history); } });
   const bar = toolbar({

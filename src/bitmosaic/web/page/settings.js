@@ -22,6 +22,7 @@ const NUMBERS = { // label, least, most, step, hint
   evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
   temperature: ['Temperature', 0, 5, 0.01, 'How much chance there is: in the order of places, or in what is drawn.'],
   shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
+  truncation: ['Truncation', 0, 1, 0.01, 'Of the noise: 1 draws as in training, less is likelier and less varied.'],
   top_k: ['Top k', 0, 1000, 1, 'Only so many of the likeliest codewords; 0 is all.'],
   top_p: ['Top p', 0.01, 1, 0.01, 'Only the likeliest codewords that have this probability together; 1 is all.'],
 };
@@ -52,7 +53,7 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
   const more = h('details', { class: 'more' }, h('summary', {}, 'More settings'), h('div', {}, ...Object.values(others), kept,
     button('As the pipeline has them', 'reset', () => { api.set({}); onchange(); }, { class: 'quiet' })));
 
-  const has = (name) => FIELDS[sampler.input.value || KIND[own.type] || 'entropy-ordered'].includes(name);
+  const has = (name) => (FIELDS[sampler.input.value || KIND[own.type]] ?? Object.keys(own)).includes(name);
 
   function show() {
     for (const [name, row] of Object.entries(rows)) row.hidden = !has(name);
@@ -77,6 +78,8 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
     },
     fill(of, bounds) {
       own = of.sampler ?? {};
+      sampler.element.hidden = !of.family; // a generator asks no sampler
+      if (!of.family) sampler.input.value = '';
       numbers.steps.most(bounds?.steps);
       numbers.evaluations.most(bounds?.evaluations);
       sampler.input.querySelectorAll('option').forEach((option) => { option.hidden = !asks(of, option.value); });

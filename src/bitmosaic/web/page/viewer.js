@@ -35,7 +35,7 @@ export async function view(answer, blob) {
   element.showModal();
 }
 
-const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'shortlist', 'top_k', 'top_p'];
+const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'shortlist', 'truncation', 'top_k', 'top_p'];
 
 /** All settings of the sampler that made a picture, as its text tells them. */
 async function settingsOf(blob) {
