@@ -16,8 +16,9 @@ from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.base import HeadedPrior
 from bitmosaic.priors.head import HeadSpec
 from bitmosaic.quantizers.base import Quantizer
+from bitmosaic.samplers import SAMPLERS as CALLED
 from bitmosaic.samplers import LlamaGenSamplerSpec, RasterSpec
-from bitmosaic.samplers.base import Sampler
+from bitmosaic.samplers.base import FITS, Sampler
 from bitmosaic.tokenizers.base import Tokenizer
 
 LAST_LAYER = 1e4  # by how much the head's last weights are scaled where its logits shall be huge
@@ -786,6 +787,11 @@ def test_sampler_settings_that_mean_nothing_are_refused(kind, setting, wrong):
     if hasattr(kind(), setting):
         with pytest.raises(ValueError, match=setting):
             dataclasses.replace(kind(), **{setting: wrong})
+
+
+def test_samplers_are_called_as_users_call_them():
+    assert {name: kind().build().name for name, kind in CALLED.items()} == {name: name for name in CALLED}
+    assert set(FITS) == {kind().build().family for kind in PRIORS} and all(f in CALLED[name]().build().families for f, name in FITS.items())
 
 
 def test_every_room_is_inhabited():

@@ -12,12 +12,15 @@ from safetensors.torch import load_file
 
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.evaluate.insight import order_of, reveal
+from bitmosaic.pipelines import CodesPipeline
 from bitmosaic.priors import AbsorbingSpec, D3PMSpec, MaskAndReplaceSpec, UniformSpec
 from bitmosaic.priors.chain import FLOOR, Chain
 from bitmosaic.priors.denoising import DenoisingPrior, step_bound
 from bitmosaic.priors.likelihood import code_length
 from bitmosaic.samplers import AncestralSpec
 from bitmosaic.samplers.llamagen import kept
+from bitmosaic.tokenizers.vqgan import VQGANSpec
 
 K, T = 5, 6
 KINDS = {
@@ -319,3 +322,17 @@ def test_a_chain_that_never_replaces_keeps_what_is_there_and_one_that_does_mends
         log_p = prior.denoise(wrong, torch.tensor([5]), None)
         p = prior.chain.posterior(log_p, wrong, 0, 5).exp()[0, 0]
         assert (p[0] > mended) if mended else p[1] == 1
+
+
+def test_a_reveal_follows_codes_that_change_until_the_last_step():
+    """Of a uniform chain all places hold a code from the first step on, and few of them their last."""
+    tokenizer = VQGANSpec().build()
+    grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
+    prior = D3PMSpec(grid, *tokenizer.radix, chain=UniformSpec(6)).build()
+    seen = list(reveal(CodesPipeline(tokenizer, prior), [0, 2], [1, 2]))
+    order = order_of(seen)
+    assert len(seen) == 7 and not seen[0].known.any() and all(moment.known.all() for moment in seen[1:])
+    assert 1 < order.float().mean() and order.max() <= 6 and order.shape == seen[0].known.shape
+    for i, moment in enumerate(seen):
+        assert torch.equal((moment.digits == seen[-1].digits).all(-1) & moment.known | (order > i), torch.ones_like(moment.known))
+        assert (moment.entropy > 0).all() == (i < 6)

@@ -204,6 +204,8 @@ def test_the_studio_serves_them(trained, photos):
             assert np.array_equal(image.squeeze(), mine.squeeze())
         events = server.ask("/v1/generate", {"class": "b", "count": 1, "entropy": True}, "text/event-stream")
         assert events.status == 200 and b"event: result" in events.data
+        told = events.data.replace(b" ", b"")
+        assert b'"changed":' in told and (b'"entropy":null' in told) == (name == "llamagen")
         picture = base64.b64encode((photos / "a" / "0.png").read_bytes()).decode()
         found = server.ask("/v1/encode", {"image": picture}).json
         assert found["radix"] == [12] and found["grid"] == [8, 8]
