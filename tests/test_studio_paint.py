@@ -76,7 +76,7 @@ def test_paint_by_keys_box_and_eraser(page):
     stroke(page, board, [(0.51, 0.51), (0.98, 0.98)])
     sheet.get_by_title("Eraser").click()
     stroke(page, board, [(0.9, 0.9), (0.9, 0.9)])
-    sheet.get_by_title("Change class").click()
+    sheet.get_by_title("Change").click()
     sheet.get_by_role("button", name="Paint", exact=True).click()
     expect(sheet.get_by_text("Choose the class")).to_be_visible()
     sheet.get_by_role("button", name="sneaker").click()

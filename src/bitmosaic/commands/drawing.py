@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -11,12 +10,13 @@ import torch
 import tyro
 
 from bitmosaic.commands.arguments import OwnFloat, OwnNumber
-from bitmosaic.names import composed
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Condition, Pipeline
 
 Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
+OwnClass = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS", help_behavior_hint="")]
+Prompt = Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
     Literal["entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"] | None,
@@ -76,30 +76,23 @@ def at_precision(pipeline: Pipeline, precision: Drawing) -> Pipeline:
     return pipeline
 
 
-def conditions(pipeline: Pipeline, classes: Sequence[str] = ()) -> list[tuple[str, Condition]]:
-    """Labels and conditions of the classes named, or of all; a pipeline without classes has one, called "image"."""
-    if not classes:
-        return [(name, i) for i, name in enumerate(pipeline.class_names)] or [("image", None)]
-    return list({repr(pair): pair for pair in (condition(pipeline, text) for text in classes)}.values())
+def conditions(pipeline: Pipeline, classes: Sequence[str] = (), prompts: Sequence[str] = ()) -> list[tuple[str, Condition]]:
+    """Labels and conditions of the classes or prompts named, or of all classes; a pipeline without either has one, called "image"."""
+    if classes and prompts:
+        raise ValueError("classes, prompt: give one of the two")
+    if not classes and not prompts:
+        return pipeline.reader.every()
+    named = [condition(pipeline, text) for text in classes] + [condition(pipeline, text, "prompt") for text in prompts]
+    return list({repr(pair): pair for pair in named}.values())
+
+
+def named(class_: str, prompt: str) -> tuple[str, str]:
+    """Which of the two arguments is given, "class" or "prompt", and its text. ValueError for both."""
+    if prompt and class_ not in ("", "none"):
+        raise ValueError(f"class, prompt: got {class_!r} and {prompt!r}; give one of the two")
+    return ("prompt", prompt) if prompt else ("class", class_)
 
 
 def condition(pipeline: Pipeline, text: str, argument: str = "classes") -> tuple[str, Condition]:
-    """Label and condition of a class, of "none", or of a blend such as bag:0.5+sandal:0.5."""
-    if text == "none" and text not in pipeline.class_names:
-        return text, None
-    if not pipeline.class_names:
-        raise ValueError(f"{argument}: got {text!r}, but this pipeline was trained without classes; give none")
-    if ":" not in text or composed(text) in map(composed, pipeline.class_names):
-        number = pipeline.class_number(text)
-        return pipeline.class_names[number], number
-    blend = {}
-    for part in text.split("+"):
-        name, _, weight = part.rpartition(":")
-        try:
-            blend[pipeline.class_number(name)] = float(weight)
-        except ValueError as error:
-            what = f"{argument}: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
-            raise ValueError(what) from error
-    if not all(math.isfinite(w) and w >= 0 for w in blend.values()) or abs(sum(blend.values()) - 1) > 1e-3:
-        raise ValueError(f"{argument}: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
-    return text, blend
+    """Label and condition of a class, of "none", of a blend such as bag:0.5+sandal:0.5; or, where `argument` is "prompt", of a text."""
+    return pipeline.reader.parse(text, argument)

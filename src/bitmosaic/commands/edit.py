@@ -7,15 +7,16 @@ from pathlib import Path
 import tyro
 
 from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, OwnClass, Prompt, Settings, named
 from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
 from bitmosaic.pipelines.editing import Fit, canvas
 
 
 def edit(
-    image: Picture, *, class_: Class, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, count: int = 4, seed: int = 0, feather: int = 0,
-    fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
-    background: Background = "", out: Path = Path("edited"), device: str = "cpu", precision: Drawing = "float32",
+    image: Picture, *, class_: OwnClass = "", prompt: Prompt = "", where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, count: int = 4,
+    seed: int = 0, feather: int = 0, fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    pipeline: str = "fashion", background: Background = "", out: Path = Path("edited"), device: str = "cpu",
+    precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
     """Paints another class into what a mask covers, several times, and writes the answers as PNG files with one sheet.
 
@@ -27,6 +28,7 @@ def edit(
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         class_: that shall stand inside the mask, by name or number; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, what shall stand there in words, where the pipeline learned from captions.
         where: what is repainted: one of these three.
         count: answers.
         seed: of the first answer; the next ones have the next seeds.
@@ -43,6 +45,8 @@ def edit(
     Returns:
         The files written: the answers, the likeliest first, and sheet.png.
     """
+    if not class_ and not prompt:
+        raise ValueError("class, prompt: none is given; name what shall stand inside the mask, by --class or --prompt")
     mask = where.read()
     more = {"mask": mask, "feather": feather, "fit": fit}
 
@@ -52,4 +56,4 @@ def edit(
         answers = pipe.edit(picture, mask, label, feather=feather, fit=fit, **arguments)
         return answers, [("given", pixels), ("repainted", covered(pixels, repaint))]
 
-    return paint(Task("edit", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)
+    return paint(Task("edit", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more), ask, out)

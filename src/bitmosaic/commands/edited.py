@@ -82,7 +82,7 @@ class Task:
     pipeline: str
     count: int
     seed: int
-    class_: str
+    named: tuple[str, str]  # what the picture shows: "class" or "prompt", and its text
     settings: Settings
     device: str
     precision: Drawing
@@ -101,7 +101,8 @@ class Task:
     def ready(self) -> Iterator[tuple[CodesPipeline, Condition, dict[str, Any]]]:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
         pipe = at_precision(load(self.pipeline, self.device, CodesPipeline), self.precision)
-        _, label = condition(pipe, self.class_, "class")
+        argument, text = self.named
+        _, label = condition(pipe, text, argument)
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
                 "seeds": range(self.seed, self.seed + self.count), "output_type": "pt", "callback_on_step_end": lambda step: bar.update(),
@@ -115,8 +116,8 @@ class Task:
         used = {**pipe.settings(**given).to_json(), "device": self.device, **self.more}
         used["precision"] = drawing_name(self.precision, self.device)
         return {
-            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline, "Class": self.class_,
-            "Settings": json.dumps(used, default=str),
+            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline,
+            self.named[0].title(): plain(self.named[1]), "Settings": json.dumps(used, default=str),
         }  # fmt: skip
 
 

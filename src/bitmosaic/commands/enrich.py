@@ -8,13 +8,13 @@ from typing import Literal
 import tyro
 
 from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, named
 from bitmosaic.commands.edited import Picture, Task, given, paint
 from bitmosaic.pipelines.editing import coarse
 
 
 def enrich(
-    image: Picture, *, class_: Class = "none", shrink: int = 2, repeats: int = 4, count: int = 4, seed: int = 0,
+    image: Picture, *, class_: Class = "none", prompt: Prompt = "", shrink: int = 2, repeats: int = 4, count: int = 4, seed: int = 0,
     fit: Literal["exact", "crop"] = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
     background: Background = "", out: Path = Path("enriched"), device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
@@ -26,6 +26,7 @@ def enrich(
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         class_: of what the picture shows, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, what the picture shows in words, where the pipeline learned from captions.
         shrink: how many times smaller the picture is made before, and enlarged back; 1: it is taken as it is.
         repeats: of the four rounds; more leaves less of the picture.
         count: answers.
@@ -49,4 +50,4 @@ def enrich(
         names = ("given", "coarse") if shrink > 1 else ("given",)
         return answers, list(zip(names, coarse(pipe, picture, shrink, fit), strict=False))
 
-    return paint(Task("enrich", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)
+    return paint(Task("enrich", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more), ask, out)

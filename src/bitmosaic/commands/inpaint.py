@@ -7,14 +7,14 @@ from pathlib import Path
 import tyro
 
 from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, named
 from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
 from bitmosaic.pipelines.editing import Fit, canvas
 
 
 def inpaint(
-    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, class_: Class = "none", count: int = 4, seed: int = 0,
-    feather: int = 0, fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, class_: Class = "none", prompt: Prompt = "", count: int = 4,
+    seed: int = 0, feather: int = 0, fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     pipeline: str = "fashion", background: Background = "", out: Path = Path("inpainted"), device: str = "cpu",
     precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
@@ -26,6 +26,7 @@ def inpaint(
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         class_: of what the picture shows, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, what the picture shows in words, where the pipeline learned from captions.
         where: what is repainted: one of these three.
         count: answers.
         seed: of the first answer; the next ones have the next seeds.
@@ -51,4 +52,4 @@ def inpaint(
         answers = pipe.inpaint(picture, mask, label, feather=feather, fit=fit, **arguments)
         return answers, [("given", pixels), ("repainted", covered(pixels, repaint))]
 
-    return paint(Task("inpaint", image, pipeline, count, seed, class_, settings, device, precision, more), ask, out)
+    return paint(Task("inpaint", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more), ask, out)

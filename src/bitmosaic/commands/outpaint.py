@@ -9,14 +9,14 @@ import torch
 import tyro
 
 from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, named
 from bitmosaic.commands.edited import COVER, Picture, Task, given, paint
 
 Padding = Annotated[tuple[int, ...], tyro.conf.arg(metavar="PIXELS ...")]
 
 
 def outpaint(
-    image: Picture, *, padding: Padding, class_: Class = "none", count: int = 4, seed: int = 0, feather: int = 0,
+    image: Picture, *, padding: Padding, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0, feather: int = 0,
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
     background: Background = "", out: Path = Path("outpainted"), device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
@@ -30,6 +30,7 @@ def outpaint(
         image: a picture, or a test image that ships, such as fashion:17.
         padding: pixels to add: one number for all sides, or four for left, top, right and bottom.
         class_: of what the picture shows, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, what the picture shows in words, where the pipeline learned from captions.
         count: answers.
         seed: of the first answer; the next ones have the next seeds.
         feather: pixels outside the picture over which the seam is levelled; 0: none.
@@ -54,5 +55,6 @@ def outpaint(
         before[inside] = answers.images[0][inside]
         return answers, [("given", before)]
 
-    task = Task("outpaint", image, pipeline, count, seed, class_, settings, device, precision, {"padding": padding, "feather": feather})
+    more = {"padding": padding, "feather": feather}
+    task = Task("outpaint", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more)
     return paint(task, ask, out)

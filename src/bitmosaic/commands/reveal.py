@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, at_precision, condition, drawing_name, named
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.insight import Seen, order_of
@@ -27,7 +27,7 @@ BLANK = 158 / 255  # grey of a place that is not known yet
 
 
 def reveal(
-    pipeline: PipelineName = "fashion", *, class_: Class = "none", count: int = 4, seed: int = 0,
+    pipeline: PipelineName = "fashion", *, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0,
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
     precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
@@ -40,6 +40,7 @@ def reveal(
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         class_: by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, a text, where the pipeline learned from captions.
         count: images.
         seed: of the first image; the next ones have the next seeds.
         settings: of the sampler.
@@ -53,9 +54,11 @@ def reveal(
     if not 1 <= count <= 64:
         raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
     pipe, own = at_precision(load(pipeline, device, TwoStagePipeline), precision), settings.given()
-    label, wanted = condition(pipe, class_, "class")
+    argument, text = named(class_, prompt)
+    label, wanted = condition(pipe, text, argument)
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
-    about = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, "Class": label, "Settings": json.dumps(used), "Seed": seed}
+    made_by = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, argument.title(): plain(label)}
+    about = {**made_by, "Settings": json.dumps(used), "Seed": seed}
     steps = moments(pipe, wanted, list(range(seed, seed + count)), **own)
     with written_into(out, FILES) as folder:
         seen = list(tqdm(steps, "reveal", unit="step", disable=None, dynamic_ncols=True, leave=False))

@@ -36,20 +36,22 @@ BATCH = 64  # images at once
 def sample(
     pipeline: PipelineName = "fashion", *,
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all)")] = (),
+    prompt: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT ...", help_behavior_hint="")] = (),
     count: int = 8, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("samples"),
     sheet: bool = True, device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
-    """Draws new images and writes them as PNG files, with one sheet of them all.
+    """Draws new images of classes, or of what texts say, and writes them as PNG files, with one sheet of them all.
 
-    An image depends on its class, its seed and the settings alone, so the same command draws the same images. A file
-    is called by class and seed, such as bag-000.png, and its PNG text says how it was made. Stopped at any moment, what is drawn stays,
-    and the same command goes on. Processes that torchrun starts share the work; the first writes.
+    An image depends on its class or prompt, its seed and the settings alone, so the same command draws the same images. A file is
+    called by class or prompt and seed, such as bag-000.png, and its PNG text says how it was made. Stopped at any moment, what is drawn
+    stays, and the same command goes on. Processes that torchrun starts share the work; the first writes.
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         classes: classes by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
-        count: images of each class.
-        seed: of the first image of each class; the next ones have the next seeds.
+        prompt: texts, of pipelines that learned from captions, such as 'a red heart'; each is drawn like a class.
+        count: images of each class or prompt.
+        seed: of the first image of each; the next ones have the next seeds.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced, unless they are these very images.
         sheet: also write sheet.png, with a row for each class; of very many the first ones.
@@ -66,10 +68,10 @@ def sample(
     own = settings.given()
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
     made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
-    labels, wanted = zip(*conditions(pipe, classes), strict=True)
+    labels, wanted = zip(*conditions(pipe, classes, prompt), strict=True)
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}.png" for stem in stems for i in range(count)]
-    about = [{**made_by, "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
+    about = [{**made_by, "Prompt" if prompt else "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
     started, out = time.perf_counter(), Path(out).expanduser()
     shared = processes() if "RANK" in os.environ else nullcontext(True)
     with shared as first:

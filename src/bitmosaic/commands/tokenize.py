@@ -23,7 +23,9 @@ from bitmosaic.commands.real import FASHION
 from bitmosaic.disk import writing
 from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
 from bitmosaic.images import fashion_mnist, fashion_sample
+from bitmosaic.images.captions import BESIDE, captions_of
 from bitmosaic.images.labels import MOST, LabelFile
+from bitmosaic.images.scan import Scan
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars
 from bitmosaic.images.views import VIEWS
@@ -44,7 +46,7 @@ OURS = {"begun.json", "scan.json", "manifest.json", "tokenizer", "shards", "lock
 
 def tokenize(
     data: Data, out: Out, *, pipeline: str = "fashion", views: Literal["plain", "flip", "ten-crop"] = "plain", labels: Path | None = None,
-    classes: int | None = None, no_classes: Flag = False, shard_images: int = 1000, device: str = "auto",
+    classes: int | None = None, no_classes: Flag = False, captions: str = "", shard_images: int = 1000, device: str = "auto",
 ) -> Path:  # fmt: skip
     """Turns images into packed codes in shards, which 'bitmosaic train RECIPE --codes OUT' trains a prior on.
 
@@ -60,6 +62,8 @@ def tokenize(
         labels: a file with the name of an image and its class on each line, instead of sub-folders or .cls files.
         classes: how many there are in tars, whose .cls files hold their numbers; otherwise the highest says it.
         no_classes: sub-folders are no classes; every image below the folder is taken.
+        captions: 'beside' where name.txt lies beside name.png, in a folder or in tars, or for a folder a file of them, CSV or JSON Lines;
+            they are kept with the codes.
         shard_images: images of a shard; a tar becomes one shard.
         device: where to compute: cpu, cuda, or auto, a GPU where there is one.
 
@@ -75,7 +79,7 @@ def tokenize(
     check_out(out, data)
     with begun_in(out):
         file = LabelFile(labels) if labels else None
-        source = source_of(data, out, shard_images, file, classes, no_classes)
+        source = source_of(data, out, shard_images, file, classes, no_classes, captions)
         tell_used(source.told() if speak else ())
         check_there(source, out)
         try:
@@ -84,7 +88,7 @@ def tokenize(
             if not (out / "scan.json").exists():
                 raise
             (out / "scan.json").unlink()  # the list that was kept may be what is wrong
-            source = source_of(data, out, shard_images, file, classes, no_classes)
+            source = source_of(data, out, shard_images, file, classes, no_classes, captions)
             settings = begin(out, source, part, views)
         tokenizer = load_part(out / "tokenizer", Tokenizer)
         damaged = remove_damaged(source, out, tokenizer, settings)
@@ -154,7 +158,9 @@ def tokenizer_folder(pipeline: str) -> Path:
     return find(pipeline) / "tokenizer"
 
 
-def source_of(data: str, out: Path, each: int, labels: LabelFile | None, classes: int | None, no_classes: bool = False) -> Source:
+def source_of(
+    data: str, out: Path, each: int, labels: LabelFile | None, classes: int | None, no_classes: bool = False, captions: str = ""
+) -> Source:  # fmt: skip
     """What `data` names; ValueError where there is nothing, or nothing that these settings fit."""
     root = Path(data).expanduser()
     if data in FASHION and not root.exists():
@@ -162,13 +168,17 @@ def source_of(data: str, out: Path, each: int, labels: LabelFile | None, classes
     elif root.is_dir():
         found = kept_scan(root, out / "scan.json", classes=not (labels or no_classes))
     elif is_tars(data):
-        return Tars(data, labels, None if labels else classes)
+        if captions not in ("", BESIDE):
+            raise ValueError(f"captions: got {captions!r} for tar shards; those lie in the tars, as .txt files: give --captions beside")
+        return Tars(data, labels, None if labels else classes, bool(captions))
     else:
         what = f"{data} is no folder, and no .tar" if root.exists() else f"there is no folder {data}"
         raise ValueError(f"data: {what}; give a folder, tar shards that are not compressed, or {' or '.join(FASHION)}")
     if classes is not None:
         raise ValueError("classes: is for tar shards; a folder's classes are its sub-folders")
-    return Listed(found, data, each, labels)
+    if captions and not isinstance(found, Scan):
+        raise ValueError(f"captions: {data} has none; leave them out, or give a folder of pictures")
+    return Listed(found, data, each, labels, captions_of(captions, found) if captions else None)
 
 
 def begin(out: Path, source: Source, part: Path, views: str) -> dict[str, Any]:
@@ -230,7 +240,7 @@ def tell(manifest: Manifest) -> None:
     bits = manifest.grid[0] * manifest.grid[1] * sum((r - 1).bit_length() for r in about["radix"])
     print(plain(f"{images:,} images x {views}, {bits:,} bits each, {classes}, {len(about['shards']):,} shards: {manifest.folder}"))
     for name, text in COUNTS.items():
-        if about["counts"][name]:
+        if about["counts"].get(name):
             print(f"  {about['counts'][name]:,} {text}")
     for line in about["told"][:MOST_LINES]:
         print(plain(f"  {line}"), file=sys.stderr)

@@ -1,9 +1,11 @@
 """What a prior is told of an image: classes, text or nothing; importing the room enters its specs in the table."""
 
-from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionSpec, Encoded
-from bitmosaic.conditions.classes import Blends, ClassConditionSpec, Classes
-from bitmosaic.conditions.none import NoConditionSpec, Nothing
+from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionReader, ConditionSpec, Encoded
+from bitmosaic.conditions.classes import Blends, ClassConditionSpec, Classes, ClassReader
+from bitmosaic.conditions.none import NoConditionSpec, NoReader, Nothing
+from bitmosaic.conditions.text import TextConditionSpec, TextReader, Texts
 
 __all__ = [
-    "Blends", "ClassConditionSpec", "Classes", "Condition", "ConditionEncoder", "ConditionSpec", "Encoded", "NoConditionSpec", "Nothing",
+    "Blends", "ClassConditionSpec", "ClassReader", "Classes", "Condition", "ConditionEncoder", "ConditionReader", "ConditionSpec",
+    "Encoded", "NoConditionSpec", "NoReader", "Nothing", "TextConditionSpec", "TextReader", "Texts",
 ]  # fmt: skip

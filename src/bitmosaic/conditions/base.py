@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -84,8 +84,30 @@ class ConditionSpec(Spec, abstract=True):
         """Whether there are tokens beside the vector, for a prior that attends to them."""
         return False
 
-    def build(self, width: int) -> ConditionEncoder:
+    def build(self, width: int, tokens: bool = False) -> ConditionEncoder:
+        """An encoder for a prior of that width; tokens: whether it reads them, where this kind has some."""
         raise NotImplementedError
+
+
+class ConditionReader(abc.ABC):
+    """The form in which users give conditions of a kind: values of Python, and text on a command line or a page."""
+
+    kind: ClassVar[str]  # "class", "text" or "none": what a page asks for
+
+    @abc.abstractmethod
+    def read(self, given: Sequence[Any]) -> Condition | None:
+        """What is given of each image, None for nothing. None where nothing is told of any.
+
+        ValueError, which begins with "condition:", for what is no condition of this kind.
+        """
+
+    @abc.abstractmethod
+    def parse(self, text: str, argument: str) -> tuple[str, Any]:
+        """A label for people, and what `read` takes, of the text of an argument, "class" or "prompt". ValueError names it."""
+
+    @abc.abstractmethod
+    def every(self) -> list[tuple[str, Any]]:
+        """As `parse`, of each that is drawn where none is named. ValueError where one must be."""
 
 
 class ConditionEncoder(nn.Module, abc.ABC):
@@ -109,15 +131,8 @@ class ConditionEncoder(nn.Module, abc.ABC):
         """What is told of a batch of training images, with class numbers (b,) and captions where there are any; None: nothing."""
 
     @abc.abstractmethod
-    def read(self, given: Sequence[Any], names: Sequence[str]) -> Condition | None:
-        """What users give, one an image, None for nothing; names: of the classes. None where nothing is told of any image.
-
-        ValueError, which begins with "condition:", for what is no condition of this kind.
-        """
-
-    @abc.abstractmethod
-    def parse(self, text: str, names: Sequence[str], argument: str) -> tuple[str, Any]:
-        """A label for people, and what `read` takes, of the text of a command line. ValueError names `argument`."""
+    def reader(self, class_names: Sequence[str]) -> ConditionReader:
+        """The form in which users give such conditions; class_names: of the pipeline, () without."""
 
     def learn(self, captions: Sequence[str]) -> None:  # noqa: B027, most kinds have nothing to learn so
         """Takes from the data what no gradient can teach, before training."""
@@ -139,7 +154,7 @@ class ConditionEncoder(nn.Module, abc.ABC):
     def drop(self, condition: Condition | Tensor | None, probability: float, rng: torch.Generator) -> Condition | None:
         """Conditions of which each is replaced by the null with `probability`, for training with guidance."""
         if condition is None or not self.guides:
-            return condition
+            return None
         value = self.value(condition)
         dropped = torch.rand(len(value), generator=rng, device=rng.device) < probability
         return value.replaced(dropped, self.null(len(value)))

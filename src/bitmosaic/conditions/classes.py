@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionSpec, Encoded
+from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionReader, ConditionSpec, Encoded
 from bitmosaic.names import composed
 from bitmosaic.values import value
 
@@ -40,7 +40,7 @@ class ClassConditionSpec(ConditionSpec):
         if self.classes < 1:
             raise ValueError(f"classes: got {self.classes}; want at least 1, or a NoConditionSpec")
 
-    def build(self, width: int) -> ClassEncoder:
+    def build(self, width: int, tokens: bool = False) -> ClassEncoder:
         return ClassEncoder(self.classes, width)
 
 
@@ -93,27 +93,39 @@ class ClassEncoder(ConditionEncoder):
     def of_data(self, labels: Tensor | None, captions: Sequence[str] | None) -> Classes | None:
         return None if labels is None else Classes(labels)
 
-    def read(self, given: Sequence[Any], names: Sequence[str]) -> Classes | Blends | None:
+    def reader(self, class_names: Sequence[str]) -> ClassReader:
+        return ClassReader(class_names)
+
+
+class ClassReader(ConditionReader):
+    """A class by number or name, or a blend {class: weight}."""
+
+    kind = "class"
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+
+    def read(self, given: Sequence[Any]) -> Classes | Blends | None:
         """Numbers, names and blends {class: weight}; where any image blends all are weights."""
         if all(c is None for c in given):
             return None
         if not any(isinstance(c, dict) for c in given):
-            return Classes(torch.tensor([self.number(c, names) for c in given]))
-        rows = torch.zeros(len(given), self.classes + 1)
+            return Classes(torch.tensor([self.number(c) for c in given]))
+        rows = torch.zeros(len(given), len(self.names) + 1)
         for row, c in zip(rows, given, strict=True):
             if isinstance(c, dict) and not c:
                 raise ValueError("condition: got a blend of no class; give weights, such as {'bag': 0.5, 'sandal': 0.5}")
             for name, weight in c.items() if isinstance(c, dict) else [(c, 1.0)]:
-                row[self.number(name, names)] += float(weight)
+                row[self.number(name)] += float(weight)
         return Blends(rows)
 
-    def number(self, name: int | str | None, names: Sequence[str]) -> int:
+    def number(self, name: int | str | None) -> int:
         """The number of a class given by number or name; None is the null class, which follows the last."""
         name = value(name)
         if name is None:
-            return self.classes
+            return len(self.names)
         if isinstance(name, str):
-            numbers = _numbers(name, names)
+            numbers = _numbers(name, self.names)
             if len(numbers) > 1:
                 told = " or ".join(map(str, numbers))
                 raise ValueError(f"condition: {len(numbers)} classes are called {name!r}; give a number, {told}")
@@ -121,28 +133,34 @@ class ClassEncoder(ConditionEncoder):
                 return numbers[0]
             if name.isascii() and name.isdecimal():
                 name = int(name)
-        if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < self.classes:
+        if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < len(self.names):
             return int(name)
-        raise ValueError(f"condition: no class {name!r}; classes are {_listed(names)}")
+        raise ValueError(f"condition: no class {name!r}; classes are {listed(self.names)}")
 
-    def parse(self, text: str, names: Sequence[str], argument: str) -> tuple[str, Any]:
-        """A class, "none", or a blend such as bag:0.5+sandal:0.5."""
-        if text == "none" and text not in names:
+    def parse(self, text: str, argument: str) -> tuple[str, Any]:
+        """A class, "none", or a blend such as bag:0.5+sandal:0.5. A prompt may be a class's name and no more."""
+        if argument == "prompt":
+            if not _numbers(text, self.names):
+                raise ValueError(f"prompt: no class {text!r}, and this pipeline knows no text; its classes are {listed(self.names)}")
+        elif text == "none" and text not in self.names:
             return text, None
-        if ":" not in text or composed(text) in map(composed, names):
-            number = self.number(text, names)
-            return names[number], number
+        if ":" not in text or composed(text) in map(composed, self.names):
+            number = self.number(text)
+            return self.names[number], number
         blend = {}
         for part in text.split("+"):
             name, _, weight = part.rpartition(":")
             try:
-                blend[self.number(name, names)] = float(weight)
+                blend[self.number(name)] = float(weight)
             except ValueError as error:
                 what = f"{argument}: cannot read {part!r} in {text!r} ({error}); a blend is like bag:0.5+sandal:0.5"
                 raise ValueError(what) from error
         if not all(math.isfinite(w) and w >= 0 for w in blend.values()) or abs(sum(blend.values()) - 1) > 1e-3:
             raise ValueError(f"{argument}: weights in {text!r} must be at least 0 and sum to 1, such as bag:0.5+sandal:0.5")
         return text, blend
+
+    def every(self) -> list[tuple[str, Any]]:
+        return [(name, i) for i, name in enumerate(self.names)]
 
 
 def _numbers(name: str, names: Sequence[str]) -> list[int]:
@@ -151,7 +169,7 @@ def _numbers(name: str, names: Sequence[str]) -> list[int]:
     return exact or [i for i, own in enumerate(names) if composed(own) == composed(name)]
 
 
-def _listed(names: Sequence[str], most: int = 20) -> str:
+def listed(names: Sequence[str], most: int = 20) -> str:
     """Numbered names, the first ones of very many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"{i} {name}" for i, name in enumerate(names[:most])) + more

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionSpec, Encoded
+from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionReader, ConditionSpec, Encoded
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Nothing(Condition):
 class NoConditionSpec(ConditionSpec):
     """Nothing is told: unconditional data."""
 
-    def build(self, width: int) -> NoEncoder:
+    def build(self, width: int, tokens: bool = False) -> NoEncoder:
         return NoEncoder(width)
 
 
@@ -51,14 +51,24 @@ class NoEncoder(ConditionEncoder):
     def of_data(self, labels: Tensor | None, captions: Sequence[str] | None) -> None:
         return None
 
-    def read(self, given: Sequence[Any], names: Sequence[str]) -> None:
-        """None of every image, and nothing else."""
+    def reader(self, class_names: Sequence[str]) -> NoReader:
+        return NoReader()
+
+
+class NoReader(ConditionReader):
+    """None, and nothing else."""
+
+    kind = "none"
+
+    def read(self, given: Sequence[Any]) -> None:
         told = next((c for c in given if c is not None), None)
         if told is not None:
             raise ValueError(f"condition: got {told!r}; this pipeline was trained without classes or captions")
 
-    def parse(self, text: str, names: Sequence[str], argument: str) -> tuple[str, None]:
-        """ "none"."""
-        if text != "none":
+    def parse(self, text: str, argument: str) -> tuple[str, None]:
+        if text != "none" or argument == "prompt":
             raise ValueError(f"{argument}: got {text!r}, but this pipeline was trained without classes or captions; give none")
         return text, None
+
+    def every(self) -> list[tuple[str, None]]:
+        return [("image", None)]

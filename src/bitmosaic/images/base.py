@@ -28,7 +28,13 @@ class ImageSet(abc.ABC):
     channels: int                    # 1 or 3
     labels: Tensor | None            # (n,) int64, None without classes
     class_names: tuple[str, ...]     # () without classes
+    captions: tuple[str, ...] | None = None  # of each image, "" where it has none; None without captions
     unreadable: dict[str, str]       # path -> reason, filled as images are read
+
+    @property
+    def captioned(self) -> bool:
+        """Whether its images have captions."""
+        return self.captions is not None
 
     @abc.abstractmethod
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from .base import ImageSet, ImagesGone
+from .captions import captions_of
 from .contents import Contents
 from .formats import GREY, plug_in
 from .read import Size, UnreadableImage, as_size, check_channels, read_image
@@ -21,15 +22,22 @@ class Folder(ImageSet):
 
     path: with images in sub-folders, each sub-folder is a class; with images in the folder itself there are no classes (see `scan`).
     classes: whether sub-folders are classes; where not, all images below are taken. size: a side or (height, width). Decoded images stay
-    in memory up to cache_bytes, so that later epochs are fast. `found`: the scan, which says what is not used.
-    ValueError if there is no such folder, if it holds no images, or if a class has no readable one.
+    in memory up to cache_bytes, so that later epochs are fast. captions: "beside" where name.txt lies beside name.png, or a file of them
+    (see `captions`); empty: none. `found`: the scan, which says what is not used.
+    ValueError if there is no such folder, if it holds no images, if a class has no readable one, or if captions are wanted and there is
+    none.
     """
 
-    def __init__(self, path: str | os.PathLike, size: Size, channels: int = 3, cache_bytes: int = 2**30, classes: bool = True):
+    def __init__(
+        self, path: str | os.PathLike, size: Size, channels: int = 3, cache_bytes: int = 2**30, classes: bool = True,
+        captions: str = "",
+    ):  # fmt: skip
         self.size, self.channels = as_size(size), check_channels(channels)
         self.path = Path(path).expanduser()
         self.found = scan(self.path, classes)
         self.files, self.labels, self.class_names = tuple(self.found.files), self.found.labels, self.found.class_names
+        self.found_captions = captions_of(captions, self.found) if captions else None
+        self.captions = self.found_captions.texts if self.found_captions else None
         self.unreadable = {}
         self._absent = frozenset(str(file) for file in self.files if not os.access(file, os.R_OK))  # from the start, as a dangling link
         self._contents: Contents | None = None
@@ -58,7 +66,7 @@ class Folder(ImageSet):
         return image
 
     def told(self) -> list[str]:
-        return self.found.told()
+        return self.found.told() + (self.found_captions.told() if self.found_captions else [])
 
     def check_there(self) -> None:
         gone = next((file for file in map(str, self.files) if file not in self._absent and not os.path.isfile(file)), None)
@@ -85,12 +93,13 @@ class Folder(ImageSet):
         return self._contents
 
     def fingerprint(self) -> str:
-        """Over what the files hold, in their order, their classes, the image size and channels. Where the folder lies, what the files are
-        called and when they were written makes no difference, nor do links. Reads every file once, unless `contents` was asked before.
+        """Over what the files hold, in their order, their classes, captions, the image size and channels. Where the folder lies, what the
+        files are called and when they were written makes no difference, nor do links. Reads every file once, unless `contents` was asked.
         """
         digest = hashlib.sha256(repr((self.size, self.channels, self.class_names)).encode(errors="surrogateescape"))
         digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
         digest.update(self.contents().sums.tobytes())
+        digest.update(self.found_captions.fingerprint().encode() if self.found_captions else b"")
         return digest.hexdigest()
 
     def times_fingerprint(self) -> str:

@@ -7,7 +7,7 @@ import csv
 import functools
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
 from bitmosaic.names import composed, plain
@@ -57,7 +57,7 @@ class LabelFile:
         for row in rows:
             name, label = _pair(row, self._columns)
             label = class_name(label)
-            if not name or not label or found.setdefault(_key(name), label) != label:
+            if not name or not label or found.setdefault(path_key(name), label) != label:
                 self.bad += 1
         self.class_names = class_names(set(found.values())) if found else ()
         numbers = {name: i for i, name in enumerate(self.class_names)}
@@ -68,13 +68,8 @@ class LabelFile:
 
     def find(self, name: str) -> int:
         """The label of an image by its path, -1 where the file has none: as much of the path as the file says, with or without ending."""
-        parts = PurePosixPath(_key(name)).parts
-        for start in range(len(parts)):
-            part = "/".join(parts[start:])
-            for one in (part, part.removesuffix(PurePosixPath(part).suffix)):
-                if one in self.labels:
-                    return self.labels[one]
-        return -1
+        key = matched(self.labels, name)
+        return -1 if key is None else self.labels[key]
 
     def fit(self, names: Iterable[str], what: str) -> None:
         """Holds the file against the paths of the images there are; `what`: where they lie. A first line that fits none, names no picture
@@ -96,6 +91,17 @@ class LabelFile:
         beside = f", an image is called {image!r}" if image else ""
         said = f"the first line names {next(iter(self.labels))!r}{beside}"
         return plain(f"labels: no line of {self.path} fits an image in {what}: {said}; give the file of these images")
+
+
+def matched(known: Container[str], name: str) -> str | None:
+    """Which of the names in a file is that of an image by its path: as much of the path as the file says, with or without ending."""
+    parts = PurePosixPath(path_key(name)).parts
+    for start in range(len(parts)):
+        part = "/".join(parts[start:])
+        for one in (part, part.removesuffix(PurePosixPath(part).suffix)):
+            if one in known:
+                return one
+    return None
 
 
 def class_names(classes: set[str]) -> tuple[str, ...]:
@@ -161,7 +167,7 @@ def _is_header(rows: list[str]) -> bool:
 def _columns(header: str | None) -> tuple[int, int] | None:
     """Which columns of a table hold the name and the class, where these are not the only ones, in this order."""
     cells = _cells(header) if header else []
-    name, label = _named([_word(cell) for cell in cells])
+    name, label = _named([column_word(cell) for cell in cells])
     return None if name is None or label is None or (len(cells) == 2 and name < label) else (name, label)
 
 
@@ -173,10 +179,10 @@ def _named(words: list[str]) -> tuple[int | None, int | None]:
 
 def _words(row: str) -> list[str]:
     cells = _cells(row)
-    return [_word(cell) for cell in (cells if len(cells) > 1 else row.split())]
+    return [column_word(cell) for cell in (cells if len(cells) > 1 else row.split())]
 
 
-def _word(cell: str) -> str:
+def column_word(cell: str) -> str:
     return re.sub(r"[\W_]", "", cell.casefold())
 
 
@@ -184,15 +190,15 @@ def _is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in endings()
 
 
-def _key(name: str) -> str:
+def path_key(name: str) -> str:
     """A path as it is compared: with slashes, but none before it, and composed."""
     return composed(name.replace("\\", "/").removeprefix("./").lstrip("/"))
 
 
 def _ends_with(image: str, name: str) -> bool:
     """Whether a name, with or without ending, is the end of an image's path."""
-    path = "/" + _key(image)
-    return path.endswith("/" + _key(name)) or path.removesuffix(PurePosixPath(path).suffix).endswith("/" + _key(name))
+    path = "/" + path_key(image)
+    return path.endswith("/" + path_key(name)) or path.removesuffix(PurePosixPath(path).suffix).endswith("/" + path_key(name))
 
 
 def _is_number(name: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bitmosaic.images.base import ImageSet
 from bitmosaic.images.fashion import fashion_mnist, fashion_sample
 from bitmosaic.images.folder import Folder
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, later
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class AnyFolderSpec(ImagesSpec, abstract=True):
     path: str = "."
     size: tuple[int, int] = (64, 64)  # height, width
     channels: int = 3  # 1: grey
+    captions: str = later("", lambda _: "")  # "beside": name.txt beside name.png; a file of them; empty: none
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FolderSpec(AnyFolderSpec):
     """A folder of images; sub-folders are classes."""
 
     def build(self) -> ImageSet:
-        return Folder(self.path, self.size, self.channels)
+        return Folder(self.path, self.size, self.channels, captions=self.captions)
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,4 @@ class FlatFolderSpec(AnyFolderSpec):
     """Every image below a folder, without classes."""
 
     def build(self) -> ImageSet:
-        return Folder(self.path, self.size, self.channels, classes=False)
+        return Folder(self.path, self.size, self.channels, classes=False, captions=self.captions)

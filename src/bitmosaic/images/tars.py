@@ -1,4 +1,4 @@
-"""Tar shards in the layout of webdataset: members of one name are one sample, such as 7.jpg and 7.cls. We differ in names with dots:
+"""Tar shards in the layout of webdataset: members of one name are one sample, such as 7.jpg, 7.cls and 7.txt. We differ in names with dots:
 the last ending says what a member is, so 22.05.png is an image, and 7.left.png and 7.right.png are two, both of the class in 7.cls; but
 where there is a 7.jpg, 7.depth.png is passed over, as a further part of that sample.
 
@@ -36,11 +36,12 @@ class BrokenTar(ValueError):
 
 @dataclass
 class Sample:
-    """An image in a tar, as bytes, under its name; `label` what its .cls says. Without an image: a label alone."""
+    """An image in a tar, as bytes, under its name; `label` what its .cls says, `caption` its .txt. Without an image: these alone."""
 
     name: str
     image: bytes | None
     label: bytes | None
+    caption: bytes | None = None
 
 
 @dataclass
@@ -77,9 +78,13 @@ def open_tars(data: str) -> list[Any]:
     return files
 
 
-def samples(file: Any, passed: Passed) -> Iterator[Sample]:
-    """The samples of one shard, one after another; BrokenTar where it breaks off. Few of them are in memory at a time."""
+def samples(file: Any, passed: Passed, captions: bool = False) -> Iterator[Sample]:
+    """The samples of one shard, one after another; BrokenTar where it breaks off. Few of them are in memory at a time.
+
+    captions: whether .txt files are wanted; where not, they are passed over.
+    """
     wds, pictures = _needed("webdataset.tariterators"), {ending[1:] for ending in endings()}
+    beside = {"cls", "txt"} if captions else {"cls"}
 
     def twice(error: Exception) -> bool:  # two members of one name: the first counts
         passed.refused.append((str(error.args[0]).partition(": duplicate file name")[0], "its name comes twice"))
@@ -87,7 +92,7 @@ def samples(file: Any, passed: Passed) -> Iterator[Sample]:
 
     try:
         with file as stream:
-            found = wds.group_by_keys(_members(stream, pictures, passed), keys=_split, handler=twice)
+            found = wds.group_by_keys(_members(stream, pictures, beside, passed), keys=_split, handler=twice)
             yield from _joined((_sample(one, pictures, passed) for one in found), passed)
     except Exception as error:  # whatever a file system says
         raise BrokenTar(_reason(error)) from error
@@ -113,11 +118,11 @@ def _sample(found: dict[str, Any], pictures: set[str], passed: Passed) -> tuple[
     ending = next((name for name in found if name in pictures), None)
     passed.members += sum(1 for one in found if one in pictures) - bool(ending)
     key = found["__key__"]
-    return key, Sample(f"{key}.{ending}" if ending else key, found[ending] if ending else None, found.get("cls"))
+    return key, Sample(f"{key}.{ending}" if ending else key, found[ending] if ending else None, found.get("cls"), found.get("txt"))
 
 
 def _joined(found: Iterator[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
-    """Samples whose names differ only behind a dot get the label of what they have in common, or are parts of its sample."""
+    """Samples whose names differ only behind a dot get the label and caption of what they have in common, or are parts of its sample."""
     held: list[tuple[str, Sample]] = []
     for key, sample in found:
         weight = sum(len(one.image or b"") for _, one in held)
@@ -137,7 +142,9 @@ def _parted(held: list[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
         return
     several = [sample for _, sample in held if sample is not whole]
     for sample in several:
-        yield Sample(sample.name, sample.image, sample.label if sample.label is not None or whole is None else whole.label)
+        shared = whole or Sample("", None, None)
+        label = shared.label if sample.label is None else sample.label
+        yield Sample(sample.name, sample.image, label, shared.caption if sample.caption is None else sample.caption)
     if whole is not None and not any(sample.image is not None and sample.label is None for sample in several):
         yield whole  # a label of nothing
 
@@ -164,18 +171,18 @@ class _Header(tarfile.TarInfo):
         return made
 
 
-def _members(stream: Any, pictures: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
-    """Images and .cls files of a tar as webdataset has them; what is too large is refused by what its header says, unread.
+def _members(stream: Any, pictures: set[str], beside: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
+    """Images and what lies beside them in a tar, as webdataset has them; what is too large is refused by what its header says, unread.
 
     Where the tar breaks off this ends as at its end, since webdataset holds the last sample until then, and `passed.broken` says why.
     """
     try:
-        yield from _read(stream, pictures, passed)
+        yield from _read(stream, pictures, beside, passed)
     except Exception as error:
         passed.broken = _reason(error)
 
 
-def _read(stream: Any, pictures: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
+def _read(stream: Any, pictures: set[str], beside: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
     held = ("", 0)  # the sample at hand, and its bytes
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
         for member in tar:
@@ -184,7 +191,7 @@ def _read(stream: Any, pictures: set[str], passed: Passed) -> Iterator[dict[str,
             if member.name.rpartition("/")[2].startswith("."):  # hidden, as what macOS puts beside its files
                 passed.members += 1
                 continue
-            wanted = member.isreg() and not member.issparse() and (kind in pictures or kind == "cls")
+            wanted = member.isreg() and not member.issparse() and (kind in pictures or kind in beside)
             held = (held[0], held[1] + member.size) if key == held[0] else (key, member.size)
             if wanted and held[1] <= LARGEST:
                 yield {"fname": member.name, "data": tar.extractfile(member).read(), "__url__": ""}

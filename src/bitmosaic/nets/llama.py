@@ -41,12 +41,14 @@ def attend_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-def products(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
-    """Attention as plain products, whose matrices of weights are kept for the backward pass."""
+def products(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False, attn_mask: Tensor | None = None) -> Tensor:
+    """Attention as plain products, whose matrices of weights are kept for the backward pass; arguments as torch names them."""
     weights = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
     if is_causal:
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
         weights = weights.masked_fill(later, float("-inf"))
+    if attn_mask is not None:
+        weights = weights.masked_fill(~attn_mask, float("-inf"))
     return weights.softmax(-1).to(v.dtype) @ v
 
 

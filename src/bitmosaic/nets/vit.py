@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bitmosaic.nets.llama import attend
+from bitmosaic.nets.llama import Sees, attend
 
 
 class ViTBlock(nn.Module):
@@ -25,16 +25,16 @@ class ViTBlock(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
-    def forward(self, x: Tensor, earlier: Tensor | None = None) -> Tensor:
-        """x and `earlier`, where the block has a skip connection, (b, n, D)."""
+    def forward(self, x: Tensor, earlier: Tensor | None = None, sees: Sees = attend) -> Tensor:
+        """x and `earlier`, where the block has a skip connection, (b, n, D); sees: the attention."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._once, x, earlier, use_reentrant=False, preserve_rng_state=False)
-        return self._once(x, earlier)
+            return checkpoint(self._once, x, earlier, sees, use_reentrant=False, preserve_rng_state=False)
+        return self._once(x, earlier, sees)
 
-    def _once(self, x: Tensor, earlier: Tensor | None) -> Tensor:
+    def _once(self, x: Tensor, earlier: Tensor | None, sees: Sees) -> Tensor:
         if self.skip is not None:
             x = self.skip(torch.cat([x, earlier], -1))
         b, n, width = x.shape
         q, k, v = self.qkv(self.attention_norm(x)).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        x = x + self.out(attend(q, k, v).transpose(1, 2).reshape(b, n, width))
+        x = x + self.out(sees(q, k, v).transpose(1, 2).reshape(b, n, width))
         return x + self.feed_forward(self.feed_forward_norm(x))

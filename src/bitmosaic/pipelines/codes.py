@@ -137,7 +137,7 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
 
 def default_sampler(prior: Prior) -> SamplerSpec:
     """What a pipeline draws with that is given no sampler."""
-    scale = DEFAULT.guidance_scale if prior.condition.classes else 1.0
+    scale = DEFAULT.guidance_scale if prior.condition.guides else 1.0
     if prior.family == "denoising":
         return AncestralSpec(guidance_scale=scale)
     if set(prior.radix) == {2}:

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from bitmosaic.conditions import ClassReader, ConditionReader, NoReader
+from bitmosaic.conditions import Condition as Value
 from bitmosaic.folders import read_json, written_beside
 from bitmosaic.images import Output, check_output, to_output
 from bitmosaic.images.read import as_colour
@@ -31,9 +33,9 @@ OnStep = Callable[[Step], None] | None
 class Pipeline(abc.ABC):
     """Conditions and seeds -> pictures, with the names of diffusers where it has them.
 
-    `condition` is a class (its number or name), a blend {class: weight}, None for the null class, or several of these, one an image, in a
-    list; numbers may come in tensors and arrays, a data set's labels as they are. Seeds likewise. `Pipeline(tokenizer, prior, ...)` makes a
-    `CodesPipeline`.
+    `condition` is a class (its number or name), a blend {class: weight}, a prompt where captions were learned from, None for nothing, or
+    several of these, one an image, in a list; numbers may come in tensors and arrays, a data set's labels as they are. Seeds likewise.
+    `Pipeline(tokenizer, prior, ...)` makes a `CodesPipeline`.
     """
 
     kinds: ClassVar[dict[str, type[Pipeline]]] = {}  # by the "type" of a config.json
@@ -145,11 +147,16 @@ class Pipeline(abc.ABC):
 
     def class_number(self, name: int | str | None) -> int:
         """The number of a class given by number or name; None is the null class, which follows the last. ValueError where there is none."""
-        return given.class_number(name, self.class_names)
+        return ClassReader(self.class_names).number(name)
 
-    def labels(self, conditions: Sequence) -> Tensor | None:
-        """Conditions as the network takes them: numbers (b,), weights (b, classes + 1), or None. ValueError for one that there is not."""
-        found = given.labels(conditions, self.class_names)
+    @property
+    def reader(self) -> ConditionReader:
+        """The form in which its conditions are given."""
+        return ClassReader(self.class_names) if self.class_names else NoReader()
+
+    def labels(self, conditions: Sequence) -> Value | None:
+        """Conditions as values, where the network is; None where nothing is told. ValueError for one that there is not."""
+        found = self.reader.read(conditions)
         return None if found is None else found.to(self.device)
 
     @classmethod

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bitmosaic.codec import ONE, StaticCoder
 from bitmosaic.codes import Codes, digit_dtype
+from bitmosaic.conditions import ConditionReader
 from bitmosaic.images import Fit, Output, fitted, to_output
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.conditions import Condition, Seeds
@@ -100,6 +101,10 @@ class TwoStagePipeline(Pipeline):
     def family(self) -> Family:
         """How the prior is asked: masked, causal or denoising (`priors.base`)."""
         return self.prior.family
+
+    @property
+    def reader(self) -> ConditionReader:
+        return self.prior.condition.reader(self.class_names)
 
     def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
         """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).

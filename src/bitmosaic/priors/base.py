@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import MOST_BITS, Codes, described
 from bitmosaic.conditions import ClassConditionSpec, Condition, ConditionEncoder, ConditionSpec, Encoded
 from bitmosaic.folders import load_part
+from bitmosaic.nets.cross_attention import CrossAttention
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
@@ -121,7 +122,7 @@ class Prior(nn.Module, abc.ABC):
         """What is minimised, a scalar; conditions (b,) or None, of which each is replaced by the null with `class_dropout`."""
 
     @abc.abstractmethod
-    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
+    def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
         """The residual stream of fully visible images after each block in turn, (b, 1 + N, D)."""
 
     def embed(self, condition: Given, batch: int) -> Encoded:
@@ -163,9 +164,9 @@ class HeadedPrior(Prior):
     head: Head
 
     @abc.abstractmethod
-    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
-        """What the head is told of every place, (b, N, D); digits (b, N, K), told: what `embed` gives, or vectors (b, D); known (b, N), or
-        of each digit, (b, N, K), where the prior is `per_digit`.
+    def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Tensor:
+        """What the head is told of every place, (b, N, D); digits (b, N, K), encoded: what `embed` gives, or vectors (b, D); known (b, N),
+        or of each digit, (b, N, K), where the prior is `per_digit`.
 
         What stands at hidden places changes nothing.
         """
@@ -175,6 +176,11 @@ class MaskedPrior(HeadedPrior):
     """p(codes of hidden places | codes of known places, condition): any places may be hidden."""
 
     family = "masked"
+
+
+def token_readers(condition: ConditionSpec, width: int, heads: int, depth: int) -> nn.ModuleList | None:
+    """Cross-attention to the tokens of such conditions before each of `depth` blocks; None where they have no tokens."""
+    return nn.ModuleList(CrossAttention(width, heads) for _ in range(depth)) if condition.has_tokens else None
 
 
 def start(module: nn.Module) -> None:

@@ -45,26 +45,26 @@ class CausalPrior(HeadedPrior):
         x = self.tokens(digits) * known[..., None]
         return torch.cat([vectors[:, None].to(x.dtype), x], 1)
 
-    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
-        vectors = Encoded.of(told).vector
+    def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
+        vectors = Encoded.of(encoded).vector
         return self.streams(self._entered(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), vectors), vectors)
 
-    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
+    def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Tensor:
         """As `Prior.context`. Of a place with a hidden one before it this says little: such places were never trained on."""
-        vectors = Encoded.of(told).vector
+        vectors = Encoded.of(encoded).vector
         *_, x = self.streams(self._entered(digits[:, :-1], known[:, :-1], vectors), vectors)
         return self.leave(x, 0)
 
-    def in_order(self, told: Encoded | Tensor) -> InOrder:
+    def in_order(self, encoded: Encoded | Tensor) -> InOrder:
         """The contexts of one place after another, with the keys and values of those before kept."""
-        return InOrder(self, Encoded.of(told).vector)
+        return InOrder(self, Encoded.of(encoded).vector)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The head's loss on every place, given those before it."""
         self.check(codes)
         digits = codes.flat()
-        told = self.embed(self.condition.drop(condition, class_dropout, rng), len(digits))
-        context = self.context(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), told)
+        encoded = self.embed(self.condition.drop(condition, class_dropout, rng), len(digits))
+        context = self.context(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), encoded)
         return self.head.loss(digits.flatten(0, 1), context.flatten(0, 1), rng)
 
 

@@ -1,7 +1,7 @@
 """BiGR's prior: a bidirectional Llama over codes fills in hidden places (Hao et al., arXiv 2410.14672, section 3.2).
 
 We differ in running the head on hidden places only, in a mask ratio for each image where BiGR has one for each batch (docs/log.md), and in
-a condition that may have no classes at all.
+conditions of any kind: where one has tokens, as text, each block first reads them by cross-attention (as in Muse, arXiv 2301.00704).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import BinaryPriorSpec, Given, MaskedPrior, start
+from bitmosaic.priors.base import BinaryPriorSpec, Given, MaskedPrior, start, token_readers
 from bitmosaic.spec import later
 
 
@@ -49,36 +49,39 @@ class BiGR(MaskedPrior):
         super().__init__()
         self.spec, self.grid, self.radix = spec, spec.grid, (2,) * spec.bits
         width, places = spec.width, math.prod(spec.grid)
-        self.condition = spec.condition.build(width)
+        self.condition = spec.condition.build(width, tokens=True)
         self.from_bits = nn.Linear(spec.bits, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # stands at hidden places
         if spec.modulated:
             self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
         self.blocks = nn.ModuleList(Block(width, spec.heads, spec.dropout, spec.modulated) for _ in range(spec.depth))
+        self.readers = token_readers(spec.condition, width, spec.heads, spec.depth)
         self.norm = RMSNorm(width)
         self.positions = nn.Parameter(torch.randn(places, width) * 0.02)  # added for the head
         self.head = spec.head.build(spec.bits, width)
         self.apply(start)
 
-    def streams(self, digits: Tensor, known: Tensor, told: Encoded | Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
-        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), told as `context` has it."""
-        told = Encoded.of(told)
-        vectors = told.vector
+    def streams(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor, rng: torch.Generator | None = None) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, K), known (b, N), encoded as `context` has it."""
+        encoded = Encoded.of(encoded)
+        vectors = encoded.vector
         visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
         modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1) if self.spec.modulated else None
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
+            if self.readers is not None:
+                x = x + self.readers[i](x, encoded.tokens, encoded.mask)
             x = block(x, modulation, table, rng)
             yield x
 
-    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor, rng: torch.Generator | None = None) -> Tensor:
-        *_, x = self.streams(digits, known, told, rng)
+    def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor, rng: torch.Generator | None = None) -> Tensor:
+        *_, x = self.streams(digits, known, encoded, rng)
         return self.norm(x)[:, 1:] + self.positions
 
-    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
-        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), told)
+    def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
+        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), encoded)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The head's mean loss on hidden places, a scalar: for each image a mask ratio, and places uniform.

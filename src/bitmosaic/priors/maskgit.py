@@ -1,7 +1,8 @@
 """MaskGIT's prior: a bidirectional Transformer over codebook indices fills in masked ones (Chang et al., CVPR 2022, arXiv 2202.04200).
 
 The network is the U-ViT of TiTok's published generator (Yu et al., arXiv 2406.07550): skip connections from the first half of the blocks to
-the second, the class as the first token. We differ in spreading the mask ratios of a batch evenly, as `priors.masked` does.
+the second, the class as the first token. We differ in spreading the mask ratios of a batch evenly, as `priors.masked` does, and in
+cross-attention before each block to the tokens of a condition that has some, as text (Muse, arXiv 2301.00704).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import Given, IndexPriorSpec, MaskedPrior, start
+from bitmosaic.priors.base import Given, IndexPriorSpec, MaskedPrior, start, token_readers
 from bitmosaic.priors.index_head import IndexHead
 
 
@@ -60,34 +61,37 @@ class MaskGIT(MaskedPrior):
         super().__init__()
         self.spec, self.grid, self.radix = spec, spec.grid, spec.radix
         width, places, half = spec.width, math.prod(spec.grid), spec.depth // 2
-        self.condition = spec.condition.build(width)
+        self.condition = spec.condition.build(width, tokens=True)
         self.table = nn.Embedding(spec.codewords, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # stands at masked places
         self.positions = nn.Parameter(torch.randn(1 + places, width) * 0.02)  # of the class and of places
         self.blocks = nn.ModuleList(ViTBlock(width, spec.heads, spec.inner, skips=i > half) for i in range(spec.depth))
+        self.readers = token_readers(spec.condition, width, spec.heads, spec.depth)
         self.norm = nn.LayerNorm(width)
         self.head = IndexHead(spec.codewords, width, bias=True)
         self.apply(start)
         nn.init.normal_(self.table.weight, std=0.02)
 
-    def streams(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
-        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, 1), known (b, N), told as `context` has it."""
-        told = Encoded.of(told)
+    def streams(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
+        """The residual stream after each block in turn, (b, 1 + N, D); digits (b, N, 1), known (b, N), encoded as `context` has it."""
+        encoded = Encoded.of(encoded)
         x = torch.where(known[..., None], self.table(digits[..., 0].long()), self.hidden)
-        x = torch.cat([told.vector[:, None].to(x.dtype), x], 1) + self.positions
+        x = torch.cat([encoded.vector[:, None].to(x.dtype), x], 1) + self.positions
         half, earlier = self.spec.depth // 2, []
         for i, block in enumerate(self.blocks):
+            if self.readers is not None:
+                x = x + self.readers[i](x, encoded.tokens, encoded.mask)
             x = block(x, earlier.pop() if i > half else None)
             if i < half:
                 earlier.append(x)
             yield x
 
-    def context(self, digits: Tensor, known: Tensor, told: Encoded | Tensor) -> Tensor:
-        *_, x = self.streams(digits, known, told)
+    def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Tensor:
+        *_, x = self.streams(digits, known, encoded)
         return self.norm(x)[:, 1:]
 
-    def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
-        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), told)
+    def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
+        return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), encoded)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """`token_loss`, each image at a mask ratio of its own (`masked_counts`), those of a batch spread evenly, and places uniform."""
@@ -97,6 +101,6 @@ class MaskGIT(MaskedPrior):
         u = (torch.rand((), generator=rng, device=device) + torch.arange(b, device=device) / b) % 1
         ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
         masked = ranks < masked_counts(places, u)[:, None]
-        told = self.embed(self.condition.drop(condition, class_dropout, rng), b)
-        logits = self.head.net(self.context(digits, ~masked, told))
+        encoded = self.embed(self.condition.drop(condition, class_dropout, rng), b)
+        logits = self.head.net(self.context(digits, ~masked, encoded))
         return token_loss(logits, digits[..., 0], masked, self.spec.smoothing, self.spec.visible_weight)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec, TextConditionSpec
+from bitmosaic.conditions.text import SMALL
+from bitmosaic.images.captions import captions_of
 from bitmosaic.images.folder import look
 from bitmosaic.images.scan import scan
 from bitmosaic.images.specs import CodesSpec, FlatFolderSpec, FolderSpec
@@ -36,7 +38,7 @@ MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2
 
 def folder(
     data: str, size: int | None = None, channels: int | None = None, bits: int | None = None, perceptual: str = "",
-    flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
+    flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True, captions: str = "",
 ) -> Run:  # fmt: skip
     """A tokenizer and a prior for a folder of images; sub-folders are classes.
 
@@ -44,11 +46,14 @@ def folder(
     images). bits: K of a place (None: from their number). perceptual: file of a feature network (empty: one is trained where there
     are classes and images enough). flip: mirror images left to right. minutes: about how long to train on two CPU cores (None: from
     the number of images). classes: sub-folders are classes; where not, all images below the folder are taken, without classes.
+    captions: what the prior is told instead of classes: "beside" where name.txt lies beside name.png, or a file of them, CSV or JSON
+    Lines.
     """
     found = scan(Path(data), classes)
     files, class_names = found.files, found.class_names
     sides, colour = look(files[:: max(1, len(files) // 100)])
-    lines: list[str | Tell] = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told()]
+    told = captions_of(captions, found).told() if captions else []
+    lines: list[str | Tell] = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told(), *told]
     side = _size(size, sides, lines)
     channels = _channels(channels, colour, lines)
     multipliers = MULTIPLIERS[side]
@@ -65,7 +70,7 @@ def folder(
         lines.append(f"{len(files)} images are few: expect the prior to repeat them rather than to invent")
     run = Run(
         name="folder",
-        images=(FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels),
+        images=(FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels, captions),
         flip=flip,
         features=features,
         tokenizer=BinaryAutoencoderSpec((side, side), channels, bits, 32, multipliers, 1, (places,), 64, groups=8),
@@ -77,13 +82,14 @@ def folder(
         code_draws=4,
         prior=MaskedPriorSpec(
             (places, places), bits, depth, width // 64, width,
-            ClassConditionSpec(len(class_names)) if class_names else NoConditionSpec(), BernoulliDiffusionSpec(width, 3),
+            SMALL if captions else ClassConditionSpec(len(class_names)) if class_names else NoConditionSpec(),
+            BernoulliDiffusionSpec(width, 3),
         ),
         prior_training=Training(
             steps=prior_steps, batch_size=PRIOR_BATCH, learning_rate=rate, warmup_steps=100, decay="cosine", weight_decay=2e-2,
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500, checkpoint_seconds=30,
         ),
-        sampler=DEFAULT if class_names else replace(DEFAULT, guidance_scale=1.0, unguided=0.0),
+        sampler=DEFAULT if class_names or captions else replace(DEFAULT, guidance_scale=1.0, unguided=0.0),
     )  # fmt: skip
     return replace(run, reasons=retold([Reason.of(line, run) if callable(line) else line for line in lines], run))
 
@@ -110,6 +116,9 @@ def _places(run: Run) -> str:
 
 def _classes(run: Run) -> str:
     count, scale = getattr(run.prior.condition, "classes", 0), getattr(run.sampler, "guidance_scale", 1.0)
+    if isinstance(text := run.prior.condition, TextConditionSpec):
+        encoder = f"{text.depth} blocks of {text.width} over up to {text.length} tokens"
+        return f"the prior is told captions, by {encoder}, with guidance {scale:g}"
     if not count:
         return "the prior is told no classes, so there is no guidance"
     few = "" if count > 1 else "; with a single one there is nothing to guide towards"

@@ -29,14 +29,15 @@ CHAINS: dict[str, type[ChainSpec]] = {"mask-and-replace": MaskAndReplaceSpec, "a
 def maskgit(
     data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
     codebook: Literal["simvq", "nearest"] = "simvq", perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0,
-    classes: bool = True,
+    classes: bool = True, captions: str = "",
 ) -> Run:  # fmt: skip
     """A VQGAN and MaskGIT's prior for a folder of images; sub-folders are classes.
 
-    data, size, channels, perceptual, flip, minutes, seed, classes: as of the recipe 'folder'. codewords: V (None: from the number of
-    images). codebook: "simvq" or "nearest".
+    data, size, channels, perceptual, flip, minutes, seed, classes, captions: as of the recipe 'folder'. codewords: V (None: from the
+    number of images). codebook: "simvq" or "nearest".
     """
-    run = _on_vqgan("maskgit", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
+    base = folder(data, size, channels, None, perceptual, flip, minutes, seed, classes, captions)
+    run = _on_vqgan("maskgit", base, codewords, codebook)
     old, depth = run.prior, run.prior.depth + 1 - run.prior.depth % 2  # odd: one block in the middle
     prior = MaskGITSpec(old.grid, old.codewords, depth, old.heads, old.width, old.condition, 4 * old.width)
     scale = run.sampler.guidance_scale
@@ -47,13 +48,14 @@ def maskgit(
 def llamagen(
     data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
     codebook: Literal["simvq", "nearest"] = "simvq", perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0,
-    classes: bool = True,
+    classes: bool = True, captions: str = "",
 ) -> Run:  # fmt: skip
     """A VQGAN and LlamaGen's causal prior for a folder of images; sub-folders are classes.
 
     Arguments as of the recipe 'maskgit'.
     """
-    return _on_vqgan("llamagen", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
+    base = folder(data, size, channels, None, perceptual, flip, minutes, seed, classes, captions)
+    return _on_vqgan("llamagen", base, codewords, codebook)
 
 
 def d3pm(

@@ -129,7 +129,7 @@ def _check_images(out: Path, found: Any, images: ImageSet | Manifest, shaped: bo
         return  # their size is a setting
     why = ""
     if isinstance(images, Folder):
-        why = f": {changes or 'their classes or their order are others'}" if before else (
+        why = f": {changes or 'their classes, captions or order are others'}" if before else (
             ", or are read in another way (it knew them by their names, sizes and times)")  # fmt: skip
     raise ValueError(f"the images have changed since the run in {out} began{why}; put them back as they were, or give another folder")
 

@@ -19,6 +19,7 @@ from bitmosaic.disk import writing
 from bitmosaic.folders import read_array, read_json
 from bitmosaic.images import ImageSet, epoch_order, in_order
 from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.train.kept_captions import KeptCaptions
 from bitmosaic.train.loop import step_generator
 from bitmosaic.train.sealed import seal
 
@@ -27,15 +28,16 @@ MAPS = 10_000  # shards that are mapped at once; a process may hold some 65,000 
 
 @dataclass(frozen=True)
 class CodeBatch:
-    """Codes of some images, with their labels."""
+    """Codes of some images, with their labels and captions."""
 
     codes: Codes
     labels: Tensor | None  # (b,) int64
+    captions: tuple[str, ...] | None = None  # "" where an image has none
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A folder with `codes.npy` (images, draws, bytes) uint8, and `labels.npy` (images,) where there are classes."""
+    """A folder with `codes.npy` (images, draws, bytes) uint8, labels and captions where there are any."""
 
     folder: Path
     images: int
@@ -44,14 +46,17 @@ class Shard:
 class CodeStore:
     """Codes in shards, one after another; image i is row i of all of them together.
 
-    draws: codes kept of each image. null: what a label of -1, an image without one, becomes; None: there are no labels.
-    ValueError, when it is first read, for a shard that holds something else than its description says.
+    draws: codes kept of each image. null: what a label of -1, an image without one, becomes; None: there are no labels. captioned:
+    whether there are captions. ValueError, when it is first read, for a shard that holds something else than its description says.
     """
 
-    def __init__(self, shards: Sequence[Shard], grid: tuple[int, ...], radix: tuple[int, ...], draws: int, null: int | None):
-        self.shards, self.grid, self.radix, self.draws, self.null = shards, grid, radix, draws, null
+    def __init__(
+        self, shards: Sequence[Shard], grid: tuple[int, ...], radix: tuple[int, ...], draws: int, null: int | None,
+        captioned: bool = False,
+    ):  # fmt: skip
+        self.shards, self.grid, self.radix, self.draws, self.null, self.captioned = shards, grid, radix, draws, null, captioned
         self.starts = np.cumsum([0, *(shard.images for shard in shards)])
-        self.maps: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.maps: dict[int, tuple[np.ndarray, np.ndarray | None, KeptCaptions | None]] = {}
 
     @staticmethod
     def of_run(folder: Path) -> CodeStore:
@@ -59,7 +64,10 @@ class CodeStore:
         about = read_json(folder / "codes.json")
         packed = read_array(folder / "codes.npy", 3, np.uint8)
         null = np.iinfo(np.int64).max if about["labels"] else None  # a run's own images all have labels
-        return CodeStore([Shard(folder, len(packed))], tuple(about["grid"]), tuple(about["radix"]), packed.shape[1], null)
+        return CodeStore(
+            [Shard(folder, len(packed))], tuple(about["grid"]), tuple(about["radix"]), packed.shape[1], null,
+            about.get("captions", False),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -76,26 +84,38 @@ class CodeStore:
         images = torch.arange(count) * len(self) // max(1, count)
         return self.read(images, torch.zeros_like(images)).codes
 
+    def captions(self, most: int = 100_000) -> list[str]:
+        """Captions of at most so many images, spread evenly, those without left out; none where there are no captions."""
+        if not self.captioned:
+            return []
+        count = min(most, len(self))
+        images = torch.arange(count) * len(self) // max(1, count)
+        found = self.read(images, torch.zeros_like(images)).captions
+        return [caption for caption in found if caption]
+
     def read(self, images: Tensor, draws: Tensor) -> CodeBatch:
         """Draw `draws[i]` of image `images[i]`."""
         rows, draws = images.numpy(), draws.numpy()
         of = np.searchsorted(self.starts, rows, side="right") - 1
         packed = np.empty((len(rows), packed_bytes(self.grid, self.radix)), np.uint8)
-        labels = np.empty(len(rows), np.int64)
+        labels, texts = np.empty(len(rows), np.int64), np.full(len(rows), "", object)
         by_shard = np.argsort(of, kind="stable")
         numbers, firsts = np.unique(of[by_shard], return_index=True)
         for number, here in zip(numbers, np.split(by_shard, firsts[1:]), strict=True):
-            codes, classes = self._map(int(number))
+            codes, classes, captions = self._map(int(number))
             inside = rows[here] - self.starts[number]
             packed[here] = codes[inside, draws[here]]
             if classes is not None:
                 labels[here] = classes[inside]
+            if captions is not None:
+                texts[here] = captions[inside.tolist()]
+        codes, given = Codes.unpack(packed, self.grid, self.radix), tuple(texts.tolist()) if self.captioned else None
         if self.null is None:
-            return CodeBatch(Codes.unpack(packed, self.grid, self.radix), None)
+            return CodeBatch(codes, None, given)
         labels[labels < 0] = self.null
-        return CodeBatch(Codes.unpack(packed, self.grid, self.radix), torch.from_numpy(labels))
+        return CodeBatch(codes, torch.from_numpy(labels), given)
 
-    def _map(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _map(self, number: int) -> tuple[np.ndarray, np.ndarray | None, KeptCaptions | None]:
         if number not in self.maps:
             if len(self.maps) >= MAPS:
                 del self.maps[next(iter(self.maps))]
@@ -109,7 +129,7 @@ class CodeStore:
                 raise ValueError(f"{shard.folder / 'labels.npy'}: holds {labels.shape}, want {wanted[:1]}")
             if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < self.null:
                 raise ValueError(f"{shard.folder / 'labels.npy'}: labels from {labels.min()} to {labels.max()}, want -1 to {self.null - 1}")
-            self.maps[number] = codes, labels
+            self.maps[number] = codes, labels, KeptCaptions.read(shard.folder, shard.images) if self.captioned else None
         return self.maps[number]
 
 
@@ -168,7 +188,7 @@ def _write_codes(
     tokenizer: Tokenizer, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
 ) -> Iterator[int]:
     device = next(tokenizer.parameters()).device
-    packed, labels, done = [], [], 0
+    packed, labels, captions, done = [], [], [], 0
     for batch in in_order(images, images_at_once(images.size)):
         x = batch.images.to(device).float() / 255
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
@@ -179,13 +199,18 @@ def _write_codes(
         packed.append(np.stack([c.pack() for c in codes], 1))
         if batch.labels is not None:
             labels.append(batch.labels.numpy())
+        if images.captions is not None:
+            captions += [images.captions[i] for i in batch.indices.tolist()]
         done += len(batch.images)
         yield done
     about = {"grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix), "labels": bool(labels)}
+    about |= {"captions": True} if captions else {}
     with writing(folder):
         np.save(beside / "codes.npy", np.concatenate(packed))
         if labels:
             np.save(beside / "labels.npy", np.concatenate(labels))
+        if captions:
+            KeptCaptions.write(captions, beside)
         (beside / "codes.json").write_text(json.dumps(about))
         seal(beside)
     beside.rename(folder)

@@ -21,7 +21,8 @@ HASHES = 2**24  # of images that are compared at once
 
 COUNTS = {
     "unreadable": "unreadable images, left out", "beside": "images beside the classes, left out", "duplicates": "duplicates, kept",
-    "unlabelled": "images without a label, kept", "unmatched": "labels without an image or a class, or that contradict an earlier one",
+    "unlabelled": "images without a label, kept", "uncaptioned": "images without a caption, kept",
+    "unmatched": "labels without an image or a class, or that contradict an earlier one",
     "empty": "empty shards",
     "broken": "tar shards that break off or cannot be opened", "passed": "files in tars that are no image, or a second one, or no .cls",
 }  # fmt: skip
@@ -90,7 +91,7 @@ def finish(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[str, 
 
 def _nothing(about: dict[str, Any]) -> str:
     """Why there are no codes, in a line."""
-    why = [f"{about['counts'][name]:,} {text}" for name, text in COUNTS.items() if about["counts"][name] and name != "empty"]
+    why = [f"{about['counts'][name]:,} {text}" for name, text in COUNTS.items() if about["counts"].get(name) and name != "empty"]
     why += about["told"][:3]
     return f"data: {about['source']} holds no image that can be read, so there are no codes ({'; '.join(why)}); give others"
 
@@ -147,6 +148,8 @@ def _counted(source: Source, abouts: list[dict[str, Any]], out: Path) -> dict[st
     if not _classes(source, abouts):
         found["unlabelled"] = 0
     rows = [about["images"] for about in abouts]
+    if not source.captioned:
+        del found["uncaptioned"]
     return {**found, "beside": source.beside, "empty": rows.count(0), "duplicates": duplicates(out, sum(rows))}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from bitmosaic.codes import described
+from bitmosaic.conditions import TextConditionSpec
 from bitmosaic.images import ImageSet
 from bitmosaic.images.specs import AnyFolderSpec
 from bitmosaic.nets.feature_net import load_feature_net
@@ -22,6 +23,7 @@ def check_codes(run: Run, codes: Manifest) -> None:
         raise ValueError(
             f"codes: {codes.grid} places, {described(codes.radix)}; the prior wants {run.prior.grid}, {described(run.prior.radix)}"
         )
+    _check_captions(run, codes.captioned, "codes")
     wanted = getattr(run.prior.condition, "classes", 0)
     if wanted not in (0, len(codes.class_names)):
         raise ValueError(f"prior.condition.classes: got {wanted}, but the codes have {len(codes.class_names)} classes")
@@ -34,6 +36,7 @@ def check_fits(run: Run, images: ImageSet, out: Path) -> None:
         raise ValueError(
             f"images of {images.size} with {images.channels} channels do not fit a tokenizer of {spec.image_size} with {spec.channels}"
         )
+    _check_captions(run, images.captioned, "images")
     wanted = getattr(run.prior.condition, "classes", 0)
     if wanted not in (0, classes):
         raise ValueError(f"prior.condition.classes: got {wanted}, but the images have {classes} classes")
@@ -46,6 +49,11 @@ def check_fits(run: Run, images: ImageSet, out: Path) -> None:
         data = Path(run.images.path).expanduser().resolve()
         if data in (out.resolve(), *out.resolve().parents):
             raise ValueError(f"out: {out} lies inside the images in {data}, whose pictures it would become; give another folder")
+
+
+def _check_captions(run: Run, captioned: bool, what: str) -> None:
+    if isinstance(run.prior.condition, TextConditionSpec) and not captioned:
+        raise ValueError(f"prior.condition: told by text, but the {what} have no captions; give --captions")
 
 
 def check_features(path: str, images: ImageSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,10 +28,13 @@ def reconstructions(tokenizer: Tokenizer, images: torch.Tensor) -> Image.Image:
     return grid(torch.cat(rows), 8, scale=enlargement(images.shape[-1]))
 
 
-def class_sheet(pipeline: Pipeline, columns: int, seed: int = 0, title: str | None = None, **settings) -> Image.Image:
-    """`columns` samples of every class (of the first twenty), a row each; without classes, eight rows of samples."""
-    names = list(pipeline.class_names[:20])
-    conditions = [c for c in (range(len(names)) if names else [None] * 8) for _ in range(columns)]
+def class_sheet(
+    pipeline: Pipeline, columns: int, seed: int = 0, title: str | None = None, prompts: Sequence[str] = (), **settings
+) -> Image.Image:  # fmt: skip
+    """`columns` samples of every class (of the first twenty) or of each prompt, a row each; of neither, eight rows of samples."""
+    names = list(pipeline.class_names[:20] or prompts)
+    given = prompts if prompts and not pipeline.class_names else range(len(names)) if names else [None] * 8
+    conditions = [c for c in given for _ in range(columns)]
     images = pipeline(conditions, seeds=[seed + i % columns for i in range(len(conditions))], output_type="pt", **settings)
     rows = images.unflatten(0, (-1, columns))
     return sheet(rows, names or [""] * len(rows), scale=enlargement(images.shape[-1]), title=title)

@@ -13,14 +13,15 @@ from bitmosaic.train.game import Game, Turn
 
 
 class PriorGame(Game):
-    """One player, "prior"; classes are dropped with `class_dropout` so that guidance has a null to lean on."""
+    """One player, "prior"; conditions are dropped with `class_dropout` so that guidance has a null to lean on."""
 
     def __init__(self, prior: nn.Module, class_dropout: float = 0.1):
         self.players, self.class_dropout = {"prior": prior}, class_dropout
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        labels = None if batch.labels is None else batch.labels.to(rng.device)
-        loss = self.players["prior"].loss(batch.codes.to(rng.device), labels, rng, self.class_dropout)
+        prior, labels = self.players["prior"], None if batch.labels is None else batch.labels.to(rng.device)
+        condition = prior.condition.of_data(labels, batch.captions)
+        loss = prior.loss(batch.codes.to(rng.device), condition, rng, self.class_dropout)
         yield Turn("prior", loss, {"loss": loss.detach()})
 
     def groups(self, player: str) -> list[dict[str, Any]]:

@@ -171,8 +171,10 @@ def _holds_float32(values: object) -> bool:
     return any(isinstance(x, Tensor) and x.dtype == torch.float32 for x in tree_leaves(values))
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
-    """Attention (..., n, d) that keeps q, k, v, its result and a number for each query: torch's for CPUs, which the meta device knows."""
+def _fused(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False, attn_mask: Tensor | None = None) -> Tensor:
+    """Attention (..., n, d) that keeps q, k, v, its result and a number for each query, whatever is masked: torch's for CPUs, which the
+    meta device knows.
+    """
     lead = q.shape[:-2]
     q, k, v = (x.reshape(-1, 1, *x.shape[-2:]) if x.ndim < 4 else x for x in (q, k, v))
     out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)[0]

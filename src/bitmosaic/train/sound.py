@@ -47,6 +47,6 @@ def check_pipeline(made: Pipeline, steps: int, store: CodeStore) -> None:
     with torch.inference_mode():
         if not made.tokenizer.decode(codes).isfinite().all():
             raise ValueError("tokenizer: it gives no finite images of its own codes: one of them is damaged; begin anew in another folder")
-        loss = made.prior.loss(codes, labels, torch.Generator(made.device).manual_seed(0))
+        loss = made.prior.loss(codes, made.prior.condition.of_data(labels, some.captions), torch.Generator(made.device).manual_seed(0))
     if not loss.isfinite() or not all(value.isfinite().all() for value in made.prior.state_dict().values() if value.is_floating_point()):
         raise ValueError(f"prior: after {steps:,} steps it gives no finite numbers; train anew with a lower learning rate")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bitmosaic.images import ImageSet
+from bitmosaic.images.captions import Captions
 from bitmosaic.images.labels import MOST, LabelFile, class_number
 from bitmosaic.images.scan import Scan, some
 from bitmosaic.images.tars import Passed, open_tars, samples
@@ -23,6 +24,7 @@ class Item:
     image: Any
     label: int
     unmatched: bool = False  # there is a label, but it is no class
+    caption: str | bytes | None = None  # bytes: of a file, as they are; None: there is none
 
 
 class Source(abc.ABC):
@@ -31,6 +33,7 @@ class Source(abc.ABC):
     class_names: tuple[str, ...] | None
     data: str  # as the user named it
     file: LabelFile | None
+    captioned = False  # whether captions are kept
     beside = 0  # images that lie beside the classes, in none of them
 
     @abc.abstractmethod
@@ -61,13 +64,14 @@ class Source(abc.ABC):
 class Listed(Source):
     """Images of a set or a folder, by number, `each` to a piece."""
 
-    def __init__(self, found: ImageSet | Scan, data: str, each: int, labels: LabelFile | None):
+    def __init__(self, found: ImageSet | Scan, data: str, each: int, labels: LabelFile | None, captions: Captions | None = None):
         self.found, self.data, self.each, self.file = found, data, each, labels
         self.count = len(found.names) if isinstance(found, Scan) else len(found)
         if labels:
             labels.fit([str(path) for path in found.files] if isinstance(found, Scan) else map(self._name, range(self.count)), data)
         self.class_names = labels.class_names if labels else found.class_names
         self.beside = found.beside if isinstance(found, Scan) else 0
+        self.captions, self.captioned = captions, captions is not None
 
     def __len__(self) -> int:
         return -(-self.count // self.each)
@@ -79,12 +83,15 @@ class Listed(Source):
             else:
                 name, image = self._name(i), self.found.image(i)
             own = -1 if self.found.labels is None else int(self.found.labels[i])
-            yield Item(name, image, self.file.find(str(image) if isinstance(image, Path) else name) if self.file else own)
+            label = self.file.find(str(image) if isinstance(image, Path) else name) if self.file else own
+            yield Item(name, image, label, caption=self.captions.texts[i] if self.captions else None)
 
     def told(self) -> list[str]:
         lines = self.found.told()
         if self.file:
             lines.append(f"classes of {self.file.path}: {some(self.class_names)}")
+        if self.captions:
+            lines += self.captions.told()
         return lines
 
     def _name(self, i: int) -> str:
@@ -95,13 +102,15 @@ class Listed(Source):
         return f"images {number * self.each} to {min(self.count, (number + 1) * self.each) - 1}"
 
     def about(self) -> dict[str, Any]:
-        return {"data": self.data, "images": self.found.fingerprint(), "each": self.each}
+        kept = {"captions": self.captions.fingerprint()} if self.captions else {}
+        return {"data": self.data, "images": self.found.fingerprint(), "each": self.each, **kept}
 
 
 class Tars(Source):
-    """Tar shards, each a piece. classes: labels are below it; None: as they are found."""
+    """Tar shards, each a piece. classes: labels are below it; None: as they are found. captions: those in .txt files are kept."""
 
-    def __init__(self, data: str, labels: LabelFile | None, classes: int | None):
+    def __init__(self, data: str, labels: LabelFile | None, classes: int | None, captions: bool = False):
+        self.captioned = captions
         self.data, self.file, self.classes, self.files = data, labels, classes, open_tars(data)
         self.class_names = labels.class_names if labels else tuple(map(str, range(classes))) if classes is not None else None
 
@@ -109,13 +118,13 @@ class Tars(Source):
         return len(self.files)
 
     def piece(self, number: int, passed: Passed) -> Iterator[Item]:
-        for sample in samples(self.files[number], passed):
+        for sample in samples(self.files[number], passed, self.captioned):
             if self.file:
                 label, unmatched = self.file.find(sample.name), False
             else:
                 label = -1 if sample.label is None else class_number(sample.label, MOST if self.classes is None else self.classes)
                 unmatched = sample.label is not None and (label < 0 or sample.image is None)
-            yield Item(sample.name, sample.image, label, unmatched)
+            yield Item(sample.name, sample.image, label, unmatched, sample.caption)
 
     def name(self, number: int) -> str:
         return self.files[number].full_name
@@ -125,7 +134,8 @@ class Tars(Source):
         return [path for path in local if not os.path.isfile(path)]
 
     def about(self) -> dict[str, Any]:
-        return {"data": self.data, "tars": [self.name(i) for i in range(len(self))], "classes": self.classes}
+        kept = {"captions": True} if self.captioned else {}
+        return {"data": self.data, "tars": [self.name(i) for i in range(len(self))], "classes": self.classes, **kept}
 
 
 def root_of(source: Source) -> Path | None:

@@ -24,14 +24,17 @@ from torch import Tensor
 
 from bitmosaic.folders import written_beside
 from bitmosaic.images import UnreadableImage
+from bitmosaic.images.captions import one_line
 from bitmosaic.images.tars import BrokenTar, Passed
 from bitmosaic.images.views import VIEWS, read_views
 from bitmosaic.names import plain
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.code_store import images_at_once, packed_bytes
+from bitmosaic.train.kept_captions import KeptCaptions
 from bitmosaic.train.sources import Item, Source
-from bitmosaic.train.tokenized import FILES, checksum
+from bitmosaic.train.tokenized import checksum
 
+COUNTED = "unreadable", "unlabelled", "unmatched", "broken", "passed", "uncaptioned"
 TOLD = 20  # lines about small troubles of one kind that a shard keeps
 WAIT = 0.2  # seconds between two looks at a shard that another process makes
 
@@ -42,8 +45,9 @@ class Made:
 
     codes: list[np.ndarray] = field(default_factory=list)  # (b, views, bytes)
     labels: list[int] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("unreadable", "unlabelled", "unmatched", "broken", "passed"), 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     told: dict[str, list[str]] = field(default_factory=dict)  # kind of trouble -> its first lines
     labelled: int = 0  # images with a label, unreadable ones too
 
@@ -75,7 +79,8 @@ def tokenize_pieces(
                     if not folder.is_dir():
                         for half in folder.parent.glob(f".{folder.name}.*.new"):
                             shutil.rmtree(half)  # of a process that was killed; the lock is ours
-                        _write(folder, _make(source, number, tokenizer, views, on_image), source.name(number), tokenizer, views)
+                        made = _make(source, number, tokenizer, views, on_image)
+                        _write(folder, made, source.name(number), tokenizer, views, source.captioned)
                         yield number
             except Timeout:
                 busy.append(number)
@@ -125,8 +130,25 @@ def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bo
     if labelled and item.label < 0 and not item.unmatched:
         made.counts["unlabelled"] += 1
     made.labels.append(item.label)
+    made.captions.append(_caption(item, made))
     made.pixels.append(int.from_bytes(hashlib.blake2b(whole.contiguous().numpy(), digest_size=8).digest(), "little"))
     return ways
+
+
+def _caption(item: Item, made: Made) -> str:
+    """An image's caption, "" where it has none that can be read."""
+    if isinstance(item.caption, str):
+        text, why = item.caption, ""
+    else:
+        try:
+            text, why = one_line(item.caption or b""), "it is empty"
+        except ValueError as error:
+            text, why = "", str(error)
+    if not text:
+        made.counts["uncaptioned"] += 1
+        if item.caption and len(lines := made.told.setdefault("uncaptioned", [])) < TOLD:
+            lines.append(plain(f"{item.name}: no caption, {why}")[:500])
+    return text
 
 
 def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
@@ -137,14 +159,18 @@ def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
     return packed.reshape(*images.shape[:2], -1)
 
 
-def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: str) -> None:
+def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: str, captioned: bool) -> None:
     none = np.zeros((0, VIEWS[views], packed_bytes(grid_of(tokenizer), tokenizer.radix)), np.uint8)
     codes = np.concatenate([none, *made.codes])
     with written_beside(folder) as beside:
         np.save(beside / "codes.npy", codes)
         np.save(beside / "labels.npy", np.array(made.labels, np.int32))
         np.save(beside / "pixels.npy", np.array(made.pixels, np.uint64))
-        sums = {name: checksum(beside / name) for name in FILES if name != "codes.json"}
+        if captioned:
+            KeptCaptions.write(made.captions, beside)
+        else:
+            del made.counts["uncaptioned"]
+        sums = {path.name: checksum(path) for path in sorted(beside.iterdir())}
         about = {"source": source, "images": len(codes), "labelled": made.labelled, "highest": max(made.labels, default=-1)}
         (beside / "codes.json").write_text(json.dumps({**about, "counts": made.counts, "told": made.told, "sha256": sums}, indent=1) + "\n")
 

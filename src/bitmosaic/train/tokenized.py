@@ -3,7 +3,8 @@
     manifest.json        written last: what made the codes, of what, how many, with a checksum of every file below
     tokenizer/           what made them, config.json and model.safetensors
     shards/00000/        codes.npy (images, views, bytes) uint8; labels.npy (images,) int32, -1 for an image without a label;
-                         pixels.npy (images,) uint64, a hash of each image by which duplicates are counted; codes.json, what happened
+                         pixels.npy (images,) uint64, a hash of each image by which duplicates are counted; codes.json, what happened;
+                         where captions were wanted captions.npy and captions-ends.npy (`kept_captions`)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from bitmosaic.folders import part_fingerprint, read_json
 from bitmosaic.images.views import VIEWS
 from bitmosaic.train.code_store import CodeStore, Shard
+from bitmosaic.train.kept_captions import FILES as CAPTIONS
 
 FORMAT = "bitmosaic tokenized 1"
 FILES = ("codes.json", "codes.npy", "labels.npy", "pixels.npy")  # of a shard
@@ -86,16 +88,21 @@ class Manifest:
                 f"codes: shard {self.folder / 'shards' / name} is damaged ({fault}); the same 'bitmosaic tokenize' again makes it anew"
             )
 
+    @property
+    def captioned(self) -> bool:
+        """Whether captions were kept."""
+        return any(CAPTIONS[0] in shard["sha256"] for shard in self.about["shards"])
+
     def store(self) -> CodeStore:
         """The codes, memory-mapped."""
         shards = [Shard(self.folder / "shards" / shard["name"], shard["images"]) for shard in self.about["shards"]]
         null = len(self.class_names) if self.class_names else None
-        return CodeStore(shards, self.grid, tuple(self.about["radix"]), VIEWS[self.about["views"]], null)
+        return CodeStore(shards, self.grid, tuple(self.about["radix"]), VIEWS[self.about["views"]], null, self.captioned)
 
 
 def shard_damage(folder: Path, checksums: dict[str, str]) -> str:
     """What is wrong with a shard's files; empty where nothing is."""
-    for name in FILES:
+    for name in (*FILES, *(CAPTIONS if set(CAPTIONS) & checksums.keys() else ())):
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
@@ -128,6 +135,8 @@ def _problems(about: Any) -> Iterator[str]:
     if len(about["classes"]) > MOST or not all(type(name) is str for name in about["classes"]):
         yield "classes: want names"
     yield from (f"shards[{i}]: {why}" for i, shard in enumerate(about["shards"]) if (why := _shard_problem(shard)))
+    if len({CAPTIONS[0] in shard["sha256"] for shard in about["shards"]}) > 1:
+        yield "shards: some have captions and some have none"
     if len({shard["name"] for shard in about["shards"]}) != len(about["shards"]):
         yield "shards: a name comes twice"
     if sum(shard["images"] for shard in about["shards"]) != about["images"]:
@@ -142,7 +151,8 @@ def _shard_problem(shard: Any) -> str:
     if not _whole(shard["images"], 0, 2**40):
         return "images: want a whole number"
     sums = shard["sha256"]
-    if not isinstance(sums, dict) or sums.keys() != set(FILES) or not all(type(s) is str and len(s) == 64 for s in sums.values()):
+    known = isinstance(sums, dict) and sums.keys() in (set(FILES), {*FILES, *CAPTIONS})
+    if not known or not all(type(s) is str and len(s) == 64 for s in sums.values()):
         return f"sha256: want one of each of {', '.join(FILES)}"
     return ""
 

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
 from bitmosaic.codes import described
-from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
+from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec, TextConditionSpec
+from bitmosaic.conditions.text import SMALL
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
@@ -120,7 +121,7 @@ def copy_metrics(out: Path, board: Path | None) -> None:
 
 
 def on_codes(run: Run, folder: str | Path) -> Run:
-    """A run that trains its prior alone, on codes that 'bitmosaic tokenize' made, with grid, digits and classes as these have."""
+    """A run that trains its prior alone, on codes that 'bitmosaic tokenize' made, with grid, digits, classes or captions as these have."""
     codes = Manifest.read(folder)
     tokenizer = Spec.from_json(read_json(codes.folder / "tokenizer" / "config.json"), f"{codes.folder / 'tokenizer' / 'config.json'}")
     if not isinstance(tokenizer, TokenizerSpec):
@@ -129,8 +130,11 @@ def on_codes(run: Run, folder: str | Path) -> Run:
         raise ValueError(f"codes: {codes.folder} says {codes.grid} places, {described(codes.radix)}; its tokenizer makes others")
     count = len(codes.class_names)
     has = getattr(run.prior.condition, "classes", 0)
-    condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
-    unguided = {"guidance_scale": 1.0} if not count and hasattr(run.sampler, "guidance_scale") else {}
+    if codes.captioned:
+        condition = run.prior.condition if isinstance(run.prior.condition, TextConditionSpec) else SMALL
+    else:
+        condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
+    unguided = {"guidance_scale": 1.0} if not count and not codes.captioned and hasattr(run.sampler, "guidance_scale") else {}
     changed = dataclasses.replace(
         run, images=CodesSpec(str(folder)), features=None, tokenizer=tokenizer, tokenizer_losses=TokenizerLosses(),
         flip=False, code_draws=VIEWS[codes.about["views"]], sampler=dataclasses.replace(run.sampler, **unguided),
@@ -238,6 +242,8 @@ def prior_stage(
         torch.manual_seed(training.seed)
         with torch.device("cpu" if first() or not training.sharded else "meta"):
             game = PriorGame(run.prior.build(), run.class_dropout)
+        captions = store.captions()
+        game.players["prior"].condition.learn(captions)
         if training.recompute:
             game.recompute()
         if training.compile:
@@ -248,7 +254,7 @@ def prior_stage(
             return Pipeline(tokenizer, prior.to(device), run.sampler, names)
 
         def pictures(averages: dict[str, nn.Module]) -> Image.Image:
-            return class_sheet(pipeline(averages["prior"]), 4)
+            return class_sheet(pipeline(averages["prior"]), 4, prompts=captions[:: max(1, len(captions) // 8)][:8])
 
         batches = CodeBatches(store, training.part_size, training.seed, order)
         state = play_stage(out / "prior", "prior", game, batches, training, pictures, device=device, board=board)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Condition
 from bitmosaic.samplers import Step
 from bitmosaic.web.job import LOW, Account, Job
 
-Ask = Callable[[Codes, Tensor, Tensor | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
+Ask = Callable[[Codes, Tensor, Condition | None, list[torch.Generator]], Iterator[Step]]  # a sampler with its prior
 
 
 @dataclass(eq=False)
@@ -44,7 +45,7 @@ class Wanted:
     ask: Ask
     codes: Codes
     known: Tensor
-    labels: Tensor | None
+    labels: Condition | None
     generators: list[torch.Generator]
     every: bool = True  # whether each step is told, or the last one only
     alone: bool = False
@@ -61,7 +62,7 @@ class Batch:
         self.parts, self.low = parts, parts[0].job.low
         self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
         self.account = Account(LOW if self.low else min(len(parts), math.sqrt(self.images)), self.low, used)
-        labels = None if parts[0].labels is None else torch.cat([part.labels for part in parts])
+        labels = None if parts[0].labels is None else Condition.joined([part.labels for part in parts])
         codes = Codes(torch.cat([part.codes.digits for part in parts]), parts[0].codes.radix)
         generators = [rng for part in parts for rng in part.generators]
         self._states = [rng.get_state() for rng in generators] if len(parts) > 1 else []

@@ -87,7 +87,7 @@ class CodesGuest(Guest, TwoStagePipeline):
         labels, prior, sampler = self.labels(conditions), self.prior, settings.build()
         codes, known = codes.to(self.device), known.to(self.device)
         prior.check(codes, known)  # here, so that it is told to whom it concerns
-        kind = None if labels is None else labels.dtype
+        kind = None if labels is None else type(labels)
 
         def ask(*given) -> Iterator[Step]:
             return sampler(prior, *given)

@@ -34,6 +34,7 @@ class Made:
     seed: int | None
     bits: float | None  # as `Answers` has them
     class_: Any  # as it was asked for
+    prompt: str | None  # likewise
     again: dict[str, Any]  # the request that makes this one picture
     weights: list[float] | None = None
 
@@ -84,15 +85,24 @@ class Task:
                 raise Refused(422, of_library(error).replace("class:", f"classes[{i}]:", 1)) from None
         return found
 
-    def class_(self) -> Any:
-        """The condition. Refused (422) for weights that are none."""
+    def condition(self) -> Any:
+        """The class or the prompt. Refused (422) for weights that are none, for both, and for a prompt where no text is known."""
         found = self.asked.class_
+        if self.asked.prompt is not None:
+            if found is not None:
+                raise Refused(422, "class, prompt: both are given; give one of the two")
+            try:
+                return self.guest.reader.parse(self.asked.prompt, "prompt")[1]
+            except ValueError as error:
+                raise Refused(422, of_library(error)) from None
+        if found is not None and self.guest.reader.kind == "text":
+            raise Refused(422, f"class: got {shown(found)}; this pipeline is told by text: give a prompt, such as \"a red heart\"")
         found = {self.single(name): weight for name, weight in found.items()} if isinstance(found, dict) else self.single(found)
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
             raise Refused(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")
         if self.name == "edit" and (found is None or (isinstance(found, dict) and not any(found[c] for c in found if c is not None))):
             got = f"class: got {shown(self.asked.class_)}; name"
-            raise Refused(422, f"{got} the class that shall stand inside the mask, or ask for /v1/inpaint")
+            raise Refused(422, f"{got} the class that shall stand inside the mask, or give a prompt, or ask for /v1/inpaint")
         return found
 
     def mask(self) -> Any:
@@ -126,11 +136,11 @@ def draw(task: Task, emit: Emit | None) -> list[Made]:
 
 
 def _generate(task: Task, emit: Emit | None) -> list[Made]:
-    class_, seeds, guest = task.class_(), task.seeds(), task.guest
+    class_, seeds, guest = task.condition(), task.seeds(), task.guest
     told = told_steps(task.guest, task.asked.entropy, emit, [class_] * len(seeds))
     images = guest(class_, seeds, output_type="pt", batch_size=task.limits.count, callback_on_step_end=told, **task.settings())
     made = zip(images, seeds, strict=True)
-    return [Made(image, seed, None, task.asked.class_, task.again(seed=seed)) for image, seed in made]
+    return [Made(image, seed, None, task.asked.class_, task.asked.prompt, task.again(seed=seed)) for image, seed in made]
 
 
 def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
@@ -138,10 +148,10 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
     pixels, repaint = canvas(guest, image, mask, asked.fit)
     _check_canvas(task, pixels.shape[1:])
     whole = (pixels, "tile" if asked.fit == "tile" else "exact")
-    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.condition()] * asked.count, repaint), task.seeds()
     make = editing.edit if task.name == "edit" else editing.inpaint
     answers = make(
-        guest, pixels, repaint, task.class_(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
+        guest, pixels, repaint, task.condition(), seeds, feather=asked.feather, fit=whole[1], output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     kept = {"image": as_text(encoded(pixels)), "mask": as_text(encoded(repaint[None].float())), "fit": whole[1]}
@@ -154,9 +164,9 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
     _check_canvas(task, (pixels.shape[1] + sides[1] + sides[3], pixels.shape[2] + sides[0] + sides[2]))
     repaint = F.pad(torch.zeros(pixels.shape[1:], dtype=torch.bool), (sides[0], sides[2], sides[1], sides[3]), value=True)
-    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, repaint), task.seeds()
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.condition()] * asked.count, repaint), task.seeds()
     answers = editing.outpaint(
-        guest, pixels, asked.padding, task.class_(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
+        guest, pixels, asked.padding, task.condition(), seeds, feather=asked.feather, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     return _answered(task, answers, image=as_text(encoded(pixels)))
@@ -165,9 +175,9 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
 def _enrich(task: Task, emit: Emit | None) -> list[Made]:
     asked, guest = task.asked, task.guest
     pixels, _ = coarse(guest, task.picture(), asked.shrink, asked.fit)
-    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.class_()] * asked.count, passes=4 * asked.repeats), task.seeds()
+    told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.condition()] * asked.count, passes=4 * asked.repeats), task.seeds()
     answers = editing.enrich(
-        guest, pixels, task.class_(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
+        guest, pixels, task.condition(), seeds, shrink=asked.shrink, repeats=asked.repeats, output_type="pt", callback_on_step_end=told,
         batch_size=task.limits.count, **task.settings(),
     )  # fmt: skip
     return _answered(task, answers, image=as_text(encoded(pixels)), fit="exact")
@@ -189,7 +199,7 @@ def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
         **task.settings(),
     )
     return [
-        Made(image, asked.seed, None, mixed, task.again(seed=asked.seed, weights=[row]), row)
+        Made(image, asked.seed, None, mixed, None, task.again(seed=asked.seed, weights=[row]), row)
         for image, row, mixed in zip(images, rows, blends, strict=True)
     ]
 
@@ -206,7 +216,7 @@ def _decode(task: Task, emit: Emit | None) -> list[Made]:
     if not parts:
         raise Refused(422, "codes: got none; give those of one image at least")
     images = task.guest.decode(Codes.unpack(np.stack(parts), grid, radix).check(), "pt")
-    return [Made(image, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
+    return [Made(image, None, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
 
 
 def encode(task: Task) -> dict[str, Any]:
@@ -231,7 +241,7 @@ def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
     """Answers as pictures; `kept`: fields of the request that makes them again."""
     task.notes = answers.notes
     return [
-        Made(image, seed, bits, task.asked.class_, task.again(seed=seed, **kept))
+        Made(image, seed, bits, task.asked.class_, task.asked.prompt, task.again(seed=seed, **kept))
         for image, seed, bits in zip(answers.images, answers.seeds, answers.bits, strict=True)
     ]
 
@@ -255,6 +265,7 @@ def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
             {
                 "image": as_text(encoded(one.image, asked.format, about(task, one))), "seed": one.seed,
                 "bits": None if one.bits is None else round(one.bits, 1), "class": named(one.class_),
+                **({} if one.prompt is None else {"prompt": one.prompt}),
                 **({} if one.weights is None else {"weights": one.weights}),
             }
             for one in made
@@ -267,7 +278,8 @@ def about(task: Task, *made: Made) -> dict[str, Any]:
     first, guest = made[0], task.guest
     told: dict[str, Any] = {"Command": task.name, "Pipeline": guest.name, "Model": guest.fingerprint}
     if task.name != "decode":
-        told |= {"Class": json.dumps(named(first.class_)), "Seed": str(first.seed)} if len(made) == 1 else {}
+        what = {"Class": json.dumps(named(first.class_))} if first.prompt is None else {"Prompt": first.prompt}
+        told |= {**what, "Seed": str(first.seed)} if len(made) == 1 else {}
         used = guest.settings(**task.settings()).to_json()
         told["Settings"] = {**used, "device": guest.device.type, "precision": guest.precision}
     if len(made) == 1 and first.bits is not None:

@@ -46,7 +46,9 @@ def _object(optional: tuple[str, ...] = (), **fields) -> dict:
 
 
 ANY = {"type": "object"}
-PICTURE = _object(("weights",), image=BASE64, seed=_or_null(WHOLE), bits=_or_null(NUMBER), **{"class": {}}, weights=_list(NUMBER))
+PICTURE = _object(
+    ("weights", "prompt"), image=BASE64, seed=_or_null(WHOLE), bits=_or_null(NUMBER), **{"class": {}}, prompt=TEXT, weights=_list(NUMBER)
+)  # fmt: skip
 PICTURES = _object(
     pipeline=TEXT,
     grid=_or_null(_list(WHOLE)),
@@ -61,9 +63,9 @@ FEATURES = _object(pipeline=TEXT, layer=WHOLE, shape=_list(WHOLE), features={"ty
 NEIGHBOUR = _object(name=TEXT, **{"class": TEXT}, distance=NUMBER, image=BASE64)
 NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_null(TEXT), neighbours=_list(NEIGHBOUR))
 PIPELINE = _object(
-    name=TEXT, jobs=_list(TEXT), classes=_list(TEXT), image_size=_list(WHOLE), channels=WHOLE, grid=_or_null(_list(WHOLE)),
-    radix_length=_or_null(WHOLE), binary=_or_null(YES), layers=_or_null(WHOLE), family=_or_null(TEXT), sampler=ANY, background=TEXT,
-    parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
+    name=TEXT, jobs=_list(TEXT), condition={"enum": ["class", "text", "none"]}, classes=_list(TEXT), image_size=_list(WHOLE),
+    channels=WHOLE, grid=_or_null(_list(WHOLE)), radix_length=_or_null(WHOLE), binary=_or_null(YES), layers=_or_null(WHOLE),
+    family=_or_null(TEXT), sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
     tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)

@@ -12,8 +12,11 @@ from bitmosaic.web.limits import Limits, Refused
 
 Name = Annotated[str, Field(max_length=200)]
 Class = Annotated[None | int | Name | dict[Name, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=2000, description="what the picture shows, in place of a class, where captions were learned from")
+]
 Named = Annotated[
-    int | Name | dict[Name, float],
+    None | int | Name | dict[Name, float],
     Field(description="what shall stand inside the mask: name the class, or its number, or a blend {class: weight}"),
 ]
 Single = None | int | Name
@@ -72,12 +75,13 @@ class Several(Drawn):
     """Requests for several pictures of one kind."""
 
     class_: Class = Field(None, alias="class")
+    prompt: Prompt | None = None
     seed: Seed = 0
     count: Count = 1
 
 
 class Generate(Several):
-    """New images of a class."""
+    """New images of a class, or of what a prompt says."""
 
 
 class Box(Body):
@@ -107,9 +111,9 @@ class Inpaint(Several):
 
 
 class Edit(Inpaint):
-    """Another class inside the mask."""
+    """Another class, or what a prompt says, inside the mask."""
 
-    class_: Named = Field(alias="class")
+    class_: Named = Field(None, alias="class")
 
 
 class Outpaint(Several):

@@ -142,8 +142,8 @@ def precision(pipe: Pipeline) -> str:
 
 def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[str, Any]:
     return {
-        "name": name, "jobs": jobs_of(pipe), "classes": list(pipe.class_names), "image_size": list(pipe.image_size),
-        "channels": pipe.channels, **_about_codes(pipe), "sampler": pipe.settings().to_json(),
+        "name": name, "jobs": jobs_of(pipe), "condition": pipe.reader.kind, "classes": list(pipe.class_names),
+        "image_size": list(pipe.image_size), "channels": pipe.channels, **_about_codes(pipe), "sampler": pipe.settings().to_json(),
         "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision, "tile": name not in zoo_names(),  # those that ship know whole things alone
         "parameters": sum(p.numel() for part in pipe.parts.values() for p in part.parameters()),

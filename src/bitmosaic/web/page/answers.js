@@ -1,5 +1,5 @@
 // Several answers to one request, side by side, the likeliest first.
-import { className } from './common.js';
+import { toldName } from './common.js';
 import { draw } from './drawing.js';
 import { h, reveal } from './dom.js';
 import { scrubber } from './scrubber.js';
@@ -32,7 +32,7 @@ export function answers({ use, words, hint, size }) {
       const next = Array.from({ length: request.count ?? 1 }, (_, i) => {
         const sheet = canvas();
         return shot({
-          label: `${className(request.class)}, seed ${seed + i}`, seed: seed + i, size: sheet ? [sheet.width, sheet.height] : size(),
+          label: `${toldName(request)}, seed ${seed + i}`, seed: seed + i, size: sheet ? [sheet.width, sheet.height] : size(),
           extra: use ? (one) => [useButton(words, () => use(one))] : null, sheet,
         });
       });

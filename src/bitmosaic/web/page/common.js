@@ -32,6 +32,9 @@ export function whole(input, label, least, most) {
   throw new Error(`${label}: give a whole number from ${least} to ${most}.`);
 }
 
+/** What a picture shows, as people read it: a prompt in quotes, or a class. */
+export const toldName = ({ class: kind, prompt }) => (prompt ? `“${prompt}”` : className(kind ?? null));
+
 /** A class as people read it: a name, "any class", or a blend. */
 export function className(value) {
   if (value === null || value === undefined) return 'any class';

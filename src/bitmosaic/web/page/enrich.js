@@ -1,7 +1,7 @@
 // The panel Enrich: fine detail drawn anew, before and after with a wipe.
 import { answers } from './answers.js';
-import { classPicker } from './classes.js';
 import { countField, seedField, whole } from './common.js';
+import { conditionField } from './condition.js';
 import { choice, field, fresh, h, reveal, say } from './dom.js';
 import { fitted, imageText } from './fit.js';
 import { remade } from './remade.js';
@@ -17,7 +17,7 @@ export function enrichPanel(world) {
   let chosen = null; // the answer shown
   let after = null; // {shot, url}: the file of that answer
   const source = sourcePicker(world, (one) => take(one));
-  const classes = classPicker('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] });
+  const shows = conditionField('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] }, 'Nothing: it draws what fits.');
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 3);
   const shrink = h('input', { type: 'number', min: 1, max: 28, step: 1, value: 2, oninput: () => show() });
@@ -34,7 +34,7 @@ export function enrichPanel(world) {
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture. It is made smaller, and the model draws its fine detail anew.'),
     h('p', { class: 'hint' }, 'Every place of the code is hidden once in four rounds, a quarter at a time.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
-    source.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
+    source.element, shows.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('div', { class: 'field' }, h('div', { class: 'pair' }, field('Smaller by', shrink), field('Repeats', repeats)), sooner),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'), h('div', {}, ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
@@ -83,7 +83,7 @@ export function enrichPanel(world) {
       if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
       const side = Math.min(...world.pipeline().image_size);
       await run({
-        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+        job: 'enrich', pipeline: world.pipeline().name, image: await imageText(picture), ...shows.one(), seed: seed.get(),
         count: count.get(),
         shrink: whole(shrink, 'Smaller by', 1, side), repeats: whole(repeats, 'Repeats', 1, 16), settings: settings.value(),
       });
@@ -105,7 +105,7 @@ export function enrichPanel(world) {
   return {
     name: 'enrich', title: 'Enrich', element: h('div', { class: 'columns' }, form, stage), take,
     async open(asked, expect) {
-      classes.set([asked.class ?? null]);
+      shows.set([asked]);
       seed.set(asked.seed);
       count.set(asked.count);
       shrink.value = asked.shrink ?? 2;
@@ -116,7 +116,7 @@ export function enrichPanel(world) {
     },
     refill() {
       job.stop();
-      classes.fill(world.pipeline());
+      shows.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       found.clear();
       put(null);

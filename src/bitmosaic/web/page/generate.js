@@ -1,6 +1,6 @@
 // The panel Generate: classes, seed and settings in; pictures that appear place by place out.
-import { classPicker } from './classes.js';
-import { className, countField, seedField } from './common.js';
+import { countField, seedField, toldName } from './common.js';
+import { conditionField } from './condition.js';
 import { draw } from './drawing.js';
 import { h } from './dom.js';
 import { runner } from './runner.js';
@@ -13,7 +13,7 @@ import { remade } from './remade.js';
 const AT_ONCE = 3; // streams; browsers open six connections to one address, and other panels want some
 
 export function generatePanel(world) {
-  const classes = classPicker('Classes', { pipeline: world.pipeline(), empty: 'none: any class', chosen: world.pipeline().classes.slice(0, 1).map(String) });
+  const told = conditionField('Classes', { pipeline: world.pipeline(), empty: 'none: any class', chosen: world.pipeline().classes.slice(0, 1).map(String) });
   const seed = seedField();
   const count = countField('Pictures of each', world.limits?.count, 4);
   const settings = settingsForm(world.pipeline(), world.limits);
@@ -21,17 +21,17 @@ export function generatePanel(world) {
   const scrub = scrubber();
   const sheet = h('div', { class: 'sheet' });
   const how = h('p', { class: 'hint' });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Choose classes and press Draw.'), how);
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Say what to draw, and press Draw.'), how);
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
-    classes.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
+    told.element, h('div', { class: 'pair' }, seed.element, count.element), ...settings.main, settings.more);
   const stage = h('div', { class: 'stage' }, job.status, scrub.element, empty, sheet);
   form.append(h('div', { class: 'dock' }, job.button));
   let all = [];
 
   function request() {
-    const chosen = classes.chosen();
+    const wanted = told.each();
     const body = { job: 'generate', pipeline: world.pipeline().name, seed: seed.get(), count: count.get(), settings: settings.value() };
-    return chosen.length > 1 ? { ...body, classes: chosen } : { ...body, class: chosen[0] ?? null };
+    return wanted.length > 1 ? { ...body, classes: wanted.map((one) => one.class) } : { ...body, ...wanted[0] };
   }
 
   function start() {
@@ -44,7 +44,7 @@ export function generatePanel(world) {
 
   function run(asked, expect = null) {
     const { classes: many, ...rest } = asked;
-    const wanted = (many ?? [asked.class ?? null]).map((one) => ({ ...rest, class: one }));
+    const wanted = many?.map((one) => ({ ...rest, class: one })) ?? [rest];
     return job.run(async (signal, step) => {
       const groups = wanted.map((one) => ({ one, shots: lay(one) }));
       let begun = false;
@@ -61,15 +61,15 @@ export function generatePanel(world) {
     all.forEach((old) => old.drop());
     all = groups.flatMap(({ shots }) => shots);
     empty.hidden = true;
-    sheet.replaceChildren(...groups.map(({ one, shots }) => h('section', { class: 'group', 'aria-label': className(one.class) },
-      groups.length > 1 ? h('h3', {}, className(one.class)) : null, gallery(shots))));
+    sheet.replaceChildren(...groups.map(({ one, shots }) => h('section', { class: 'group', 'aria-label': toldName(one) },
+      groups.length > 1 ? h('h3', {}, toldName(one)) : null, gallery(shots))));
     scrub.of(all);
   }
 
-  function lay({ class: one, seed: first = 0, count: pictures = 1 }) {
+  function lay({ seed: first = 0, count: pictures = 1, ...one }) {
     const { grid, image_size: [height, width] } = world.pipeline();
     return Array.from({ length: pictures },
-      (_, i) => shot({ label: `${className(one)}, seed ${first + i}`, seed: first + i, size: [width, height], map: Boolean(grid) }));
+      (_, i) => shot({ label: `${toldName(one)}, seed ${first + i}`, seed: first + i, size: [width, height], map: Boolean(grid) }));
   }
 
   /** Some streams at once, fewer where the service has no room for more beside them; if one fails the others are ended too. */
@@ -79,7 +79,7 @@ export function generatePanel(world) {
     signal.addEventListener('abort', end);
     const at = groups.map(() => [0, 1]);
     const queue = groups.map((group, i) => [group, i]);
-    const told = (i) => (index, total) => {
+    const moved = (i) => (index, total) => {
       at[i] = [index, total];
       const [done, of] = [Math.round(100 * at.reduce((sum, [a, b]) => sum + a / b, 0)), 100 * groups.length];
       step(done, of, groups.length > 1 ? `${Math.round(100 * done / of)} %` : `Step ${index} of ${total}`);
@@ -90,7 +90,7 @@ export function generatePanel(world) {
       for (let next = queue.shift(); next; next = queue.shift()) {
         const [{ one, shots }, i] = next;
         try {
-          await draw(one, shots, inner.signal, onbegin, told(i));
+          await draw(one, shots, inner.signal, onbegin, moved(i));
         } catch (error) {
           if (error.status !== 429 || workers === 1) throw error;
           queue.unshift(next); // another worker, which still draws, goes on with it
@@ -114,7 +114,7 @@ export function generatePanel(world) {
   return {
     name: 'generate', title: 'Generate', element: h('div', { class: 'columns' }, form, stage),
     open(asked, expect) {
-      classes.set(asked.classes ?? (asked.class === null || asked.class === undefined || typeof asked.class === 'object' ? [] : [asked.class]));
+      told.set(asked.classes?.map((one) => ({ class: one })) ?? [asked]);
       seed.set(asked.seed);
       count.set(asked.count);
       settings.set(asked.settings);
@@ -122,7 +122,7 @@ export function generatePanel(world) {
     },
     refill() {
       job.stop();
-      classes.fill(world.pipeline());
+      told.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       how.textContent = world.pipeline().grid ? 'The pictures appear place by place, the surest places first.'
         : 'This pipeline has no codes: it draws each picture at once.';

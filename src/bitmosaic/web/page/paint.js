@@ -2,8 +2,8 @@
 import { answers } from './answers.js';
 import { board as makeBoard } from './board.js';
 import { pixels, toBlob } from './bytes.js';
-import { classPicker } from './classes.js';
 import { countField, seedField } from './common.js';
+import { conditionField } from './condition.js';
 import { choice, field, h, reveal, say } from './dom.js';
 import { fitted, imageText } from './fit.js';
 import { History } from './history.js';
@@ -16,8 +16,8 @@ import { sheet } from './sheet.js';
 import { fromRequest, opened, sourcePicker } from './source.js';
 import { sidesField, toolbar } from './tools.js';
 
-const HINT = { inpaint: 'The model fills what is hidden, as it likes or as a class.',
-  edit: 'What is hidden becomes another class, drawn with a guidance of at least 5 unless you choose one, or a sampler.',
+const HINT = { inpaint: 'The model fills what is hidden, as it likes or as you say.',
+  edit: 'What is hidden becomes another thing, drawn with a guidance of at least 5 unless you choose one, or a sampler.',
   outpaint: 'The model paints around the picture.' };
 
 export function paintPanel(world) {
@@ -34,9 +34,9 @@ export function paintPanel(world) {
   });
   const source = sourcePicker(world, (one) => take(one));
   const sides = sidesField(() => redraw());
-  const mode = choice('What to do', [['inpaint', 'Repaint'], ['edit', 'Change class'], ['outpaint', 'Extend']], what, (value) => setMode(value));
+  const mode = choice('What to do', [['inpaint', 'Repaint'], ['edit', 'Change'], ['outpaint', 'Extend']], what, (value) => setMode(value));
   const told = h('p', { class: 'hint' }, HINT.inpaint);
-  const classes = classPicker('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] });
+  const shows = conditionField('As', { pipeline: world.pipeline(), most: 1, none: 'any', chosen: [null] }, 'Nothing: it paints what fits.');
   const seed = seedField();
   const count = countField('Answers', world.limits?.count, 4);
   const feather = h('input', { type: 'number', min: 0, max: 64, step: 1, value: 0 });
@@ -46,7 +46,7 @@ export function paintPanel(world) {
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'),
     h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
-    source.element, mode.element, told, sides.element, classes.element, h('div', { class: 'pair' }, seed.element, count.element),
+    source.element, mode.element, told, sides.element, shows.element, h('div', { class: 'pair' }, seed.element, count.element),
     h('details', { class: 'more' }, h('summary', {}, 'Settings'),
       h('div', {}, field('Feather', feather, { hint: 'Pixels inside the mask over which the seam is levelled.' }), ...settings.main, settings.more)),
     h('div', { class: 'dock' }, job.button));
@@ -131,7 +131,7 @@ export function paintPanel(world) {
   async function request() {
     if (!picture) throw new Error('Take a picture first: a test image, a file, or one from the clipboard.');
     const body = {
-      job: what, pipeline: world.pipeline().name, image: await imageText(picture), class: classes.chosen()[0] ?? null, seed: seed.get(),
+      job: what, pipeline: world.pipeline().name, image: await imageText(picture), ...shows.one(), seed: seed.get(),
       count: count.get(),
       feather: Number(feather.value) || 0, settings: settings.value(),
     };
@@ -140,7 +140,7 @@ export function paintPanel(world) {
       return { ...body, padding: sides.get() };
     }
     if (!mask.count) throw new Error('Nothing is painted over yet: paint on the picture what shall be drawn anew.');
-    if (what === 'edit' && body.class === null) throw new Error('Choose the class that shall stand there.');
+    if (what === 'edit' && body.class === null) throw new Error('Say what shall stand there.');
     return { ...body, mask: await mask.png(), fit: picture.fit };
   }
 
@@ -166,7 +166,7 @@ export function paintPanel(world) {
     name: 'paint', title: 'Paint', element, take,
     async open(asked, expect) {
       setMode(asked.job);
-      classes.set([asked.class ?? null]);
+      shows.set([asked]);
       seed.set(asked.seed);
       count.set(asked.count);
       feather.value = asked.feather ?? 0;
@@ -180,7 +180,7 @@ export function paintPanel(world) {
     },
     refill() {
       job.stop();
-      classes.fill(world.pipeline());
+      shows.fill(world.pipeline());
       settings.fill(world.pipeline(), world.limits);
       picture = mask = null;
       history.clear();

@@ -1,11 +1,11 @@
 // One picture being drawn: its steps, a veil over places that are not known yet, the entropy map under it, and at last the picture.
 import { toBlob } from './bytes.js';
-import { className } from './common.js';
+import { toldName } from './common.js';
 import { button, h, icon } from './dom.js';
 import { view } from './viewer.js';
 
 const source = (text) => (text.startsWith('data:') ? text : `data:image/png;base64,${text}`);
-export const fileName = (answer) => `bitmosaic-${className(answer.class ?? null).replace(/[^a-z0-9]+/gi, '-')}-${answer.seed ?? 0}.png`;
+export const fileName = (answer) => `bitmosaic-${toldName(answer).replace(/[^a-z0-9]+/gi, '-')}-${answer.seed ?? 0}.png`;
 
 /**
  * {element, seed, step(grid, frame), result(answer), show(i), frames()}; `extra(shot)` makes further buttons once it is done. `sheet`: the canvas

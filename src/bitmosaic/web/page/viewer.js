@@ -1,5 +1,5 @@
 // Shows one picture big, with the settings that made it, and what can be done with it.
-import { className } from './common.js';
+import { toldName } from './common.js';
 import { button, h } from './dom.js';
 import { requestOf, texts } from './png.js';
 import { KIND } from './settings.js';
@@ -12,7 +12,7 @@ export const setSender = (send) => { go = send; };
 
 export async function view(answer, blob) {
   const request = await requestOf(blob);
-  const title = answer.title ?? className(answer.class ?? null);
+  const title = answer.title ?? toldName(answer);
   const used = await settingsOf(blob);
   const url = URL.createObjectURL(blob);
   const name = fileName(answer);
