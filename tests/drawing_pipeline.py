@@ -73,11 +73,10 @@ class DrawingPipeline(Pipeline, saved_as=("DrawingPipeline",)):
 
     @torch.no_grad()
     def draw(self, conditions: list, seeds: list[int], settings: TruncationSpec, on_step: OnStep = None) -> Tensor:
-        dtype, labels, null = self.drawer.table.dtype, self.labels(conditions), len(self.class_names)
+        dtype, told, null = self.drawer.table.dtype, self.labels(conditions), len(self.class_names)
         z = torch.stack([torch.randn(4, generator=rng, device=self.device) for rng in generators(seeds, self.device)])
-        if labels is None:
-            labels = torch.full((len(seeds),), null, device=self.device)
-        weights = labels if labels.is_floating_point() else nn.functional.one_hot(labels, null + 1)
+        labels = torch.full((len(seeds),), null, device=self.device) if told is None else getattr(told, "labels", None)
+        weights = told.weights if labels is None else nn.functional.one_hot(labels, null + 1)
         return self.drawer((settings.truncation * z).to(dtype), weights.float()).float()
 
     @classmethod

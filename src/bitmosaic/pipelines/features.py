@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
+from bitmosaic.conditions import Condition
 from bitmosaic.priors import Prior
 
 Pool = bool | int | None
 
 
-def code_features(prior: Prior, codes: Codes, labels: Tensor | None, layers: Sequence[int], pool: Pool) -> list[Tensor]:
+def code_features(prior: Prior, codes: Codes, condition: Condition | None, layers: Sequence[int], pool: Pool) -> list[Tensor]:
     """The streams after blocks `layers` of fully visible images, each as `pooled` has it; the same bits in any batch on a CPU."""
     at_once = 8 if codes.digits.device.type == "cpu" else 64
     parts = []
@@ -22,7 +23,7 @@ def code_features(prior: Prior, codes: Codes, labels: Tensor | None, layers: Seq
         for start in range(0, len(codes), at_once):
             own = range(start, min(start + at_once, len(codes)))
             some = (list(own) * at_once)[:at_once]  # always as many: a product of few rows sums in another order than one of many
-            found = prior.intermediates(codes[some], None if labels is None else labels[some], layers)
+            found = prior.intermediates(codes[some], None if condition is None else condition[some], layers)
             parts.append([x[: len(own)] for x in found])
     return [torch.cat([pooled(part.float(), prior.grid, pool) for part in layer]) for layer in zip(*parts, strict=True)]
 
