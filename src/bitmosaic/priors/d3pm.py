@@ -1,7 +1,8 @@
 """D3PM over indices of a codebook: discrete denoising diffusion by a Transformer (Austin et al., arXiv 2107.03006; on codes of images
 VQ-Diffusion, Gu et al., 2111.14822, and VQ-DDM, Hu et al., 2112.01799).
 
-We differ in the network, the Llama blocks of BiGR with 2-D rotary positions, all modulated by time and condition together (adaLN).
+We differ in the network, the Llama blocks of BiGR with 2-D rotary positions, all modulated by time and condition together (adaLN), before
+each cross-attention to the tokens of a condition that has some, as VQ-Diffusion reads text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bitmosaic.conditions import Encoded
 from bitmosaic.nets.adaln_mlp import sinusoid
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import IndexPriorSpec, start
+from bitmosaic.priors.base import IndexPriorSpec, start, token_readers
 from bitmosaic.priors.chain import ChainSpec, MaskAndReplaceSpec
 from bitmosaic.priors.denoising import DenoisingPrior
 
@@ -50,11 +51,12 @@ class D3PM(DenoisingPrior):
         super().__init__()
         self.spec, self.grid, self.radix, self.auxiliary = spec, spec.grid, spec.radix, spec.auxiliary
         self.chain, width = spec.chain.build(spec.codewords), spec.width
-        self.condition = spec.condition.build(width)
+        self.condition = spec.condition.build(width, tokens=True)
         self.table = nn.Embedding(self.chain.states, width)
         self.time = nn.Sequential(nn.Linear(WAVES, width), nn.SiLU(), nn.Linear(width, width))
         self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
         self.blocks = nn.ModuleList(Block(width, spec.heads, multiple=spec.multiple) for _ in range(spec.depth))
+        self.readers = token_readers(spec.condition, width, spec.heads, spec.depth)
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, spec.codewords)
         self.apply(start)
@@ -62,12 +64,15 @@ class D3PM(DenoisingPrior):
 
     def streams(self, x_t: Tensor, t: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
         """The residual stream after each block in turn, (b, 1 + N, D); arguments as of `logits`."""
-        vectors, x = Encoded.of(told).vector, self.table(x_t)
+        encoded = Encoded.of(told)
+        vectors, x = encoded.vector, self.table(x_t)
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
         time = self.time(sinusoid(t * (SPAN / self.chain.steps), WAVES).to(vectors.dtype))
         modulation = self.modulation(nn.functional.silu(vectors + time)).view(len(x), 6, -1)
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
+            if self.readers is not None:
+                x = x + self.readers[i](x, encoded.tokens, encoded.mask)
             x = block(x, modulation, table)
             yield x
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.conditions import ClassConditionSpec, ConditionSpec, Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import Given, MaskedPrior, PriorSpec, start
+from bitmosaic.priors.base import Given, MaskedPrior, PriorSpec, start, token_readers
 from bitmosaic.priors.digits_head import DigitsHead
 from bitmosaic.priors.maskgit import masked_counts
 
@@ -54,10 +54,11 @@ class MaskedDigits(MaskedPrior):
     def __init__(self, spec: MaskedDigitsSpec):
         super().__init__()
         self.spec, self.grid, self.radix, width = spec, spec.grid, spec.radix, spec.width
-        self.condition = spec.condition.build(width)
+        self.condition = spec.condition.build(width, tokens=True)
         self.table = nn.Embedding(sum(spec.radix) + len(spec.radix), width)  # of each digit its values, and that it is hidden
         self.positions = nn.Parameter(torch.randn(1 + math.prod(spec.grid), width) * 0.02)  # of the condition and of places
         self.blocks = nn.ModuleList(ViTBlock(width, spec.heads, spec.inner) for _ in range(spec.depth))
+        self.readers = token_readers(spec.condition, width, spec.heads, spec.depth)
         self.norm = nn.LayerNorm(width)
         self.head = DigitsHead(spec.radix, width)
         self.apply(start)
@@ -69,8 +70,11 @@ class MaskedDigits(MaskedPrior):
         first = (hidden + 1).cumsum(0) - hidden - 1
         there = known if known.ndim == 3 else known[..., None]
         x = self.table(torch.where(there, digits.long(), hidden) + first).sum(-2)
-        x = torch.cat([Encoded.of(told).vector[:, None].to(x.dtype), x], 1) + self.positions
-        for block in self.blocks:
+        encoded = Encoded.of(told)
+        x = torch.cat([encoded.vector[:, None].to(x.dtype), x], 1) + self.positions
+        for i, block in enumerate(self.blocks):
+            if self.readers is not None:
+                x = x + self.readers[i](x, encoded.tokens, encoded.mask)
             x = block(x)
             yield x
 

@@ -22,6 +22,7 @@ from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Reason, Run, retold
 
 TEMPERATURE, TOP_P = 2.5, 0.9  # of MaskGIT's and LlamaGen's sampling: docs/indices.md says what others gave
+GUIDANCE, LIKELIEST = 3.0, 0.6  # guidance where there are classes, and top_p, of D3PM's: docs/denoising.md
 CODEBOOKS = {"simvq": SimVQSpec, "nearest": NearestSpec}
 CHAINS: dict[str, type[ChainSpec]] = {"mask-and-replace": MaskAndReplaceSpec, "absorbing": AbsorbingSpec, "uniform": UniformSpec}
 
@@ -73,7 +74,8 @@ def d3pm(
     run = _on_vqgan("d3pm", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
     old = run.prior
     prior = D3PMSpec(old.grid, old.codewords, old.depth, old.heads, old.width, old.condition, 64, CHAINS[chain]())
-    made = replace(run, prior=prior, sampler=AncestralSpec(guidance_scale=run.sampler.guidance_scale))
+    scale = GUIDANCE if run.sampler.guidance_scale != 1 else 1.0
+    made = replace(run, prior=prior, sampler=AncestralSpec(guidance_scale=scale, top_p=LIKELIEST))
     return replace(made, reasons=retold(made.reasons, made))
 
 
