@@ -61,12 +61,12 @@ def llamagen(
 
 def d3pm(
     data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
-    codebook: Literal["simvq", "nearest"] = "simvq", chain: Literal["mask-and-replace", "absorbing", "uniform"] = "mask-and-replace",
+    codebook: Literal["simvq", "nearest"] = "simvq", chain: Literal["absorbing", "uniform", "mask-and-replace"] = "absorbing",
     perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
 ) -> Run:  # fmt: skip
     """A VQGAN and D3PM's denoising prior for a folder of images; sub-folders are classes.
 
-    chain: how codes become noise, "mask-and-replace", "absorbing" (masks alone) or "uniform" (other codes alone). Other arguments as of the
+    chain: how codes become noise, "absorbing" (masks alone), "uniform" (other codes alone) or "mask-and-replace". Other arguments as of the
     recipe 'maskgit'.
     """
     if chain not in CHAINS:

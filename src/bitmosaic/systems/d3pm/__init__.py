@@ -1,6 +1,6 @@
 """D3PM (Austin et al., NeurIPS 2021, arXiv 2107.03006): discrete denoising diffusion, here over indices of a codebook.
 
-We differ in the network and in sizes; docs/indices.md says what a small run measured.
+We differ in the network and in sizes; docs/denoising.md says what a small run measured.
 """
 
 from bitmosaic.recipes.indices import d3pm
