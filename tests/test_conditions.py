@@ -24,6 +24,7 @@ from bitmosaic.conditions.byte_pairs import BytePairs, words
 from bitmosaic.conditions.text import PADDING
 from bitmosaic.folders import load_part, save_part
 from bitmosaic.priors import D3PMSpec, LlamaGenSpec, MaskedDigitsSpec, MaskedPriorSpec, MaskGITSpec, Prior
+from bitmosaic.samplers import MaskGITSamplerSpec
 
 CAPTIONS = ["red heart", "blue heart", "a red apple", "blue book", "red book"]
 NAMES = ("bag", "coat", "Tür")
@@ -245,3 +246,28 @@ def test_descriptions_of_conditions_stay_as_they_were_stored():
     for wrong in ({"length": 1}, {"merges": -1}, {"width": 15}, {"depth": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TextConditionSpec(**wrong)
+
+
+@pytest.mark.slow
+def test_a_masked_prior_learns_to_draw_what_a_caption_says():
+    """The first word says the left half, the second the right one; each of fourteen captions draws its own picture from any seed."""
+    colours, things = ["red", "green", "blue", "black"], ["heart", "book", "star", "fish"]
+    pairs = [(a, b) for a in range(4) for b in range(4) if (a, b) not in ((0, 1), (2, 3))]
+    texts = [f"a {colours[a]} {things[b]}" for a, b in pairs]
+    grids = torch.tensor([[[a, a, 4 + b, 4 + b]] * 4 for a, b in pairs])[..., None]
+    torch.manual_seed(0)
+    text = TextConditionSpec(length=5, merges=60, width=32, depth=1, heads=2)
+    prior = MaskGITSpec((4, 4), 8, 3, 2, 32, text, inner=64, smoothing=0.0).build().train()
+    prior.condition.learn(texts)
+    optimizer, rng = torch.optim.AdamW(prior.parameters(), 3e-3, weight_decay=0.01), torch.Generator().manual_seed(0)
+    for _ in range(300):
+        rows = torch.randint(len(pairs), (32,), generator=rng)
+        loss = prior.loss(Codes(grids[rows], (8,)), prior.condition.of_data(None, [texts[i] for i in rows]), rng)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    sampler, nothing = MaskGITSamplerSpec(steps=4, guidance_scale=2.0, temperature=0.5).build(), torch.zeros_like(grids)
+    generators = [torch.Generator().manual_seed(i) for i in range(len(pairs))]
+    value = prior.eval().condition.reader(()).read(texts)
+    *_, last = sampler(prior, Codes(nothing, (8,)), torch.zeros(len(pairs), 4, 4, dtype=torch.bool), value, generators)
+    assert torch.equal(last.codes.digits, grids)

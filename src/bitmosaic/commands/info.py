@@ -53,7 +53,7 @@ def about_pipeline(name: str) -> dict[str, Any]:
         "parameters": {part: count(network) for part, network in pipe.parts.items()} | (of_head(pipe) if codes else {}),
         **{part: network.spec.to_json() for part, network in pipe.parts.items()},
         "sampler": pipe.settings().to_json(),
-        "classes": [*pipe.class_names],
+        "condition": pipe.reader.kind, "classes": [*pipe.class_names],
         **({"fingerprint": fingerprint(name)} if codes else {}),
         "files": {file.relative_to(folder).as_posix(): file.stat().st_size for file in files},
     }
@@ -90,7 +90,7 @@ def pipeline_text(found: dict[str, Any]) -> str:
         *(codes_rows(found) if "grid" in found else []),
         *((part, f"{word(found[part])}, {parameters[part]:,} parameters{head if part == 'prior' else ''}") for part in parts),
         ("sampler", f"{word(sampler)}{': ' if settings else ''}{settings}"),
-        ("classes", f"{len(names)}: {shown}" if names else "none"),
+        ("classes", f"{len(names)}: {shown}" if names else "none; it is told by text" if found["condition"] == "text" else "none"),
         *([("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer")] if "fingerprint" in found else []),
         ("files", f"{sum(found['files'].values()) / 1e6:.1f} MB in {len(found['files'])} files"),
     ])  # fmt: skip
