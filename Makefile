@@ -3,7 +3,7 @@
 BIN = .venv/bin
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-LOWEST = cli spec convert tokenize codec search images_read images_write text sample train evaluate studio
+LOWEST = cli spec convert tokenize codec search images_read images_write text sample train evaluate
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help demo test slow lint lowest clean
@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/bitmosaic demo --out demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -33,7 +33,7 @@ lowest: $(BIN)/python
 	$(BIN)/python -m venv --clear .lowest
 	$(BIN)/python tests/lowest.py > .lowest/pins.txt
 	.lowest/bin/python -m pip --disable-pip-version-check install -r .lowest/pins.txt
-	PYTHONPATH=src .lowest/bin/python -m pytest -o filterwarnings= $(addprefix tests/test_,$(addsuffix .py,$(LOWEST)))
+	PYTHONPATH=src .lowest/bin/python -m pytest -o filterwarnings= $(addprefix tests/test_,$(addsuffix .py,$(LOWEST))) tests/studio/test_studio.py
 
 clean:
 	rm -rf demo build .lowest dist src/bitmosaic.egg-info .pytest_cache .ruff_cache

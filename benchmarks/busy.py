@@ -70,6 +70,7 @@ def training() -> float:
 def studio() -> float:
     import urllib.request
 
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))  # where load tests of the studio lie
     from studio_started import Server
 
     with Server() as server:

@@ -9,8 +9,10 @@ import statistics
 import sys
 import threading
 import time
+from pathlib import Path
 
-from studio_started import Server, asked
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))  # where load tests of the studio lie
+from studio_started import Server, asked  # noqa: E402
 
 MORE = {"steps": 20, "evaluations": 20}  # of the one image: other settings than the streams', so that it's drawn by itself
 

@@ -53,7 +53,9 @@ def ours() -> bool:
 
 
 def take_away() -> None:
-    """For the rest of this process."""
+    """For the rest of this process, in which our modules are imported anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bitmosaic"]:
+        del sys.modules[name]
     proxies, true_import, true_rename, true_library = {}, builtins.__import__, pathlib.Path.rename, ctypes.CDLL
 
     def imported(name, globals=None, locals=None, fromlist=(), level=0):

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import warm
 
 import bitmosaic.train.alone as alone_module
 from bitmosaic.cli import main
@@ -75,7 +76,7 @@ def test_the_second_training_is_refused_and_the_first_ends_well(data, tmp_path, 
 def test_a_lock_is_free_when_its_process_was_killed(tmp_path):
     program = "import sys, time\nfrom pathlib import Path\nfrom bitmosaic.train.alone import alone\n"
     program += "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
-    first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    first = warm.Child([sys.executable, "-c", program, str(tmp_path / "run")], stdout=subprocess.PIPE)
     assert first.stdout.readline() == "held\n"
     with pytest.raises(ValueError, match="a training is going on in"), alone(tmp_path / "run"):
         pass

@@ -88,6 +88,7 @@ def small_map(benchmark, tmp_path, monkeypatch):
     return quality_speed, run
 
 
+@pytest.mark.slow
 def test_the_map_draws_goes_on_and_chooses(small_map, tmp_path, monkeypatch):
     quality_speed, run = small_map
     monkeypatch.setattr(quality_speed, "good_enough", lambda mine, law: len(law) == 3)  # whatever the distance is
@@ -133,6 +134,7 @@ def test_points_of_the_map_have_names_of_their_own(benchmark):
     assert all(p.samples >= 2000 for p in found) and [p.seeds for p in found[:3]] == [3, 3, 1]
 
 
+@pytest.mark.slow
 def test_a_process_of_the_map_draws_what_it_is_told(benchmark, tmp_path):
     quality_speed = benchmark("quality_speed")
     job = quality_speed.Job(quality_speed.Point("quick", EntropyOrderedSpec(1, 1, 1.0)), 0, 0)
@@ -144,7 +146,9 @@ def test_a_process_of_the_map_draws_what_it_is_told(benchmark, tmp_path):
     assert not quality_speed.jobs([point], tmp_path)
 
 
-def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
+@pytest.fixture
+def sampling(benchmark, tmp_path):
+    """benchmarks/sampling.py, and a tiny pipeline in the test's folder."""
     from bitmosaic import Pipeline
     from bitmosaic.conditions import ClassConditionSpec
     from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
@@ -155,6 +159,16 @@ def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
     tokenizer = BinaryAutoencoderSpec((16, 16), 3, 8, 32, (1, 1, 1), 1, (), 32).build()
     prior = MaskedPriorSpec((4, 4), 8, 2, 2, 64, ClassConditionSpec(3), BernoulliDiffusionSpec(64, 2)).build()
     Pipeline(tokenizer, prior, sampling.EntropyOrderedSpec()).save_pretrained(tmp_path, torch.bfloat16)
+    return sampling
+
+
+def test_sampling_measures_a_row(sampling, tmp_path):
+    row = sampling.one_row("L", "same law, E1 to E8, float32", tmp_path)
+    assert math.isfinite(row["seconds"]) and row["tflop_backbone"] > 0
+
+
+@pytest.mark.slow
+def test_sampling_measures_every_row(sampling, tmp_path):
     for name in sampling.rows("L"):
         row = sampling.one_row("L", name, tmp_path)
         assert math.isfinite(row["seconds"]) and 0 < row["gib"] < 64 and row["tflop_backbone"] > 0 and math.isfinite(row["tflop_head"])
@@ -162,56 +176,6 @@ def test_sampling_measures_every_row(benchmark, tmp_path, monkeypatch):
     theirs = sampling.one_row("L", "published arithmetic, float32", tmp_path)
     assert 0.3 < law["tflop_head"] / theirs["tflop_head"] < 0.75  # hidden places only
     assert 0.5 < law["tflop_backbone"] / theirs["tflop_backbone"] <= 1  # and no round that reveals nothing
-
-
-@pytest.mark.parametrize("name", ["containers", "pictures", "idx", "codes", "pipelines", "checkpoints", "tars", "shards"])
-def test_fuzz_reads_damaged_files_of_each_kind(benchmark, name, tmp_path):
-    fuzz = benchmark("fuzz")
-    found = fuzz.run(name, 8, 1, tmp_path / "kept")
-    assert name in fuzz.KINDS and found["results"] + found["errors"] == 8 and not found["failures"] and not (tmp_path / "kept").exists()
-
-
-@pytest.mark.parametrize("how", ["wrong", "silent", "slow"])
-def test_fuzz_finds_what_is_no_clear_error(benchmark, how, tmp_path, monkeypatch, capsys):
-    fuzz, whole = benchmark("fuzz"), bytes(range(256))
-
-    def read(path):
-        data = path.read_bytes()
-        if data == whole:
-            return
-        if how == "slow":
-            try:
-                time.sleep(9)
-            except Exception:
-                raise ValueError("swallowed") from None
-        raise KeyError("a") if how == "wrong" else ValueError("")
-
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
-    monkeypatch.setitem(fuzz.KINDS, "bad", lambda folder: fuzz.Kind(fuzz.written(folder, {"a": whole}), read))
-    found = fuzz.run("bad", 2, 0, tmp_path / "kept")
-    assert found["failures"] and found["failures"] == len(list((tmp_path / "kept").iterdir())) and not found["errors"]
-    assert {"wrong": "KeyError", "silent": "ValueError: ", "slow": "TooLong"}[how] in capsys.readouterr().err
-
-
-def test_malformed_requests_are_the_same_for_a_seed(benchmark):
-    pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
-    hostile = benchmark("studio_hostile")
-    made = [hostile.case(3, number) for number in range(400)]
-    assert made == [hostile.case(3, number) for number in range(400)]
-    assert len({one.kind for one in made}) == len(hostile.KINDS) + 1 and made != [hostile.case(4, number) for number in range(400)]
-
-
-@pytest.mark.slow
-def test_studio_fuzz_and_load(benchmark, tmp_path, capsys):
-    pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
-    pytest.importorskip("uvicorn", reason="the studio is not installed: pip install 'bitmosaic[web]'")
-    out = ["--out", str(tmp_path / "studio.json")]
-    assert benchmark("studio_fuzz").main(["--count", "150", *out]) == 0, capsys.readouterr().err
-    load = benchmark("studio_load")
-    assert load.main(["--clients", "4", "--seconds", "3", "--rounds", "1", "--batches", "1", *out]) == 0
-    assert load.main(["--clients", "4", "--seconds", "3", "--rounds", "1", "--mixed", *out]) == 0
-    found = json.loads((tmp_path / "studio.json").read_text())
-    assert set(found) == {"fuzz", "load", "mixed"} and found["load"]["images_compared"] > 0 and not found["fuzz"]["failures"]
 
 
 def test_headers_of_other_formats(benchmark):
@@ -240,6 +204,7 @@ def test_bytes_for_a_quality(benchmark):
     assert found(points, "psnr", 25.0) == pytest.approx(200) and found(points, "psnr", 19.0) == 100 and found(points, "psnr", 32.0) is None
 
 
+@pytest.mark.slow
 def test_editing(benchmark, tmp_path, monkeypatch):
     module = benchmark("editing")
     for name, few in (("MASKS", {"80 % at random": module.MASKS["80 % at random"]}), ("EDITS", module.EDITS[:1])):

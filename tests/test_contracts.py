@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from cover import covered
 from test_spec import specs
 from torch import nn
 
@@ -531,6 +532,13 @@ PAIRS = [(kind, of) for kind in SAMPLERS for of in PRIORS if suits(kind, of)]
 pairs = pytest.mark.parametrize("kind, of", PAIRS, ids=[f"{kind.__name__}-{of.__name__}" for kind, of in PAIRS])
 
 
+def paired(names, *factors):
+    """Samplers, priors that suit them, conditions and more: every pair of values of two of these, and in `make slow` the full product."""
+    return pytest.mark.parametrize(
+        f"kind, of, condition{names}", covered(SAMPLERS, PRIORS, list(CONDITIONS.values()), *factors, fits=lambda *some: some[:2] in PAIRS)
+    )
+
+
 def some_known(codes, hidden=(16, 9, 3, 0)):
     """Which places are known, (b, *grid): image i has about hidden[i] of 16 places hidden."""
     known = torch.ones(len(codes), codes.places, dtype=torch.bool)
@@ -567,14 +575,13 @@ def sane(steps, codes, known, kind):
     return steps[-1].codes.digits
 
 
-@pairs
-@conditions
+@paired("")
 @torch.no_grad()
 def test_sampler_fills_every_place_in_any_number_of_steps(kind, of, condition):
     prior, codes, labels = prior_and_codes(of, condition)
     known = some_known(codes)
     given, mask = codes.digits.clone(), known.clone()
-    for count in range(1, codes.places + 6):
+    for count in (1, 2, 3, 5, 8, codes.places - 1, codes.places, codes.places + 5):
         steps = walk(kind, prior, codes, known, labels, steps=count, evaluations=2)
         digits = sane(steps, codes, known, kind)
         assert len(steps) == count or not hasattr(kind(), "steps")
@@ -582,8 +589,7 @@ def test_sampler_fills_every_place_in_any_number_of_steps(kind, of, condition):
     assert torch.equal(codes.digits, given) and torch.equal(known, mask), "what was given was written to"
 
 
-@pairs
-@conditions
+@paired("")
 def test_sampler_draws_an_image_from_its_own_seed_whatever_its_batch(kind, of, condition):
     """Every step of image i, from a batch where each image has another number of known places."""
     prior, codes, labels = prior_and_codes(of, condition)
@@ -634,8 +640,7 @@ def test_sampler_draws_another_image_from_another_seed(kind, of):
     assert differ.all() and (images[0] == images[2]).flatten(1).all(1).tolist() == [True, False, True, False]
 
 
-@pairs
-@conditions
+@paired("")
 @torch.no_grad()
 def test_sampler_changes_nothing_where_nothing_is_hidden(kind, of, condition):
     prior, codes, labels = prior_and_codes(of, condition)
@@ -644,9 +649,7 @@ def test_sampler_changes_nothing_where_nothing_is_hidden(kind, of, condition):
         assert torch.equal(sane(walk(kind, prior, codes, known, labels, steps=count), codes, known, kind), codes.digits)
 
 
-@pairs
-@conditions
-@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 10.0, -3.0])
+@paired(", scale", [0.0, 0.5, 1.0, 10.0, -3.0])
 @torch.no_grad()
 def test_sampler_takes_any_guidance(kind, of, condition, scale):
     prior, codes, labels = prior_and_codes(of, condition)
@@ -706,9 +709,7 @@ def test_sampler_takes_labels_as_class_weights(kind, of):
     sane(walk(kind, prior, codes, known, torch.full((4, count), 1 / count)), codes, known, kind)
 
 
-@pairs
-@conditions
-@pytest.mark.parametrize("evaluations", [1, 2, 300])
+@paired(", evaluations", [1, 2, 300])
 @torch.no_grad()
 def test_sampler_takes_any_number_of_evaluations(kind, of, condition, evaluations):
     prior, codes, labels = prior_and_codes(of, condition)
@@ -722,9 +723,7 @@ def last_layer(prior):
     return [module for module in part.modules() if isinstance(module, nn.Linear)][-1]
 
 
-@pairs
-@conditions
-@pytest.mark.parametrize("sample_last", [True, False])
+@paired(", sample_last", [True, False])
 @torch.no_grad()
 def test_sampler_stays_finite_when_logits_are_huge(kind, of, condition, sample_last):
     prior, codes, labels = prior_and_codes(of, condition)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from reference import reference, sizes
 from safetensors import safe_open
 
@@ -250,7 +251,7 @@ def test_a_full_disk_is_told_in_a_line(files, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); from bitmosaic.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     line = [sys.executable, "-c", code, "convert", *map(str, files), "--heads", "4", "--out", str(tmp_path / "p")]
-    done = subprocess.run(line, capture_output=True, text=True)
+    done = warm.run(line)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "model.safetensors: file too large" in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
 

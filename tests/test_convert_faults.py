@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import subprocess
 import sys
 import warnings
 import zipfile
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import warm
+from cover import covered
 from reference import reference
 from safetensors import safe_open
 from test_convert import HEADS, files, published_layout, saved, states  # noqa: F401
@@ -345,15 +346,14 @@ def test_nothing_stands_before_an_error(files, states, tmp_path, kind):  # noqa:
     except Exception as error:
         pytest.skip(f"this torch writes no such tensor ({error})")
     line = [sys.executable, "-m", "bitmosaic", "convert", str(files[0]), str(prior), "--heads", "4", "--out", str(tmp_path / "p")]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    done = warm.run(line)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and str(prior) in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("line", [
+@pytest.mark.parametrize("line, path", covered([
     "index PATH i", "tokenize PATH o", "compress PATH -o o", "train folder --data PATH --dry-run", "sample fashion --count 1 --out PATH",
     "info PATH", "reconstruct --data PATH", "encode PATH", "report PATH", "inpaint PATH --box 0 0 4 4", "duplicates PATH", "studio PATH",
-])  # fmt: skip
-@pytest.mark.parametrize("path", ["circle", "circle/deep", "~nobody-of-that-name/x"])
+], ["circle", "circle/deep", "~nobody-of-that-name/x"], ways=1))  # fmt: skip
 def test_paths_that_lead_nowhere_are_told_by_every_command(tmp_path, monkeypatch, capsys, line, path):
     monkeypatch.chdir(tmp_path)
     Path("circle").symlink_to("circle")

@@ -289,6 +289,7 @@ def run_of(n):
         yield {**row, "memory_gb": 1.0, **({"late": math.sin(i)} if i > n // 2 else {})}
 
 
+@pytest.mark.curves
 @pytest.mark.parametrize("n", [1, 2, 200])
 def test_curves_are_a_picture(tmp_path, n):
     curves(write_metrics(tmp_path / "metrics.jsonl", run_of(n)), tmp_path / "plots" / "curves.png", "a $run_1$")
@@ -298,6 +299,7 @@ def test_curves_are_a_picture(tmp_path, n):
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["curves.png"]
 
 
+@pytest.mark.curves
 def test_curves_with_gaps_and_infinities(tmp_path):
     rows = list(run_of(60))
     rows[3]["loss"], rows[4]["loss"], rows[5]["note"], rows[6]["weight"] = math.nan, -math.inf, "text", None

@@ -1,5 +1,5 @@
 """Files from strangers, of every kind that is read: each ends in a result or in a ValueError, at once, in little memory; nothing is run,
-and nothing is written outside. Checkpoints have more of this in test_resume.py, benchmarks/fuzz.py does it by the thousand.
+and nothing is written outside. Checkpoints have more of this in test_resume.py, tests/fuzz/fuzz.py does it by the thousand.
 """
 
 import gzip

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+import warm
 
 from bitmosaic import Pipeline
 from bitmosaic.conditions import ClassConditionSpec
@@ -88,7 +89,7 @@ def repository(pipeline, tmp_path):
 def run(code: str, address: str, cache) -> subprocess.CompletedProcess:
     """Code in a process of its own, whose hub is `address`."""
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    return warm.run([sys.executable, "-c", code], env=environment)
 
 
 def test_a_pipeline_is_downloaded_once_and_then_at_hand_without_the_hub(repository, pipeline):

@@ -5,12 +5,12 @@ Weights, optimizers and averages by the last checkpoints, and metrics, wall time
 
 import json
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 
 from bitmosaic.images import fashion_sample, to_pil
@@ -39,7 +39,7 @@ def data(tmp_path_factory):
         place = folder / "data" / f"class{i % 2}"
         place.mkdir(parents=True, exist_ok=True)
         to_pil(sample.image(i)).save(place / f"{i}.png")
-    subprocess.run(command(folder, folder / "whole"), check=True, capture_output=True, timeout=300)
+    warm.run(command(folder, folder / "whole"), timeout=300).check_returncode()
     return folder
 
 
@@ -60,13 +60,13 @@ def learned(out):
 @pytest.mark.parametrize("delay", [0.0, 0.3])
 def test_killed_and_started_again(data, moment, delay):
     out = data / f"{moment.replace('/', '-')}-{delay}"
-    process = subprocess.Popen(command(data, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.Child(command(data, out))
     while process.poll() is None and not (out / moment).exists():
         time.sleep(0.002)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    again = subprocess.run(command(data, out), capture_output=True, text=True, timeout=300)
+    again = warm.run(command(data, out), timeout=300)
     assert again.returncode == 0, again.stderr
     assert learned(data / "whole") == learned(out)
     for part in ("tokenizer", "prior"):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from cover import covered
 from torch.utils.flop_counter import FlopCounterMode
 
 from bitmosaic.cli import main
@@ -63,9 +64,7 @@ def test_operations_are_those_of_a_real_step():
     assert counter.get_total_flops() / 16 == pytest.approx(prior_cost(SPEC, training).flop, rel=0.03)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("recompute, parts, precision", covered([False, True], [1, 2], ["float32", "bf16"]))
 def test_memory_is_what_a_real_run_holds(precision, parts, recompute):
     """All bytes that live at the height of two real steps: weights, moments, averages, gradients, activations, what is passing."""
     training = Training(steps=2, batch_size=16, parts=parts, precision=precision, recompute=recompute)
@@ -77,8 +76,7 @@ def test_memory_is_what_a_real_run_holds(precision, parts, recompute):
     assert live.most == pytest.approx(prior_cost(SPEC, training, "cpu").memory(1, False, recompute), rel=0.05)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("perceptual", [0.0, 0.1])
+@pytest.mark.parametrize("precision, perceptual", covered(["float32", "bf16"], [0.0, 0.1], ways=1))
 def test_a_tokenizer_and_its_adversary_hold_what_was_planned(precision, perceptual):
     """With the network of a perceptual distance too, which is asked twice, once for gradients."""
     run = fashion()
@@ -111,8 +109,7 @@ def test_what_lives_is_what_autograd_keeps(precision):
     assert sum(size for _, size in found.values()) == pytest.approx(counted, rel=0.1)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("precision, recompute", covered(["float32", "bf16"], [False, True], ways=1))
 def test_a_gpu_keeps_no_matrices_of_attention(precision, recompute):
     """A block as on a GPU against a real one with torch's fused attention; matrices would be 64 times as large as queries."""
     with torch.device("meta"):
@@ -163,6 +160,7 @@ RESIDENT = """
 import sys
 from dataclasses import replace
 import torch
+from cover import covered
 from test_plan import SPEC, batches
 from bitmosaic.train.loop import State, play
 from bitmosaic.train.plan import prior_cost

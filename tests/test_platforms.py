@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from lowest import PROJECT, pins
 
 from bitmosaic import memory
@@ -39,7 +40,7 @@ def script(*words: str, code: str = "", folder: Path | None = None) -> subproces
     package = Path(memory.__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (package, HERE)))}
     line = [sys.executable, *(["-c", "import elsewhere; elsewhere.take_away()\n" + code] if code else [str(HERE / "elsewhere.py"), *words])]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    return warm.run(line, cwd=folder, env=environment)
 
 
 @pytest.fixture
@@ -52,9 +53,9 @@ def folder(tmp_path) -> Path:
 
 
 def run_all(lines: list[str], folder: Path) -> None:
-    for line in lines:
-        done = script(*line.split(), folder=folder)
-        assert done.returncode == 0, f"{line}: {done.stderr[-2000:]}"
+    """One after the other, in one process."""
+    done = script(code=f"from bitmosaic.cli import main\nfor line in {lines!r}:\n    assert main(line.split()) == 0, line\n", folder=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_commands_run_where_nothing_of_unix_is(folder):

@@ -119,23 +119,24 @@ def test_one_round_has_the_law_of_the_published_arithmetic(published):
     assert spread > 0.04, "bits of a place must hang together for this to tell anything"
 
 
+@pytest.mark.parametrize("count", [240, pytest.param(1500, marks=pytest.mark.slow)])
 @torch.no_grad()
-def test_whole_images_have_the_law_of_the_published_arithmetic(published):
+def test_whole_images_have_the_law_of_the_published_arithmetic(published, count):
     """The same for samples: places in order of confidence, known ones never asked again."""
     torch.manual_seed(1)
     prior = MaskedPriorSpec((2, 2), 4, depth=1, heads=2, width=16).build().eval()
     for p in prior.parameters():
         p.copy_(torch.randn(p.shape) * 0.4)
     spec, m = EntropyOrderedSpec(steps=3, evaluations=5, guidance_scale=2.0, temperature=0.1), 1500
-    theirs = torch.stack([published.sample(prior, 2, spec, seed) for seed in range(m)]).flatten(1).float()
+    theirs = torch.stack([published.sample(prior, 2, spec, seed) for seed in range(count)]).flatten(1).float()
     codes = Codes(torch.zeros(m, 2, 2, 4, dtype=torch.uint8), prior.radix)
     known, labels = torch.zeros(m, 2, 2, dtype=torch.bool), torch.full((m,), 2)
     *_, last = spec.build()(prior, codes, known, labels, [torch.Generator().manual_seed(10_000 + s) for s in range(m)])
     ours = last.codes.digits.flatten(1).float()
-    bound = 4.5 * math.sqrt(0.5 / m)
+    bound = 4.5 * math.sqrt(0.25 / m + 0.25 / count)
     assert (theirs.mean(0) - ours.mean(0)).abs().max() < bound
-    assert (theirs.T @ theirs / m - ours.T @ ours / m).abs().max() < bound
-    assert (ours.mean(0) - 0.5).abs().max() > 2 * bound
+    assert (theirs.T @ theirs / count - ours.T @ ours / m).abs().max() < bound
+    assert (ours.mean(0) - 0.5).abs().max() > bound
 
 
 @torch.no_grad()

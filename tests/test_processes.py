@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 
 from bitmosaic.images import ArrayImages, Batches, fashion_sample, to_pil
@@ -77,17 +78,21 @@ def test_parts_must_fit_the_batch():
 # ---- processes
 
 
-def command(folder, out, parts, processes=1, more=(), sharded=False):
-    short = {"steps": 6, "batch-size": 4, "parts": parts, "log-every": 2, "checkpoint-seconds": 0}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone"]
+
+
+def command(folder, out, parts, processes=1, more=(), sharded=False, steps=6):
+    short = {"steps": steps, "batch-size": 4, "parts": parts, "log-every": steps // 3, "checkpoint-seconds": 0 if steps == 6 else 1000}
     words = [f"--{part}-training.{name}={value}" for part in ("tokenizer", "prior") for name, value in short.items()]
     words += ["--size=32", "--bits=4", "--tokenizer.width=8", "--tokenizer.embedding=8", "--sampler.steps=2", "--sampler.evaluations=2"]
+    words += ["--prior.depth=2", "--prior.width=32", "--prior.heads=2", "--prior.head.width=32", "--prior.head.depth=1"]
     words += ["--prior-training.sharded"] * sharded
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *more] if processes > 1 else []
+    launch = [*TORCHRUN, f"--nproc-per-node={processes}", *more] if processes > 1 else []
     return [sys.executable, *launch, "-m", "bitmosaic", "train", "folder", "--data", str(folder), "--out", str(out), *words]
 
 
 def run(words):
-    return subprocess.run(words, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return warm.run(words, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -109,25 +114,45 @@ def alone(data, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def shorter(data, tmp_path_factory):
+    """Of three steps, without checkpoints in between."""
+    out = tmp_path_factory.mktemp("shorter") / "run"
+    done = run(command(data, out, 4, steps=3))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def same_road(one, other):
     for part in ("tokenizer", "prior"):
         a, b = (load_file(out / "pipeline" / part / "model.safetensors") for out in (one, other))
         assert a.keys() == b.keys() and max(float((a[k].float() - b[k].float()).abs().max()) for k in a) < CLOSE
         rows = [[json.loads(line) for line in (out / part / "metrics.jsonl").read_text().splitlines()] for out in (one, other)]
-        assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [2, 4, 6]
+        assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] and len(rows[0]) == 3
         for x, y in zip(*rows, strict=True):
             for name in {"loss", "tokenizer_gradient", "prior_gradient"} & x.keys():
                 assert x[name] == pytest.approx(y[name], rel=1e-3), name
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_several_processes_walk_the_road_of_one(data, alone, tmp_path, processes, sharded):
-    done = run(command(data, tmp_path / "run", 4, processes, sharded=sharded))
+def walked(done, alone, out, processes):
     assert done.returncode == 0, done.stderr
-    same_road(alone, tmp_path / "run")
-    event = json.loads((tmp_path / "run" / "prior" / "events.jsonl").read_text().splitlines()[0])
+    same_road(alone, out)
+    event = json.loads((out / "prior" / "events.jsonl").read_text().splitlines()[0])
     assert event["event"] == "started" and event["processes"] == processes
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_several_processes_walk_the_road_of_one(data, shorter, tmp_path, sharded):
+    done = warm.torchrun(2, command(data, tmp_path / "run", 4, sharded=sharded, steps=3))
+    walked(done, shorter, tmp_path / "run", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_what_torchrun_starts_walks_the_road_of_one(data, alone, tmp_path, processes, sharded):
+    done = run(command(data, tmp_path / "run", 4, processes, sharded=sharded))
+    walked(done, alone, tmp_path / "run", processes)
 
 
 DYING = """
@@ -213,5 +238,5 @@ def test_a_run_goes_on_with_another_number_of_processes(data, alone, tmp_path, s
 
 
 def test_a_number_of_processes_that_cannot_share_is_told(data, tmp_path):
-    done = run(command(data, tmp_path / "other", 4, 3))
+    done = warm.torchrun(3, command(data, tmp_path / "other", 4))
     assert done.returncode and "3 processes cannot share 4 parts" in done.stderr

@@ -6,7 +6,6 @@ import pickle
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import weakref
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+import warm
 from safetensors.torch import load_file
 from torch import nn
 
@@ -180,7 +180,7 @@ def test_the_command_leaves_with_143(tmp_path):
         "sys.exit(cli.main(['train', 'folder', '--data', 'data', '--out', 'run', '--size=32', '--bits=4', '--tokenizer.width=8',"
         " '--tokenizer.embedding=8', '--tokenizer-training.batch-size=4']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = warm.run([sys.executable, "-c", program], cwd=tmp_path)
     assert done.returncode == 143, done.stderr
     assert "told to end; the same command again goes on" in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert len(checkpoints(tmp_path / "run" / "tokenizer" / "checkpoints")) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from filelock import FileLock
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -19,6 +20,7 @@ from bitmosaic.cli import main
 from bitmosaic.commands import sample as module
 from bitmosaic.commands.files import SOFTWARE, file_name, notes, written_by_us, written_into
 
+BATCH = 4  # images at once, where a person's command takes 64
 FEW = ["--steps", "1", "--evaluations", "1", "--out"]
 
 
@@ -30,27 +32,34 @@ def words(count, out, *more) -> list[str]:
     return ["sample", "fashion", "--classes", "bag", "--count", str(count), *map(str, more), *FEW, str(out)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_batches():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "BATCH", BATCH)
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """70 images, in two batches, drawn in one go."""
+    """Six images, in two batches, drawn in one go."""
     out = tmp_path_factory.mktemp("whole")
-    assert main(words(70, out)) == 0
+    assert main(words(6, out)) == 0
     return out
 
 
 def test_two_processes_draw_what_one_draws(tmp_path, whole):
-    """70 images are two batches, one for each process."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitmosaic"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run([*launch, *words(70, tmp_path)], capture_output=True, text=True, timeout=200, env=env)
+    """Six images are two batches, one for each process."""
+    code = f"import sys, bitmosaic.cli as cli, bitmosaic.commands.sample as s; s.BATCH = {BATCH}; sys.exit(cli.main(sys.argv[1:]))"
+    line = [sys.executable, "-c", code, *words(6, tmp_path)]
+    found = warm.torchrun(2, line)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.count("70 images in") == 1
+    assert found.stdout.count("6 images in") == 1
     one, two = contents(whole), contents(tmp_path)
-    assert len(one) == 71 and one == two
-    for name in ("bag-003.png", "bag-066.png", "sheet.png"):
+    assert len(one) == 7 and one == two
+    for name in ("bag-003.png", "bag-005.png", "sheet.png"):
         (tmp_path / name).unlink()
-    found = subprocess.run([*launch, *words(70, tmp_path)], capture_output=True, text=True, timeout=200, env=env)
-    assert found.returncode == 0 and "70 images, 68 of them were there" in found.stdout, found.stderr
+    found = warm.torchrun(2, line)
+    assert found.returncode == 0 and "6 images, 4 of them were there" in found.stdout, found.stderr
     assert contents(tmp_path) == one
 
 
@@ -70,17 +79,17 @@ def stopped_after(batches: int, how: BaseException):
 def test_what_was_drawn_stays_and_the_same_command_goes_on(tmp_path, whole, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(module, "written_into", stopped_after(1, KeyboardInterrupt()))
-        assert main(words(70, tmp_path)) == 130
+        assert main(words(6, tmp_path)) == 130
     assert "what is drawn stays, and the same command again goes on" in capsys.readouterr().err
-    assert len(contents(tmp_path)) == 64
+    assert len(contents(tmp_path)) == 4
     times = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     asked, draw = [], module.draw
     monkeypatch.setattr(module, "draw", lambda pipe, pairs, **own: asked.append(pairs) or draw(pipe, pairs, **own))
-    assert main(words(70, tmp_path)) == 0
-    assert [seed for _, seed in asked[0]] == list(range(64, 70)) and "70 images, 64 of them were there" in capsys.readouterr().out
+    assert main(words(6, tmp_path)) == 0
+    assert [seed for _, seed in asked[0]] == [4, 5] and "6 images, 4 of them were there" in capsys.readouterr().out
     assert contents(tmp_path) == contents(whole)
     assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in times.items())
-    assert main(words(72, tmp_path)) == 0 and len(asked[1]) == 2, "more of them take what is there too"
+    assert main(words(8, tmp_path)) == 0 and len(asked[1]) == 2, "more of them take what is there too"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -90,7 +99,7 @@ def test_killed_it_goes_on_and_leaves_nothing_hidden(tmp_path, how):
         "def slow(*a, **k):\n    for found in draw(*a, **k):\n        yield found\n        time.sleep(60)\n"
         "sample.draw, sample.BATCH = slow, 2; sys.exit(main(sys.argv[1:]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, *words(5, tmp_path)], stderr=subprocess.PIPE)
+    process = warm.Child([sys.executable, "-c", code, *words(5, tmp_path)], stderr=subprocess.PIPE)
     until = time.monotonic() + 120
     while not (tmp_path / "bag-001.png").exists():
         assert process.poll() is None and time.monotonic() < until, process.stderr.read()
@@ -161,11 +170,10 @@ def test_a_sheet_of_any_size_is_known_as_ours(tmp_path, mode, size):
 
 @pytest.mark.parametrize("classes, count", [(3, 50), (60, 2), (60, 50)])
 def test_the_sheet_is_bounded_in_rows_and_columns(tmp_path, classes, count):
-    tokenizer = Pipeline.from_pretrained("fashion").tokenizer
     labels, names = [f"class {i}" for i in range(classes)], [f"{i}-{j}.png" for i in range(classes) for j in range(count)]
     for name in names:
         Image.new("L", (28, 28)).save(tmp_path / name)
-    picture = module.class_sheet(tmp_path, names, labels, tokenizer)
+    picture = module.class_sheet(tmp_path, names, labels, (28, 28), 1)
     rows, columns = min(classes, 40), min(count, 40)
     dark = picture.convert("L").point(lambda grey: 255 * (grey < 5)).getbbox()
     assert dark[3] - dark[1] == rows * 58 - 2 and dark[2] - dark[0] == columns * 58 - 2  # 28 pixels, twice as large, and gaps of 2
@@ -173,12 +181,8 @@ def test_the_sheet_is_bounded_in_rows_and_columns(tmp_path, classes, count):
 
 def test_the_sheet_of_large_images_is_bounded_in_pixels(tmp_path):
     """40 classes x 40 images of 512 pixels would take 20,000 x 20,000."""
-
-    class Large:
-        image_size, channels = (512, 512), 3
-
     Image.new("RGB", (512, 512)).save(tmp_path / "a.png")
-    picture = module.class_sheet(tmp_path, ["a.png"] * 40 * 40, [f"class {i}" for i in range(40)], Large)
+    picture = module.class_sheet(tmp_path, ["a.png"] * 40 * 40, [f"class {i}" for i in range(40)], (512, 512), 3)
     assert 7000 < picture.width <= 8192 and 7000 < picture.height <= 8192
 
 
@@ -205,7 +209,7 @@ def test_the_folder_of_a_killed_command_is_recognised(tmp_path):
         "import os, sys; from bitmosaic.commands.files import written_into\n"
         "with written_into(sys.argv[1], ['a.png']) as folder:\n    (folder / 'a.png').touch()\n    os._exit(9)"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")]).returncode == 9
+    assert warm.run([sys.executable, "-c", code, str(tmp_path / "out")]).returncode == 9
     assert len(list((tmp_path / "out").glob(".*.new"))) == 1
     with written_into(tmp_path / "out", ["b.json"]) as folder:
         (folder / "b.json").write_text(json.dumps({"software": SOFTWARE}))

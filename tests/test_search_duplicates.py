@@ -54,7 +54,7 @@ def planted(count, each, seed=0):
 def test_planted_copies_are_found_and_no_others():
     found = right = wanted = 0
     for seed in range(2):
-        pictures, truth = planted(400, 3, seed)
+        pictures, truth = planted(250, 3, seed)
         pairs, difference, limit = copies(pictures)
         found, right, wanted = found + len(pairs), right + sum(pair in truth for pair in map(tuple, pairs.tolist())), wanted + len(truth)
         assert (difference <= limit).all() and (pairs[:, 0] < pairs[:, 1]).all()

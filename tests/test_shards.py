@@ -24,13 +24,13 @@ STEPS = 60
 BF16 = 0.01  # of the loss, at every step: bf16 has 8 bits of precision, where float32 has 24
 
 
-def prior_curve(precision, recompute=False):
+def prior_curve(precision, recompute=False, steps=STEPS):
     """Losses of a tiny prior that learns two grids by heart; its steps are in two parts, which processes share."""
     spec = MaskedPriorSpec(width=32, dropout=0.1, head=BernoulliDiffusionSpec(32, 2))
     digits = torch.randint(0, 2, (2, *spec.grid, spec.bits), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     which = torch.arange(16) % 2
     training = Training(
-        steps=STEPS, batch_size=32, parts=2, learning_rate=1e-2, precision=precision, recompute=recompute, sharded=True
+        steps=steps, batch_size=32, parts=2, learning_rate=1e-2, precision=precision, recompute=recompute, sharded=True
     )
     torch.manual_seed(0)
     game = PriorGame(spec.build())
@@ -40,11 +40,11 @@ def prior_curve(precision, recompute=False):
     return [float(one.metrics["loss"]) for one in play(State.start(game, training), lambda part: batch, training)]
 
 
-def tokenizer_curve(precision):
+def tokenizer_curve(precision, steps=STEPS):
     """Losses of a tiny tokenizer on eight smooth pictures."""
     waves = torch.linspace(0, 6, 16)[:, None] * torch.arange(1, 9)[:, None, None] * 0.3
     pixels = (127 * (1 + (waves + torch.linspace(0, 3, 16)).sin()))[:, None].expand(-1, 3, -1, -1).to(torch.uint8)
-    training = Training(steps=STEPS, batch_size=8, learning_rate=1e-3, precision=precision)
+    training = Training(steps=steps, batch_size=8, learning_rate=1e-3, precision=precision)
     torch.manual_seed(0)
     game = TokenizerGame(BinaryAutoencoderSpec(width=16, embedding=16, groups=8, attention_sizes=()).build(), TokenizerLosses())
     batches = Batches(ArrayImages(pixels.contiguous(), torch.zeros(8, dtype=torch.long)), 8, 0)
@@ -53,20 +53,22 @@ def tokenizer_curve(precision):
 
 def apart(one, other):
     """The greatest relative difference of two curves."""
-    assert len(one) == len(other) == STEPS
+    assert len(one) == len(other) > 0
     return max(abs(a - b) / b for a, b in zip(one, other, strict=True))
 
 
-def test_a_prior_learns_in_bf16_what_it_learns_in_float32():
-    low, whole = prior_curve("bf16"), prior_curve("float32")
-    assert low != whole and whole[-1] < 0.8 * whole[0]
+@pytest.mark.parametrize("steps, less", [(20, 0.95), pytest.param(STEPS, 0.8, marks=pytest.mark.slow)])
+def test_a_prior_learns_in_bf16_what_it_learns_in_float32(steps, less):
+    low, whole = (prior_curve(precision, steps=steps) for precision in ("bf16", "float32"))
+    assert low != whole and whole[-1] < less * whole[0]
     assert apart(low, whole) < BF16
 
 
-def test_a_tokenizer_learns_in_bf16_what_it_learns_in_float32():
-    """In the mean of twenty steps: a bit that is drawn the other way changes a step's loss by more, as another seed of draws does."""
-    low, whole = (torch.tensor(tokenizer_curve(precision)).view(-1, 20).mean(1) for precision in ("bf16", "float32"))
-    assert not low.equal(whole) and whole[-1] < 0.5 * whole[0]
+@pytest.mark.parametrize("steps, less", [(20, 0.9), pytest.param(STEPS, 0.5, marks=pytest.mark.slow)])
+def test_a_tokenizer_learns_in_bf16_what_it_learns_in_float32(steps, less):
+    """In the mean of a third: a bit that is drawn the other way changes a step's loss by more, as another seed of draws does."""
+    low, whole = (torch.tensor(tokenizer_curve(one, steps)[: steps // 3 * 3]).view(3, -1).mean(1) for one in ("bf16", "float32"))
+    assert not low.equal(whole) and whole[-1] < less * whole[0]
     torch.testing.assert_close(low, whole, rtol=0.1, atol=0)
 
 

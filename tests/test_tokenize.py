@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import warm
 from PIL import Image
 
 from bitmosaic.cli import main
@@ -220,10 +221,10 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def begun(data, out, tokenizer, slow=0.0, env=None) -> subprocess.Popen:
+def begun(data, out, tokenizer, slow=0.0, env=None) -> warm.Child:
     words = ["tokenize", str(data), str(out), "--pipeline", str(tokenizer), "--shard-images", "2", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-    return subprocess.Popen([sys.executable, "-c", COMMAND, str(slow), *words], env=environment, stderr=subprocess.PIPE, text=True)
+    return warm.Child([sys.executable, "-c", COMMAND, str(slow), *words], env=environment, stderr=subprocess.PIPE)
 
 
 def done(process) -> None:

@@ -67,6 +67,7 @@ def same_weights(a: Pipeline, b: Pipeline) -> bool:
     return all(torch.equal(x, y) for m, n in pairs for x, y in zip(m.state_dict().values(), n.state_dict().values(), strict=True))
 
 
+@pytest.mark.curves
 def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path):
     run = tiny_run(folder)
     whole = train(run, tmp_path / "whole", silent)

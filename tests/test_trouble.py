@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cover import covered
 from safetensors.torch import load_file, save_file
 from test_going_on import plain_run, with_training
 from test_train import folder, lines, same_weights, silent, tiny_run  # noqa: F401, pytest finds the fixture so
@@ -65,8 +66,7 @@ class Going(Batches):
         return super().__call__(step)
 
 
-@pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("part", ["", "bag"])
+@pytest.mark.parametrize("cached, part", covered([True, False], ["", "bag"], ways=1))
 def test_where_images_go_the_run_stops_and_goes_on_when_they_are_back(folder, tmp_path, monkeypatch, cached, part):  # noqa: F811
     run = with_training(plain_run(folder), steps=12, log_every=1, checkpoint_seconds=1e9)
     whole = train(run, tmp_path / "whole", silent, "cpu")

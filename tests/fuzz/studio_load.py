@@ -1,8 +1,8 @@
 """A hundred clients ask one studio for ten minutes: what fails, how long they wait, and how much slower than the bare pipeline that is.
 
-    python benchmarks/studio_load.py                        # the shipped model, 100 clients, 600 s of load
-    python benchmarks/studio_load.py --mixed                # all the jobs, streams that are cut off, clients that go away
-    python benchmarks/studio_load.py --seconds 20 --rounds 1
+    python tests/fuzz/studio_load.py                        # the shipped model, 100 clients, 600 s of load
+    python tests/fuzz/studio_load.py --mixed                # all the jobs, streams that are cut off, clients that go away
+    python tests/fuzz/studio_load.py --seconds 20 --rounds 1
 
 Every client asks /v1/generate for one image of a random class and seed, and when it has come, for the next; told 429, it waits as long as
 Retry-After says. The bare pipeline draws 64 images at a time in a process of its own, before, between and after the rounds of load, while
@@ -36,7 +36,7 @@ from bitmosaic import Pipeline
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.memory import keep
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = 64  # images of each round that are compared
 BATCH = 64
 

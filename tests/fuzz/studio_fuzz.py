@@ -1,7 +1,7 @@
 """Ten thousand malformed requests for a running studio: none may hang, none may be its mistake, and afterwards it works as before.
 
-    python benchmarks/studio_fuzz.py                    # 10,000 of them, from seed 0
-    python benchmarks/studio_fuzz.py --only 4711        # one again, and what came back
+    python tests/fuzz/studio_fuzz.py                    # 10,000 of them, from seed 0
+    python tests/fuzz/studio_fuzz.py --only 4711        # one again, and what came back
 
 Kinds stand in studio_hostile.py. Each is answered within `--patience` seconds with a status below 500, or the connection is closed where
 there is nothing to answer. What speaks HTTP and is refused gets JSON as the OpenAPI document says, with a status that it names; an answer
@@ -30,7 +30,7 @@ from studio_started import Server, thinned
 
 from bitmosaic.folders import read_json, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 NORMAL = {"class": "bag", "seed": 7, "count": 3}
 

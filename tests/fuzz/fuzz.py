@@ -1,7 +1,7 @@
 """Hostile files: thousands of damaged ones, and every one ends in a result or in a clear error.
 
-    python benchmarks/fuzz.py                          # 10,000 of each kind
-    python benchmarks/fuzz.py --kind containers --count 2000 --seed 7
+    python tests/fuzz/fuzz.py                          # 10,000 of each kind
+    python tests/fuzz/fuzz.py --kind containers --count 2000 --seed 7
 
 One file of a whole set is damaged in place, read, and put back: bits flipped, bytes set, cut off, doubled, or swapped for those of another
 file; in JSON and in the headers of safetensors, values replaced by odd ones too. Where there are checksums they are made right again half

@@ -1,4 +1,4 @@
-"""A studio in a process of its own, for the benchmarks: started, asked over plain sockets, watched from /proc."""
+"""A studio in a process of its own, for load tests and benchmarks: started, asked over plain sockets, watched from /proc."""
 
 import http.client
 import json

@@ -12,11 +12,12 @@ import threading
 import time
 
 import pytest
+import warm
 
 pytest.importorskip("starlette", reason="the studio is not installed: pip install 'bitmosaic[web]'")
 pytest.importorskip("uvicorn", reason="the studio is not installed: pip install 'bitmosaic[web]'")
 
-LONG = {"class": "bag", "count": 4, "settings": {"steps": 49, "evaluations": 10}}
+LONG = {"class": "bag", "count": 4, "settings": {"steps": 49, "evaluations": 5}}
 SHORT = {"class": "bag", "seed": 3, "settings": {"steps": 3, "evaluations": 3}}
 EDGE = "edge"
 
@@ -25,11 +26,10 @@ EDGE = "edge"
 def started(folder, port=0, log=subprocess.DEVNULL):
     """A studio whose temporary files would lie in `folder`, and its port."""
     words = [sys.executable, "-m", "bitmosaic", "studio", "--port", str(port)]
-    process = subprocess.Popen(
+    process = warm.Child(
         words,
         stdout=subprocess.PIPE,
         stderr=log,
-        text=True,
         env={**os.environ, "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
     )
     try:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from studio_server import Limits, pixels, serving
+from studio_server import BUNDLE, Limits, pixels, serving
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
@@ -261,7 +261,7 @@ def test_features_and_neighbours(server, pipe):
         found = server.ask("/v1/neighbours", {"image": "fashion:7", "count": 3, "by": by}).json
         distances = [one["distance"] for one in found["neighbours"]]
         assert found["itself"] == "fashion:7" and "fashion:7" not in [one["name"] for one in found["neighbours"]]
-        assert distances == sorted(distances) and len(distances) == 3 and found["of"] == 10000
+        assert distances == sorted(distances) and len(distances) == 3 and found["of"] == BUNDLE
 
 
 def test_what_the_page_begins_with(server, pipe):

@@ -17,10 +17,13 @@ pytest.importorskip("starlette", reason="the studio is not installed: pip instal
 uvicorn = pytest.importorskip("uvicorn", reason="the studio is not installed: pip install 'bitmosaic[web]'")
 
 from bitmosaic.commands.studio import listen  # noqa: E402
+from bitmosaic.images import ArrayImages  # noqa: E402
 from bitmosaic.web.app import application  # noqa: E402
 from bitmosaic.web.connections import Patient  # noqa: E402
 from bitmosaic.web.limits import Limits  # noqa: E402
 from bitmosaic.web.studio import Studio  # noqa: E402
+
+BUNDLE = 200  # of 10,000, which take seconds to be looked through
 
 
 @dataclass
@@ -67,8 +70,11 @@ def pixels(data: bytes) -> np.ndarray:
 
 @contextlib.contextmanager
 def serving(pipelines, limits=None, batch=64, wait=0.05, cache=None, **guarded):
-    """A server of these pipelines, which ends with the block."""
+    """A server of these pipelines, which ends with the block. Neighbours are sought among the first BUNDLE images only."""
     studio = Studio(pipelines, limits or Limits(), batch, wait, cache=cache)
+    for bundle in studio.bundles.values():
+        some = bundle._images
+        bundle._images = ArrayImages(some.pixels[:BUNDLE], some.labels[:BUNDLE], some.class_names)
     listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http=Patient)
     server = uvicorn.Server(config)

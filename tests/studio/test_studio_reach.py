@@ -1,6 +1,7 @@
 """What must be within reach: on a phone, by keys alone, in forced colours, with many pipelines, and by Back and Forward."""
 
 import pytest
+from cover import covered
 from studio_browser import done, done_strip, drop, expect, few_answers, few_steps, fragment, narrow, opened, panel, png, stroke, take
 from studio_server import serving
 
@@ -117,11 +118,10 @@ FOCUS = """() => {
 }"""
 
 
-SIZES = [(360, 740), *(pytest.param(size, marks=pytest.mark.slow) for size in ((1440, 900), (1024, 500), (320, 256)))]
+SIZES = [(360, 740), (1440, 900), (1024, 500), (320, 256)]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("size, name", covered(SIZES, PANELS, ways=1))
 def test_the_focus_is_never_behind_what_sticks_to_the_edges(page, name, size):
     sheet = panel(page, name)
     work(page, name, sheet)
