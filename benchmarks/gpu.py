@@ -32,8 +32,8 @@ from bitmosaic.recipes.bigr import bigr_l, published_prior_spec, published_token
 from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train import loop
-from bitmosaic.train.plan import prior_cost
 from bitmosaic.train.prior_game import PriorGame
+from bitmosaic.train.stages.prior import prior_cost
 
 TINY = MaskedPriorSpec((4, 4), 12, 2, 2, 64, ClassConditionSpec(10), BernoulliDiffusionSpec(48, 2))
 LAW = EntropyOrderedSpec(steps=20, evaluations=100, guidance_scale=2.5)

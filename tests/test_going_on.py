@@ -21,7 +21,7 @@ from bitmosaic.recipes.folder import folder as recipe
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.train.checkpoint import checkpoints
 from bitmosaic.train.claim import claim
-from bitmosaic.train.run import FileFeatures
+from bitmosaic.train.stages import FileFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.train import train
 
@@ -30,15 +30,15 @@ def plain_run(data):
     """Without the stages that tests of others need not wait for."""
     run = tiny_run(data)
     steps = replace(run.prior_training, steps=4)
-    return replace(run, features=None, tokenizer_losses=TokenizerLosses(), tokenizer_training=steps, prior_training=steps)
+    return run.changed(tokenizer_losses=TokenizerLosses(), tokenizer_training=steps, prior_training=steps).without("features")
 
 
 def claimed(run, out):
-    return claim(out, run, run.images.build())
+    return claim(out, run, run.data.build())
 
 
 def with_training(run, **fields):
-    return replace(run, tokenizer_training=replace(run.tokenizer_training, **fields), prior_training=replace(run.prior_training, **fields))
+    return run.changed(tokenizer_training=replace(run.tokenizer_training, **fields), prior_training=replace(run.prior_training, **fields))
 
 
 # ---- what changes nothing
@@ -57,24 +57,24 @@ def test_what_is_written_down_and_when_is_no_part_of_the_result(folder, tmp_path
 
 def test_blocks_that_are_worked_out_again_are_no_part_of_the_result(folder, tmp_path):  # noqa: F811
     run = plain_run(folder)
-    again = replace(run, prior_training=replace(run.prior_training, recompute=True))
+    again = run.changed(prior_training=replace(run.prior_training, recompute=True))
     whole = train(run, tmp_path / "whole", silent, "cpu")
     claimed(run, tmp_path / "run")
     assert same_weights(whole, train(again, tmp_path / "run", silent, "cpu"))
-    compiled = replace(again, prior_training=replace(again.prior_training, compile=True))
+    compiled = again.changed(prior_training=replace(again.prior_training, compile=True))
     claimed(compiled, tmp_path / "compiled")
     with pytest.raises(ValueError, match="prior_training.recompute was True, now False"):
-        claimed(replace(compiled, prior_training=replace(compiled.prior_training, recompute=False)), tmp_path / "compiled")
+        claimed(compiled.changed(prior_training=replace(compiled.prior_training, recompute=False)), tmp_path / "compiled")
 
 
 def test_settings_of_a_discriminator_that_is_not_there_are_none(folder, tmp_path):  # noqa: F811
     run = plain_run(folder)
     claimed(run, tmp_path / "run")
-    claimed(replace(run, tokenizer_losses=TokenizerLosses(adversarial_start=99, diffaugment=False)), tmp_path / "run")
+    claimed(run.changed(tokenizer_losses=TokenizerLosses(adversarial_start=99, diffaugment=False)), tmp_path / "run")
     claimed(tiny_run(folder), tmp_path / "with")
     later = replace(tiny_run(folder).tokenizer_losses, adversarial_start=99)
     with pytest.raises(ValueError, match="tokenizer_losses.adversarial_start was 2, now 99"):
-        claimed(replace(tiny_run(folder), tokenizer_losses=later), tmp_path / "with")
+        claimed(tiny_run(folder).changed(tokenizer_losses=later), tmp_path / "with")
 
 
 def test_the_same_pictures_elsewhere_and_of_other_times(folder, tmp_path, monkeypatch):  # noqa: F811
@@ -84,16 +84,16 @@ def test_the_same_pictures_elsewhere_and_of_other_times(folder, tmp_path, monkey
         os.utime(path, (1, 1))
     monkeypatch.chdir(folder.parent)
     for place in ("data", "data/", "./data", folder, f"{folder}/"):
-        claimed(replace(run, images=FolderSpec(str(place), (16, 16), 3)), Path("run"))
+        claimed(run.changed(data=FolderSpec(str(place), (16, 16), 3)), Path("run"))
     monkeypatch.chdir(folder)
-    claimed(replace(run, images=FolderSpec(".", (16, 16), 3)), tmp_path / "run")
+    claimed(run.changed(data=FolderSpec(".", (16, 16), 3)), tmp_path / "run")
     monkeypatch.chdir("/")
     shutil.copytree(folder, tmp_path / "copied", copy_function=shutil.copyfile)
-    claimed(replace(run, images=FolderSpec(str(tmp_path / "copied"), (16, 16), 3)), tmp_path / "run")
+    claimed(run.changed(data=FolderSpec(str(tmp_path / "copied"), (16, 16), 3)), tmp_path / "run")
     shutil.move(tmp_path / "run", tmp_path / "renamed run")
     shutil.move(tmp_path / "copied", tmp_path / "moved")
     (tmp_path / "renamed run" / "images.npz").unlink()
-    claimed(replace(run, name="other", reasons=("why",), images=FolderSpec(str(tmp_path / "moved"), (16, 16), 3)), tmp_path / "renamed run")
+    claimed(run.changed(name="other", reasons=("why",), data=FolderSpec(str(tmp_path / "moved"), (16, 16), 3)), tmp_path / "renamed run")
 
 
 def test_a_run_in_the_middle_goes_on_bitwise_after_harmless_changes(folder, tmp_path):  # noqa: F811
@@ -104,7 +104,7 @@ def test_a_run_in_the_middle_goes_on_bitwise_after_harmless_changes(folder, tmp_
     shutil.rmtree(checkpoints(tmp_path / "part" / "prior" / "checkpoints")[-1])
     shutil.copytree(folder, tmp_path / "copied")
     other = with_training(run, checkpoint_seconds=1e9, keep=5, pictures_every=1, log_every=1)
-    other = replace(other, images=FolderSpec(str(tmp_path / "copied") + "/", (16, 16), 3))
+    other = other.changed(data=FolderSpec(str(tmp_path / "copied") + "/", (16, 16), 3))
     assert same_weights(whole, train(other, tmp_path / "part", silent, "cpu", tensorboard=True))
     assert (tmp_path / "part" / "prior" / "pictures" / "step-000003.png").exists(), "as often as is asked for now"
 
@@ -113,15 +113,15 @@ def test_where_the_files_of_fashion_mnist_lie_is_no_setting(tmp_path, monkeypatc
     import bitmosaic.images.specs as specs
 
     monkeypatch.setattr(specs, "fashion_mnist", lambda *_: FashionSampleSpec().build())
-    run = replace(tiny_run("x"), images=FashionMNISTSpec(""))
+    run = tiny_run("x").changed(data=FashionMNISTSpec(""))
     claimed(run, tmp_path / "run")
-    claimed(replace(run, images=FashionMNISTSpec("/somewhere/else")), tmp_path / "run")
+    claimed(run.changed(data=FashionMNISTSpec("/somewhere/else")), tmp_path / "run")
 
 
 def test_a_folder_without_classes_is_the_same_by_either_recipe(folder, tmp_path):  # noqa: F811
-    run = replace(plain_run(folder / "bag"), prior=replace(plain_run(folder).prior, condition=NoConditionSpec()))
+    run = plain_run(folder / "bag").changed(prior=replace(plain_run(folder).prior, condition=NoConditionSpec()))
     claimed(run, tmp_path / "run")
-    claimed(replace(run, images=FlatFolderSpec(str(folder / "bag"), (16, 16), 3)), tmp_path / "run")
+    claimed(run.changed(data=FlatFolderSpec(str(folder / "bag"), (16, 16), 3)), tmp_path / "run")
 
 
 # ---- what does
@@ -129,8 +129,8 @@ def test_a_folder_without_classes_is_the_same_by_either_recipe(folder, tmp_path)
 
 def test_another_size_is_a_setting_and_no_change_of_images(folder, tmp_path):  # noqa: F811
     claimed(tiny_run(folder), tmp_path / "run")
-    larger = replace(tiny_run(folder), images=FolderSpec(str(folder), (32, 32), 3))
-    with pytest.raises(ValueError, match=r"holds another run .run.images.size was \[16, 16\], now \[32, 32\]"):
+    larger = tiny_run(folder).changed(data=FolderSpec(str(folder), (32, 32), 3))
+    with pytest.raises(ValueError, match=r"holds another run .run.data.size was \[16, 16\], now \[32, 32\]"):
         claimed(larger, tmp_path / "run")
     picture(folder / "bag" / "new.png", 3)
     with pytest.raises(ValueError, match="1 added"):  # as where a recipe takes the size from the images
@@ -146,7 +146,7 @@ def test_what_shapes_the_result_is_named(folder, tmp_path, change):  # noqa: F81
     held = (tmp_path / "run" / "run.json").read_text()
     (name,) = change
     with pytest.raises(ValueError, match=rf"holds another run \(run\.prior_training\.{name} was .*, now .*give the same settings"):
-        claimed(replace(run, prior_training=replace(run.prior_training, **change)), tmp_path / "run")
+        claimed(run.changed(prior_training=replace(run.prior_training, **change)), tmp_path / "run")
     assert (tmp_path / "run" / "run.json").read_text() == held
 
 
@@ -154,7 +154,7 @@ def test_another_sampler_is_another_pipeline(folder, tmp_path):  # noqa: F811
     run = tiny_run(folder)
     claimed(run, tmp_path / "run")
     with pytest.raises(ValueError, match=r"run\.sampler\.steps was 3, now 5"):
-        claimed(replace(run, sampler=EntropyOrderedSpec(steps=5, evaluations=4)), tmp_path / "run")
+        claimed(run.changed(sampler=EntropyOrderedSpec(steps=5, evaluations=4)), tmp_path / "run")
 
 
 def picture(path, grey):
@@ -203,13 +203,13 @@ def test_a_feature_network_is_known_by_its_bytes(folder, tmp_path):  # noqa: F81
     def net(path, seed):
         torch.manual_seed(seed)
         save_feature_net(ConvClassifierSpec(3, 2, (4, 4)).build(), path)
-        return replace(tiny_run(folder), features=FileFeatures(str(path)))
+        return tiny_run(folder).changed(features=FileFeatures(str(path)))
 
     run = net(tmp_path / "a.safetensors", 0)
     claimed(run, tmp_path / "run")
     shutil.copy(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
-    claimed(replace(run, features=FileFeatures(str(tmp_path / "b.safetensors"))), tmp_path / "run")
-    with pytest.raises(ValueError, match="b.safetensors is not the feature network with which the run in"):
+    claimed(run.changed(features=FileFeatures(str(tmp_path / "b.safetensors"))), tmp_path / "run")
+    with pytest.raises(ValueError, match="b.safetensors is not the file with which the run in"):
         claimed(net(tmp_path / "b.safetensors", 1), tmp_path / "run")
 
 
@@ -220,10 +220,10 @@ def test_a_run_that_knew_its_images_by_their_times_goes_on_and_knows_them_better
     run = tiny_run(folder)
     (tmp_path / "run").mkdir()
     path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps({"run": run.to_json(), "images": run.images.build().times_fingerprint()}))
+    path.write_text(json.dumps({"run": run.to_json(), "images": run.data.build().times_fingerprint()}))
     claimed(run, tmp_path / "run")
     shutil.copytree(folder, tmp_path / "copied", copy_function=shutil.copyfile)
-    claimed(replace(run, images=FolderSpec(str(tmp_path / "copied"), (16, 16), 3)), tmp_path / "run")
+    claimed(run.changed(data=FolderSpec(str(tmp_path / "copied"), (16, 16), 3)), tmp_path / "run")
     picture(folder / "bag" / "new.png", 1)
     with pytest.raises(ValueError, match="1 added"):
         claimed(run, tmp_path / "run")
@@ -232,7 +232,7 @@ def test_a_run_that_knew_its_images_by_their_times_goes_on_and_knows_them_better
 def test_where_an_earlier_run_cannot_tell_it_says_so(folder, tmp_path):  # noqa: F811
     run = tiny_run(folder)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"run": run.to_json(), "images": run.images.build().times_fingerprint()}))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"run": run.to_json(), "images": run.data.build().times_fingerprint()}))
     os.utime(next(folder.rglob("*.png")), (1, 1))
     with pytest.raises(ValueError, match="the images have changed since .* or are read in another way .it knew them by their names"):
         claimed(run, tmp_path / "run")
@@ -242,8 +242,8 @@ def test_where_an_earlier_run_cannot_tell_it_says_so(folder, tmp_path):  # noqa:
 
 
 def more(run, tokenizer=0, prior=0, **fields):
-    return replace(
-        run, tokenizer_training=replace(run.tokenizer_training, steps=run.tokenizer_training.steps + tokenizer),
+    return run.changed(
+        tokenizer_training=replace(run.tokenizer_training, steps=run.tokenizer_training.steps + tokenizer),
         prior_training=replace(run.prior_training, steps=run.prior_training.steps + prior, **fields))  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_more_steps_of_a_stage_that_goes_on_or_has_not_begun(folder, tmp_path): 
     claimed(run, tmp_path / "run")
     told = []
     longer = more(run, tokenizer=2, prior=2)
-    assert claim(tmp_path / "run", longer, run.images.build(), told.append) == longer and len(told) == 2
+    assert claim(tmp_path / "run", longer, run.data.build(), told.append) == longer and len(told) == 2
     assert not any("goes on" in line for line in told)
 
 

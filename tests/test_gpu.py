@@ -16,8 +16,8 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes import fashion
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.loop import State, play
-from bitmosaic.train.plan import prior_cost
 from bitmosaic.train.prior_game import PriorGame
+from bitmosaic.train.stages.prior import prior_cost
 from bitmosaic.train.tokenizer_game import TokenizerGame
 from bitmosaic.train.training import Training
 

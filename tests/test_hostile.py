@@ -34,6 +34,7 @@ from bitmosaic.images import idx, read_image
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.pipelines import find_pipeline
 from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.recipes import fashion
 from bitmosaic.search import Index, VectorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
@@ -41,7 +42,6 @@ from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.run import Run
 from bitmosaic.train.sealed import CHECKSUMS, checksums
 from bitmosaic.train.training import Training
 
@@ -67,7 +67,7 @@ def place(tmp_path_factory):
     pipe.save_pretrained(folder / "pipeline")
     run = folder / "run"
     (run / "tokenizer").mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps({"run": Run(prior=MaskedPriorSpec(grid=(8, 8))).to_json(), "images": "0"}))
+    (run / "run.json").write_text(json.dumps({"run": fashion().to_json(), "images": "0"}))
     (run / "tokenizer" / "report.json").write_text(json.dumps(
         {"psnr": 1.0, "ssim": 0.5, "count": 3, "bits": {"mean": [0.5], "entropy": [1.0], "dead": []}}))  # fmt: skip
     (run / "tokenizer" / "metrics.jsonl").write_text('{"step": 2, "loss": 1.0, "seconds": 1.0}\n')

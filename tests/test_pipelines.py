@@ -11,8 +11,9 @@ from pixels import HELD, WORK
 
 from bitmosaic import Pipeline
 from bitmosaic.conditions import ClassConditionSpec
+from bitmosaic.generators import DCGANSpec
 from bitmosaic.images import FASHION_CLASSES
-from bitmosaic.pipelines import CodesPipeline, TwoStagePipeline, editing
+from bitmosaic.pipelines import CodesPipeline, GeneratorPipeline, TwoStagePipeline, editing
 from bitmosaic.priors import MaskedPriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec
 from bitmosaic.tokenizers import BinaryAutoencoderSpec
@@ -25,8 +26,14 @@ def codes_pipeline(names=FASHION_CLASSES, seed=0) -> CodesPipeline:
     return CodesPipeline(tokenizer, prior, EntropyOrderedSpec(steps=2, evaluations=2), names)
 
 
+def generator_pipeline(names=FASHION_CLASSES, seed=0) -> GeneratorPipeline:
+    torch.manual_seed(seed)
+    return GeneratorPipeline(DCGANSpec((8, 8), 1, 4, ClassConditionSpec(10), 4, 1, 4).build(), class_names=names)
+
+
 KINDS = {  # one tiny pipeline of each kind, with the classes of Fashion-MNIST, and a setting that changes what it draws
     "CodesPipeline": (codes_pipeline, {"steps": 3}),
+    "GeneratorPipeline": (generator_pipeline, {"truncation": 0.5}),
     "DrawingPipeline": (lambda: drawing_pipeline(names=FASHION_CLASSES), {"truncation": 0.5}),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)

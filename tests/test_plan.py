@@ -24,9 +24,10 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes import bigr_l, fashion, folder
 from bitmosaic.train.code_store import CodeBatch
 from bitmosaic.train.loop import State, play, step_generator
-from bitmosaic.train.plan import costs, held, prior_cost
+from bitmosaic.train.plan import costs, held
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.rehearsal import Arithmetic, Live, most_bytes
+from bitmosaic.train.stages.prior import prior_cost
 from bitmosaic.train.tokenizer_game import TokenizerGame
 from bitmosaic.train.training import Training
 
@@ -41,7 +42,7 @@ def formula(spec):
 @pytest.mark.parametrize("run", [fashion(), bigr_l("data")], ids=["fashion", "bigr-l"])
 def test_operations_are_those_of_the_formula(run):
     """The head, the modulation and the embedding of bits come on top: under a quarter."""
-    _, prior = costs(run)
+    *_, prior = costs(run)
     assert formula(run.prior) < prior.flop < 1.25 * formula(run.prior)
     assert prior.flop + 0.9 * formula(run.prior) / 3 < prior.flop_again < prior.flop + 1.2 * formula(run.prior) / 3
     assert prior.parameters == sum(p.numel() for p in run.prior.build().parameters()) if run.name == "fashion" else True
@@ -82,7 +83,7 @@ def test_a_tokenizer_and_its_adversary_hold_what_was_planned(precision, perceptu
     run = fashion()
     losses = dataclasses.replace(run.tokenizer_losses, perceptual_weight=perceptual, adversarial_start=0)
     training = dataclasses.replace(run.tokenizer_training, steps=2, batch_size=8, precision=precision)
-    tokenizer, _ = costs(dataclasses.replace(run, tokenizer_losses=losses, tokenizer_training=training), "cpu")
+    *_, tokenizer, _ = costs(run.changed(tokenizer_losses=losses, tokenizer_training=training), "cpu")
     images = ArrayImages(torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
     with Live([]) as live:
         game = TokenizerGame(run.tokenizer.build(), losses, run.features.net.build().eval().requires_grad_(False) if perceptual else None)
@@ -163,7 +164,7 @@ import torch
 from cover import covered
 from test_plan import SPEC, batches
 from bitmosaic.train.loop import State, play
-from bitmosaic.train.plan import prior_cost
+from bitmosaic.train.stages.prior import prior_cost
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.training import Training
 
@@ -212,7 +213,7 @@ def test_memory_falls_where_it_should():
 
 
 def test_time_and_money_are_proportional():
-    _, prior = costs(fashion())
+    *_, prior = costs(fashion())
     one, four = (about(prior, Machines(gpus=n), 60_000) for n in (1, 4))
     assert one["hours"] == pytest.approx(4 * four["hours"]) and four["bytes_read_a_second"] == pytest.approx(4 * one["bytes_read_a_second"])
     seconds = prior.flop * 9000 * 64 / (989e12 * 0.17)  # 146 to 171 of 989 TFLOP/s were measured
@@ -289,4 +290,4 @@ def test_settings_of_machines_and_tokenizers_are_checked():
     run = fashion()
     for name in ("sharded", "recompute"):
         with pytest.raises(ValueError, match="these are of a prior"):
-            dataclasses.replace(run, tokenizer_training=dataclasses.replace(Training(), **{name: True}))
+            run.changed(tokenizer_training=dataclasses.replace(Training(), **{name: True}))

@@ -88,11 +88,11 @@ def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):
 
 def test_folder_chooses_and_says_why(tmp_path):
     run = folder(pictures(tmp_path, 12))
-    assert run.images.size == (32, 32) and run.images.channels == 3 and run.prior.condition.classes == 2
+    assert run.data.size == (32, 32) and run.data.channels == 3 and run.prior.condition.classes == 2
     text = " ".join(run.reasons)
     for word in ("size 32", "colour", "bits 16", "12 images", "few"):
         assert word in text, word
-    assert run.tokenizer_losses.discriminator is None and run.features is None
+    assert run.tokenizer_losses.discriminator is None and not hasattr(run, "features")
 
 
 def test_without_a_norm_on_the_codes_their_width_is_free():
@@ -134,8 +134,8 @@ def test_reasons_tell_the_values_of_the_run(tmp_path, monkeypatch):
     assert "guidance 1.5" in "\n".join(run.reasons) and "PatchGAN" in "\n".join(run.reasons)
     monkeypatch.setattr(sys.modules["bitmosaic.recipes.folder"], "DEFAULT", replace(DEFAULT, guidance_scale=2.75))
     assert "with guidance 2.75" in "\n".join(folder(data, bits=8).reasons)
-    changed = replace(
-        run, sampler=replace(run.sampler, guidance_scale=3.25), prior=replace(run.prior, depth=9, width=128, bits=12, heads=2),
+    changed = run.changed(
+        sampler=replace(run.sampler, guidance_scale=3.25), prior=replace(run.prior, depth=9, width=128, bits=12, heads=2),
         tokenizer=replace(run.tokenizer, bits=12), tokenizer_training=replace(run.tokenizer_training, steps=77),
         prior_training=replace(run.prior_training, steps=88), tokenizer_losses=replace(run.tokenizer_losses, adversarial_start=33),
     )  # fmt: skip
@@ -177,7 +177,7 @@ def test_folder_size_follows_the_images(tmp_path, side, chosen):
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_folder_of_any_size_builds(tmp_path, size):
     run = folder(pictures(tmp_path, 3, 40, "L", ()), size=size, bits=8)
-    assert run.images == type(run.images)(str(tmp_path), (size, size), 1)
+    assert run.data == type(run.data)(str(tmp_path), (size, size), 1)
     assert run.prior.condition.build(8).classes == 0
     describe(run)
 

@@ -57,7 +57,7 @@ def test_pictures_beside_a_sub_folder_are_told_or_taken(loose, tmp_path, capsys)
     assert "4 pictures in" in reasons(loose) and "30 beside the classes, in none of them (000.png, 001.png, 002.png, ...)" in reasons(loose)
     assert "--no-classes" in reasons(loose) and "34 pictures in" in reasons(loose, classes=False)
     run = recipe(str(loose), size=32, classes=False)
-    assert len(run.images.build()) == 34 and run.images.build().class_names == () and not hasattr(run.prior.condition, "classes")
+    assert len(run.data.build()) == 34 and run.data.build().class_names == () and not hasattr(run.prior.condition, "classes")
     assert main(["tokenize", str(loose), str(tmp_path / "codes")]) == 0
     assert "30 beside the classes" in capsys.readouterr().out and Manifest.read(tmp_path / "codes").about["counts"]["beside"] == 30
     assert main(["tokenize", str(loose), str(tmp_path / "all"), "--no-classes"]) == 0

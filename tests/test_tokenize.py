@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -509,8 +510,7 @@ def test_a_prior_alone_is_trained_on_codes(codes, tmp_path, capsys):
 
 def test_codes_that_have_changed_are_refused(codes, tmp_path, photos, tokenizer):
     run = on_codes(fashion(), codes)
-    steps = {"steps": 2, "batch_size": 2}
-    run = type(run).from_json({**run.to_json(), "prior_training": {**run.prior_training.to_json(), **steps}})
+    run = run.changed(prior_training=replace(run.prior_training, steps=2, batch_size=2))
     other = tmp_path / "other"
     shutil.copytree(codes, other)
     about = manifest(codes)

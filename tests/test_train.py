@@ -20,7 +20,8 @@ from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import checkpoints
 from bitmosaic.train.code_store import CodeStore
-from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
+from bitmosaic.train.run import Run
+from bitmosaic.train.stages import CodesStage, FeaturesStage, FileFeatures, PriorStage, TokenizerStage, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.train import train
 from bitmosaic.train.training import Training
@@ -28,19 +29,18 @@ from bitmosaic.train.training import Training
 
 def tiny_run(folder) -> Run:
     steps = Training(steps=6, batch_size=4, log_every=2, pictures_every=4, checkpoint_seconds=0, warmup_steps=2)
-    return Run(
-        name="tiny",
-        images=FolderSpec(str(folder), (16, 16), 3),
-        flip=True,
-        features=TrainedFeatures(ConvClassifierSpec(3, 2, (8, 8)), steps),
+    tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec(image_size=(16, 16), channels=3, bits=4, width=8, multipliers=(1, 1), embedding=8, groups=4),
         tokenizer_losses=TokenizerLosses(perceptual_weight=0.1, discriminator=PatchGANSpec(3, 8, 1), adversarial_start=2),
         tokenizer_training=steps,
-        code_draws=2,
+    )
+    prior = PriorStage(
         prior=MaskedPriorSpec((8, 8), 4, condition=ClassConditionSpec(2), dropout=0.1),
         prior_training=steps,
         sampler=EntropyOrderedSpec(steps=3, evaluations=4),
     )
+    features = FeaturesStage(TrainedFeatures(ConvClassifierSpec(3, 2, (8, 8)), steps))
+    return Run("tiny", FolderSpec(str(folder), (16, 16), 3), (features, tokenizer, CodesStage(2), prior), flip=True)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_another_run_or_other_images_are_refused(folder, tmp_path):
     run = tiny_run(folder)
     train(run, tmp_path / "out", silent)
     with pytest.raises(ValueError, match=r"run\.prior_training\.learning_rate was 0\.001, now 0\.5"):
-        train(replace(run, prior_training=replace(run.prior_training, learning_rate=0.5)), tmp_path / "out", silent)
+        train(run.changed(prior_training=replace(run.prior_training, learning_rate=0.5)), tmp_path / "out", silent)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="no run.json"):
@@ -124,7 +124,7 @@ def test_broken_image_is_told_once(folder, tmp_path, capsys):
 
 def test_without_classes(folder, tmp_path):
     run = tiny_run(folder / "bag")
-    run = replace(run, features=None, tokenizer_losses=TokenizerLosses(), prior=replace(run.prior, condition=NoConditionSpec()))
+    run = run.changed(tokenizer_losses=TokenizerLosses(), prior=replace(run.prior, condition=NoConditionSpec())).without("features")
     pipeline = train(run, tmp_path / "out", silent)
     assert pipeline.class_names == ()
     assert len(pipeline(seeds=[3, 4])) == 2
@@ -134,7 +134,7 @@ def test_without_classes(folder, tmp_path):
 
 def test_a_prior_may_leave_the_classes_of_a_folder_aside(folder, tmp_path):
     run = tiny_run(folder)
-    run = replace(run, prior=replace(run.prior, condition=NoConditionSpec()))
+    run = run.changed(prior=replace(run.prior, condition=NoConditionSpec()))
     pipeline = train(run, tmp_path / "out", silent, "cpu")
     assert pipeline.class_names == () and pipeline(None, 0, output_type="pt").isfinite().all()
 
@@ -143,7 +143,7 @@ def test_a_feature_network_that_does_not_fit_is_told_before_anything_is_written(
     grey = tmp_path / "grey.safetensors"
     save_feature_net(ConvClassifierSpec(1, 2, (4,)).build(), grey)
     for path, why in ((grey, "fails on images of .3, 16, 16."), (tmp_path / "none.safetensors", "is not a file")):
-        run = replace(tiny_run(folder), features=FileFeatures(str(path)))
+        run = tiny_run(folder).changed(features=FileFeatures(str(path)))
         with pytest.raises(ValueError, match=why):
             train(run, tmp_path / "out", silent, "cpu")
         assert not (tmp_path / "out").exists()
@@ -152,7 +152,7 @@ def test_a_feature_network_that_does_not_fit_is_told_before_anything_is_written(
 def test_averaged_weights_have_learned_even_where_the_run_is_shorter_than_their_interval(folder, tmp_path):
     run = tiny_run(folder)
     few = replace(run.tokenizer_training, ema_every=10**6)
-    train(replace(run, tokenizer_training=few), tmp_path / "out", silent, "cpu")
+    train(run.changed(tokenizer_training=few), tmp_path / "out", silent, "cpu")
     torch.manual_seed(few.seed)
     fresh = run.tokenizer.build().state_dict()
     made = Pipeline.from_pretrained(tmp_path / "out" / "pipeline").tokenizer.state_dict()
@@ -162,11 +162,11 @@ def test_averaged_weights_have_learned_even_where_the_run_is_shorter_than_their_
 def test_images_must_fit_the_run(folder, tmp_path):
     run = tiny_run(folder)
     wrong = [
-        (replace(run, images=FolderSpec(str(folder), (32, 32), 3)), "do not fit a tokenizer"),
-        (replace(run, images=FolderSpec(str(folder), (16, 16), 1)), "do not fit a tokenizer"),
-        (replace(run, prior=replace(run.prior, condition=ClassConditionSpec(5))), "images have 2 classes"),
-        (replace(run, features=replace(run.features, net=ConvClassifierSpec(3, 7, (8, 8)))), "needs 2 classes"),
-        (replace(run, features=FileFeatures(str(tmp_path / "none.safetensors"))), "is not a file"),
+        (run.changed(data=FolderSpec(str(folder), (32, 32), 3)), "do not fit a tokenizer"),
+        (run.changed(data=FolderSpec(str(folder), (16, 16), 1)), "do not fit a tokenizer"),
+        (run.changed(prior=replace(run.prior, condition=ClassConditionSpec(5))), "images have 2 classes"),
+        (run.changed(features=replace(run.features, net=ConvClassifierSpec(3, 7, (8, 8)))), "needs 2 classes"),
+        (run.changed(features=FileFeatures(str(tmp_path / "none.safetensors"))), "is not a file"),
     ]
     for bad, message in wrong:
         with pytest.raises(ValueError, match=message):
@@ -182,7 +182,7 @@ def test_images_must_fit_the_run(folder, tmp_path):
 def test_compiled_training_reaches_a_pipeline(folder, tmp_path):
     run = tiny_run(folder)
     compiled = replace(run.prior_training, compile=True)
-    pipeline = train(replace(run, prior_training=compiled, tokenizer_training=compiled), tmp_path / "out", silent)
+    pipeline = train(run.changed(prior_training=compiled, tokenizer_training=compiled), tmp_path / "out", silent)
     assert len(pipeline("bag", [1, 2])) == 2
 
 
@@ -191,7 +191,7 @@ def test_a_run_as_a_page(folder, tmp_path, capsys):
     train(run, tmp_path / "one", silent)
     shutil.copytree(tmp_path / "one", tmp_path / "two & more")
     described = json.loads((tmp_path / "two & more" / "run.json").read_text())
-    described["run"]["prior_training"]["learning_rate"] = 0.25
+    described["run"]["stages"][-1]["prior_training"]["learning_rate"] = 0.25
     (tmp_path / "two & more" / "run.json").write_text(json.dumps(described))
     shutil.rmtree(tmp_path / "two & more" / "pipeline")
     with (tmp_path / "two & more" / "prior" / "events.jsonl").open("a") as file:

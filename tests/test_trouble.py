@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -161,7 +160,7 @@ def test_a_flipped_byte_is_refused_with_the_files_name_and_what_it_says_helps(co
 def test_a_tokenizer_of_a_run_that_is_damaged_tokenizes_nothing(copied, tmp_path, capsys):
     run, out = copied
     flipped(out / "tokenizer" / "final" / "model.safetensors")
-    assert main(["tokenize", run.images.path, str(tmp_path / "codes"), "--pipeline", str(out / "tokenizer" / "final")]) == 2
+    assert main(["tokenize", run.data.path, str(tmp_path / "codes"), "--pipeline", str(out / "tokenizer" / "final")]) == 2
     assert "tokenizer/final: model.safetensors changed, by its checksums.json" in capsys.readouterr().err
     assert not (tmp_path / "codes").exists()
 
@@ -211,7 +210,7 @@ def test_a_pipeline_of_nan_is_impossible_without_checksums_too(copied, value):
 
 def test_a_picture_that_falls_due_among_nan_does_not_end_the_run_before_the_rule(folder, tmp_path):  # noqa: F811
     run = plain_run(folder)
-    wild = replace(run, tokenizer_training=Training(steps=60, batch_size=4, learning_rate=1e30, log_every=1, pictures_every=1))
+    wild = run.changed(tokenizer_training=Training(steps=60, batch_size=4, learning_rate=1e30, log_every=1, pictures_every=1))
     told = []
     with pytest.raises(ValueError, match=r"not finite 20 steps in a row .*lower learning rate; the last batch is kept in .*not-finite-"):
         train(wild, tmp_path / "run", told.append, "cpu")
@@ -223,7 +222,7 @@ def test_a_stage_that_ends_before_the_rule_can_say_so_makes_no_pipeline(folder, 
     run = plain_run(folder)
     wild = Training(steps=5, batch_size=4, learning_rate=1e30, log_every=1, pictures_every=1)
     with pytest.raises(ValueError, match=rf"{stage}: after 5 steps it gives no finite numbers; train anew with a lower learning rate"):
-        train(replace(run, **{f"{stage}_training": wild}), tmp_path / "run", silent, "cpu")
+        train(run.changed(**{f"{stage}_training": wild}), tmp_path / "run", silent, "cpu")
     assert not (tmp_path / "run" / "pipeline").exists()
 
 

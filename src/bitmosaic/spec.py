@@ -41,6 +41,11 @@ class Spec:
         old = [f.name for f in dataclasses.fields(self) if "before" in f.metadata and fields[f.name] == f.metadata["before"](fields)]
         return {"type": type(self).__name__, **{name: value for name, value in fields.items() if name not in old}}
 
+    @classmethod
+    def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a description, which may be of an earlier version, as they are called now."""
+        return fields
+
     @staticmethod
     def from_json(value: Any, where: str = "config") -> Spec:
         """The inverse of `to_json`. Raises ValueError that names the field at fault, as `where.field`."""
@@ -51,7 +56,8 @@ class Spec:
             raise ValueError(f"{where}.type: no part is called {value['type']!r}; known are {', '.join(sorted(Spec.table))}")
         hints = _hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
-        given = {k: v for k, v in value.items() if k != "type" and not (k in kind.gone and v == kind.gone[k])}
+        named = kind.upgraded({k: v for k, v in value.items() if k != "type"})
+        given = {k: v for k, v in named.items() if not (k in kind.gone and v == kind.gone[k])}
         for name in given.keys() & kind.gone.keys():
             raise ValueError(f"{where}.{name}: got {_short(given[name])}, which was taken away; there is {kind.gone[name]!r} alone")
         given = {k: f.metadata["before"](given) for k, f in fields.items() if "before" in f.metadata} | given

@@ -12,12 +12,10 @@ from torch import nn
 from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.pipelines import find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
-from bitmosaic.folders import read_json
-from bitmosaic.images.specs import CodesSpec
 from bitmosaic.names import plain
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
-from bitmosaic.spec import Spec
-from bitmosaic.train.run import Run, TrainedFeatures
+from bitmosaic.train.claim import read_run
+from bitmosaic.train.stages import Stage
 
 
 def info(pipeline: PipelineName = "fashion", *, json: Flag = False) -> dict:
@@ -113,52 +111,30 @@ def word(spec: dict[str, Any]) -> str:
 
 def about_run(folder: Path) -> dict[str, Any]:
     """How far each stage of a training run has come."""
-    described = read_json(folder / "run.json")
-    run = Spec.from_json(described.get("run") if isinstance(described, dict) else None, f"{folder / 'run.json'}: run")
-    if not isinstance(run, Run):
-        raise ValueError(f"{folder / 'run.json'} describes a {type(run).__name__}, not a Run")
-    stages = {}
-    if isinstance(run.features, TrainedFeatures):
-        stages["features"] = stage(folder / "features", run.features.training.steps, folder / "features.safetensors")
-    if not isinstance(run.images, CodesSpec):
-        stages["tokenizer"] = stage(folder / "tokenizer", run.tokenizer_training.steps, folder / "tokenizer" / "final")
-        stages["codes"] = {"done": (folder / "codes" / "codes.json").exists()}
-    stages["prior"] = stage(folder / "prior", run.prior_training.steps, folder / "pipeline")
+    run, _ = read_run(folder)
+    stages = {stage.name: progress(stage, folder) for stage in run.stages if stage.files}
+    reports = dict(report for stage in run.stages if (report := stage.report(folder)))
+    ends = next((stage for stage in run.stages if "pipeline" in stage.makes), None)
     return {
         "run": run.name,
         "folder": str(folder),
         "stages": stages,
-        "reconstruction": reconstruction(folder / "tokenizer" / "report.json"),
-        "pipeline": str(folder / "pipeline") if stages["prior"]["done"] else None,
+        "reconstruction": None,
+        **reports,
+        "pipeline": str(folder / ends.files[0]) if ends and ends.done(folder) else None,
         "reasons": [*run.reasons],
     }
 
 
-def reconstruction(path: Path) -> dict[str, Any] | None:
-    """What a tokenizer's report.json says, None where there is none. ValueError where it is no such thing."""
-    if not path.exists():
-        return None
-    found = read_json(path)
-    try:
-        numbers = [found["psnr"], found["ssim"], found["count"]]
-        if found["bits"] is not None:
-            entropies = found["bits"]["entropy"]
-            numbers += [entropies[0], *entropies, *found["bits"]["dead"]]
-        fits = all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers)
-    except (KeyError, IndexError, TypeError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{path} is no report of a tokenizer as training writes it; remove it, or put back what was there")
-    return found
-
-
-def stage(folder: Path, steps: int, made: Path) -> dict[str, Any]:
-    """Steps done of a stage that ends by writing `made`, its last metrics, and about how many seconds are left."""
-    path = folder / "metrics.jsonl"
+def progress(stage: Stage, folder: Path) -> dict[str, Any]:
+    """Whether a stage is done; of one that trains also its steps, its last metrics, and about how many seconds are left."""
+    done = stage.done(folder)
+    if stage.training is None:
+        return {"done": done}
+    path, steps = folder / stage.name / "metrics.jsonl", stage.training.steps
     rows = read_metrics(path) if path.exists() else []
     last = rows[-1] if rows else {}
     step = int(last.get("step", 0))
-    done = made.exists()
     seconds = last.get("seconds", 0.0)
     left = None if done or not step or not math.isfinite(seconds) else round(seconds / step * (steps - step))
     return {"done": done, "step": step, "steps": steps, "seconds_left": left, "last": last}

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from bitmosaic import systems
-from bitmosaic.commands.arguments import flags, override, split
+from bitmosaic.commands.arguments import flags, split
 from bitmosaic.commands.info import table
-from bitmosaic.commands.train import chooser
+from bitmosaic.commands.train import chooser, with_fields
 from bitmosaic.images import scan
 from bitmosaic.images.specs import AnyFolderSpec, CodesSpec, FashionMNISTSpec, FolderSpec
 from bitmosaic.names import plain
 from bitmosaic.recipes.bigr import IMAGENET
+from bitmosaic.train.cost import STATE, Cost
 from bitmosaic.train.dry_run import on_top
-from bitmosaic.train.plan import FRAMEWORK, SLACK, STATE, Cost, costs, held
-from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.plan import FRAMEWORK, SLACK, costs, held
+from bitmosaic.train.run import Run
 from bitmosaic.train.tokenized import Manifest
 
 WAYS = {"DDP": (False, False), "DDP, recompute": (False, True), "FSDP2": (True, False), "FSDP2, recompute": (True, True)}
@@ -60,15 +61,15 @@ def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
     print("\n\n".join(text(stage, machines) for stage in found))
     hours = sum(stage["hours"] for stage in found)
     print(f"\ntogether: {hours:,.1f} hours on {machines.gpus} GPUs, {hours * machines.gpus * machines.price:,.0f} dollars")
-    file = "the memory of the feature network in a file, " if isinstance(run.features, FileFeatures) else ""
-    print(f"Left out: {file}training a feature network, encoding, reports. Held: with {size(FRAMEWORK)} of the framework's own and "
+    file = "the memory of what is read from a file, " if run.outside() else ""
+    print(f"Left out: {file}encoding, reports. Held: with {size(FRAMEWORK)} of the framework's own and "
           f"{SLACK - 1:.1%} of its allocator's slack. Without a GPU: {on_top('cpu', run)}.")  # fmt: skip
     return found
 
 
 def images_of(run: Run) -> tuple[int, str]:
     """How many images an epoch of a run has, and whose these are; ImageNet's where its folder is not here."""
-    images = run.images
+    images = run.data
     if isinstance(images, CodesSpec):
         return Manifest.read(images.path).about["images"], f"whose codes are in {plain(images.path)}"
     if isinstance(images, FashionMNISTSpec):
@@ -146,7 +147,7 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], list[dict[str, Any]
     choose = chooser(name)
     call, rest = split(choose, rest, prog)
     run = call()[0]
-    return functools.partial(plan, override(run, rest, prog, flags(choose)), wanted)
+    return functools.partial(plan, with_fields(run, rest, prog, flags(choose)), wanted)
 
 
 def show_help() -> None:

@@ -19,13 +19,14 @@ from PIL import Image
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
-from bitmosaic.folders import parse_json, read_json
+from bitmosaic.folders import parse_json
 from bitmosaic.names import plain
 from bitmosaic.pages import filled
-from bitmosaic.train.claim import differences
+from bitmosaic.train.claim import differences, read_run
+from bitmosaic.train.run import Run, flat
+from bitmosaic.train.stages import Stage
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
-STAGES = ("features", "tokenizer", "prior")
 SHOWN, EVENTS = 4, 40  # pictures over time, and events, of each stage and run
 
 
@@ -35,8 +36,13 @@ class Told:
 
     name: str
     folder: Path
-    run: dict[str, Any]  # run.json
+    run: Run
     about: dict[str, Any]  # as `bitmosaic info` has it
+
+    def reported_by(self, stage: Stage) -> bool:
+        """Whether this run's stage of that name has measured reconstructions."""
+        found = next((own.report(self.folder) for own in self.run.stages if own.name == stage.name), None)
+        return found is not None and found[0] == "reconstruction"
 
     def rows(self, stage: str) -> list[dict[str, float]]:
         """Of metrics.jsonl."""
@@ -97,7 +103,7 @@ def report(runs: Runs, *, out: Path = Path("report")) -> Path:
     for folder in folders:
         if not (folder / "run.json").is_file():
             raise ValueError(f"runs: {folder} holds no run.json; give a folder that 'bitmosaic train' wrote")
-    told = [Told(name, folder, read_json(folder / "run.json"), about_run(folder)) for name, folder in named(folders).items()]
+    told = [Told(name, folder, read_run(folder)[0], about_run(folder)) for name, folder in named(folders).items()]
     with written_into(out, ["report.html"]) as place:
         (place / "report.html").write_text(page(told), encoding="utf-8", errors="replace")
     print(plain(out / "report.html"))
@@ -113,7 +119,7 @@ def named(folders: list[Path]) -> dict[str, Path]:
 def page(told: list[Told]) -> str:
     """The HTML text."""
     title = " and ".join(run.name for run in told) if len(told) < 3 else f"{len(told)} runs"
-    parts = [settings(told), *(stage_section(told, stage) for stage in STAGES)]
+    parts = [settings(told), *(stage_section(told, stage) for stage in stages_of(told))]
     return filled("report", software=SOFTWARE, title=escape(title), legend=legend(told), parts="\n".join(part for part in parts if part))
 
 
@@ -137,23 +143,24 @@ def state(at: dict[str, Any]) -> str:
 
 def settings(told: list[Told]) -> str:
     """What the runs are, and where they differ from the first."""
-    rows = []
-    for run in told:
-        described = run.run["run"]
-        prior, tokenizer = described["prior"], described["tokenizer"]
-        places = "x".join(map(str, prior["grid"]))
-        sizes = f"{'x'.join(map(str, tokenizer['image_size']))} pixels, {places} places of {prior.get('bits', '?')} bits"
-        rows.append((run.name, described["name"], sizes, f"{prior['type'].removesuffix('Spec')} {prior['depth']} x {prior['width']}"))
-    text = table(("run", "recipe", "images", "prior"), rows)
+    rows = [(run.name, run.run.name, "; ".join(words for stage in run.run.stages for words in stage.about())) for run in told]
+    text = table(("run", "recipe", "what it is"), rows)
+    first = flat(told[0].run.to_json())
     others = [[run.name, *difference.removeprefix("run.").split(" was ", 1)] for run in told[1:]
-              for difference in differences(told[0].run.get("run"), run.run.get("run"), "run")]  # fmt: skip
+              for difference in differences(first, flat(run.run.to_json()), "run")]  # fmt: skip
     if others:
         text += f"<h3>Where they differ from {escape(told[0].name)}</h3>{table(('run', 'setting', 'was, now'), others)}"
     return f"<section><h2>Runs</h2>{text}</section>"
 
 
-def stage_section(told: list[Told], stage: str) -> str:
+def stages_of(told: list[Told]) -> list[Stage]:
+    """The stages of all runs, each name once."""
+    return list({stage.name: stage for run in told for stage in run.run.stages}.values())
+
+
+def stage_section(told: list[Told], of: Stage) -> str:
     """Curves, pictures, use of bits and events of one stage of all runs; empty where none has begun it."""
+    stage = of.name
     rows = {run.name: run.rows(stage) for run in told}
     drawn = compared(rows)
     if drawn is None:
@@ -164,12 +171,11 @@ def stage_section(told: list[Told], stage: str) -> str:
     for run in told:
         pictures, odd = run.pictures(stage)
         if pictures:
-            text += f"<h3>{'Reconstructions' if stage == 'tokenizer' else 'Samples'} of {escape(run.name)} over time</h3><div class=row>"
+            text += f"<h3>{of.pictured} of {escape(run.name)} over time</h3><div class=row>"
             text += "".join(figure(path, f"step {step:,}") for step, path in pictures.items()) + "</div>"
         if odd:
             text += f"<p>No pictures of {escape(run.name)}, left out: {escape(', '.join(odd))}</p>"
-    if stage == "tokenizer":
-        text += "".join(bits(run) for run in told)
+    text += "".join(bits(run) for run in told if run.reported_by(of))
     text += happened(told, stage)
     return f"<section>{text}</section>"
 

@@ -8,9 +8,13 @@ import inspect
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from bitmosaic import systems
 from bitmosaic.commands.arguments import Flag, flags, override, split
@@ -18,7 +22,7 @@ from bitmosaic.commands.list import first_line
 from bitmosaic.names import plain
 from bitmosaic.train.claim import differences
 from bitmosaic.train.dry_run import describe
-from bitmosaic.train.run import Run, retold
+from bitmosaic.train.run import Run, flat, retold
 from bitmosaic.train.train import on_codes
 from bitmosaic.train.train import train as train_run
 
@@ -77,16 +81,35 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
         show_help(choose, [a for a in rest if a not in ("-h", "--help")], prog)
     call, rest = split(choose, rest, prog)
     run, out, dry_run, tensorboard = call()
-    return functools.partial(train, with_reasons(run, override(run, rest, prog, flags(choose))), out, dry_run, tensorboard)
+    return functools.partial(train, with_reasons(run, with_fields(run, rest, prog, flags(choose))), out, dry_run, tensorboard)
 
 
 def with_reasons(chosen: Run, run: Run) -> Run:
     """`run` with the reasons of the recipe's choice, and what was asked for instead of it."""
-    asked = [f"as asked for: {name.removeprefix('run.')}" for name in differences(chosen.to_json(), run.to_json(), "run")]
-    start, steps = run.tokenizer_losses.adversarial_start, run.tokenizer_training.steps
-    if run.tokenizer_losses.discriminator is not None and start >= steps:
-        asked.append(f"no PatchGAN in play: it would begin at step {start} of {steps} (--tokenizer-losses.adversarial-start)")
+    changes = differences(flat(chosen.to_json()), flat(run.to_json()), "run")
+    asked = [f"as asked for: {name.removeprefix('run.')}" for name in changes]
+    asked += [remark for stage in run.stages for remark in stage.remarks()]
     return dataclasses.replace(run, reasons=(*retold(chosen.reasons, run), *asked))
+
+
+def with_fields(run: Run, arguments: Sequence[str], prog: str, known: Iterable[str] = ()) -> Run:
+    """`run` with the fields changed that a command line names, its own or those of its stages; `known`: further flags, for messages."""
+    parts = [part for part in (run, *run.stages)]
+    fields = []
+    for part in parts:
+        hints, said = typing.get_type_hints(type(part)), _comments(type(part))
+        for field in dataclasses.fields(part):
+            if field.name not in ("stages", "reasons"):
+                hint = Annotated[hints[field.name], tyro.conf.arg(help=said.get(field.name, ""))]
+                fields.append((field.name, hint, dataclasses.field(default=getattr(part, field.name))))
+    kind = dataclasses.make_dataclass("Fields", fields, frozen=True)
+    changed = override(kind(), arguments, prog, known)
+    return run.changed(**{name: getattr(changed, name) for name, *_ in fields})
+
+
+def _comments(kind: type) -> dict[str, str]:
+    """What stands behind each field of a description."""
+    return {name: said for name, said in re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)}
 
 
 def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:
@@ -150,4 +173,4 @@ def show_help(choose: Callable, rest: Sequence[str], prog: str) -> None:
     except (ValueError, OSError):  # an argument is missing, so there is no run yet: show the fields of another
         run = systems.recipes()["fashion"]()
         print("The defaults below are those of the recipe fashion; this one chooses its own from its arguments.\n")
-    override(run, ["--help"], prog)
+    with_fields(run, ["--help"], prog)

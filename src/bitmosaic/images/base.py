@@ -64,6 +64,10 @@ class ImageSet(abc.ABC):
     def check_there(self) -> None:  # noqa: B027, images in memory stay
         """ImagesGone unless all images that were there when the set was made still are."""
 
+    def summary(self) -> str:
+        """How many images of which size, and of how many classes, in a few words."""
+        return f"{len(self)} images of {self.size[0]} x {self.size[1]}, {len(self.class_names) or 'no'} classes"
+
     def told(self) -> list[str]:
         """What of a folder is used, as which class, and what is not, by reason: a line each, to be said before the work begins."""
         return []

@@ -96,6 +96,13 @@ def in_order(images: ImageSet, batch_size: int) -> Iterator[Batch]:
             yield Batch(pixels[readable], None if images.labels is None else images.labels[kept], kept)
 
 
+def some_images(images: ImageSet, count: int) -> Tensor:
+    """Some readable images of a set, spread over it, (n, C, H, W) in [0, 1]."""
+    spread = sorted({i * len(images) // count for i in range(count)})
+    readable = [x for x in (images.image(i) for i in spread) if x is not None]
+    return (torch.stack(readable) if readable else next(in_order(images, count)).images).float() / 255
+
+
 def _generator(purpose: str, seed: int, epoch: int) -> torch.Generator:
     digest = hashlib.sha256(f"{purpose} {seed} {epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))

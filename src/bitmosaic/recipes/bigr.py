@@ -12,7 +12,8 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.run import FileFeatures, Run
+from bitmosaic.train.run import Run
+from bitmosaic.train.stages import CodesStage, FeaturesStage, FileFeatures, PriorStage, TokenizerStage
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
@@ -48,11 +49,7 @@ def published_prior_spec(size: str, bits: int) -> MaskedPriorSpec:
 def _run(size: str, bits: int, data: str, perceptual: str, seed: int) -> Run:
     *_, batch, rounds, temperature = SIZES[size]
     side = 512 if size == "L-512" else 256
-    return Run(
-        name=f"bigr-{size.lower()}",
-        images=FolderSpec(data, (side, side), 3),
-        flip=True,
-        features=FileFeatures(perceptual) if perceptual else None,
+    tokenizer = TokenizerStage(
         tokenizer=published_tokenizer_spec(bits, side),
         tokenizer_losses=TokenizerLosses(
             perceptual_weight=1.0 if perceptual else 0.0, discriminator=PatchGANSpec(3, 64, 3), adversarial_start=30_000
@@ -61,7 +58,8 @@ def _run(size: str, bits: int, data: str, perceptual: str, seed: int) -> Run:
             steps=500_000, batch_size=64, learning_rate=4.5e-6 * 64, betas=(0.5, 0.9), clip_norm=0.0, ema_decay=0.995, ema_every=10,
             precision="bf16", seed=seed, log_every=100, pictures_every=5000, checkpoint_seconds=1800,
         ),
-        code_draws=2,
+    )  # fmt: skip
+    prior = PriorStage(
         prior=published_prior_spec(size, bits),
         prior_training=Training(
             steps=400 * IMAGENET // batch, batch_size=batch, learning_rate=1e-4, warmup_steps=5000, weight_decay=2e-2, ema_decay=0.9999,
@@ -69,6 +67,9 @@ def _run(size: str, bits: int, data: str, perceptual: str, seed: int) -> Run:
         ),
         sampler=EntropyOrderedSpec(rounds, 100, 2.5, temperature),
     )  # fmt: skip
+    features = [FeaturesStage(FileFeatures(perceptual))] if perceptual else []
+    stages = (*features, tokenizer, CodesStage(code_draws=2), prior)
+    return Run(f"bigr-{size.lower()}", FolderSpec(data, (side, side), 3), stages, flip=True)
 
 
 def bigr_l(data: str = "imagenet/train", bits: int = 24, perceptual: str = "", seed: int = 0) -> Run:

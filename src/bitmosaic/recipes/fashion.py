@@ -18,7 +18,8 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.run import Run, TrainedFeatures
+from bitmosaic.train.run import Run
+from bitmosaic.train.stages import CodesStage, FeaturesStage, PriorStage, TokenizerStage, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
@@ -28,16 +29,14 @@ def fashion(data: str = "", seed: int = 0) -> Run:
 
     data: folder with the IDX files; empty: $BITMOSAIC_DATA, then where Debian's dataset-fashion-mnist puts them.
     """
-    return Run(
-        name="fashion",
-        images=FashionMNISTSpec(data),
-        features=TrainedFeatures(
-            net=ConvClassifierSpec(channels=1, classes=10, widths=(32, 64, 128)),
-            training=Training(
-                steps=900, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2,
-                ema_decay=0.99, precision="auto", seed=seed,
-            ),
+    features = TrainedFeatures(
+        net=ConvClassifierSpec(channels=1, classes=10, widths=(32, 64, 128)),
+        training=Training(
+            steps=900, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2,
+            ema_decay=0.99, precision="auto", seed=seed,
         ),
+    )  # fmt: skip
+    tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec(
             image_size=(28, 28), channels=1, bits=20, width=32, multipliers=(1, 2, 4), residual_blocks=1,
             attention_sizes=(7,), embedding=64, groups=8,
@@ -50,7 +49,8 @@ def fashion(data: str = "", seed: int = 0) -> Run:
             steps=3200, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500,
         ),
-        code_draws=4,
+    )  # fmt: skip
+    prior = PriorStage(
         prior=MaskedPriorSpec(
             grid=(7, 7), bits=20, depth=6, heads=3, width=192, condition=ClassConditionSpec(10),
             head=BernoulliDiffusionSpec(width=192, depth=3),
@@ -61,3 +61,4 @@ def fashion(data: str = "", seed: int = 0) -> Run:
         ),
         sampler=replace(DEFAULT, guidance_scale=1.75, temperature=0.25),
     )  # fmt: skip
+    return Run("fashion", FashionMNISTSpec(data), (FeaturesStage(features), tokenizer, CodesStage(code_draws=4), prior))

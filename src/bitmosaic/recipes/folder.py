@@ -24,7 +24,8 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.run import FileFeatures, Reason, Run, TrainedFeatures, retold
+from bitmosaic.train.run import Reason, Run, retold
+from bitmosaic.train.stages import CodesStage, FeaturesStage, FileFeatures, PriorStage, TokenizerStage, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
@@ -54,8 +55,8 @@ def folder(
     sides, colour = look(files[:: max(1, len(files) // 100)])
     told = captions_of(captions, found).told() if captions else []
     lines: list[str | Tell] = [f"{len(files)} images, {len(class_names) or 'no'} classes", *found.told(), *told]
-    side = _size(size, sides, lines)
-    channels = _channels(channels, colour, lines)
+    side = chosen_size(size, sides, lines)
+    channels = chosen_channels(channels, colour, lines)
     multipliers = MULTIPLIERS[side]
     places = side // 2 ** (len(multipliers) - 1)
     lines.append(_places)
@@ -63,23 +64,20 @@ def folder(
     width, depth, rate = (192, 4, 1e-3) if len(files) < 5000 else (256, 6, 8e-4) if len(files) < 100_000 else (512, 12, 3e-4)
     lines += [lambda run: f"prior: {run.prior.depth} blocks of {run.prior.width}, for {len(files)} images; more images bear more", _classes]
     lines.append(lambda run: "mirrored images too, since most things have no handedness; --no-flip for letters and the like" if run.flip
-                 else "" if isinstance(run.images, CodesSpec) else "no flips")  # fmt: skip
+                 else "" if isinstance(run.data, CodesSpec) else "no flips")  # fmt: skip
     tokenizer_steps, prior_steps = _steps(minutes, len(files), side, lines)
     features, losses = _losses(perceptual, files, class_names, channels, tokenizer_steps, lines)
     if len(files) < 1000:
         lines.append(f"{len(files)} images are few: expect the prior to repeat them rather than to invent")
-    run = Run(
-        name="folder",
-        images=(FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels, captions),
-        flip=flip,
-        features=features,
+    tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec((side, side), channels, bits, 32, multipliers, 1, (places,), 64, groups=8),
         tokenizer_losses=losses,
         tokenizer_training=Training(
             steps=tokenizer_steps, batch_size=BATCH, learning_rate=6e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
             ema_decay=0.99, precision="auto", seed=seed, pictures_every=250, checkpoint_seconds=30,
         ),
-        code_draws=4,
+    )  # fmt: skip
+    prior = PriorStage(
         prior=MaskedPriorSpec(
             (places, places), bits, depth, width // 64, width,
             SMALL if captions else ClassConditionSpec(len(class_names)) if class_names else NoConditionSpec(),
@@ -91,10 +89,13 @@ def folder(
         ),
         sampler=DEFAULT if class_names or captions else replace(DEFAULT, guidance_scale=1.0, unguided=0.0),
     )  # fmt: skip
+    images = (FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels, captions)
+    stages = (*([FeaturesStage(features)] if features is not None else []), tokenizer, CodesStage(code_draws=4), prior)
+    run = Run("folder", images, stages, flip)
     return replace(run, reasons=retold([Reason.of(line, run) if callable(line) else line for line in lines], run))
 
 
-def _size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:
+def chosen_size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:
     if size is not None:
         if size not in SIDES:
             raise ValueError(f"size: got {size}; this recipe knows {', '.join(map(str, SIDES))}")
@@ -125,7 +126,7 @@ def _classes(run: Run) -> str:
     return f"{count} sub-folders with images are the classes that the prior is told, with guidance {scale:g}{few}"
 
 
-def _channels(channels: int | None, colour: bool, lines: list[str | Tell]) -> int:
+def chosen_channels(channels: int | None, colour: bool, lines: list[str | Tell]) -> int:
     if channels not in (None, 1, 3):
         raise ValueError(f"channels: got {channels}; want 1 (grey) or 3 (colour)")
     chosen = channels or (3 if colour else 1)
@@ -144,7 +145,7 @@ def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
         if set(run.prior.radix) != {2}:
             return ""
         count = len(run.prior.radix)
-        reason = "those of the codes" if isinstance(run.images, CodesSpec) else why if bits is None and count == own else "as asked for"
+        reason = "those of the codes" if isinstance(run.data, CodesSpec) else why if bits is None and count == own else "as asked for"
         return f"bits {count}: {reason}"
 
     lines.append(tell)
@@ -167,8 +168,8 @@ def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell
     def tell(run: Run) -> str:
         first, second = run.tokenizer_training, run.prior_training
         seconds = first.steps * step * first.batch_size / BATCH + second.steps * prior_step * second.batch_size / PRIOR_BATCH
-        beside = ", besides the feature network's" if isinstance(run.features, TrainedFeatures) else ""
-        if isinstance(run.images, CodesSpec):
+        beside = ", besides the feature network's" if isinstance(getattr(run, "features", None), TrainedFeatures) else ""
+        if isinstance(run.data, CodesSpec):
             return f"{second.steps} prior steps"
         minutes = max(1, round(seconds / 60))
         return (f"{first.steps} tokenizer steps and {second.steps} prior steps: about {minutes} minute{'s'[: minutes > 1]} on two "
@@ -197,17 +198,17 @@ def _losses(perceptual: str, files, class_names, channels: int, steps: int, line
 
 
 def _perceptual(run: Run) -> str:
-    if isinstance(run.images, CodesSpec):
+    if isinstance(run.data, CodesSpec):
         return ""
-    if isinstance(run.features, FileFeatures):
+    if isinstance(getattr(run, "features", None), FileFeatures):
         return f"perceptual distance over {run.features.path}"
-    if run.features is not None:
+    if hasattr(run, "features"):
         return "perceptual distance over a classifier of these classes, trained first"
     return f"no perceptual distance: it needs --perceptual FILE, or classes and {FOR_FEATURES} images to train a network on"
 
 
 def _adversary(run: Run, images: int) -> str:
-    if isinstance(run.images, CodesSpec):
+    if isinstance(run.data, CodesSpec):
         return ""
     start, steps = run.tokenizer_losses.adversarial_start, run.tokenizer_training.steps
     if run.tokenizer_losses.discriminator is not None:

@@ -42,7 +42,7 @@ def maskgit(
     old, depth = run.prior, run.prior.depth + 1 - run.prior.depth % 2  # odd: one block in the middle
     prior = MaskGITSpec(old.grid, old.codewords, depth, old.heads, old.width, old.condition, 4 * old.width)
     scale = run.sampler.guidance_scale
-    made = replace(run, prior=prior, sampler=MaskGITSamplerSpec(guidance_scale=scale, temperature=TEMPERATURE))
+    made = run.changed(prior=prior, sampler=MaskGITSamplerSpec(guidance_scale=scale, temperature=TEMPERATURE))
     return replace(made, reasons=retold(made.reasons, made))
 
 
@@ -75,7 +75,7 @@ def d3pm(
     old = run.prior
     prior = D3PMSpec(old.grid, old.codewords, old.depth, old.heads, old.width, old.condition, 64, CHAINS[chain]())
     scale = GUIDANCE if run.sampler.guidance_scale != 1 else 1.0
-    made = replace(run, prior=prior, sampler=AncestralSpec(guidance_scale=scale, top_p=LIKELIEST))
+    made = run.changed(prior=prior, sampler=AncestralSpec(guidance_scale=scale, top_p=LIKELIEST))
     return replace(made, reasons=retold(made.reasons, made))
 
 
@@ -96,8 +96,8 @@ def _on_vqgan(name: str, run: Run, codewords: int | None, codebook: str) -> Run:
         there = run.prior.radix[0]
         return f"{there} codewords by {codebook}: {why if codewords is None and there == chosen else 'as asked for'}"
 
-    changed = replace(
-        run, name=name, tokenizer=tokenizer, code_draws=1 + run.flip,
+    changed = run.changed(
+        name=name, tokenizer=tokenizer, code_draws=1 + run.flip,
         prior=LlamaGenSpec(prior.grid, chosen, prior.depth, prior.heads, prior.width, prior.condition, 64),
         sampler=LlamaGenSamplerSpec(run.sampler.guidance_scale, top_p=TOP_P),
     )  # fmt: skip

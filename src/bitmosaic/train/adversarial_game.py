@@ -45,6 +45,7 @@ class AdversarialGame(Game):
     def __init__(self, generator: Generator, discriminator: Discriminator, losses: AdversarialLosses):
         self.players = {"generator": generator, "discriminator": discriminator}
         self.losses = losses
+        self.period = math.lcm(losses.generator_every, losses.r1_every if losses.r1_weight else 1)
 
     def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """The discriminator tells images (b, C, H, W) uint8 from as many made ones; then the generator deceives it with others."""
@@ -59,7 +60,9 @@ class AdversarialGame(Game):
         with torch.no_grad():
             made = self._made(len(images), labels, rng)
         penalised = losses.r1_weight > 0 and step % losses.r1_every == 0
-        seen = self._seen(images, rng).requires_grad_(penalised)
+        seen = self._seen(images, rng)
+        if penalised:
+            seen = seen.requires_grad_().clone()  # no leaf, of whose gradient torch's counters know nothing
         real = discriminator(seen, labels)
         fake = discriminator(self._seen(made, rng), labels)
         loss = losses.loss.discriminator(real, fake)

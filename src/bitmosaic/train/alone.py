@@ -64,7 +64,7 @@ def _taken(lock: BaseFileLock) -> BaseFileLock:
 
 def _sweep(out: Path) -> None:
     """Takes away what was half written when a process was killed."""
-    for place in (out, *(out / stage for stage in ("features", "tokenizer", "prior"))):
+    for place in (out, *(path for path in out.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))):
         for path in (*place.glob(".*"), *place.glob("*.new"), *place.glob("pictures/.*")):
             if LEFT.fullmatch(path.name):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

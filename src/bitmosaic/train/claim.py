@@ -17,15 +17,16 @@ from typing import Any
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Folder, ImageSet
 from bitmosaic.images.contents import Contents
+from bitmosaic.images.specs import ImagesSpec
 from bitmosaic.nets.precision import resolve
-from bitmosaic.spec import gone_of
+from bitmosaic.spec import Spec
 from bitmosaic.train.more_steps import go_on, more_steps, with_more
 from bitmosaic.train.processes import size
 from bitmosaic.train.progress import Shown
-from bitmosaic.train.run import FileFeatures, Run, TrainedFeatures
+from bitmosaic.train.run import Run, flat
 from bitmosaic.train.sealed import checksum
+from bitmosaic.train.stages import Stage
 from bitmosaic.train.tokenized import Manifest
-from bitmosaic.train.training import Training
 
 HARMLESS = {"reasons", "name", "checkpoint_seconds", "keep", "pictures_every", "log_every"}  # fields of any part of a run
 ADVERSARIAL = {"adversarial_start", "adversarial_weight", "discriminator_lead", "discriminator_rate", "diffaugment"}  # of a discriminator
@@ -37,26 +38,26 @@ def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str],
 
     ValueError that names what differs where `out` holds another run, or other images. More steps than before are taken, and told.
     """
-    run, path = cut(run, out), out / "run.json"
+    path = out / "run.json"
     if not path.exists():
+        run = cut(run, None)
         check_free(out)
         wanted = _described(run, images, out)
         out.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
         _keep_contents(images, out)
         return run
-    found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("run"), dict):
-        raise ValueError(f"{path} is no description of a run; give another folder")
+    before, found = read_run(out)
+    run = cut(run, before)
     wanted = {**found, **_described(run, images, out)}
-    _check_images(out, found.get("images"), images, _shape(found["run"]) == _shape(wanted["run"]))
-    _check_features_file(out, run, found, wanted)
-    added, by_contents = more_steps(out, found["run"], run), "features_file" in found
-    before, now = (
-        {**_comparable(described, device, by_contents), "images": _shape(described)}
-        for described in (with_more(found["run"], added), run.to_json())
+    _check_images(out, found.get("images"), images, _shape(before.data) == _shape(run.data))
+    _check_outside(out, run, found, wanted)
+    added, by_contents = more_steps(out, before, run), run.outside().keys() & found.keys()
+    then, now = (
+        {**_comparable(flat(described.to_json()), device, bool(by_contents)), "data": _shape(described.data)}
+        for described in (with_more(before, added), run)
     )
-    different = list(differences(before, now, "run"))
+    different = list(differences(then, now, "run"))
     if different:
         raise ValueError(f"{out} holds another run ({'; '.join(different[:4])}); give the same settings, or another folder")
     if added:
@@ -67,31 +68,35 @@ def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str],
     return run
 
 
+def read_run(out: Path) -> tuple[Run, dict[str, Any]]:
+    """The run that a folder is for, and all that its run.json says. ValueError where that describes none, or one of another version."""
+    path = out / "run.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("run"), dict):
+        raise ValueError(f"{path} is no description of a run; give another folder")
+    run = Spec.from_json(found["run"], f"{path}: run")
+    if not isinstance(run, Run):
+        raise ValueError(f"{path} describes a {type(run).__name__}, not a Run")
+    return run, found
+
+
 def check_free(out: Path) -> None:
     """ValueError where a run cannot begin in `out` since other things lie there."""
     if not (out / "run.json").exists() and out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(f"{out} holds files but no run.json; give an empty or new folder for the run")
 
 
-def cut(run: Run, out: Path) -> Run:
-    """The run with batches cut into parts that the processes can share: as it began in `out`, or as many as there are processes."""
-    found = read_json(out / "run.json") if (out / "run.json").is_file() else {}
-    held = found.get("run") if isinstance(found, dict) else None
-    held = held if isinstance(held, dict) else {}
+def cut(run: Run, before: Run | None) -> Run:
+    """The run with batches cut into parts that the processes can share: as it began before, or as many as there are processes."""
+    began = {stage.name: stage.training.parts for stage in before.stages if stage.training is not None} if before is not None else {}
 
-    def parted(training: Training, before: Any) -> Training:
-        began = before.get("parts") if isinstance(before, dict) else None
-        if training.parts > 1:  # as asked for
-            return training
-        return dataclasses.replace(training, parts=began if isinstance(began, int) and began > 0 and began % size() == 0 else size())
+    def parted(stage: Stage) -> Stage:
+        if stage.training is None or stage.training.parts > 1:  # as asked for
+            return stage
+        parts = began.get(stage.name, size())
+        return stage.with_training(dataclasses.replace(stage.training, parts=parts if parts % size() == 0 else size()))
 
-    names = ("tokenizer_training", "prior_training")
-    changed: dict[str, Any] = {name: parted(getattr(run, name), held.get(name)) for name in names}
-    if isinstance(run.features, TrainedFeatures):
-        before = held.get("features")
-        training = parted(run.features.training, before.get("training") if isinstance(before, dict) else None)
-        changed["features"] = dataclasses.replace(run.features, training=training)
-    return dataclasses.replace(run, **changed)
+    return dataclasses.replace(run, stages=tuple(parted(stage) for stage in run.stages))
 
 
 def differences(found: Any, wanted: Any, where: str) -> Iterator[str]:
@@ -108,8 +113,8 @@ def _described(run: Run, images: ImageSet | Manifest, out: Path) -> dict[str, An
     if isinstance(images, Folder):
         with Shown("reading", len(images), "image", quick=True) as shown:
             images.contents(Contents.load(out / "images.npz"), shown.update)
-    file = {"features_file": checksum(_file(run.features.path))} if isinstance(run.features, FileFeatures) else {}
-    return {"run": run.to_json(), "images": images.fingerprint(), **file}
+    files = {name: checksum(path) for name, path in run.outside().items()}
+    return {"run": run.to_json(), "images": images.fingerprint(), **files}
 
 
 def _keep_contents(images: ImageSet | Manifest, out: Path) -> None:
@@ -134,20 +139,14 @@ def _check_images(out: Path, found: Any, images: ImageSet | Manifest, shaped: bo
     raise ValueError(f"the images have changed since the run in {out} began{why}; put them back as they were, or give another folder")
 
 
-def _check_features_file(out: Path, run: Run, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    if "features_file" in found and isinstance(run.features, FileFeatures) and found["features_file"] != wanted["features_file"]:
-        raise ValueError(f"{run.features.path} is not the feature network with which the run in {out} began; give that, or another folder")
+def _check_outside(out: Path, run: Run, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, path in run.outside().items():
+        if name in found and found[name] != wanted[name]:
+            raise ValueError(f"{path} is not the file with which the run in {out} began; give that, or another folder")
 
 
-def _shape(described: dict[str, Any]) -> dict[str, Any]:
-    images = described.get("images")
-    return {name: images[name] for name in SHAPE if name in images} if isinstance(images, dict) else {}
-
-
-def _file(path: str) -> Path:
-    """The file of a feature network, which may be named as FILE.py:NAME."""
-    file, _, name = path.partition(".py:")
-    return Path(f"{file}.py" if name else path)
+def _shape(data: ImagesSpec) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name in SHAPE if (value := getattr(data, name, None)) is not None}
 
 
 def _comparable(value: Any, device: str, by_contents: bool) -> Any:
@@ -161,7 +160,6 @@ def _comparable(value: Any, device: str, by_contents: bool) -> Any:
         aside |= ADVERSARIAL
     if by_contents and value.get("type") == "FileFeatures":
         aside.add("path")
-    aside |= {name for name, now in gone_of(value).items() if value.get(name) == now}
     kept = {name: _comparable(held, device, by_contents) for name, held in value.items() if name not in aside}
     if kept.get("precision") == "auto":
         kept["precision"] = resolve("auto", device)

@@ -20,8 +20,8 @@ from bitmosaic.images import Batches, ImageSet, in_order
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
 from bitmosaic.train.alone import alone
 from bitmosaic.train.classifier_game import ClassifierGame
-from bitmosaic.train.run import TrainedFeatures
 from bitmosaic.train.stage import averaged, play_stage
+from bitmosaic.train.stages import TrainedFeatures
 from bitmosaic.train.training import Training
 
 EPOCHS, BATCH = 12, 128

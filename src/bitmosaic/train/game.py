@@ -30,12 +30,13 @@ class Game(abc.ABC):
 
     memory: what the game holds that no player learns, as buffers (a replay buffer, the probability of an augmentation). It is saved and
     resumed; where a move is left out it is as before; where a batch is cut into parts, each begins from the same, and the mean is kept.
-    whole_batches: such a mean would mean nothing, so a batch cannot be cut.
+    whole_batches: such a mean would mean nothing, so a batch cannot be cut. period: steps after which the same turns come again.
     """
 
     players: dict[str, nn.Module]
     memory: nn.Module | None = None
     whole_batches: bool = False
+    period: int = 1
 
     def modules(self) -> dict[str, nn.Module]:
         """The players, and the memory where there is one."""

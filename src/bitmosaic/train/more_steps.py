@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bitmosaic.names import plain
 from bitmosaic.train.checkpoint import checkpoints
-from bitmosaic.train.run import Run, TrainedFeatures
-from bitmosaic.train.training import Training
-
-MADE = {  # by each stage, and of what it has made
-    "features": ("features.safetensors", "tokenizer", "codes", "prior", "pipeline"),
-    "tokenizer": ("tokenizer/final", "codes", "prior", "pipeline"),
-    "prior": ("pipeline",),
-}
+from bitmosaic.train.run import Run, Stage
+from bitmosaic.train.training import TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -31,62 +25,71 @@ class More:
     """Steps that are added to a stage: `at` are made, of `before` that were asked for; `made` is what lies there of it."""
 
     stage: str
-    training: Training
+    training: TrainingSpec
     before: int
     at: int
     made: tuple[str, ...]
 
     def text(self, anew: bool) -> str:
         """What it means. anew: the stage before it has other steps too, so that this one begins again."""
-        now, training = self.training.steps, self.training
+        now = self.training.steps
         said = f"{self.stage}: {self.before:,} steps were asked for when the run began, and now {now:,}"
         if anew or not self.at:
             return said
         said += f"; it goes on from step {self.at:,}"
-        if training.decay == "constant":
+        falling = next((player for player in self.training.players() if player.decay != "constant"), None)
+        if falling is None:
             return f"{said}, and ends as if {now:,} had been asked for at once"
-        here, last = training.rate(self.at), dataclasses.replace(training, steps=self.before).rate(self.at - 1)
+        here, last = falling.rate(self.at, now), falling.rate(self.at - 1, self.before)
         return (
-            f"{said}. The learning rate falls along the {training.decay} of {now:,} steps from here on, so it is {here:.2g} now, after "
+            f"{said}. The learning rate falls along the {falling.decay} of {now:,} steps from here on, so it is {here:.2g} now, after "
             f"{last:.2g} in the step before: the result is reproducible, but it is not that of {now:,} steps at once"
         )
 
 
-def more_steps(out: Path, found: dict[str, Any], run: Run) -> list[More]:
-    """Stages for which `run` asks for more steps than the description `found` does. ValueError where one cannot go on."""
-    trainings = {"tokenizer": run.tokenizer_training, "prior": run.prior_training}
-    if isinstance(run.features, TrainedFeatures):
-        trainings = {"features": run.features.training, **trainings}
+def more_steps(out: Path, found: Run, run: Run) -> list[More]:
+    """Stages for which `run` asks for more steps than the one that was `found` does. ValueError where one cannot go on."""
+    before_of = {stage.name: stage.training for stage in found.stages if stage.training is not None}
     added = []
-    for stage, training in trainings.items():
-        before = _held(found, stage).get("steps")
-        if not isinstance(before, int) or before >= training.steps:
+    for stage in run.stages:
+        before, training = before_of.get(stage.name), stage.training
+        if before is None or training is None or before.steps >= training.steps:
             continue
-        there = checkpoints(out / stage / "checkpoints")
-        at, made = int(there[-1].name.removeprefix("step-")) if there else 0, tuple(name for name in MADE[stage] if (out / name).exists())
-        if MADE[stage][0] in made and at != before:
+        there = checkpoints(out / stage.name / "checkpoints")
+        at, made = int(there[-1].name.removeprefix("step-")) if there else 0, tuple(p for p in left_by(run, stage) if (out / p).exists())
+        if stage.files[0] in made and at != before.steps:
             raise ValueError(
-                f"{stage}: {before:,} steps are done, and {training.steps:,} are asked for, but the last checkpoint, from which it would "
-                f"go on, is not in {out / stage / 'checkpoints'}; put it back, or give another folder"
+                f"{stage.name}: {before.steps:,} steps are done, and {training.steps:,} are asked for, but the last checkpoint, from which "
+                f"it would go on, is not in {out / stage.name / 'checkpoints'}; put it back, or give another folder"
             )
-        added.append(More(stage, training, before, at, made))
+        added.append(More(stage.name, training, before.steps, at, made))
     return added
 
 
-def with_more(found: dict[str, Any], added: list[More]) -> dict[str, Any]:
-    """The description with as many steps as are asked for now."""
-    for more in added:
-        steps = {**_held(found, more.stage), "steps": more.training.steps}
-        found = {**found, **({"features": {**found["features"], "training": steps}} if more.stage == "features" else {
-            f"{more.stage}_training": steps})}  # fmt: skip
-    return found
+def left_by(run: Run, stage: Stage) -> Iterator[str]:
+    """What lies in the run's folder of a stage that is done, and of all that is made of it."""
+    yield from stage.files
+    made = set(stage.makes)
+    for other in run.stages[run.stages.index(stage) + 1 :]:
+        if made & set(other.needs):
+            made |= set(other.makes)
+            yield other.name
+            yield from (path for path in other.files if path.split("/")[0] != other.name)
+
+
+def with_more(found: Run, added: list[More]) -> Run:
+    """The run with as many steps as are asked for now."""
+    steps = {more.stage: more.training.steps for more in added}
+    return dataclasses.replace(found, stages=tuple(
+        stage.with_training(dataclasses.replace(stage.training, steps=steps[stage.name])) if stage.name in steps else stage
+        for stage in found.stages))  # fmt: skip
 
 
 def go_on(out: Path, added: list[More], say: Callable[[str], object]) -> list[dict[str, Any]]:
     """Puts aside what is to be made anew, and tells; what to note in run.json. Where this is broken off, it can be done again."""
-    anew = False
+    gone: set[str] = set()
     for more in added:
-        say(plain(more.text(anew)))
+        say(plain(more.text(more.stage in gone)))
         aside, moved = out / f"{more.stage}-of-{more.before}-steps", []
         for name in reversed(more.made):
             place = aside / name
@@ -98,12 +101,5 @@ def go_on(out: Path, added: list[More], say: Callable[[str], object]) -> list[di
                 moved.append(name)
         if moved:
             say(plain(f"{more.stage}: what was made of it ({', '.join(moved)}) is put aside into {aside}"))
-        anew = anew or any(name in more.made for name in ("tokenizer", "prior"))
+        gone.update(more.made)
     return [{"stage": more.stage, "at": more.at, "steps": more.before, "now": more.training.steps} for more in added]
-
-
-def _held(found: dict[str, Any], stage: str) -> dict[str, Any]:
-    """The description of a stage's training; empty where there is none."""
-    held = (found.get("features") or {}) if stage == "features" else found
-    held = held.get("training" if stage == "features" else f"{stage}_training") if isinstance(held, dict) else None
-    return held if isinstance(held, dict) else {}

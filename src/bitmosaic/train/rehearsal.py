@@ -6,7 +6,6 @@ is a GPU's, which keeps no matrices, or the plain products that a CPU trains wit
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterable
 
@@ -18,13 +17,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from bitmosaic.losses.reconstruction import perceptual
 from bitmosaic.nets.llama import products
 from bitmosaic.nets.precision import Precision, resolve
-from bitmosaic.priors.base import Prior
-from bitmosaic.tokenizers.base import Tokenizer
 
-HIDDEN = 2 / math.pi  # share of places that is hidden, on average, at ratios cos(pi/2 u)
 LOWER = {F.linear, F.conv2d, torch.conv2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}  # in bf16 under autocast
 WHOLE = {F.layer_norm, F.group_norm}  # in float32 under CUDA's autocast; a CPU's takes what comes
 WIDEST = {torch.addcmul}  # in the widest type among its factors under CUDA's autocast, which copies the others, and keeps the copies
@@ -68,41 +63,6 @@ def _backward(end: Tensor) -> None:
 
 def _let_go(weight: Tensor) -> None:
     weight.grad = None
-
-
-def tokenizer_step(
-    tokenizer: Tokenizer, adversary: nn.Module | None, images: int, features: nn.Module | None = None
-) -> Callable[[], Tensor]:  # fmt: skip
-    """A tokenizer's forward pass, behind it the perceptual distance over the maps of `features`, and that of an adversary which judges
-    what was made: the gradient at what was made wants all of them."""
-
-    def forward() -> Tensor:
-        given = torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta")
-        made = tokenizer(given)[0]
-        loss = made.float().sum()
-        with torch.device("meta"):
-            loss = loss + (perceptual(features, given, made) if features is not None else 0)
-        return loss if adversary is None else loss + adversary(made).float().sum()
-
-    return forward
-
-
-def prior_step(prior: Prior, images: int) -> Callable[[], Tensor]:
-    """A prior's forward pass; where it has a head, that is asked of as many places as are hidden at the mean."""
-    places = math.prod(prior.grid)
-    asked = images * (places if prior.family == "causal" else round(HIDDEN * places))
-    rng = [torch.Generator()] if getattr(prior.spec, "dropout", 0.0) else []  # what is dropped is kept for the backward pass
-
-    def forward() -> Tensor:
-        with torch.device("meta"):
-            if prior.family == "denoising":
-                return prior.logits(torch.empty(images, places, dtype=torch.long), torch.empty(images), prior.embed(None, images))
-            digits = torch.empty(images, places, len(prior.radix), dtype=torch.uint8)
-            context = prior.context(digits, torch.empty(images, places, dtype=torch.bool), prior.embed(None, images), *rng)
-            which = torch.empty(asked, dtype=torch.long)
-            return prior.head.once(digits.flatten(0, 1)[which], context.flatten(0, 1)[which])
-
-    return forward
 
 
 class Live(TorchDispatchMode):

@@ -1,22 +1,195 @@
-"""Run: everything that one training run is, from images to a finished pipeline, as one frozen description."""
+"""Run, Stage, Job: data and the stages that make a pipeline of it, as one frozen description, and one run of it in one folder.
+
+A stage is what a run does in one go: it says what it needs, what it makes and how it is played. A run walks over its stages and knows none
+by name: so do resume, dry runs, plans, `info`, `report` and the folder on disk. What stages hand to one another is called by a word:
+"features", "tokenizer", "codes", "pipeline".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
-from bitmosaic.codes import described
+from tqdm import tqdm
+
+from bitmosaic.images import ImageSet
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
-from bitmosaic.nets.feature_net import ConvClassifierSpec
-from bitmosaic.priors.base import PriorSpec
-from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.samplers.base import SamplerSpec
-from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.spec import Spec
-from bitmosaic.tokenizers.base import TokenizerSpec
-from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
-from bitmosaic.train.tokenizer_game import TokenizerLosses
-from bitmosaic.train.training import Training
+from bitmosaic.train.cost import Cost
+from bitmosaic.train.training import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Stage(Spec, abc.ABC, abstract=True):
+    """One stage of a run. Names of fields are those of the run too, so no two stages of a run have one in common."""
+
+    name: ClassVar[str]  # its folder in the run's, and what it is called in messages
+    makes: ClassVar[tuple[str, ...]]  # what stages behind it may need
+    files: ClassVar[tuple[str, ...]] = ()  # in the run's folder, which it leaves; the first says that it is done
+    pictured: ClassVar[str] = "Samples"  # what its pictures show
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What stages before it must have made."""
+        return ()
+
+    @property
+    def training(self) -> TrainingSpec | None:
+        """Of a stage that trains."""
+        return None
+
+    def with_training(self, training: TrainingSpec) -> Stage:
+        """The same stage, trained otherwise."""
+        raise NotImplementedError(f"{type(self).__name__} trains nothing")
+
+    @abc.abstractmethod
+    def play(self, job: Job) -> dict[str, Any]:
+        """What it makes, by what it is called: made now, gone on with, or read from the run's folder where it is there."""
+
+    def check_run(self, run: Run) -> None:
+        """ValueError where it does not fit the run's other stages."""
+
+    def check(self, run: Run, source: Any) -> None:
+        """ValueError where it does not fit the data; asked before anything is written."""
+
+    def outside(self) -> dict[str, Path]:
+        """Files outside the run's folder on which the result depends, by what run.json calls their checksums."""
+        return {}
+
+    def costs(self, run: Run, device: str) -> Iterator[Cost]:
+        """What a step of its training takes, with the arithmetic of `device`: "cuda" or "cpu"."""
+        return iter(())
+
+    def report(self, out: Path) -> tuple[str, Any] | None:
+        """A name and what was measured at its end, from the run's folder; None where there is nothing. ValueError where it is damaged."""
+        return None
+
+    def about(self) -> tuple[str, ...]:
+        """What it is of, in a few words each."""
+        return ()
+
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever asked for it might not expect."""
+        return ()
+
+    def done(self, out: Path) -> bool:
+        """Whether what it makes is there."""
+        return bool(self.files) and (out / self.files[0]).exists()
+
+
+@dataclass(frozen=True)
+class Run(Spec):
+    """Data, and stages one after another. A stage's field is the run's too: `run.prior` is its PriorStage's, and `changed` takes it so."""
+
+    name: str = "run"
+    data: ImagesSpec = FashionSampleSpec()
+    stages: tuple[Stage, ...] = ()
+    flip: bool = False  # mirror training images left to right with probability 1/2
+    reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
+
+    def __post_init__(self):
+        names = [field.name for part in (self, *self.stages) for field in dataclasses.fields(part)]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"stages: two have {', '.join(sorted(twice))} in common")
+        made: set[str] = set()
+        for stage in self.stages:
+            if missing := set(stage.needs) - made:
+                raise ValueError(f"stages: the {stage.name} stage needs {', '.join(sorted(missing))}, which no stage before it makes")
+            made |= set(stage.makes)
+        for stage in self.stages:
+            stage.check_run(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "stages":
+            for stage in self.stages:
+                if any(field.name == name for field in dataclasses.fields(stage)):
+                    return getattr(stage, name)
+        raise AttributeError(f"a run of {', '.join(stage.name for stage in self.stages) or 'no stages'} has no {name}")
+
+    def outside(self) -> dict[str, Path]:
+        """Files outside the run's folder on which its result depends, by what run.json calls their checksums."""
+        return {name: path for stage in self.stages for name, path in stage.outside().items()}
+
+    def stage(self, name: str) -> Stage:
+        """One of its stages."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def changed(self, **fields: Any) -> Run:
+        """The run with fields changed, its own or those of its stages. ValueError names one that it does not have."""
+        own, stages = {field.name for field in dataclasses.fields(self)}, []
+        changes, left = {name: value for name, value in fields.items() if name in own}, fields.keys() - own
+        for stage in changes.pop("stages", self.stages):
+            theirs = {field.name: fields[field.name] for field in dataclasses.fields(stage) if field.name in fields}
+            stages.append(dataclasses.replace(stage, **theirs))
+            left -= theirs.keys()
+        if left:
+            raise ValueError(f"{', '.join(sorted(left))}: no field of a run of {', '.join(stage.name for stage in self.stages)}")
+        return dataclasses.replace(self, stages=tuple(stages), **changes)
+
+    def without(self, *names: str) -> Run:
+        """The run without those of its stages."""
+        return dataclasses.replace(self, stages=tuple(stage for stage in self.stages if stage.name not in names))
+
+    @classmethod
+    def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Descriptions from before there were stages: a feature network, a tokenizer, its codes and a prior; or a prior on given codes."""
+        if "stages" in fields or "prior" not in fields:
+            return fields
+        old = dict(fields)
+        given = isinstance(old.get("images"), dict) and old["images"].get("type") == "CodesSpec"
+        kinds = [
+            *[("FeaturesStage", ("features",))] * (old.get("features") is not None),
+            *([("GivenCodesStage", ("tokenizer", "code_draws"))] if given else [
+                ("TokenizerStage", ("tokenizer", "tokenizer_losses", "tokenizer_training")), ("CodesStage", ("code_draws",))]),
+            ("PriorStage", ("prior", "class_dropout", "prior_training", "sampler")),
+        ]  # fmt: skip
+        stages = [{"type": kind, **{name: old.pop(name) for name in names if name in old}} for kind, names in kinds]
+        for name in ("features", "tokenizer_losses", "tokenizer_training"):
+            old.pop(name, None)
+        return {"data": old.pop("images", None), "stages": stages, **old}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run in one folder, as its stages see it."""
+
+    run: Run
+    out: Path
+    source: Any  # an ImageSet, or the Manifest of codes that 'bitmosaic tokenize' made
+    say: Callable[[str], object] = tqdm.write
+    device: str = "cpu"
+    board: Path | None = None  # where TensorBoard's files go
+    made: dict[str, Any] = field(default_factory=dict)  # by the stages before, by what it is called
+
+    @property
+    def images(self) -> ImageSet:
+        """The data, of a run on images."""
+        assert isinstance(self.source, ImageSet)
+        return self.source
+
+
+def play_all(stages: tuple[Stage, ...], job: Job) -> dict[str, Any]:
+    """Plays stages, one after another; all that was made."""
+    made = dict(job.made)
+    for stage in stages:
+        made |= stage.play(Job(job.run, job.out, job.source, job.say, job.device, job.board, made))
+    return made
+
+
+def flat(described: Any) -> Any:
+    """The JSON of a run with the fields of its stages beside its own, as `Run.changed` takes them."""
+    if not isinstance(described, dict) or not isinstance(described.get("stages"), list):
+        return described
+    found = {name: value for name, value in described.items() if name != "stages"}
+    stages = [stage for stage in described["stages"] if isinstance(stage, dict)]
+    for stage in stages:
+        found |= {name: value for name, value in stage.items() if name != "type"}
+    return {**found, "stages": [stage.get("type") for stage in stages]}
 
 
 class Reason(str):
@@ -40,51 +213,3 @@ def retold(reasons: Sequence[str], run: Run) -> tuple[str, ...]:
     """Reasons of a run, as they are of another that was made from it."""
     every = [Reason.of(reason.tell, run) if isinstance(reason, Reason) else reason for reason in reasons]
     return tuple(reason for reason in every if reason)
-
-
-@dataclass(frozen=True)
-class TrainedFeatures(Spec):
-    """A classifier trained first on the run's own images and labels, for the perceptual distance."""
-
-    net: ConvClassifierSpec = ConvClassifierSpec()
-    training: Training = Training()
-
-
-@dataclass(frozen=True)
-class FileFeatures(Spec):
-    """A feature network in a local file (.safetensors with its spec inside, or .pt2)."""
-
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class Run(Spec):
-    """Images -> feature network -> tokenizer -> codes -> prior -> pipeline."""
-
-    name: str = "run"
-    images: ImagesSpec = FashionSampleSpec()
-    flip: bool = False  # mirror training images left to right with probability 1/2
-    features: TrainedFeatures | FileFeatures | None = None  # the network of the perceptual distance
-    tokenizer: TokenizerSpec = BinaryAutoencoderSpec()
-    tokenizer_losses: TokenizerLosses = TokenizerLosses()
-    tokenizer_training: Training = Training()
-    code_draws: int = 1  # codes kept of each image, where a tokenizer draws them (mirrored ones in turn where flip is on)
-    prior: PriorSpec = MaskedPriorSpec(grid=(8, 8))
-    class_dropout: float = 0.1  # probability of the null class in training
-    prior_training: Training = Training()
-    sampler: SamplerSpec = EntropyOrderedSpec()  # the pipeline's default
-    reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
-
-    def __post_init__(self):
-        if self.tokenizer.grid != self.prior.grid or self.tokenizer.radix != self.prior.radix:
-            raise ValueError(
-                f"tokenizer makes {self.tokenizer.grid} places, {described(self.tokenizer.radix)}; "
-                f"prior wants {self.prior.grid}, {described(self.prior.radix)}"
-            )
-        if self.tokenizer_losses.perceptual_weight and self.features is None:
-            raise ValueError("tokenizer_losses.perceptual_weight is set but there are no features to measure with")
-        others = [self.tokenizer_training, *([self.features.training] if isinstance(self.features, TrainedFeatures) else [])]
-        if any(training.sharded or training.recompute for training in others):
-            raise ValueError("training.sharded, recompute: these are of a prior; other networks are whole on every process")
-        if self.code_draws < 1 or not 0 <= self.class_dropout <= 1:
-            raise ValueError(f"code_draws {self.code_draws} must be at least 1, class_dropout {self.class_dropout} in [0, 1]")

@@ -33,12 +33,6 @@ def check_codes_seal(folder: Path) -> None:
     check(folder, f"remove {folder}, and the same command computes it anew")
 
 
-def check_made(out: Path) -> None:
-    """ValueError where the tokenizer or the codes of a run are not what it wrote; before they become a part of its pipeline."""
-    check(out / "tokenizer" / "final", "begin anew in another folder")
-    check_codes_seal(out / "codes")
-
-
 def check_pipeline(made: Pipeline, steps: int, store: CodeStore) -> None:
     """ValueError where a prior that was trained on codes gives no finite loss on some of them, or the tokenizer no finite images."""
     some = store.read(torch.arange(min(8, len(store))), torch.zeros(min(8, len(store)), dtype=torch.int64))

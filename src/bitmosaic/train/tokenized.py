@@ -68,6 +68,11 @@ class Manifest:
         """The number of values of each digit of a place."""
         return tuple(self.about["radix"])
 
+    def summary(self) -> str:
+        """Of how many images there are codes, and of how many classes, in a few words."""
+        views = VIEWS[self.about["views"]]
+        return f"codes of {len(self.store()):,} images x {views}, {len(self.class_names) or 'no'} classes"
+
     def fingerprint(self) -> str:
         """A hex digest that changes where codes or labels do."""
         parts = {name: self.about[name] for name in ("tokenizer", "grid", "radix", "views", "classes", "shards")}

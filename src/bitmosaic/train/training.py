@@ -74,6 +74,10 @@ class TrainingSpec(Spec, abc.ABC, abstract=True):
     def player(self, name: str) -> Player:
         """How that player of the game learns."""
 
+    @abc.abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """All ways to learn that there are."""
+
     @property
     def part_size(self) -> int:
         """Images of a part."""
@@ -107,6 +111,9 @@ class Training(TrainingSpec):
             EMASpec(self.ema_decay, self.ema_every),
         )  # fmt: skip
 
+    def players(self) -> tuple[Player, ...]:
+        return (self.player(""),)
+
     def rate(self, step: int) -> float:
         """The learning rate of step `step`."""
         return self.player("").rate(step, self.steps)
@@ -122,3 +129,6 @@ class AdversarialTraining(TrainingSpec):
     def player(self, name: str) -> Player:
         """The generator's, or that of any other."""
         return self.generator if name == "generator" else self.discriminator
+
+    def players(self) -> tuple[Player, ...]:
+        return self.generator, self.discriminator

@@ -22,10 +22,9 @@ from bitmosaic.systems.bigr import tables
 from bitmosaic.systems.bigr.trials import AT, CURVES, LAW, TABLES, Row, Trial, prior_run, tokenizer_run, trials
 from bitmosaic.systems.judge import Judge, judge_of
 from bitmosaic.train.claim import claim
-from bitmosaic.train.code_store import CodeStore
-from bitmosaic.train.fits import check_fits
 from bitmosaic.train.run import Run
-from bitmosaic.train.train import codes_stage, features_stage, prior_stage, tokenizer_stage
+from bitmosaic.train.stages import Job, play_all
+from bitmosaic.train.train import check_fits
 
 IMAGES, FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, SAMPLES = 60_000, 600, 1000, 1000, 600
 PROBED = 4000, 5000  # images, for training and for the test
@@ -105,18 +104,16 @@ CLAIM = BiGRClaim()
 def trained(trial: Trial, task: Task) -> tuple[Run, Pipeline]:
     """The trial's pipeline, from what is there or trained now, and the run that it is of."""
     base = tokenizer_run(trial.prior.bits, task.some(TOKENIZER_STEPS, 2), task.some(FEATURE_STEPS), task.data)
-    images, folder = base.images.build(), task.folder / f"tokenizer-{trial.prior.bits}"
+    images, folder = base.data.build(), task.folder / f"tokenizer-{trial.prior.bits}"
     count = task.some(IMAGES, 130)
     images = ArrayImages(images.pixels[:count], images.labels[:count], images.class_names)
     check_fits(base, images, folder)
     with task.lock(folder.name):
         claim(folder, base, images)
-        features = features_stage(base, folder, images, tqdm.write, "cpu")
-        tokenizer = tokenizer_stage(base, folder, images, features, tqdm.write, "cpu")
-        store: CodeStore = codes_stage(base, folder, images, tokenizer, tqdm.write)
+        made = play_all(base.stages[:-1], Job(base, folder, images))
     run = prior_run(base, trial, task.some(PRIOR_STEPS, 2), task.seed)
     claim(task.own, run, images)
-    return run, prior_stage(run, task.own, images.class_names, tokenizer, store, tqdm.write, "cpu")
+    return run, play_all(run.stages[-1:], Job(run, task.own, images, made=made))["pipeline"]
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
 from bitmosaic.recipes.fashion import fashion
 from bitmosaic.samplers import EntropyOrderedSpec, RasterSpec, SamplerSpec
-from bitmosaic.train.run import Run, TrainedFeatures
+from bitmosaic.train.run import Run
+from bitmosaic.train.stages import TrainedFeatures
 
 BITS = 12  # K of all but the comparison of K
 LAW = EntropyOrderedSpec(steps=10, evaluations=25, guidance_scale=1.5, temperature=0.17)  # published law, settings of docs/quality_speed.md
@@ -63,8 +64,8 @@ def tokenizer_run(bits: int, steps: int, feature_steps: int, data: str = "") -> 
     losses = replace(run.tokenizer_losses, adversarial_start=2 * steps // 3, discriminator_lead=min(100, steps // 6))
     features = replace(run.features, training=replace(run.features.training, steps=feature_steps))
     assert isinstance(features, TrainedFeatures)
-    return replace(
-        run, name=f"bigr-tables-{bits}", features=features, tokenizer=replace(run.tokenizer, bits=bits), tokenizer_losses=losses,
+    return run.changed(
+        name=f"bigr-tables-{bits}", features=features, tokenizer=replace(run.tokenizer, bits=bits), tokenizer_losses=losses,
         tokenizer_training=replace(run.tokenizer_training, steps=steps, pictures_every=10_000), code_draws=2,
         prior=replace(run.prior, bits=bits),
     )  # fmt: skip
@@ -77,7 +78,7 @@ def prior_run(run: Run, trial: Trial, steps: int, seed: int) -> Run:
         run.prior_training, steps=steps, learning_rate=2e-3, warmup_steps=min(200, steps // 5), ema_decay=average, seed=seed,
         pictures_every=10_000,
     )
-    return replace(run, prior=trial.prior, prior_training=training, sampler=trial.samplers.get("law", LAW))
+    return run.changed(prior=trial.prior, prior_training=training, sampler=trial.samplers.get("law", LAW))
 
 
 def trials() -> list[Trial]:

@@ -1,0 +1,13 @@
+"""The stages that runs are made of; importing this enters them in the table of Specs, so that a run.json can be read."""
+
+from bitmosaic.train.run import Job, Stage, play_all
+from bitmosaic.train.stages.codes import CodesStage, GivenCodesStage
+from bitmosaic.train.stages.features import FeaturesStage, FileFeatures, TrainedFeatures
+from bitmosaic.train.stages.generator import GeneratorStage
+from bitmosaic.train.stages.prior import PriorStage
+from bitmosaic.train.stages.tokenizer import TokenizerStage
+
+__all__ = [
+    "CodesStage", "FeaturesStage", "FileFeatures", "GeneratorStage", "GivenCodesStage", "Job", "PriorStage", "Stage", "TokenizerStage",
+    "TrainedFeatures", "play_all",
+]  # fmt: skip

@@ -1,0 +1,172 @@
+"""A tokenizer is trained on images, or comes with the codes that 'bitmosaic tokenize' made with it; then images become codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from bitmosaic.evaluate.reconstruction import reconstruction_report
+from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
+from bitmosaic.images import Batches, some_images
+from bitmosaic.losses.reconstruction import perceptual
+from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
+from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.code_store import images_at_once
+from bitmosaic.train.cost import Cost, count, operations
+from bitmosaic.train.pictures import draw_curves, reconstructions
+from bitmosaic.train.processes import by_first, told
+from bitmosaic.train.progress import Shown
+from bitmosaic.train.rehearsal import most_bytes
+from bitmosaic.train.run import Job, Run, Stage
+from bitmosaic.train.sealed import check, seal
+from bitmosaic.train.sound import check_decodes
+from bitmosaic.train.stage import averaged, play_stage
+from bitmosaic.train.stages.features import TrainedFeatures, check_whole
+from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
+from bitmosaic.train.training import Training
+
+LOOKED_AT = 5000  # images of the report
+
+
+@dataclass(frozen=True)
+class TokenizerStage(Stage):
+    """Makes "tokenizer"."""
+
+    name, makes, files, pictured = "tokenizer", ("tokenizer",), ("tokenizer/final",), "Reconstructions"
+
+    tokenizer: TokenizerSpec = BinaryAutoencoderSpec()
+    tokenizer_losses: TokenizerLosses = TokenizerLosses()
+    tokenizer_training: Training = Training()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("features",) if self.tokenizer_losses.perceptual_weight else ()
+
+    @property
+    def training(self) -> Training:
+        return self.tokenizer_training
+
+    def with_training(self, training: Training) -> TokenizerStage:
+        return dataclasses.replace(self, tokenizer_training=training)
+
+    def check_run(self, run: Run) -> None:
+        check_whole(self.training)
+
+    def check(self, run: Run, source: Any) -> None:
+        spec, discriminator = self.tokenizer, self.tokenizer_losses.discriminator
+        if tuple(source.size) != tuple(spec.image_size) or source.channels != spec.channels:
+            raise ValueError(
+                f"images of {source.size} with {source.channels} channels do not fit a tokenizer of {spec.image_size} with {spec.channels}"
+            )
+        if discriminator is not None and discriminator.channels != source.channels:
+            raise ValueError(f"discriminator.channels: got {discriminator.channels}, but the images have {source.channels}")
+
+    def play(self, job: Job) -> dict[str, Any]:
+        folder = job.out / self.files[0]
+        if told(folder.exists()):
+            by_first(lambda: check(folder, f"remove {folder}, and the same command makes it anew from the last checkpoint"))
+        else:
+            training, images = self.training, job.images
+            torch.manual_seed(training.seed)
+            game = TokenizerGame(self.tokenizer.build(), self.tokenizer_losses, job.made.get("features"))
+            if training.compile:
+                game.compile()
+            batches = Batches(images, training.part_size, training.seed, job.run.flip)
+            shown = some_images(images, 32).to(job.device)
+
+            def pictures(averages: dict[str, nn.Module]) -> Image.Image:
+                return reconstructions(averages["tokenizer"], shown)
+
+            state = play_stage(job.out / self.name, self.name, game, batches, training, pictures, images, job.device, job.board)
+            by_first(lambda: self._keep(job, averaged(state, "tokenizer")))
+        return {"tokenizer": load_part(folder, Tokenizer).to(job.device)}
+
+    def _keep(self, job: Job, tokenizer: Tokenizer) -> None:
+        """Measures and writes a tokenizer that has been trained, with checksums."""
+        images, folder = job.images, job.out / self.name
+        check_decodes(tokenizer, self.training.steps, some_images(images, 8))
+        with Shown("report", min(LOOKED_AT, len(images)), "image") as shown:
+            report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=LOOKED_AT, on_batch=shown.update)
+        job.say(report.text())
+        draw_curves(job.out, self.name, f"{job.run.name}: tokenizer", job.say)
+        write_json(folder / "report.json", report.to_json())
+        with written_beside(job.out / self.files[0]) as beside:
+            save_part(tokenizer, self.tokenizer, beside)
+            seal(beside)
+
+    def report(self, out: Path) -> tuple[str, Any] | None:
+        path = out / self.name / "report.json"
+        return ("reconstruction", read_report(path)) if path.exists() else None
+
+    def about(self) -> tuple[str, ...]:
+        return (f"{'x'.join(map(str, self.tokenizer.image_size))} pixels",)
+
+    def remarks(self) -> tuple[str, ...]:
+        start, steps = self.tokenizer_losses.adversarial_start, self.training.steps
+        if self.tokenizer_losses.discriminator is None or start < steps:
+            return ()
+        return (f"no PatchGAN in play: it would begin at step {start} of {steps} (--tokenizer-losses.adversarial-start)",)
+
+    def costs(self, run: Run, device: str) -> Iterator[Cost]:
+        """A feature network in a file is left out."""
+        training, asks = self.training, bool(self.needs)
+        with torch.device("meta"):
+            tokenizer, discriminator = self.tokenizer.build(), self.tokenizer_losses.discriminator
+            adversary = discriminator.build() if discriminator else None
+            trained = asks and isinstance(run.features, TrainedFeatures)
+            features = run.features.net.build().eval().requires_grad_(False) if trained else None
+        parts = [tokenizer, *([adversary] if adversary else [])]
+
+        @functools.cache
+        def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
+            forward = tokenizer_step(tokenizer, adversary, images, features)
+            weights = sum(t.nbytes for t in features.state_dict().values()) if features is not None else 0
+            return weights + most_bytes(parts, forward, training.precision, device, gradients, features)
+
+        shape = (tokenizer.channels, *tokenizer.image_size)
+        flop = operations([tokenizer], tokenizer_step(tokenizer, None, 1, features))
+        if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
+            flop += 3 * operations([adversary], lambda: adversary(torch.empty(1, *shape, device="meta")))
+        yield Cost(self.name, training, device, count(*parts), 0, count(*parts), flop, flop, math.prod(shape), step)
+
+
+def tokenizer_step(
+    tokenizer: Tokenizer, adversary: nn.Module | None, images: int, features: nn.Module | None = None
+) -> Callable[[], Tensor]:  # fmt: skip
+    """A tokenizer's forward pass, behind it the perceptual distance over the maps of `features`, and that of an adversary which judges
+    what was made: the gradient at what was made wants all of them."""
+
+    def forward() -> Tensor:
+        given = torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta")
+        made = tokenizer(given)[0]
+        loss = made.float().sum()
+        with torch.device("meta"):
+            loss = loss + (perceptual(features, given, made) if features is not None else 0)
+        return loss if adversary is None else loss + adversary(made).float().sum()
+
+    return forward
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """What a tokenizer's report.json says. ValueError where it is no such thing."""
+    found = read_json(path)
+    try:
+        numbers = [found["psnr"], found["ssim"], found["count"]]
+        if found["bits"] is not None:
+            entropies = found["bits"]["entropy"]
+            numbers += [entropies[0], *entropies, *found["bits"]["dead"]]
+        fits = all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers)
+    except (KeyError, IndexError, TypeError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{path} is no report of a tokenizer as training writes it; remove it, or put back what was there")
+    return found
