@@ -232,7 +232,7 @@ def test_the_command(tmp_path, capsys):
     assert "FSDP2" not in capsys.readouterr().out, "one GPU has nobody to share with"
     for wrong, why in (
         (["--memory", "80"], "give it as 80GB"), (["--gpus", "0"], "must be at least 1"), (["--utilisation", "1.5"], "at most 1"),
-        (["--gpus", "100"], "batches of 64"), (["--gpsu", "1"], "no argument --gpsu"),
+        (["--gpus", "100"], "batches of 128"), (["--gpsu", "1"], "no argument --gpsu"),
     ):  # fmt: skip
         assert main(["plan", "fashion", *wrong]) == 2
         assert why in capsys.readouterr().err

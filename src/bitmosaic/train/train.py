@@ -80,7 +80,7 @@ def opened(run: Run, say: Callable[[str], object] = str) -> Any:
 
 def check_fits(run: Run, source: Any, out: Path) -> None:
     """ValueError where the data do not fit the run's stages, or where the run would write among its own images."""
-    for stage in run.stages:
+    for stage in reversed(run.stages):  # what does not fit a tokenizer is told by that, not by its feature network
         stage.check(run, source)
     if isinstance(run.data, AnyFolderSpec):
         data = Path(run.data.path).expanduser().resolve()
