@@ -166,11 +166,11 @@ def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell
     minutes = min(240.0, max(12.0, 12.0 + images / 200)) if minutes is None else minutes
 
     def tell(run: Run) -> str:
+        if isinstance(run.data, CodesSpec):
+            return f"{run.prior_training.steps} prior steps"
         first, second = run.tokenizer_training, run.prior_training
         seconds = first.steps * step * first.batch_size / BATCH + second.steps * prior_step * second.batch_size / PRIOR_BATCH
         beside = ", besides the feature network's" if isinstance(getattr(run, "features", None), TrainedFeatures) else ""
-        if isinstance(run.data, CodesSpec):
-            return f"{second.steps} prior steps"
         minutes = max(1, round(seconds / 60))
         return (f"{first.steps} tokenizer steps and {second.steps} prior steps: about {minutes} minute{'s'[: minutes > 1]} on two "
                 f"CPU cores that multiply bf16, about three times that on others{beside}; {why}")  # fmt: skip
