@@ -1,4 +1,4 @@
-"""What tests share: one thread, since the parts are tiny and bitwise claims should not hang on a thread count; the studio's page."""
+"""What tests share: one thread, as parts are tiny and no bitwise claim should hang on a thread count; a limit of processor time."""
 
 import os
 
@@ -6,6 +6,17 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every pro
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from cost import Cost  # noqa: E402
+from PIL import Image  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cost", metavar="FILE", help="write the processor time of every test, dearest first")
+
+
+def pytest_configure(config):
+    torch.set_num_threads(1)
+    config.pluginmanager.register(Cost(None if hasattr(config, "workerinput") else config.getoption("--cost")), "cost")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -24,36 +35,12 @@ def nothing_is_left():
     assert torch.get_default_dtype() == torch.float32 and os.getcwd() == before[1], "type or folder"
 
 
-@pytest.fixture(scope="module")
-def pipelines():
-    """What the studio of `page` serves."""
-    from bitmosaic import Pipeline
+@pytest.fixture(autouse=True)
+def no_layout(request):
+    """matplotlib lays the curves of three stages out in seconds; tests that are not marked `curves` get a plain picture in their place."""
+    from bitmosaic.evaluate import curves
 
-    return {"fashion": Pipeline.from_pretrained("fashion")}
-
-
-@pytest.fixture(scope="module")
-def studio(pipelines):
-    """The address of a studio."""
-    from studio_server import serving
-
-    with serving(pipelines) as server:
-        yield f"http://127.0.0.1:{server.port}"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium."""
-    from studio_browser import chromium
-
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, studio):
-    """The studio's page, as a visitor opens it."""
-    from studio_browser import opened
-
-    with opened(browser, studio) as found:
-        yield found
+    with pytest.MonkeyPatch.context() as patched:  # one of its own: `monkeypatch` would be undone after `nothing_is_left` looks
+        if "curves" not in request.keywords:
+            patched.setattr(curves, "_draw", lambda panels, heading, runs=None: Image.new("RGB", (48 * len(panels), 48)))
+        yield

@@ -141,7 +141,7 @@ def walked(done, alone, out, processes):
     assert event["event"] == "started" and event["processes"] == processes
 
 
-@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_several_processes_walk_the_road_of_one(data, shorter, tmp_path, sharded):
     done = warm.torchrun(2, command(data, tmp_path / "run", 4, sharded=sharded, steps=3))
     walked(done, shorter, tmp_path / "run", 2)

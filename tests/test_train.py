@@ -67,8 +67,8 @@ def same_weights(a: Pipeline, b: Pipeline) -> bool:
     return all(torch.equal(x, y) for m, n in pairs for x, y in zip(m.state_dict().values(), n.state_dict().values(), strict=True))
 
 
-@pytest.mark.curves
-def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path):
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path, killed):
     run = tiny_run(folder)
     whole = train(run, tmp_path / "whole", silent)
     for name in ("curves-tokenizer.png", "curves-prior.png", "pipeline/config.json", "tokenizer/report.json", "features.safetensors"):
@@ -79,6 +79,8 @@ def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path):
     codes = CodeStore.of_run(tmp_path / "whole" / "codes").some(SCALE_IMAGES)
     assert whole.logit_scale == PriorCoder.fit(whole.prior, codes).scale and whole.static is not None
 
+    if not killed:
+        return
     # the state a kill leaves behind: an older checkpoint of each stage, metrics that ran on, a half-written checkpoint
     broken = tmp_path / "broken"
     shutil.copytree(tmp_path / "whole", broken)

@@ -33,6 +33,17 @@ constriction faiss matplotlib.backends.backend_agg matplotlib.figure pydantic.ma
 torch._dynamo torch.distributed.fsdp torch.distributed.checkpoint.state_dict torchmetrics.functional.image uvicorn
 """
 
+
+
+@functools.cache
+def load() -> None:
+    """Imports our modules, and what these import where they need it."""
+    ours = importlib.import_module("bitmosaic").__path__
+    for name in (*LATER.split(), *(module.name for module in pkgutil.walk_packages(ours, "bitmosaic."))):
+        with contextlib.suppress(ImportError):
+            name.endswith("__main__") or importlib.import_module(name)
+
+
 # ---- the server
 
 
@@ -274,10 +285,7 @@ def torchrun(processes: int, line, cwd=None, env=None, timeout: float = 200) -> 
 
 if __name__ == "__main__":
     link = socket.socket(fileno=os.dup(0))
-    ours = importlib.import_module("bitmosaic").__path__
-    for name in (*LATER.split(), *(module.name for module in pkgutil.walk_packages(ours, "bitmosaic."))):
-        with contextlib.suppress(ImportError):
-            name.endswith("__main__") or importlib.import_module(name)
+    load()
     gc.freeze()  # so that a child's collections do not walk through, and so copy, what they can never free
     told = serve(link)
     if told is not None:
