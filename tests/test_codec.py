@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_contracts import PRIORS, random_codes, shaken
+from test_contracts import DENOISING, HEADED, random_codes, shaken
 
 from bitmosaic import Pipeline, codec
 from bitmosaic.codec import CODERS, CodecError, Container, PriorCoder, StaticCoder, UniformCoder
@@ -63,12 +63,18 @@ def test_codes_come_back(number, packets):
     assert files == [codec.compress(codes[i], coder, TOKENIZER, packets)[0] for i in range(5)]
 
 
-@pytest.mark.parametrize("kind", PRIORS, ids=[kind.__name__ for kind in PRIORS])
-def test_every_prior_and_head_can_code(kind):
+@pytest.mark.parametrize("kind", HEADED, ids=[kind.__name__ for kind in HEADED])
+def test_every_prior_with_a_head_can_code(kind):
     prior = shaken(kind().build())
     coder, codes = PriorCoder(prior), random_codes(prior.grid, prior.radix, 2)
     files = codec.compress(codes, coder, TOKENIZER, 2)
     assert torch.equal(round_trip(files, coder, prior.radix)[0].digits, codes.digits)
+
+
+@pytest.mark.parametrize("kind", DENOISING, ids=[kind.__name__ for kind in DENOISING])
+def test_a_denoising_prior_bounds_a_probability_and_says_none_of_single_codes(kind):
+    with pytest.raises(ValueError, match="a denoising prior bounds an image's probability"):
+        PriorCoder(kind().build())
 
 
 def test_indices_are_coded_in_as_many_bits_as_they_are_unlikely():

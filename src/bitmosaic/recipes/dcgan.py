@@ -27,7 +27,7 @@ from bitmosaic.train.training import AdversarialTraining, Player
 FASHION = "fashion-mnist"
 STARTS = (4, 5, 6, 7)  # sides before the first level
 BATCH = 32
-SECONDS = 0.27  # of a step at 28 x 28 pixels of grey on one core of a Zen 4, in bf16; about twice that in float32
+SECONDS = 0.27  # of a step at 28 x 28 pixels of grey on one core of a Xeon with AMX, in bf16; about twice that in float32
 
 
 def dcgan(
