@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from bitmosaic.samplers import DEFAULT
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.dry_run import describe
+from bitmosaic.train.run import flat
 
 
 def count(module):
@@ -203,3 +205,13 @@ def test_a_reason_names_the_guidance_that_the_sampler_has(tmp_path):
         Image.new("RGB", (40, 40), (9, 9, 9)).save(tmp_path / name / "1.png")
     run = folder(tmp_path, size=32)
     assert any(f"with guidance {run.sampler.guidance_scale:g}" in reason for reason in run.reasons)
+
+
+def test_a_run_from_before_there_were_stages_is_read_as_its_stages():
+    """The file is what `fashion` wrote then, when a head could draw in several ways too."""
+    old = json.loads((Path(__file__).parent / "data" / "run-before-stages.json").read_text())
+    run = Spec.from_json(old)
+    assert [stage.name for stage in run.stages] == ["features", "tokenizer", "codes", "prior"]
+    now = flat(run.to_json())
+    assert old["sampler"].pop("procedure") == "chain" and old.pop("images") == now["data"]
+    assert run == fashion() and {name: now[name] for name in old} == old
