@@ -54,7 +54,8 @@ def training() -> float:
 
     share_processors()
     run, rng = fashion(), torch.Generator().manual_seed(0)
-    codes = SimpleNamespace(codes=Codes(torch.randint(0, 2, (64, 7, 7, 20), generator=rng).byte(), (2,) * 20), labels=torch.arange(64) % 10)
+    digits = torch.randint(0, 2, (64, 7, 7, 20), generator=rng).byte()
+    codes = SimpleNamespace(codes=Codes(digits, (2,) * 20), labels=torch.arange(64) % 10, captions=None)
     with joined("cpu"):
         settings = replace(run.prior_training, steps=100_000, parts=size())
         game = PriorGame(run.prior.build())

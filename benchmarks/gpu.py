@@ -196,7 +196,7 @@ def training(spec: MaskedPriorSpec, device: str, batch: int, recompute: bool, or
         game.compile()
     rng = torch.Generator().manual_seed(0)
     codes = Codes(torch.randint(0, 2, (batch, *spec.grid, spec.bits), generator=rng).byte(), (2,) * spec.bits)
-    one = SimpleNamespace(codes=codes, labels=torch.zeros(batch, dtype=torch.long))
+    one = SimpleNamespace(codes=codes, labels=torch.zeros(batch, dtype=torch.long), captions=None)
     walk = loop.play(loop.State.start(game, settings, device), lambda step: one, settings, device)
     loop.same_order = plain if ordered else nullcontext
     try:

@@ -240,7 +240,8 @@ def training(options) -> None:
 
     run, rng = fashion(), torch.Generator().manual_seed(0)
     images = SimpleNamespace(images=torch.randint(0, 256, (64, 1, 28, 28), generator=rng).byte())
-    codes = SimpleNamespace(codes=Codes(torch.randint(0, 2, (64, 7, 7, 20), generator=rng).byte(), (2,) * 20), labels=torch.arange(64) % 10)
+    digits = torch.randint(0, 2, (64, 7, 7, 20), generator=rng).byte()
+    codes = SimpleNamespace(codes=Codes(digits, (2,) * 20), labels=torch.arange(64) % 10, captions=None)
     makers = {
         "tokenizer, perceptual": lambda: (TokenizerGame(run.tokenizer.build(), replace(run.tokenizer_losses, adversarial_start=10**9),
                                                         run.features.net.build()), images, run.tokenizer_training),

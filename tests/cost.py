@@ -17,6 +17,7 @@ import torch
 import warm
 
 LIMIT, FOLDER = 5.0, 12.0
+TOLERANCE = 2.0  # a test fails at so many limits: processor time on machines that others share is no constant
 WORK = {"python": 0.0140, "torch": 0.0130}  # seconds that `work` took where the limits were chosen, with nothing beside it
 
 
@@ -87,7 +88,7 @@ class Cost:
         if took > LIMIT * self.slower and "slow" not in item.keywords:
             self.slower = max(self.slower, slowness())  # it may be busier than it was in the beginning
             limit = LIMIT * self.slower
-            if took > limit:
+            if took > TOLERANCE * limit:
                 pytest.fail(f"{took:.1f} s of processor time, at most {limit:.1f} s here: make it smaller or mark it slow", pytrace=False)
         return result
 

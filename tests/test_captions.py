@@ -1,6 +1,5 @@
 """Captions: read beside pictures, from a file and from tars; kept with the codes; learned from; and drawn from, by every door."""
 
-import dataclasses
 import io
 import json
 import tarfile
@@ -289,7 +288,7 @@ def test_a_text_condition_is_refused_where_there_are_no_captions(tmp_path, run):
 
     made = folder(str(run / "x"), size=32)
     with pytest.raises(ValueError, match="prior.condition: told by text, but the images have no captions; give --captions"):
-        train(dataclasses.replace(made, prior=made.prior.on(made.prior.grid, made.prior.radix, TextConditionSpec())), tmp_path / "out", str)
+        train(made.changed(prior=made.prior.on(made.prior.grid, made.prior.radix, TextConditionSpec())), tmp_path / "out", str)
     assert not (tmp_path / "out").exists()
 
 

@@ -114,6 +114,7 @@ def test_a_good_prior_makes_shorter_files_than_frequencies():
     assert sizes["prior"] < 0.85 * sizes["static"] < 0.95 * sizes["uniform"]
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_and_another_process_decode(tmp_path):
     pipe = Pipeline.from_pretrained("fashion")
     images = list(fashion_sample().pixels[:2])

@@ -214,6 +214,7 @@ def test_nothing_is_made_of_nothing_unless_asked(pipe, files):
 # ---- the scale of the logits
 
 
+@pytest.mark.slow
 def test_a_fitted_scale_makes_new_images_shorter_and_old_files_still_open(pipe):
     some, others = (pipe.encode(list(fashion_sample().pixels[part])) for part in (slice(100, 108), slice(200, 208)))
     fitted = PriorCoder.fit(pipe.prior, some)

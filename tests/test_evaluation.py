@@ -387,6 +387,7 @@ def test_the_same_command_gives_the_same_digits_and_on_two_processes(saved, tmp_
         assert picture.size[0] > 800 and picture.info["Software"].startswith("bitmosaic")
 
 
+@pytest.mark.slow
 def test_what_makes_figures_less_than_they_seem_is_noted(saved, tmp_path, capsys):
     data = tmp_path / "data"
     for i, image in enumerate(few(60).pixels):

@@ -166,14 +166,14 @@ def test_a_run_on_codes_says_nothing_of_a_tokenizer(tmp_path, capsys):
 
 def test_with_a_gpu_larger_sides_are_chosen(tmp_path, monkeypatch):
     data = pictures(tmp_path, 3, 300, "L", ())
-    assert folder(data).images.size == (64, 64)
+    assert folder(data).data.size == (64, 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert folder(data).images.size == (256, 256)
+    assert folder(data).data.size == (256, 256)
 
 
 @pytest.mark.parametrize(("side", "chosen"), [(10, 32), (63, 32), (64, 64), (900, 64)])
 def test_folder_size_follows_the_images(tmp_path, side, chosen):
-    assert folder(pictures(tmp_path, 3, side, "L", ())).images.size == (chosen, chosen)
+    assert folder(pictures(tmp_path, 3, side, "L", ())).data.size == (chosen, chosen)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128, 256])

@@ -233,7 +233,7 @@ def test_an_unknown_type_is_answered_with_the_known_ones():
 
 @every_spec
 def test_what_the_table_holds_is_final(kind):
-    assert not kind.__subclasses__()
+    assert not [other for other in kind.__subclasses__() if other.__module__.startswith("bitmosaic.")]
 
 
 def test_an_abstract_type_is_unknown():

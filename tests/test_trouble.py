@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from test_going_on import plain_run, with_training
 from test_train import folder, lines, same_weights, silent, tiny_run  # noqa: F401, pytest finds the fixture so
 
-import bitmosaic.train.train as training
+import bitmosaic.train.stages.prior as prior_stage
+import bitmosaic.train.stages.tokenizer as tokenizer_stage
 from bitmosaic.cli import main, one_line
 from bitmosaic.disk import why_full, writing
 from bitmosaic.images import Batches, Folder, fashion_sample, to_pil
@@ -69,7 +70,7 @@ class Going(Batches):
 def test_where_images_go_the_run_stops_and_goes_on_when_they_are_back(folder, tmp_path, monkeypatch, cached, part):  # noqa: F811
     run = with_training(plain_run(folder), steps=12, log_every=1, checkpoint_seconds=1e9)
     whole = train(run, tmp_path / "whole", silent, "cpu")
-    monkeypatch.setattr(training, "Batches", Going)
+    monkeypatch.setattr(tokenizer_stage, "Batches", Going)
     monkeypatch.setattr(Going, "moved", (folder / part, tmp_path / "aside"))
     if not cached:
         monkeypatch.setattr(FolderSpec, "build", lambda spec: Folder(spec.path, spec.size, spec.channels, cache_bytes=0))
@@ -109,10 +110,10 @@ def test_images_that_are_emptied_stop_it_and_those_that_never_were_any_do_not(fo
                 os.truncate(path, min(left, path.stat().st_size))
         return Batches.__call__(self, step)
 
-    monkeypatch.setattr(training, "Batches", type("Emptied", (Batches,), {"__call__": emptied}))
+    monkeypatch.setattr(tokenizer_stage, "Batches", type("Emptied", (Batches,), {"__call__": emptied}))
     with pytest.raises(ValueError, match="cannot be reached or read any more, of 17 .*once they are back, the same command goes on"):
         train(run, tmp_path / "run", silent, "cpu")
-    monkeypatch.setattr(training, "Batches", Batches)
+    monkeypatch.setattr(tokenizer_stage, "Batches", Batches)
     with pytest.raises(ValueError, match="the images have changed|no readable image"):
         train(run, tmp_path / "run", silent, "cpu")
     for path, content in some.items():
@@ -122,13 +123,13 @@ def test_images_that_are_emptied_stop_it_and_those_that_never_were_any_do_not(fo
 
 def test_images_that_go_before_the_codes_are_made_stop_it_too(folder, tmp_path, monkeypatch):  # noqa: F811
     run = plain_run(folder)
-    keep = training.keep_tokenizer
+    keep = tokenizer_stage.TokenizerStage._keep
 
     def kept(*given):
         keep(*given)
         (folder / "bag").rename(tmp_path / "aside")
 
-    monkeypatch.setattr(training, "keep_tokenizer", kept)
+    monkeypatch.setattr(tokenizer_stage.TokenizerStage, "_keep", kept)
     with pytest.raises(ValueError, match="8 are gone"):
         train(run, tmp_path / "run", silent, "cpu")
     assert not list((tmp_path / "run").glob("codes*")), "nothing half made"
@@ -169,14 +170,14 @@ def test_a_tokenizer_of_a_run_that_is_damaged_tokenizes_nothing(copied, tmp_path
 def test_a_byte_that_flips_while_the_prior_learns_is_found_at_the_end(copied, monkeypatch, name):
     run, out = copied
     shutil.rmtree(checkpoints(out / "prior" / "checkpoints")[-1])
-    play = training.play_stage
+    play = prior_stage.play_stage
 
     def played(*given, **more):
         state = play(*given, **more)
         flipped(out / name)
         return state
 
-    monkeypatch.setattr(training, "play_stage", played)
+    monkeypatch.setattr(prior_stage, "play_stage", played)
     with pytest.raises(ValueError, match=f"{name.split('/')[-1]} changed"):
         train(run, out, silent, "cpu")
     assert not (out / "pipeline").exists()
@@ -230,7 +231,7 @@ def test_pictures_that_cannot_be_drawn_are_told_and_hold_nothing_up(folder, tmp_
     def fails(*_):
         raise ValueError("images: got NaN")
 
-    monkeypatch.setattr(training, "reconstructions", fails)
+    monkeypatch.setattr(tokenizer_stage, "reconstructions", fails)
     train(plain_run(folder), tmp_path / "run", silent, "cpu")
     events = [json.loads(line) for line in (tmp_path / "run" / "tokenizer" / "events.jsonl").read_text().splitlines()]
     assert [event["why"] for event in events if event["event"] == "no picture"][0] == "images: got NaN"

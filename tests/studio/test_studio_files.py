@@ -71,7 +71,7 @@ def test_what_is_no_picture_is_told_with_what_is_read(page, name):
             assert page.locator("[aria-live] [role=alert]").count() == 0  # it would be read twice
     assert not posted
     upload(page, sheet, photo(), "good.png")
-    expect(sheet.locator(".empty")).to_be_hidden()
+    expect(sheet.locator("div.empty")).to_be_hidden()
     expect(alarm).to_have_count(0)
 
 
@@ -110,10 +110,10 @@ def test_pictures_of_another_size_or_in_colour_are_asked_about(page, name):
     upload(page, sheet, data.getvalue(), "coloured.png")
     expect(page.get_by_role("heading", name="This picture is 28 × 28, in colour")).to_be_visible()
     page.get_by_role("button", name="Take another picture").click()
-    expect(sheet.locator(".empty")).to_be_visible()
+    expect(sheet.locator("div.empty")).to_be_visible()
     upload(page, sheet, data.getvalue(), "coloured.png")
     page.get_by_role("button", name="Use it in grey").click()
-    expect(sheet.locator(".empty")).to_be_hidden()
+    expect(sheet.locator("div.empty")).to_be_hidden()
     upload(page, sheet, grey.getvalue(), "grey.png")  # three channels and no colour
     expect(page.get_by_role("dialog")).to_have_count(0)
     large = io.BytesIO()
