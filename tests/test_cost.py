@@ -27,6 +27,7 @@ def busy(seconds):
 def tried(folder, tests):
     """What pytest says of some files under the limits above."""
     (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\n")  # temporary folders may lie in a checkout, whose settings leave slow tests out
     for name, text in tests.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(BUSY + text)
