@@ -4,6 +4,7 @@ import json
 import operator
 import os
 import re
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -195,7 +196,11 @@ def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
     assert main(["list", "systems"]) == 0 and "rounded to a few levels" in capsys.readouterr().out
     assert main(["reproduce", "fsq", "--scale", "0.003", "--seeds", "1", "--jobs", "1", "--out", str(out)]) == 0, capsys.readouterr().err
     found = json.loads((out / "measured.json").read_text())
-    assert found["holds"] in (True, False) and found["results"]["fsq"][0]["psnr"] > 0
+    assert found["holds"] == (found["results"]["fsq"][0]["used"] > found["results"]["nearest"][0]["used"])
+    own = {**os.environ, "BITMOSAIC_SYSTEMS": str(tmp_path / "systems")}  # as a user names the folder, in a process of its own
+    there = [sys.executable, "-c", "from bitmosaic import systems; print(systems.names(), *systems.recipes())"]
+    told = subprocess.run(there, env=own, capture_output=True, text=True, timeout=120).stdout
+    assert "'fsq'" in told and told.split().count("fsq") == 1
     kind = sys.modules["bitmosaic.systems.fsq.quantizer"].FSQSpec
     laws.test_quantizer_encode_undoes_decode(kind)
     laws.test_quantizer_digits_stay_below_the_radix(kind, 3.0)

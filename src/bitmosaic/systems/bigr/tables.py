@@ -10,19 +10,13 @@ from typing import Any
 
 from PIL import Image
 
+from bitmosaic.systems.page import spread
+
 COLUMNS = {  # what we measure -> heading, format, the paper's name of it
     "frechet": ("Frechet distance", "{:.2f}", "FID"), "score": ("classifier score", "{:.2f}", "IS"),
     "agreement": ("in class", "{:.1%}", None), "seconds": ("s an image", "{:.3f}", "time"), "probe": ("probe", "{:.1%}", "probe"),
 }  # fmt: skip
 HIGHER = {"score", "agreement", "probe"}  # is better
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """A mean, and the range where there are several."""
-    if not values:
-        return ""
-    mean = form.format(statistics.mean(values))
-    return mean if len(values) == 1 else f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
 
 
 def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str] = tuple(COLUMNS)) -> str:
