@@ -96,7 +96,7 @@ def folder(
 
 
 def chosen_size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:
-    """The side in pixels, as asked for or from the sides of the images; the reason goes into `lines`. ValueError for one that there is not."""
+    """The side in pixels, as asked for or from those of the images; the reason goes into `lines`. ValueError for one of no recipe."""
     if size is not None:
         if size not in SIDES:
             raise ValueError(f"size: got {size}; this recipe knows {', '.join(map(str, SIDES))}")
