@@ -280,10 +280,12 @@ def test_the_loss_towards_x_0_is_the_authors(states):  # noqa: F811
 def test_descriptions_of_before_say_what_they_said():
     """Fields that came later are left out where they say what was so before, and stand for it where they are missing."""
     flips, x_0 = BernoulliDiffusionSpec(8, 1), BernoulliDiffusionSpec(8, 1, target="x_0")
+    later = {"weights", "modulated", "input_positions"}
     for spec in (flips, BernoulliDiffusionSpec(8, 1, target="x_0", weights="balanced"), MaskedPriorSpec()):
-        assert not {"weights", "modulated"} & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
-    for spec in (x_0, BernoulliDiffusionSpec(8, 1, weights="balanced"), MaskedPriorSpec(modulated=False)):
-        assert {"weights", "modulated"} & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
+        assert not later & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
+    others = MaskedPriorSpec(modulated=False), MaskedPriorSpec(input_positions=True)
+    for spec in (x_0, BernoulliDiffusionSpec(8, 1, weights="balanced"), *others):
+        assert later & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
     old = {k: v for k, v in x_0.to_json().items() if k != "weights"}
     assert Spec.from_json(old).weights == "balanced", "as it was trained"
     trial = next(trial for trial in trials() if trial.name == "x_0")

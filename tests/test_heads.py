@@ -287,3 +287,17 @@ def test_a_chain_in_low_precision_ends_in_float32_probabilities():
     part = head().to(torch.bfloat16)
     p = part.chain(torch.zeros(2, 6, 5, dtype=torch.bfloat16), 2.5, 3, uniforms(6, 3)[0])
     assert p.dtype == torch.float32 and p.isfinite().all() and 0 <= p.min() and p.max() <= 1
+
+
+def test_input_positions_tell_hidden_places_apart():
+    """As published, positions come after the blocks: with everything hidden only the prefix, by rotary angles, parts the places."""
+    codes, spread = Codes(torch.zeros(1, 4, 4, 8, dtype=torch.uint8), (2,) * 8), {}
+    for asked in (False, True):
+        torch.manual_seed(0)
+        prior = MaskedPriorSpec(input_positions=asked).build().eval()
+        with torch.no_grad():
+            *_, last = prior.streams(codes.flat(), torch.zeros(1, 16, dtype=torch.bool), prior.embed(None, 1).vector)
+        spread[asked] = float(last[0, 1:].std(0).mean() / last[0, 1:].abs().mean())
+    assert spread[False] < 0.01 < 0.5 < spread[True]
+    prior.train().loss(codes, None, torch.Generator().manual_seed(0)).backward()
+    assert (prior.input_positions.grad != 0).any(1).all()

@@ -1,7 +1,8 @@
 """BiGR's prior: a bidirectional Llama over codes fills in hidden places (Hao et al., arXiv 2410.14672, section 3.2).
 
-We differ in running the head on hidden places only, in a mask ratio for each image where BiGR has one for each batch (docs/log.md), and in
-conditions of any kind: where one has tokens, as text, each block first reads them by cross-attention (as in Muse, arXiv 2301.00704).
+We differ in running the head on hidden places only, in a mask ratio for each image where BiGR has one for each batch (docs/log.md), in
+position embeddings at the input where `input_positions` asks for them, and in conditions of any kind: where one has tokens, as text, each
+block first reads them by cross-attention (as in Muse, arXiv 2301.00704).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class MaskedPriorSpec(BinaryPriorSpec):
 
     dropout: float = 0.0  # after attention and SwiGLU, in training
     modulated: bool = later(True, lambda _: True)  # blocks by the class (adaLN); False: the class is the first token and no more
+    input_positions: bool = later(False, lambda _: False)  # a learned vector a place at the input; without, all hidden places enter alike
 
     def __post_init__(self):
         super().__post_init__()
@@ -52,6 +54,8 @@ class BiGR(MaskedPrior):
         self.condition = spec.condition.build(width, tokens=True)
         self.from_bits = nn.Linear(spec.bits, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # stands at hidden places
+        if spec.input_positions:
+            self.input_positions = nn.Parameter(torch.randn(places, width) * 0.02)
         if spec.modulated:
             self.modulation = nn.Linear(width, 6 * width)  # one for all blocks
         self.blocks = nn.ModuleList(Block(width, spec.heads, spec.dropout, spec.modulated) for _ in range(spec.depth))
@@ -67,6 +71,8 @@ class BiGR(MaskedPrior):
         vectors = encoded.vector
         visible = self.from_bits(digits.to(self.from_bits.weight.dtype))
         x = torch.where(known[..., None], visible, self.hidden.to(visible.dtype))
+        if self.spec.input_positions:
+            x = x + self.input_positions.to(x.dtype)
         x = torch.cat([vectors[:, None].to(x.dtype), x], 1)
         modulation = self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1) if self.spec.modulated else None
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)
