@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,18 @@ def writing(path: str | Path) -> Iterator[None]:
         if full is None or (isinstance(error, OSError) and error.errno in FULL and _names_one(error)):
             raise
         raise OSError(*full, str(path)) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes beside, then renames: nobody sees half a file. Folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with writing(path):
+            beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _names_one(error: OSError) -> bool:

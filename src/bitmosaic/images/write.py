@@ -2,7 +2,6 @@
 
 import os
 import re
-import uuid
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import Tensor
 
 from bitmosaic import __version__
-from bitmosaic.disk import writing
+from bitmosaic.disk import write_whole
 
 from .text import Pen
 
@@ -180,7 +179,7 @@ def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
             options["pnginfo"].add_text(name, str(text))
     data = BytesIO()
     image.save(data, kind, **options)
-    _replace(Path(path).expanduser(), data.getvalue())
+    write_whole(Path(path).expanduser(), data.getvalue())
 
 
 def software(path: str | os.PathLike) -> str:
@@ -224,16 +223,4 @@ def animation(
     options = {"quality": 90} if kind == "WEBP" else {"comment": comment.encode()} if comment else {}
     data = BytesIO()
     frames[0].save(data, kind, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0, **options)
-    _replace(Path(path).expanduser(), data.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes beside, then renames: nobody sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with writing(path):
-            beside.write_bytes(data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(Path(path).expanduser(), data.getvalue())
