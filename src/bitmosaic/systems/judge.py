@@ -18,12 +18,16 @@ from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, to_uint
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.samplers import SamplerSpec
 
+TEST = 10_000  # test images that there are
+
 
 class Judge:
-    """The feature space, the 10,000 test images as reference, and the floor: as many training images in place of samples."""
+    """The feature space, test images as reference, and the floor: as many training images in place of samples."""
 
-    def __init__(self, samples: int, train: ArrayImages):
-        self.space, self.samples, self.train, self.test = FeatureSpace.load("fashion"), samples, train, fashion_sample()
+    def __init__(self, samples: int, train: ArrayImages, reference: int = TEST):
+        test = fashion_sample()
+        self.space, self.samples, self.train = FeatureSpace.load("fashion"), samples, train
+        self.test = ArrayImages(test.pixels[:reference], test.labels[:reference], test.class_names)
         with processes():
             self.reference = Statistics.of(self.features(self.test.pixels).pooled)
             self.labels = train.labels[:samples]  # the classes asked for, as often as real ones have them
@@ -57,6 +61,6 @@ class Judge:
 
 
 @lru_cache(maxsize=1)
-def judge_of(samples: int, data: str) -> Judge:
-    """One for each process. `data` as of `fashion_mnist`, empty for where it usually is."""
-    return Judge(samples, fashion_mnist(data or None))
+def judge_of(samples: int, data: str, reference: int = TEST) -> Judge:
+    """One for each process. `data` as of `fashion_mnist`, empty for where it usually is; `reference`: so many test images."""
+    return Judge(samples, fashion_mnist(data or None), reference)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from bitmosaic.evaluate.reconstruction import reconstruction_report
-from bitmosaic.images import Batches, fashion_mnist, fashion_sample, save, sheet, to_uint8
+from bitmosaic.images import Batches, fashion_mnist, fashion_sample
 from bitmosaic.quantizers import NearestSpec, QuantizerSpec, SimVQSpec
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.page import spread, table
+from bitmosaic.systems.pictures import keep_row, picture_of
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
@@ -67,7 +67,7 @@ class SimVQClaim(Claim):
         assert report.codebook is not None
         with torch.no_grad():
             shown = tokenizer.decode(tokenizer.encode(torch.stack([test.image(i) for i in range(SHOWN)]).float() / 255))
-        save_file({"shown": to_uint8(shown)}, shown_path(task.folder, task.trial, task.seed))
+        keep_row(task, shown)
         squared = 10 ** (-report.psnr / 10)
         yield {
             "used": report.codebook.used / len(report.codebook.counts), "perplexity": report.codebook.perplexity, "psnr": report.psnr,
@@ -96,26 +96,15 @@ class SimVQClaim(Claim):
         rows = [
             [trial, *(spread([r[name] for r in own], form) for name, form in COLUMNS.values())] for trial, own in results.items() if own
         ]
-        parts = [table(["codebook", *COLUMNS], rows)]
-        there = [trial for trial in self.trials if shown_path(out, trial, 0).exists()]
-        if there:
-            given = torch.stack([fashion_sample().image(i) for i in range(SHOWN)]).float() / 255
-            made = [load_file(shown_path(out, trial, 0))["shown"].float() / 255 for trial in there]
-            picture = sheet(torch.stack([given, *made]), ["given", *there], scale=2)
-            save(picture, out / "simvq.png")
-            parts.append("![test images and what each codebook keeps of them](simvq.png)")
-        return parts
+        given = torch.stack([fashion_sample().image(i) for i in range(SHOWN)]).float() / 255
+        alt = "test images and what each codebook keeps of them"
+        return [table(["codebook", *COLUMNS], rows), *picture_of(out, "simvq.png", self.trials, alt, {"given": given})]
 
 
 COLUMNS = {
     "codewords used": ("used", "{:.1%}"), "perplexity": ("perplexity", "{:,.0f}"), "PSNR, dB": ("psnr", "{:.2f}"),
     "SSIM": ("ssim", "{:.4f}"),
 }  # fmt: skip
-
-
-def shown_path(folder: Path, trial: str, seed: int) -> Path:
-    """Reconstructions of the first test images, for the page."""
-    return folder / "results" / f"{trial.replace(' ', '-')}-{seed}.safetensors"
 
 
 CLAIM = SimVQClaim()
