@@ -11,20 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from bitmosaic.evaluate.probe import Vectors, linear_accuracy
 from bitmosaic.images import ArrayImages, save
-from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.bigr import tables
-from bitmosaic.systems.bigr.trials import AT, CURVES, LAW, TABLES, Row, Trial, prior_run, tokenizer_run, trials
+from bitmosaic.systems.bigr.trials import AT, CURVES, LAW, TABLES, Row, prior_run, tokenizer_run, trials
 from bitmosaic.systems.judge import Judge, judge_of
-from bitmosaic.train.claim import claim
-from bitmosaic.train.run import Run
-from bitmosaic.train.stages import Job, play_all
-from bitmosaic.train.train import check_fits
+from bitmosaic.systems.prior_trials import samplings, trained
 
 IMAGES, FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, SAMPLES = 60_000, 600, 1000, 1000, 600
 PROBED = 4000, 5000  # images, for training and for the test
@@ -52,17 +47,14 @@ class BiGRClaim(Claim):
 
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         trial = next(trial for trial in trials() if trial.name == task.trial)
-        run, pipe = trained(trial, task)
+        base = tokenizer_run(trial.prior.bits, task.some(TOKENIZER_STEPS, 2), task.some(FEATURE_STEPS), task.data)
+        run = prior_run(base, trial, task.some(PRIOR_STEPS, 2), task.seed)
+        pipe = trained(task, base, run, f"tokenizer-{trial.prior.bits}", task.some(IMAGES, 130))
         judge = judge_of(task.some(SAMPLES, 50), task.data)
         if "probe" not in known:
             parameters = sum(p.numel() for p in pipe.prior.parameters())
             yield {"parameters": parameters, "probe": probed(pipe, judge, task), "run": run.prior.to_json()}
-        pipe.prior.to(torch.bfloat16 if resolve("auto", pipe.device) == "bf16" else torch.float32)
-        samplings = dict(known.get("samplings", {}))
-        asked = {name: sampler for name, sampler in trial.samplers.items() if name not in samplings}
-        for name, sampler in tqdm(asked.items(), desc=f"{trial.name}, seed {task.seed}", unit="way", dynamic_ncols=True, disable=None):
-            samplings[name] = judge.sampling(pipe, sampler, task.seed)
-            yield {"samplings": dict(samplings)}
+        yield from samplings(task, known, pipe, judge, trial.samplers)
 
     def floors(self, task: Task) -> dict[str, float]:
         return {"Frechet distance of as many training images": judge_of(task.some(SAMPLES, 50), task.data).floor}
@@ -99,21 +91,6 @@ class BiGRClaim(Claim):
 
 
 CLAIM = BiGRClaim()
-
-
-def trained(trial: Trial, task: Task) -> tuple[Run, Pipeline]:
-    """The trial's pipeline, from what is there or trained now, and the run that it is of."""
-    base = tokenizer_run(trial.prior.bits, task.some(TOKENIZER_STEPS, 2), task.some(FEATURE_STEPS), task.data)
-    images, folder = base.data.build(), task.folder / f"tokenizer-{trial.prior.bits}"
-    count = task.some(IMAGES, 130)
-    images = ArrayImages(images.pixels[:count], images.labels[:count], images.class_names)
-    check_fits(base, images, folder)
-    with task.lock(folder.name):
-        claim(folder, base, images)
-        made = play_all(base.stages[:-1], Job(base, folder, images))
-    run = prior_run(base, trial, task.some(PRIOR_STEPS, 2), task.seed)
-    claim(task.own, run, images)
-    return run, play_all(run.stages[-1:], Job(run, task.own, images, made=made))["pipeline"]
 
 
 @torch.no_grad()

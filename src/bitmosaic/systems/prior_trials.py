@@ -1,0 +1,144 @@
+"""What claims about priors share: the codes of one tokenizer an experiment, a prior of them each trial, asked in several ways.
+
+`index_run` is a small VQGAN of Fashion-MNIST (Esser et al., arXiv 2012.09841) with SimVQ's codebook (Zhu et al., 2411.02038).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from bitmosaic.conditions import ClassConditionSpec
+from bitmosaic.images import ArrayImages, to_uint8
+from bitmosaic.images.specs import FashionMNISTSpec
+from bitmosaic.nets.feature_net import ConvClassifierSpec
+from bitmosaic.nets.precision import resolve
+from bitmosaic.pipelines import Pipeline
+from bitmosaic.priors.base import IndexPriorSpec
+from bitmosaic.priors.llamagen import LlamaGenSpec
+from bitmosaic.quantizers import SimVQSpec
+from bitmosaic.samplers import LlamaGenSamplerSpec, SamplerSpec
+from bitmosaic.systems.base import Results, Task
+from bitmosaic.systems.judge import TEST, Judge, judge_of
+from bitmosaic.systems.page import spread, table
+from bitmosaic.systems.pictures import keep_row
+from bitmosaic.tokenizers.vqgan import VQGANSpec
+from bitmosaic.train.claim import claim
+from bitmosaic.train.run import Run
+from bitmosaic.train.stages import CodesStage, FeaturesStage, Job, PriorStage, TokenizerStage, TrainedFeatures, play_all
+from bitmosaic.train.tokenizer_game import TokenizerLosses
+from bitmosaic.train.train import check_fits
+from bitmosaic.train.training import Training
+
+FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, BATCH = 250, 300, 400, 64
+IMAGES, SAMPLES, CODEWORDS = 12_000, 600, 256
+SIZES = {"grid": (7, 7), "codewords": CODEWORDS, "heads": 4, "width": 128, "condition": ClassConditionSpec(10)}  # of all priors
+SETTING = (
+    f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
+    f"priors of width {SIZES['width']} learn from {IMAGES:,} images in {PRIOR_STEPS:,} steps of {BATCH}. {SAMPLES:,} samples of each way "
+    f"to ask, in all classes, against the {TEST:,} test images, in the space of the classifier that ships: Frechet distances of that "
+    "space, not FID."
+)
+
+
+def trained(task: Task, base: Run, run: Run, folder: str, count: int) -> Pipeline:
+    """The pipeline of a task's run, from what is there or trained now, on the first `count` images.
+
+    base: the same in all tasks; its stages but the last are played once for the experiment, in its folder `folder`.
+    """
+    images, shared = base.data.build(), task.folder / folder
+    images = ArrayImages(images.pixels[:count], images.labels[:count], images.class_names)
+    check_fits(base, images, shared)
+    with task.lock(folder):
+        claim(shared, base, images)
+        made = play_all(base.stages[:-1], Job(base, shared, images))
+    claim(task.own, run, images)
+    return play_all(run.stages[-1:], Job(run, task.own, images, made=made))["pipeline"]
+
+
+def samplings(
+    task: Task, known: Mapping[str, Any], pipe: Pipeline, judge: Judge, ways: Mapping[str, SamplerSpec]
+) -> Iterator[dict[str, Any]]:
+    """Figures of images drawn in each way that has none yet, {"samplings": those of all ways so far}."""
+    pipe.prior.to(torch.bfloat16 if resolve("auto", pipe.device) == "bf16" else torch.float32)
+    found = dict(known.get("samplings", {}))
+    asked = {name: sampler for name, sampler in ways.items() if name not in found}
+    for name, sampler in tqdm(asked.items(), desc=f"{task.trial}, seed {task.seed}", unit="way", dynamic_ncols=True, disable=None):
+        found[name] = judge.sampling(pipe, sampler, task.seed)
+        yield {"samplings": dict(found)}
+
+
+def index_run(task: Task) -> Run:
+    """A VQGAN, its codes, and a prior, which trials exchange for their own."""
+    steps = {name: task.some(count, 2) for name, count in
+             (("features", FEATURE_STEPS), ("tokenizer", TOKENIZER_STEPS), ("prior", PRIOR_STEPS))}  # fmt: skip
+    common = {"decay": "cosine", "precision": "auto", "pictures_every": 10**6}
+    features = TrainedFeatures(
+        ConvClassifierSpec(channels=1, classes=10, widths=(16, 32, 64)),
+        Training(steps["features"], 128, learning_rate=2e-3, warmup_steps=task.some(25), weight_decay=1e-2, ema_decay=0.95, **common),
+    )
+    tokenizer = VQGANSpec((28, 28), 1, SimVQSpec(CODEWORDS, 16), 16, (1, 2, 2), 1, (), 64, 8)
+    return Run("index-prior", FashionMNISTSpec(task.data), (
+        FeaturesStage(features),
+        TokenizerStage(tokenizer, TokenizerLosses(squared_weight=4.0, perceptual_weight=0.1), Training(
+            steps["tokenizer"], 32, learning_rate=1e-3, warmup_steps=task.some(30), betas=(0.5, 0.95), ema_decay=0.97, **common)),
+        CodesStage(),
+        PriorStage(LlamaGenSpec(depth=4, **SIZES), sampler=LlamaGenSamplerSpec(), prior_training=Training(
+            steps["prior"], BATCH, learning_rate=2e-3, warmup_steps=task.some(50), weight_decay=2e-2, ema_decay=0.95, **common)),
+    ))  # fmt: skip
+
+
+def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec) -> Pipeline:
+    """The pipeline of a task's prior over the indices of the experiment's VQGAN; a picture of each class is kept."""
+    base = index_run(task)
+    run = base.changed(prior=prior, prior_training=replace(base.prior_training, seed=task.seed), sampler=sampler)
+    pipe = trained(task, base, run, "vqgan", task.some(IMAGES, 130))
+    keep_row(task, pipe(list(range(10)), list(range(10)), output_type="pt"))
+    return pipe
+
+
+def index_figures(
+    task: Task, known: Mapping[str, Any], pipe: Pipeline, ways: Mapping[str, SamplerSpec]
+) -> Iterator[dict[str, Any]]:
+    """Figures of a prior over indices: its size, what its VQGAN keeps of training images, and `samplings`."""
+    judge = index_judge(task)
+    if "parameters" not in known:
+        with torch.no_grad():
+            kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in judge.train.pixels[: judge.samples].split(250)]
+        yield {"parameters": sum(p.numel() for p in pipe.prior.parameters()), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
+    yield from samplings(task, known, pipe, judge, ways)
+
+
+def index_judge(task: Task) -> Judge:
+    """What samples are held against."""
+    return judge_of(task.some(SAMPLES, 10), task.data, task.some(TEST, 100))
+
+
+def index_floors(task: Task) -> dict[str, float]:
+    """The distance of as many training images."""
+    return {"Frechet distance of as many training images": index_judge(task).floor}
+
+
+def of_ways(results: Sequence[Mapping[str, Any]], ways: Iterable[str], name: str = "frechet") -> dict[str, list[float]]:
+    """A figure of each way, one value for each seed; ways that no seed has are left out."""
+    found = {way: [r["samplings"][way][name] for r in results if way in r.get("samplings", {})] for way in ways}
+    return {way: values for way, values in found.items() if values}
+
+
+def ways_table(results: Results, ways: Mapping[str, Iterable[str]]) -> str:
+    """Each trial's ways, with their figures; and what the VQGAN keeps of real images, which none of them can be expected to beat."""
+    rows = []
+    for trial, names in ways.items():
+        own = [of_ways(results[trial], names, figure) for figure in WAYS_COLUMNS.values()]
+        rows += [[trial, way, *(spread(figure[way], form) for figure, form in zip(own, FORMS, strict=True))] for way in own[0]]
+    kept = [r["reconstructed"] for own in results.values() for r in own]
+    told = f"What the VQGAN keeps of training images is {spread(kept[:1], '{:.2f}')} from the test images." if kept else ""
+    return "\n\n".join([table(["prior", "asked with", *WAYS_COLUMNS], rows), told])
+
+
+WAYS_COLUMNS = {"Frechet distance": "frechet", "classifier score": "score", "in class": "agreement"}
+FORMS = ("{:.2f}", "{:.2f}", "{:.1%}")
