@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_contracts import DENOISING, HEADED, random_codes, shaken
+from parts import DENOISING, HEADED, random_codes, shaken
 
 from bitmosaic import Pipeline, codec
 from bitmosaic.codec import CODERS, CodecError, Container, PriorCoder, StaticCoder, UniformCoder

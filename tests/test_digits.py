@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from test_contracts import random_codes, shaken
+from parts import random_codes, shaken
 
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.pipelines import CodesPipeline

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from parts import random_codes, shaken
 from PIL import Image
-from test_contracts import random_codes, shaken
 from test_pipeline import make
 
 from bitmosaic import Codes, Pipeline

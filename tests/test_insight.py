@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_contracts import random_codes, shaken
+from parts import random_codes, shaken
 from test_pipeline import make
 
 from bitmosaic.evaluate.insight import flipped, meaning, order_of, reveal

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parts import shaken
 from PIL import Image
-from test_contracts import shaken
 from test_editing import HOLES, SIZE, hole
 from test_pipeline import make
 

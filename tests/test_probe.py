@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from parts import shaken
 from PIL import Image
-from test_contracts import shaken
 from test_pipeline import make
 
 from bitmosaic.cli import main

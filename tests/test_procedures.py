@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_contracts import CONDITIONS, half_known, prior_and_codes, walk
+from parts import CONDITIONS, half_known, prior_and_codes, walk
 from torch import nn
 
 from bitmosaic.codes import Codes

@@ -212,7 +212,7 @@ def fsq(monkeypatch, tmp_path):
 
 def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
     needs_fashion()
-    import test_contracts as laws
+    import test_quantizers as laws
 
     out = tmp_path / "out"
     assert main(["list", "systems"]) == 0 and "rounded to a few levels" in capsys.readouterr().out
