@@ -28,8 +28,8 @@ from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.folders import write_json
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.recipes.bigr import bigr_l, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
+from bitmosaic.systems.bigr.published import bigr_l, published_prior_spec, published_tokenizer_spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train import loop
 from bitmosaic.train.prior_game import PriorGame

@@ -283,7 +283,7 @@ def test_captions_of_a_folder_are_kept_in_shards(tmp_path, tokenizer, monkeypatc
 
 
 def test_a_text_condition_is_refused_where_there_are_no_captions(tmp_path, run):
-    from bitmosaic.recipes.folder import folder
+    from bitmosaic.recipes import folder
     from bitmosaic.train.train import train
 
     made = folder(str(run / "x"), size=32)

@@ -17,7 +17,7 @@ from bitmosaic.images.specs import FashionMNISTSpec, FashionSampleSpec, FlatFold
 from bitmosaic.nets.feature_net import ConvClassifierSpec, save_feature_net
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.recipes.folder import folder as recipe
+from bitmosaic.recipes import folder as recipe
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.train.checkpoint import checkpoints
 from bitmosaic.train.claim import claim

@@ -13,7 +13,7 @@ ORDER = [
     {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
     {"images", "quantizers", "losses", "conditions"},
     {"tokenizers", "priors"}, {"samplers", "codec", "generators"}, {"pipelines"}, {"convert"},
-    {"evaluate", "search"}, {"train"}, {"recipes"}, {"systems"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
+    {"evaluate", "search"}, {"train"}, {"systems"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

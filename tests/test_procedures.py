@@ -17,7 +17,7 @@ from bitmosaic.commands.drawing import Settings
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
-from bitmosaic.recipes.fashion import fashion
+from bitmosaic.recipes import fashion
 from bitmosaic.samplers import DEFAULT, PRESETS, EntropyOrderedSpec, MarginalsFirstSpec, RasterSpec, masked
 from bitmosaic.samplers.guidance import scale_of_round
 from bitmosaic.spec import Spec

@@ -18,9 +18,9 @@ from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert import published_prior, published_tokenizer
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.recipes import bigr_l, fashion, folder
-from bitmosaic.recipes.bigr import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.spec import Spec
+from bitmosaic.systems.bigr.published import SIZES, published_prior_spec, published_tokenizer_spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.dry_run import describe
 from bitmosaic.train.run import flat
@@ -134,7 +134,7 @@ def test_reasons_tell_the_values_of_the_run(tmp_path, monkeypatch):
     for line in numbers(run):
         assert line in "\n".join(run.reasons)
     assert "guidance 1.5" in "\n".join(run.reasons) and "PatchGAN" in "\n".join(run.reasons)
-    monkeypatch.setattr(sys.modules["bitmosaic.recipes.folder"], "DEFAULT", replace(DEFAULT, guidance_scale=2.75))
+    monkeypatch.setattr(sys.modules["bitmosaic.systems.bigr.folder"], "DEFAULT", replace(DEFAULT, guidance_scale=2.75))
     assert "with guidance 2.75" in "\n".join(folder(data, bits=8).reasons)
     changed = run.changed(
         sampler=replace(run.sampler, guidance_scale=3.25), prior=replace(run.prior, depth=9, width=128, bits=12, heads=2),

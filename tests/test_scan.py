@@ -13,7 +13,7 @@ from bitmosaic.cli import main
 from bitmosaic.commands.real import real_images
 from bitmosaic.images import FASHION_CLASSES, Folder, UnreadableImage, read_image, scan
 from bitmosaic.images.formats import endings
-from bitmosaic.recipes.folder import folder as recipe
+from bitmosaic.recipes import folder as recipe
 from bitmosaic.train.tokenized import Manifest
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -196,7 +196,7 @@ def fsq(monkeypatch, tmp_path):
     folder = tmp_path / "systems" / "fsq"
     folder.mkdir(parents=True)
     blocks = dict(re.findall(r"`fsq/([\w.]+)`[^`]*?\n\n```\w+\n(.*?)```", text, re.S))
-    assert set(blocks) == {"quantizer.py", "__init__.py", "claim.py", "card.md"}
+    assert set(blocks) == {"quantizer.py", "recipe.py", "__init__.py", "claim.py", "card.md"}
     for name, block in blocks.items():
         (folder / name).write_text(block)
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path / "systems")])

@@ -17,7 +17,7 @@ from bitmosaic.commands.train import chooser, with_fields
 from bitmosaic.images import scan
 from bitmosaic.images.specs import AnyFolderSpec, CodesSpec, FashionMNISTSpec, FolderSpec
 from bitmosaic.names import plain
-from bitmosaic.recipes.bigr import IMAGENET
+from bitmosaic.systems.bigr.published import IMAGENET
 from bitmosaic.train.cost import STATE, Cost
 from bitmosaic.train.dry_run import on_top
 from bitmosaic.train.plan import FRAMEWORK, SLACK, costs, held

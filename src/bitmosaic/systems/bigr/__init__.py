@@ -3,10 +3,10 @@
 We differ in nothing that the equations say; recipes say where sizes were not published.
 """
 
-from bitmosaic.recipes.bigr import bigr_l, bigr_l_512, bigr_xl, bigr_xxl
-from bitmosaic.recipes.fashion import fashion
-from bitmosaic.recipes.folder import folder
 from bitmosaic.systems.base import System
+from bitmosaic.systems.bigr.fashion import fashion
+from bitmosaic.systems.bigr.folder import folder
+from bitmosaic.systems.bigr.published import bigr_l, bigr_l_512, bigr_xl, bigr_xxl
 
 SYSTEM = System(
     "bigr",

@@ -18,8 +18,8 @@ from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.direct_bits import DirectBitsSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
-from bitmosaic.recipes.fashion import fashion
 from bitmosaic.samplers import EntropyOrderedSpec, RasterSpec, SamplerSpec
+from bitmosaic.systems.bigr.fashion import fashion
 from bitmosaic.train.run import Run
 from bitmosaic.train.stages import TrainedFeatures
 

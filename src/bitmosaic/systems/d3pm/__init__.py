@@ -3,8 +3,8 @@
 We differ in the network and in sizes; docs/denoising.md says what a small run measured.
 """
 
-from bitmosaic.recipes.indices import d3pm
 from bitmosaic.systems.base import System
+from bitmosaic.systems.d3pm.recipe import d3pm
 
 SYSTEM = System(
     "d3pm",

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bitmosaic.evaluate.classes import class_agreement
 from bitmosaic.images import ArrayImages, Batches, fashion_mnist, to_uint8
 from bitmosaic.pipelines import GeneratorPipeline
-from bitmosaic.recipes.dcgan import dcgan
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
+from bitmosaic.systems.dcgan.recipe import dcgan
 from bitmosaic.systems.judge import TEST, Judge, judge_of
 from bitmosaic.systems.page import spread, table
 from bitmosaic.systems.pictures import keep_row, picture_of

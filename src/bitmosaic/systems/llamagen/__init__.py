@@ -3,8 +3,8 @@
 We differ in the codebook, SimVQ's by default, and in sizes; docs/indices.md says what a small run measured.
 """
 
-from bitmosaic.recipes.indices import llamagen
 from bitmosaic.systems.base import System
+from bitmosaic.systems.llamagen.recipe import llamagen
 
 SYSTEM = System(
     "llamagen",

@@ -3,8 +3,8 @@
 We differ in the codebook, SimVQ's by default, and in sizes; docs/indices.md says what a small run measured.
 """
 
-from bitmosaic.recipes.indices import maskgit
 from bitmosaic.systems.base import System
+from bitmosaic.systems.maskgit.recipe import maskgit
 
 SYSTEM = System(
     "maskgit",

@@ -16,7 +16,7 @@ from bitmosaic.images.folder import look
 from bitmosaic.images.scan import scan
 from bitmosaic.images.specs import FashionMNISTSpec, FlatFolderSpec, FolderSpec
 from bitmosaic.nets.discriminators.deep_conv import DeepConvDiscriminatorSpec
-from bitmosaic.recipes.folder import chosen_channels, chosen_size
+from bitmosaic.systems.bigr.folder import chosen_channels, chosen_size
 from bitmosaic.train.adversarial_game import AdversarialLosses
 from bitmosaic.train.averages import EMASpec
 from bitmosaic.train.optimizers import AdamSpec
