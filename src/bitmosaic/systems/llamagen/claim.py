@@ -1,4 +1,4 @@
-"""The claim of LlamaGen (arXiv 2406.06525, section 3.2): a plain Llama draws better the larger it is, and guidance helps up to a scale.
+"""The claim of LlamaGen (arXiv 2406.06525): a plain Llama draws better the larger it is, and guidance helps up to a scale.
 
 We differ in data (Fashion-MNIST for ImageNet) and sizes.
 """
@@ -30,7 +30,7 @@ class LlamaGenClaim(Claim):
     """Distances by guidance scale, of a larger and a smaller prior."""
 
     said = (
-        "On ImageNet at 256 pixels guidance lowers FID up to a scale of about 2 and raises it beyond (Figure 3), and a larger Llama is "
+        "On ImageNet at 256 pixels guidance lowers FID up to a scale of about 2 and raises it beyond, and a larger Llama is "
         "better without any bias towards images: FID 5.46 with 111 M parameters, 3.80 with 343 M, 3.05 with 3.1 B."
     )
     tested = (

@@ -1,4 +1,4 @@
-"""The claim of MaskGIT (arXiv 2202.04200, Table 1, section 4.3): a few rounds of many places draw better than one place after another.
+"""The claim of MaskGIT (arXiv 2202.04200, Table 1): a few rounds of many places draw better than one place after another.
 
 We differ in data (Fashion-MNIST for ImageNet) and sizes, and in a causal transformer that is a Llama, of as many blocks and parameters.
 """
@@ -39,8 +39,7 @@ class MaskGITClaim(Claim):
 
     said = (
         "On ImageNet at 256 pixels MaskGIT has FID 6.18 in 8 rounds, where a causal transformer of the same size over a VQGAN's codes, "
-        "trained alike, has 18.65 in 256 (Table 1). More rounds are not better without end: there is a best number, about 8 to 12 "
-        "(section 4.3)."
+        "trained alike, has 18.65 in 256 (Table 1). More rounds are not better without end: there is a best number, about 8 to 12."
     )
     tested = (
         f"{SETTING} A masked and a causal prior of five blocks each, no guidance. The claim counts as repeated where, with every seed, "
