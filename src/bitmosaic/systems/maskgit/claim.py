@@ -12,7 +12,7 @@ from typing import Any
 
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
-from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec
+from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.page import spread
 from bitmosaic.systems.pictures import picture_of
@@ -31,7 +31,8 @@ SWEEP = [rounds(n) for n in ROUNDS]
 IN_FEW = [rounds(FEW, t) for t in (1.0, TEMPERATURE, 4.5)]  # of which the best counts, as of IN_ORDER
 IN_ORDER = [(f"49 draws, top_p {p:g}", LlamaGenSamplerSpec(guidance_scale=1.0, top_p=p)) for p in (0.8, 0.9, 1.0)]
 PRIORS = {"maskgit": MaskGITSpec(depth=5, inner=512, **SIZES), "causal": LlamaGenSpec(depth=5, multiple=64, **SIZES)}
-WAYS = {"maskgit": dict(SWEEP + IN_FEW), "causal": dict(IN_ORDER)}
+ONE_BY_ONE = "raster order, 49 draws", RasterSpec(guidance_scale=1.0)  # of the masked prior, beside the claim: what rounds cost it
+WAYS = {"maskgit": dict([*SWEEP, *IN_FEW, ONE_BY_ONE]), "causal": dict(IN_ORDER)}
 
 
 class MaskGITClaim(Claim):
