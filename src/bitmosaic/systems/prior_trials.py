@@ -37,12 +37,16 @@ from bitmosaic.train.training import Training
 FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, BATCH = 250, 300, 400, 64
 IMAGES, SAMPLES, CODEWORDS = 12_000, 600, 256
 SIZES = {"grid": (7, 7), "codewords": CODEWORDS, "heads": 4, "width": 128, "condition": ClassConditionSpec(10)}  # of all priors
-SETTING = (
-    f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
-    f"priors of width {SIZES['width']} learn from {IMAGES:,} images in {PRIOR_STEPS:,} steps of {BATCH}. {SAMPLES:,} samples of each way "
-    f"to ask, in all classes, against the {TEST:,} test images, in the space of the classifier that ships: Frechet distances of that "
-    "space, not FID."
-)
+
+
+def setting(steps: int = PRIOR_STEPS) -> str:
+    """What all such claims have in common, in words."""
+    return (
+        f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
+        f"priors of width {SIZES['width']} learn from {IMAGES:,} images in {steps:,} steps of {BATCH}. {SAMPLES:,} samples of each way to "
+        f"ask, in all classes, against the {TEST:,} test images, in the space of the classifier that ships: Frechet distances of that "
+        "space, not FID."
+    )
 
 
 def trained(task: Task, base: Run, run: Run, folder: str, count: int) -> Pipeline:
@@ -92,10 +96,11 @@ def index_run(task: Task) -> Run:
     ))  # fmt: skip
 
 
-def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec) -> Pipeline:
-    """The pipeline of a task's prior over the indices of the experiment's VQGAN; a picture of each class is kept."""
+def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS) -> Pipeline:
+    """The pipeline of a task's prior over the indices of the experiment's VQGAN, trained so long; a picture of each class is kept."""
     base = index_run(task)
-    run = base.changed(prior=prior, prior_training=replace(base.prior_training, seed=task.seed), sampler=sampler)
+    training = replace(base.prior_training, steps=task.some(steps, 2), seed=task.seed)
+    run = base.changed(prior=prior, prior_training=training, sampler=sampler)
     pipe = trained(task, base, run, "vqgan", task.some(IMAGES, 130))
     keep_row(task, pipe(list(range(10)), list(range(10)), output_type="pt"))
     return pipe

@@ -22,14 +22,15 @@ from bitmosaic.samplers import AncestralSpec
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.page import spread, table
 from bitmosaic.systems.pictures import picture_of
-from bitmosaic.systems.prior_trials import SETTING, SIZES, index_figures, index_floors, index_judge, index_pipeline, of_ways, ways_table
+from bitmosaic.systems.prior_trials import SIZES, index_figures, index_floors, index_judge, index_pipeline, of_ways, setting, ways_table
 
 TIMES = 100  # T of both chains
-STEPS = (2, 10, 50)  # of the sampler
-WAYS = {f"{s} steps": AncestralSpec(s, guidance_scale=1.0) for s in STEPS}
+STEPS = 300
+JUMPS = (2, 5, 20)  # steps of the sampler
+WAYS = {f"{s} steps": AncestralSpec(s, guidance_scale=1.0) for s in JUMPS}
 FEW, MANY = list(WAYS)[0], list(WAYS)[-1]
 CHAINS = {"absorbing": AbsorbingSpec(TIMES), "uniform": UniformSpec(TIMES)}
-BOUND_IMAGES = 100  # test images whose code length is bounded
+BOUND_IMAGES = 50  # test images whose code length is bounded
 
 
 class D3PMClaim(Claim):
@@ -41,9 +42,9 @@ class D3PMClaim(Claim):
         "Gaussian ones, which know the order of pixel values, are better than either. Fewer steps are worse."
     )
     tested = (
-        f"{SETTING} D3PM's network of four blocks, chains of {TIMES} times, the bound and 0.001 of the cross-entropy of clean codes, no "
-        f"guidance. The bound is that of all {TIMES} times, in bits a place, of {BOUND_IMAGES} test images given their class. The claim "
-        "counts as repeated where, with every seed, the absorbing chain has the lower bound and, sampled in "
+        f"{setting(STEPS)} D3PM's network of four blocks, chains of {TIMES} times, the bound and 0.001 of the cross-entropy of clean "
+        f"codes, no guidance. The bound is that of all {TIMES} times, in bits a place, of {BOUND_IMAGES} test images given their class. "
+        "The claim counts as repeated where, with every seed, the absorbing chain has the lower bound and, sampled in "
         f"{MANY}, the lower distance, and where its distance in {FEW} is above that in {MANY}."
     )
     trials = tuple(CHAINS)
@@ -51,7 +52,7 @@ class D3PMClaim(Claim):
 
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         prior = D3PMSpec(depth=4, multiple=64, chain=CHAINS[task.trial], auxiliary=1e-3, **SIZES)
-        pipe = index_pipeline(task, prior, WAYS[MANY])
+        pipe = index_pipeline(task, prior, WAYS[MANY], STEPS)
         if "bound" not in known:
             yield {"bound": bound(pipe, index_judge(task).test, task.some(BOUND_IMAGES, 2))}
         yield from index_figures(task, known, pipe, WAYS)
