@@ -23,7 +23,7 @@ from bitmosaic.systems.page import spread, table
 from bitmosaic.systems.pictures import keep_row, picture_of
 from bitmosaic.train.stage import averaged, play_stage
 
-EACH, STEPS = 10, 1200  # images of each class
+EACH, STEPS = 10, 600  # images of each class
 WIDTH = 16  # of both networks; 32 in the recipe
 SAMPLES = 1000
 BETWEEN = 1_000_000  # seeds between the first samples of two seeds of training
