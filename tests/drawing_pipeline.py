@@ -61,7 +61,7 @@ class DrawingPipeline(Pipeline, saved_as=("DrawingPipeline",)):
         self.class_names = class_names or tuple(str(i) for i in range(drawer.spec.classes))
 
     @property
-    def image_size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         return self.drawer.spec.image_size
 
     @property

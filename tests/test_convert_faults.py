@@ -29,6 +29,7 @@ from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.spec import Spec
 from bitmosaic.systems.bigr.trials import trials
 from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.train.claim import differences
 
 COPY, SCHEDULE = "diffusion_processor._denoise_fn.", "diffusion_processor.scheduler."
 
@@ -286,6 +287,7 @@ def test_descriptions_of_before_say_what_they_said():
     others = MaskedPriorSpec(modulated=False), MaskedPriorSpec(input_positions=True)
     for spec in (x_0, BernoulliDiffusionSpec(8, 1, weights="balanced"), *others):
         assert later & spec.to_json().keys() and Spec.from_json(spec.to_json()) == spec
+    assert list(differences(MaskedPriorSpec().to_json(), others[1].to_json(), "prior")) == ["prior.input_positions was False, now True"]
     old = {k: v for k, v in x_0.to_json().items() if k != "weights"}
     assert Spec.from_json(old).weights == "balanced", "as it was trained"
     trial = next(trial for trial in trials() if trial.name == "x_0")

@@ -11,7 +11,7 @@ import bitmosaic
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
     {"codes", "spec", "disk"}, {"folders", "memory", "names", "pages", "threads", "values"}, {"nets"},
-    {"images", "quantizers", "losses", "conditions"},
+    {"images", "quantizers", "losses", "conditions"}, {"media"},
     {"tokenizers", "priors"}, {"samplers", "codec", "generators"}, {"pipelines"}, {"convert"},
     {"evaluate", "search"}, {"train"}, {"systems"}, {"recipes"}, {"web"}, {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip

@@ -13,8 +13,8 @@ from test_pipeline import make
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
-from bitmosaic.commands.files import notes
 from bitmosaic.images import fashion_sample, places_of
+from bitmosaic.media import PICTURES
 from bitmosaic.pipelines.editing.partly import NOISE, SWEEPS, known_of
 from bitmosaic.priors.autoregressive import AutoregressivePriorSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
@@ -176,7 +176,8 @@ def test_the_commands_say_it_on_stderr_and_in_the_sheet(tmp_path, monkeypatch, c
     assert main("inpaint fashion:3 --pipeline tiny --mask mask.png --count 2 --out a".split()) == 0
     told = capsys.readouterr()
     assert told.err.count("\n") == 1 and told.err.startswith("mask: 0 of 49 places of 4 x 4 pixels are known whole")
-    assert all(notes(Path("a") / name)["Notes"] == told.err.strip() for name in ("sheet.png", "fashion-3-1.png", "fashion-3-2.png"))
+    names = ("sheet.png", "fashion-3-1.png", "fashion-3-2.png")
+    assert all(PICTURES.notes(Path("a") / name)["Notes"] == told.err.strip() for name in names)
     Image.new("L", (60, 45)).save("large.png")
     for command in ("inpaint", "edit --class bag"):
         name, *rest = command.split()

@@ -18,7 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
 from bitmosaic.commands import sample as module
-from bitmosaic.commands.files import SOFTWARE, file_name, notes, written_by_us, written_into
+from bitmosaic.commands.files import SOFTWARE, file_name, written_by_us, written_into
+from bitmosaic.media import PICTURES
 
 BATCH = 4  # images at once, where a person's command takes 64
 FEW = ["--steps", "1", "--evaluations", "1", "--out"]
@@ -119,7 +120,7 @@ def test_pictures_that_are_others_or_damaged_are_drawn_anew(tmp_path, whole, cap
     changes = {"bag-001.png": {"Settings": "{}"}, "bag-002.png": {"Software": "bitmosaic 0.0.1"}, "bag-003.png": {"Seed": "4"}}
     for name, change in changes.items():
         info = PngInfo()
-        for key, text in {**notes(tmp_path / name), **change}.items():
+        for key, text in {**PICTURES.notes(tmp_path / name), **change}.items():
             info.add_text(key, text)
         with Image.open(tmp_path / name) as picture:
             picture.copy().save(tmp_path / name, pnginfo=info)

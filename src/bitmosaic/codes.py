@@ -134,6 +134,17 @@ class Codes:
         return Codes.of_bits(torch.from_numpy(bits), grid, radix)
 
 
+def lengths(codes: Codes, end: int) -> list[int]:
+    """Of each signal of one-digit codes (batch, *grid, 1), the places in raster order before the first `end`; all where there is none."""
+    ended = behind_end(codes.flat(), end)
+    return (codes.places - ended.sum(1)).tolist()
+
+
+def behind_end(digits: Tensor, end: int) -> Tensor:
+    """Places (batch, n) bool at which digits (batch, n, 1) hold `end` for the first time, and all behind them."""
+    return (digits[..., 0] == end).cummax(1).values
+
+
 def described(radix: tuple[int, ...]) -> str:
     """What a place holds, in words: '20 bits a place', 'one of 1,024 codewords a place', 'digits below (8, 5, 5) a place'."""
     if set(radix) == {2}:

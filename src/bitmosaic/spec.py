@@ -82,6 +82,15 @@ def gone_of(described: dict[str, Any]) -> dict[str, Any]:
     return kind.gone if kind else {}
 
 
+def said(described: dict[str, Any], name: str) -> Any:
+    """What a description as JSON says of a field, also of one that `later` made and that is left out; None where it says nothing."""
+    if name in described:
+        return described[name]
+    kind = Spec.table.get(described.get("type", ""))
+    field = next((f for f in dataclasses.fields(kind) if f.name == name), None) if kind else None
+    return _plain(field.metadata["before"](described)) if field is not None and "before" in field.metadata else None
+
+
 def later(default: Any, before: Callable[[dict[str, Any]], Any]) -> Any:
     """A field that came when there were descriptions without it: `before` says, of a description's other fields, what it was then."""
     return dataclasses.field(default=default, metadata={"before": before})

@@ -11,6 +11,7 @@ agree less, the check of a packet's codes tells.
 from __future__ import annotations
 
 import binascii
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -68,7 +69,7 @@ def decompress(
     sizes = {(f.coder, f.grid, f.bits, len(f.packets), f.scale) for f in files}
     if len(sizes) > 1 or first.coder != coder.number or first.scale != coder.scale:
         raise ValueError(f"files: got {len(sizes)} kinds; want one, made with the {coder.name} coder")
-    digits = torch.zeros(b, first.grid[0] * first.grid[1], first.bits, dtype=torch.uint8)
+    digits = torch.zeros(b, math.prod(first.grid), first.bits, dtype=torch.uint8)
     readable = [_readable(file, coder) for file in files]
     with exactly():
         places = _places(_read(files, coder, readable, digits))

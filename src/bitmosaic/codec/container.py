@@ -1,11 +1,12 @@
 """The file: a header that says all a decoder must know, then packets.
 
     bytes       what
-    4           "bmc" and the version, 2
+    4           "bmc" and the version: 2 of a grid of two axes, 3 of another
     1           coder: 0 uniform, 1 static, 2 prior; for prior also 4 x the scale of its logits, in 16ths
     4           fingerprint of the tokenizer
     4           fingerprint of the coder's probabilities; not there for uniform
-    varints     sides of the grid (2), bits of a place, packets
+    varint      axes of the grid; not there in version 2
+    varints     sides of the grid, bits of a place, packets
     varints     for each packet: bytes
     2 each      for each packet: CRC-16 of its bytes, by which it is found again
     2 each      for each packet: CRC-16 of its codes, which confirms that they are those that were encoded
@@ -20,13 +21,15 @@ has no scale, and instead of a check of each packet's codes one of all codes, af
 from __future__ import annotations
 
 import binascii
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 
 from bitmosaic.codec.base import ONE, CodecError
 
 MAGIC = b"bmc"
-VERSION = 2
+VERSION = 2  # that is written of grids of two axes
+OF_ANY_AXES, MOST_AXES = 3, 8
 LARGEST = 2**16  # places along a side, bits of a place, packets: no honest file has more
 MOST_LOOKED_AT = 2**29  # bytes in a search for packets, 100 for the start of each: some seconds; honest files need a thousandth
 LARGEST_SCALE = 63  # six bits
@@ -39,7 +42,7 @@ class Container:
     coder: int
     tokenizer: bytes  # 4
     model: bytes  # 4, or none
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     bits: int
     exceptions: tuple[tuple[int, bool], ...]  # bits whose rounding is written down: their number in order of coding, and whether up
     checks: tuple[int, ...]  # CRC-16 of each packet's codes; in version 1 one of all of them
@@ -49,8 +52,9 @@ class Container:
 
     def to_bytes(self) -> bytes:
         """The file, of the version that is written."""
-        prior = self.coder == 2
-        head = MAGIC + bytes([VERSION, self.coder + prior * 4 * self.scale]) + self.tokenizer + self.model
+        prior, axes = self.coder == 2, b"" if len(self.grid) == 2 else varint(len(self.grid))
+        version = OF_ANY_AXES if axes else VERSION
+        head = MAGIC + bytes([version, self.coder + prior * 4 * self.scale]) + self.tokenizer + self.model + axes
         head += b"".join(map(varint, (*self.grid, self.bits, len(self.packets), *(len(p) for p in self.packets))))
         head += b"".join(binascii.crc_hqx(p, 0).to_bytes(2) for p in self.packets)
         head += b"".join(check.to_bytes(2) for check in self.checks)
@@ -70,20 +74,23 @@ class Container:
         if reader.take(3, "the name of the format") != MAGIC:
             raise CodecError("no file of 'bitmosaic compress': it does not begin with 'bmc'")
         version, coder = reader.take(1, "the version")[0], reader.take(1, "the coder")[0]
-        if not 1 <= version <= VERSION:
-            raise CodecError(f"version {version} of the format; this program reads versions 1 to {VERSION}")
+        if not 1 <= version <= OF_ANY_AXES:
+            raise CodecError(f"version {version} of the format; this program reads versions 1 to {OF_ANY_AXES}")
         coder, scale = (coder % 4, coder // 4) if version > 1 else (coder, 0)
         if coder > 2 or (version > 1 and (coder == 2) != bool(scale)):
             raise CodecError(f"coder {coder} with logits times {scale} / 16, which this program does not know")
         tokenizer, model = reader.take(4, "the tokenizer"), reader.take(4, "the model") if coder else b""
-        rows, columns, bits, count = (reader.number("the sizes", LARGEST) for _ in range(4))
-        if not (rows and columns and bits and 0 < count <= rows * columns):
-            raise CodecError(f"{rows} x {columns} places of {bits} bits in {count} packets, which cannot be")
+        axes = reader.number("the axes", MOST_AXES) if version == OF_ANY_AXES else 2
+        grid = tuple(reader.number("the sizes", LARGEST) for _ in range(axes))
+        bits, count = (reader.number("the sizes", LARGEST) for _ in range(2))
+        places = math.prod(grid)
+        if not (grid and places and bits and 0 < count <= places) or (version == OF_ANY_AXES and axes == 2):
+            raise CodecError(f"{' x '.join(map(str, grid))} places of {bits} bits in {count} packets, which cannot be")
         lengths = [reader.number("the packets' lengths", 2**40) for _ in range(count)]
         sums = reader.checks(count, "the packets' checksums")
         checks = reader.checks(count, "the checks of the codes") if version > 1 else ()
         exceptions, index = [], 0
-        for _ in range(reader.number("the roundings", rows * columns * bits)):
+        for _ in range(reader.number("the roundings", places * bits)):
             number = reader.number("the roundings", 2**40)
             index += number // 2
             exceptions.append((index, bool(number % 2)))
@@ -93,7 +100,7 @@ class Container:
             raise CodecError("the header is damaged: its checksum is another one")
         packets = (_found if restore else _whole)(reader.data[reader.at :], lengths, sums)
         return Container(
-            coder, tokenizer, model, (rows, columns), bits, tuple(exceptions), checks, packets, scale or ONE, version
+            coder, tokenizer, model, grid, bits, tuple(exceptions), checks, packets, scale or ONE, version
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def compress(
         The files written.
     """
     pipe, out = load(pipeline, kind=TwoStagePipeline), Path(out).expanduser()
-    files = Files(images, pipe.image_size, pipe.channels, fit, background or pipe.background)
+    files = Files(images, pipe.size, pipe.channels, fit, background or pipe.background, medium=pipe.medium)
     tell_used(files.told())
     names = [f"{name}{ENDING}" for name in names_below(files.files, images)]
     for name in names:
@@ -59,7 +60,7 @@ def compress(
     made, others, start = {}, [], time.perf_counter()
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for batch in in_order(files, AT_ONCE):
-            codes = pipe.encode_pixels(batch.images.float() / 255)
+            codes = pipe.encode_pixels(pipe.medium.floats(batch.images))
             for row, data in enumerate(compress_codes(pipe, codes, coder, packets)):
                 name = names[int(batch.indices[row])]
                 if not replace and _holds_another(pipe, out / name, data, codes[row]):
@@ -77,10 +78,10 @@ def compress(
     tell_unreadable(files)
     if made:
         payload = sum(len(packet) for data in made.values() for packet in Container.from_bytes(data).packets)
-        pixels, whole = pipe.image_size[0] * pipe.image_size[1], sum(map(len, made.values())) / len(made)
+        values, whole = math.prod(pipe.size), sum(map(len, made.values())) / len(made)
         print(plain(
-            f"{len(made)} images: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
-            f"{8 * whole / pixels:.3f} bits a pixel; {len(made) / seconds:.1f} images a second)"
+            f"{len(made)} {pipe.medium.plural}: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
+            f"{8 * whole / values:.3f} bits a {pipe.medium.value}; {len(made) / seconds:.1f} {pipe.medium.plural} a second)"
         ))  # fmt: skip
     if others:
         raise ValueError(

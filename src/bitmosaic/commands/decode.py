@@ -16,7 +16,6 @@ from bitmosaic.commands.encode import BATCH, FORMAT
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import fingerprint, load
 from bitmosaic.folders import parse_json
-from bitmosaic.images import save
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 
@@ -25,7 +24,8 @@ def decode(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], *, pipeline: str = "fashion",
     out: Path = Path("decoded"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
-    """Turns the codes in a file of 'bitmosaic encode' back into images, PNG files under the names that they had.
+    """Turns the codes in a file of 'bitmosaic encode' back into images, PNG files under the names that they had; into WAV files of sounds,
+    GIF files of clips.
 
     Args:
         file: what 'bitmosaic encode' wrote.
@@ -43,14 +43,14 @@ def decode(
             f"{file} holds codes of another tokenizer ({packed.tokenizer[:12]}) than that of pipeline {pipeline} "
             f"({fingerprint(pipeline)[:12]}); give --pipeline the one that encoded them, then called {packed.pipeline}"
         )
-    names = [f"{name}.png" for name in packed.names]
+    names = [f"{name}{pipe.medium.ending}" for name in packed.names]
     with written_into(out, names) as folder:
         for start in tqdm(range(0, len(names), BATCH), desc="decoding", disable=None, dynamic_ncols=True, leave=False):
             for name, image in zip(
-                names[start : start + BATCH], pipe.decode(packed.codes(start, start + BATCH)), strict=True
+                names[start : start + BATCH], pipe.decode(packed.codes(start, start + BATCH), "pt"), strict=True
             ):
-                save(image, folder / name, Software=SOFTWARE, Source=f"codes in {Path(file).name}")
-    print(plain(f"{len(names)} images: {out}"))
+                pipe.medium.write(image, folder / name, Software=SOFTWARE, Source=f"codes in {Path(file).name}")
+    print(plain(f"{len(names)} {pipe.medium.plural}: {out}"))
     return [Path(out) / name for name in names]
 
 

@@ -19,7 +19,6 @@ from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.compress import ENDING, Folder, names_below, some
 from bitmosaic.commands.files import SOFTWARE, check_free, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.images import save
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.pipelines.compression import AT_ONCE, decompressed, opened
@@ -31,7 +30,8 @@ def decompress(
     files: Compressed = (), *, restore: Flag = False, unconfirmed: Flag = False, pipeline: str = "fashion",
     out: Folder = Path("decompressed"), seed: int = 0,
 ) -> list[Path]:  # fmt: skip
-    """Turns files of 'bitmosaic compress' back into images, PNG files: x.png.bmc into x.png, x.jpg.bmc into x.jpg.png.
+    """Turns files of 'bitmosaic compress' back into images, PNG files: x.png.bmc into x.png, x.jpg.bmc into x.jpg.png; into WAV files
+    of sounds, GIF files of clips.
 
     A file that cannot be read is named at the end, and the exit status is 2; the others are written all the same.
 
@@ -52,7 +52,7 @@ def decompress(
     if not paths:
         raise ValueError("files: none are named; give files that 'bitmosaic compress' wrote, or folders of them")
     pipe, out = load(pipeline, kind=TwoStagePipeline), Path(out).expanduser()
-    names = dict(zip(paths, picture_names(names_below(paths, files)), strict=True))
+    names = dict(zip(paths, signal_names(names_below(paths, files), pipe.medium.ending), strict=True))
     for name in names.values():
         check_free(out, Path(name))
     codes, known, bad, differ = _read(pipe, paths, restore, unconfirmed)
@@ -61,12 +61,12 @@ def decompress(
         with written_into(out, [names[path] for path in good]) as folder:
             for start in tqdm(range(0, len(good), AT_ONCE), "decompressing", disable=None, dynamic_ncols=True, leave=False):
                 part = slice(start, start + AT_ONCE)
-                images = decompressed(pipe, codes[part], known[part], seed)
+                images = decompressed(pipe, codes[part], known[part], seed, "pt")
                 for path, image, there in zip(good[part], images, known[part], strict=True):
                     told = {"Known": f"{int(there.sum())} of {there.numel()} places", "File": plain(path.name)}
-                    save(image, folder / names[path], Software=SOFTWARE, Command="decompress", **told)
+                    pipe.medium.write(image, folder / names[path], Software=SOFTWARE, Command="decompress", **told)
         _tell_restored(good, known, differ)
-        print(plain(f"{len(good)} images: {out}"))
+        print(plain(f"{len(good)} {pipe.medium.plural}: {out}"))
     if bad:
         whole = f"; the other {len(good)} are written" if good else ""
         many = f"{len(bad)} of {len(paths)} files cannot be read: " if len(paths) > 1 else ""
@@ -115,13 +115,13 @@ def _tell_restored(paths: Sequence[Path], known: Tensor, differ: set[Path]) -> N
         print(plain(f"bitmosaic: {what}"), file=sys.stderr)
 
 
-def picture_names(names: Sequence[str]) -> list[str]:
-    """Names of PNG files: those of the pictures that were compressed or, where two would be alike, those of the compressed files."""
+def signal_names(names: Sequence[str], ending: str) -> list[str]:
+    """Names of files with an ending such as .png: those of what was compressed or, where two would be alike, of the compressed files."""
     short = [name.removesuffix(ENDING) for name in names]
-    short = [name if name.endswith(".png") else f"{name}.png" for name in short]
+    short = [name if name.endswith(ending) else f"{name}{ending}" for name in short]
     count = Counter(dict(zip(names, short, strict=True)).values())
-    mixed = [own if count[own] == 1 else f"{name}.png" for name, own in zip(names, short, strict=True)]
-    return mixed if len(set(mixed)) == len(set(names)) else [f"{name}.png" for name in names]
+    mixed = [own if count[own] == 1 else f"{name}{ending}" for name, own in zip(names, short, strict=True)]
+    return mixed if len(set(mixed)) == len(set(names)) else [f"{name}{ending}" for name in names]
 
 
 def _below(path: Path) -> list[Path]:

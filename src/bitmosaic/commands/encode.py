@@ -25,7 +25,7 @@ def encode(
     images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
     out: Path = Path("codes.safetensors"), device: str = "cpu",
 ) -> Path:  # fmt: skip
-    """Turns images into codes, packed into one small file that 'bitmosaic decode' reads.
+    """Turns images into codes, packed into one small file that 'bitmosaic decode' reads; or sounds or clips, if the pipeline is of these.
 
     A file that is no readable picture is skipped and named at the end.
 
@@ -46,7 +46,7 @@ def encode(
         raise ValueError(f"out: got {str(out)!r}; end it in .safetensors")
     pipe = load(pipeline, device, TwoStagePipeline)
     tokenizer = pipe.tokenizer
-    files = Files(images, tokenizer.image_size, tokenizer.channels, fit, background or pipe.background)
+    files = Files(images, tokenizer.size, tokenizer.channels, fit, background or pipe.background, medium=tokenizer.medium)
     tell_used(files.told())
     with written_into(out.parent, [out.name]) as folder:
         packed, names, codes = [], [], None
@@ -55,7 +55,7 @@ def encode(
         ) as bar:
             for batch in in_order(files, BATCH):
                 with torch.inference_mode():
-                    codes = tokenizer.encode(batch.images.to(pipe.device).float() / 255)
+                    codes = tokenizer.encode(tokenizer.medium.floats(batch.images.to(pipe.device)))
                 packed.append(codes.pack())
                 names += [files.names[i] for i in batch.indices.tolist()]
                 bar.update(len(names) + len(files.unreadable) - bar.n)
@@ -68,5 +68,5 @@ def encode(
         save_file({"codes": torch.from_numpy(np.concatenate(packed))}, folder / out.name, about)
     tell_unreadable(files)
     size = f"{codes.bits_per_image:,.0f} bits or {packed[0].shape[1]:,} bytes"
-    print(plain(f"{len(names)} images, {size} each: {out} ({out.stat().st_size:,} bytes)"))
+    print(plain(f"{len(names)} {tokenizer.medium.plural}, {size} each: {out} ({out.stat().st_size:,} bytes)"))
     return out

@@ -15,18 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
-from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bitmosaic.disk import writing
 from bitmosaic.folders import read_json
-from bitmosaic.images import SOFTWARE, Fit, ImageSet, UnreadableImage, check_sizes, fitted, scan
+from bitmosaic.images import SOFTWARE, Fit, ImageSet, UnreadableImage, check_sizes, scan
 from bitmosaic.images.write import software
+from bitmosaic.media import PICTURES, Medium, Waves
+from bitmosaic.media.base import notes_of
 from bitmosaic.names import composed, plain
 
 __all__ = [
-    "SOFTWARE", "Files", "check_free", "file_name", "notes", "sweep", "tell_unreadable", "tell_used", "unlike", "written_by_us",
+    "SOFTWARE", "Files", "check_free", "file_name", "sweep", "tell_unreadable", "tell_used", "unlike", "written_by_us",
     "written_into",
 ]
 LOCK = ".lock"  # in the folder in which files are made before they move
@@ -43,17 +44,19 @@ class Files(ImageSet):
     labels, class_names = None, ()
 
     def __init__(
-        self, paths: Sequence[Path], size: tuple[int, int], channels: int, fit: Fit = "exact", background: str = "white", check: bool = True
+        self, paths: Sequence[Path], size: tuple[int, ...], channels: int, fit: Fit = "exact", background: str = "white",
+        check: bool = True, medium: Medium = PICTURES,
     ):  # fmt: skip
-        """check: whether sizes are looked at now, else as pictures are read."""
+        """check: whether sizes are looked at now, else as pictures are read. medium: what the files hold."""
         self.size, self.channels, self.fit, self.background, self.unreadable = size, channels, fit, background, {}
+        self.medium, self.stored = medium, medium.stored
         if not paths:
             raise ValueError("images: none are named; give files such as .png or .jpg, or folders of them")
         self._told: list[str] = []
         found = [pair for path in paths for pair in self._below(Path(path).expanduser())]
         self.files = [file for file, _ in found]
         self.names = unlike([str(name.with_suffix("")) for _, name in found])  # without their endings
-        if fit == "exact" and check:
+        if fit == "exact" and check and medium == PICTURES:
             check_sizes(self.files, tuple(size))
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ class Files(ImageSet):
     def image(self, index: int) -> Tensor | None:
         file = str(self.files[index])
         try:
-            return None if file in self.unreadable else fitted(file, self.size, self.channels, self.fit, self.background)
+            return None if file in self.unreadable else self.medium.fitted(file, self.size, self.channels, self.fit, self.background)
         except UnreadableImage as error:
             self.unreadable[file] = error.reason
             return None
@@ -78,7 +81,7 @@ class Files(ImageSet):
         """Files, and their names inside what was named; ValueError where there is nothing of that name."""
         if path.is_dir():
             try:
-                found = scan(path, classes=False)
+                found = scan(path, classes=False, known=self.medium.endings)
             except ValueError as error:
                 raise ValueError(f"images: {str(error).removeprefix('path: ')}") from error
             self._told += found.told()
@@ -173,15 +176,6 @@ def check_free(folder: Path, name: Path) -> None:
         )
 
 
-def notes(path: Path) -> dict[str, str]:
-    """What stands in a PNG file beside its pixels, which are not looked at, so that there may be any number of them.
-
-    OSError or SyntaxError where there is no PNG file.
-    """
-    with path.open("rb") as file:
-        return {str(name): str(text) for name, text in PngImageFile(file).info.items()}
-
-
 def written_by_us(path: Path) -> bool:
     """Whether a file names bitmosaic as the software that wrote it."""
     if not path.is_file():  # opening a pipe would wait for ever
@@ -189,6 +183,9 @@ def written_by_us(path: Path) -> bool:
     try:
         if path.suffix in (".png", ".gif"):
             found = software(path)
+            found = notes_of(found).get("Software") if found.startswith("{") else found
+        elif path.suffix == ".wav":
+            found = Waves().notes(path).get("Software")
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 found = (file.metadata() or {}).get("software")

@@ -14,6 +14,7 @@ from bitmosaic.commands.pipelines import find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.names import plain
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
+from bitmosaic.spec import Spec
 from bitmosaic.train.claim import read_run
 from bitmosaic.train.stages import Stage
 
@@ -45,7 +46,7 @@ def about_pipeline(name: str) -> dict[str, Any]:
         "pipeline": str(name),
         "folder": str(folder),
         "kind": type(pipe).__name__,
-        "image_size": [*pipe.image_size],
+        "medium": pipe.medium.to_json(), "image_size": [*pipe.size], "signal": pipe.medium.about(pipe.size),
         "channels": pipe.channels,
         **(about_codes(pipe) if codes else {}),
         "parameters": {part: count(network) for part, network in pipe.parts.items()} | (of_head(pipe) if codes else {}),
@@ -61,7 +62,7 @@ def about_codes(pipe: TwoStagePipeline) -> dict[str, Any]:
     """Sizes of an image's code."""
     bits = sum((r - 1).bit_length() for r in pipe.radix)
     size = math.prod(pipe.grid) * bits
-    raw = 8 * pipe.channels * math.prod(pipe.image_size)
+    raw = 8 * pipe.medium.stored.itemsize * pipe.channels * math.prod(pipe.size)
     return {"grid": [*pipe.grid], "bits_per_place": bits, "bits_per_image": size, "times_smaller_than_pixels": round(raw / size, 2)}
 
 
@@ -77,14 +78,14 @@ def count(module: nn.Module) -> int:
 
 def pipeline_text(found: dict[str, Any]) -> str:
     """A small table."""
-    (height, width), parameters, sampler, names = found["image_size"], found["parameters"], found["sampler"], found["classes"]
+    parameters, sampler, names = found["parameters"], found["sampler"], found["classes"]
     shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
     head = f", {parameters['of_which_head']:,} in the head" if "of_which_head" in parameters else ""
     parts = [part for part in parameters if part != "of_which_head"]
     settings = ", ".join(f"{name} {value}" for name, value in sampler.items() if name != "type")
     return table([
         ("pipeline", f"{found['pipeline']} ({found['folder']})"),
-        ("images", f"{height} x {width} pixels, {'grey' if found['channels'] == 1 else 'colour'}"),
+        signals_row(found),
         *(codes_rows(found) if "grid" in found else []),
         *((part, f"{word(found[part])}, {parameters[part]:,} parameters{head if part == 'prior' else ''}") for part in parts),
         ("sampler", f"{word(sampler)}{': ' if settings else ''}{settings}"),
@@ -94,12 +95,20 @@ def pipeline_text(found: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
+def signals_row(found: dict[str, Any]) -> tuple[str, str]:
+    """What it draws."""
+    if found["medium"]["type"] == "Pictures":
+        height, width = found["image_size"]
+        return "images", f"{height} x {width} pixels, {'grey' if found['channels'] == 1 else 'colour'}"
+    return Spec.table[found["medium"]["type"]].plural, f"{found['signal']}, {found['channels']} channel{'s'[: found['channels'] > 1]}"
+
+
 def codes_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Of a pipeline that has codes."""
-    (rows, columns), size = found["grid"], found["bits_per_image"]
+    size = found["bits_per_image"]
     smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
     return [
-        ("codes", f"{rows} x {columns} places of {found['bits_per_place']} bits"),
+        ("codes", f"{' x '.join(map(str, found['grid']))} places of {found['bits_per_place']} bits"),
         ("", f"{size:,} bits or {-(-size // 8):,} bytes an image, {smaller}"),
     ]
 

@@ -18,9 +18,8 @@ from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_orde
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.tokenizers.base import Tokenizer
-from bitmosaic.train.pictures import enlargement
+from bitmosaic.train.pictures import across, enlargement
 
-COLUMNS = 8  # of the sheet
 PICTURED = 64  # images on the sheet, at most
 
 
@@ -46,8 +45,11 @@ def reconstruct(
         What stands in report.json.
     """
     pipe = load(pipeline, device, TwoStagePipeline)
-    size, channels = pipe.image_size, pipe.channels
-    chosen = Files(images, size, channels, fit, background or pipe.background) if images else shipped(count, size, channels)
+    size, channels, medium = pipe.size, pipe.channels, pipe.medium
+    if images:
+        chosen = Files(images, size, channels, fit, background or pipe.background, medium=medium)
+    else:
+        chosen = shipped(count, pipe.image_size, channels)
     tell_used(chosen.told())
     with written_into(out, ["reconstructions.png", "report.json"]) as folder:
         with tqdm(total=len(chosen), desc="reconstruct", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
@@ -74,21 +76,21 @@ def shipped(count: int, size: tuple[int, int], channels: int) -> ArrayImages:
 
 
 def pairs(tokenizer: Tokenizer, images: ImageSet, most: int) -> tuple[Tensor, Tensor]:
-    """The first readable images and their reconstructions, (n, C, H, W) in [0, 1] both."""
+    """The first readable images and their reconstructions, or previews of such, (n, C, H, W) in [0, 1] both."""
     given, made = [], []
     for batch in in_order(images, 32):
-        x = batch.images.to(next(tokenizer.parameters()).device).float() / 255
+        x = tokenizer.medium.floats(batch.images.to(tokenizer.device))
         with torch.inference_mode():
             made.append(tokenizer.decode(tokenizer.encode(x)).cpu())
         given.append(x.cpu())
         if sum(map(len, given)) >= most:
             break
-    return torch.cat(given)[:most], torch.cat(made)[:most]
+    return tuple(tokenizer.medium.preview(torch.cat(part)[:most]) for part in (given, made))
 
 
 def side_by_side(given: Tensor, made: Tensor) -> Image.Image:
     """Each image above its reconstruction, on one sheet."""
-    columns, rows = min(COLUMNS, len(given)), []
+    columns, rows = min(across(given), len(given)), []
     for start in range(0, len(given), columns):
         for part in (given[start : start + columns], made[start : start + columns]):
             paper = torch.full((columns - len(part), *part.shape[1:]), 250 / 255)

@@ -54,6 +54,7 @@ def reveal(
     if not 1 <= count <= 64:
         raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
     pipe, own = at_precision(load(pipeline, device, TwoStagePipeline), precision), settings.given()
+    pipe.check_pictures()
     argument, text = named(class_, prompt)
     label, wanted = condition(pipe, text, argument)
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}

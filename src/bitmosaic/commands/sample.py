@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, conditions, drawing_name
-from bitmosaic.commands.files import SOFTWARE, check_free, file_name, notes, sweep, unlike, written_into
+from bitmosaic.commands.files import SOFTWARE, check_free, file_name, sweep, unlike, written_into
 from bitmosaic.commands.pipelines import checksum, find, load
 from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
-from bitmosaic.images import read_image, save, sheet, sheet_fits, to_pil
+from bitmosaic.images import save, sheet, sheet_fits
+from bitmosaic.media import PICTURES, Medium
 from bitmosaic.names import plain
 from bitmosaic.pipelines import Condition, Pipeline
 from bitmosaic.train.pictures import enlargement
@@ -40,7 +41,8 @@ def sample(
     count: int = 8, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("samples"),
     sheet: bool = True, device: str = "cpu", precision: Drawing = "float32",
 ) -> list[Path]:  # fmt: skip
-    """Draws new images of classes, or of what texts say, and writes them as PNG files, with one sheet of them all.
+    """Draws new images of classes, or of what texts say, and writes them as PNG files, with one sheet of them all; sounds as WAV, clips as
+    GIF files.
 
     An image depends on its class or prompt, its seed and the settings alone, so the same command draws the same images. A file is
     called by class or prompt and seed, such as bag-000.png, and its PNG text says how it was made. Stopped at any moment, what is drawn
@@ -70,12 +72,12 @@ def sample(
     made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
     labels, wanted = zip(*conditions(pipe, classes, prompt), strict=True)
     stems = unlike([file_name(label) for label in labels])
-    names = [f"{stem}-{seed + i:03d}.png" for stem in stems for i in range(count)]
+    names = [f"{stem}-{seed + i:03d}{pipe.medium.ending}" for stem in stems for i in range(count)]
     about = [{**made_by, "Prompt" if prompt else "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
     started, out = time.perf_counter(), Path(out).expanduser()
     shared = processes() if "RANK" in os.environ else nullcontext(True)
     with shared as first:
-        left = everywhere(to_draw(out, names, about, sheet) if first else None)[0]
+        left = everywhere(to_draw(out, names, about, sheet, pipe.medium) if first else None)[0]
         if isinstance(left, str):
             raise ValueError(left)
         asked = [(wanted[i // count], seed + i % count) for i in left]
@@ -84,19 +86,19 @@ def sample(
                 part = left[start : start + len(images)]
                 with written_into(out, [names[i] for i in part]) as folder:
                     for i, image in zip(part, images, strict=True):
-                        save(to_pil(image), folder / names[i], **about[i])
+                        pipe.medium.write(image, folder / names[i], **about[i])
         if sheet and first:
             with written_into(out, [SHEET]) as folder:
-                save(class_sheet(out, names, labels, pipe.image_size, pipe.channels), folder / SHEET, **made_by, Seed=seed)
+                save(class_sheet(out, names, labels, pipe), folder / SHEET, **made_by, Seed=seed)
     if first:
         seconds = time.perf_counter() - started
         there = f", {len(names) - len(left)} of them were there" if len(left) < len(names) else ""
         each = f", {seconds / len(left):.2f} s each" if left else ""
-        print(plain(f"{len(names)} images{there} in {seconds:.1f} s{each}: {out}"))
+        print(plain(f"{len(names)} {pipe.medium.plural}{there} in {seconds:.1f} s{each}: {out}"))
     return [out / name for name in names + [SHEET] * sheet]
 
 
-def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]], sheet: bool) -> list[int] | str:
+def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]], sheet: bool, medium: Medium) -> list[int] | str:
     """The numbers of the images that are not in `out` as they are to be; or what is in the way."""
     try:
         for name in [*names, *([SHEET] if sheet else [])]:
@@ -104,16 +106,17 @@ def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]],
     except ValueError as error:
         return str(error)
     sweep(out)
-    return [i for i, name in enumerate(names) if not is_there(out / name, about[i])]
+    return [i for i, name in enumerate(names) if not is_there(out / name, about[i], medium)]
 
 
-def is_there(path: Path, about: Mapping[str, str]) -> bool:
+def is_there(path: Path, about: Mapping[str, str], medium: Medium) -> bool:
     """Whether a file is whole, and says of itself that it is this image."""
     try:
-        if notes(path) != about:
+        if medium.notes(path) != about:
             return False
-        with Image.open(path) as picture:
-            picture.load()
+        if medium == PICTURES:
+            with Image.open(path) as picture:
+                picture.load()
         return True
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
@@ -149,12 +152,18 @@ def draw(
                 yield start, list(chain(*in_chunks(len(part), BATCH, lambda some, part=part: drawn(part[some]))))
 
 
-def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], size: tuple[int, int], channels: int) -> Image.Image:
-    """A row for each label of the images in its files, so many of each and as many labels as fit."""
-    count, scale = len(names) // len(labels), enlargement(size[1])
+def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], pipe: Pipeline) -> Image.Image:
+    """A row for each label of the images in its files, or previews of them, so many of each and as many labels as fit."""
+    medium, count = pipe.medium, len(names) // len(labels)
+
+    def shown_of(file: Path) -> Tensor:
+        return medium.preview(medium.floats(medium.fitted(file, pipe.size, pipe.channels))[None])[0]
+
+    size = tuple(shown_of(folder / names[0]).shape[1:])
+    scale = enlargement(size[1])
     rows, columns = sheet_fits(size, scale)
     rows, columns = min(len(labels), rows, SHEET_SIDE), min(count, columns, SHEET_SIDE)
     shown = [[folder / names[row * count + column] for column in range(columns)] for row in range(rows)]
-    images = torch.stack([torch.stack([read_image(file, channels=channels) for file in files]) for files in shown])
+    images = torch.stack([torch.stack([shown_of(file) for file in files]) for files in shown])
     left = [f"{columns} of {count} images of each class"] * (columns < count) + [f"{rows} of {len(labels)} classes"] * (rows < len(labels))
     return sheet(images, labels[:rows], scale, note=", ".join(left))

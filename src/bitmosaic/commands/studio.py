@@ -71,6 +71,8 @@ def studio(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
     named = {_name(path): at_precision(load(path, device), precision) for path in pipelines or ("fashion",)}
+    for pipe in named.values():
+        pipe.check_pictures()
     if len(named) < len(pipelines):
         raise ValueError(f"pipelines: two of {', '.join(pipelines)} have one name, {', '.join(named)}; rename a folder")
     listening = listen(host, port)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bitmosaic.evaluate.mode import measuring
-from bitmosaic.images import ImageSet, to_uint8
+from bitmosaic.images import ImageSet
+from bitmosaic.media import PICTURES, Medium
 from bitmosaic.tokenizers.base import Tokenizer
 
 DEAD = 0.01  # bits of entropy below which a bit is called dead: it has one value in more than 99.9 % of all places
@@ -83,9 +84,9 @@ class ReconstructionReport:
 
     count: int  # readable images
     psnr: float  # dB, mean over images; an exact one counts as one value being off by one
-    ssim: float  # mean over images
-    ms_ssim: float  # mean over images; its scales are `scales(size)`
-    l1: float  # mean absolute difference of values in [0, 1]
+    ssim: float | None  # mean over images; None of sound, which has none
+    ms_ssim: float | None  # mean over images; its scales are `scales(size)`
+    l1: float  # mean absolute difference of values, over their range
     bits_per_image: float  # size of the codes when each digit is coded uniformly
     bits: BitUse | None  # None where the codes are not binary
     codebook: CodebookUse | None = None  # None where a place holds more than one digit
@@ -101,8 +102,7 @@ class ReconstructionReport:
         rows = [
             ("images", f"{self.count:,}"),
             ("PSNR", f"{self.psnr:.2f} dB"),
-            ("SSIM", f"{self.ssim:.4f}"),
-            ("MS-SSIM", f"{self.ms_ssim:.4f}"),
+            *([] if self.ssim is None else [("SSIM", f"{self.ssim:.4f}"), ("MS-SSIM", f"{self.ms_ssim:.4f}")]),
             ("L1", f"{self.l1:.4f}"),
             ("code size", f"{self.bits_per_image:,.0f} bits an image"),
             ("bit use", self.bits.summary()) if self.bits else
@@ -149,11 +149,11 @@ class Part:
 
 
 def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
-    """What a tokenizer, on its device, makes of images, uint8 (n, C, H, W), and how it compares."""
-    device = next(tokenizer.parameters(), torch.zeros(())).device
-    codes = tokenizer.encode(given.to(device).float() / 255)
-    made = to_uint8(tokenizer.decode(codes)).cpu()
-    sums = torch.stack([m.double().sum() for m in likeness(given, made)])
+    """What a tokenizer, on its device, makes of images, uint8 (n, C, H, W), or of other signals as they are stored, and how it compares."""
+    medium = tokenizer.medium
+    codes = tokenizer.encode(medium.floats(given.to(tokenizer.device)))
+    made = medium.integers(tokenizer.decode(codes)).cpu()
+    sums = torch.stack([m.double().sum() for m in likeness_of(medium, given, made)])
     ones = codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
     index = codes.digits.flatten().long() if len(codes.radix) == 1 and codes.radix != (2,) else None
     counts = None if index is None else torch.bincount(index, minlength=codes.radix[0]).cpu()
@@ -168,7 +168,10 @@ def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionRepo
     bits = BitUse(tuple((ones / places).tolist())) if set(tokenizer.radix) == {2} else None
     counts = [p.counts for p in parts if p.counts is not None]
     codebook = CodebookUse(tuple(torch.stack(counts).sum(0).tolist())) if counts else None
-    return ReconstructionReport(count, psnr, ssim, ms_ssim, l1, parts[0].bits_per_image, bits, codebook)
+    seen = tokenizer.medium.axes[-2:] == PICTURES.axes
+    return ReconstructionReport(
+        count, psnr, ssim if seen else None, ms_ssim if seen else None, l1, parts[0].bits_per_image, bits, codebook
+    )  # fmt: skip
 
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first
@@ -178,6 +181,21 @@ SIDES = (11, 22, 44, 99, 176)  # pixels of the shorter side from which on a scal
 def scales(size: tuple[int, int]) -> int:
     """The scales of MS-SSIM at which images (H, W) still hold its window: 5 from 176 pixels on, at least 1."""
     return max(1, sum(min(size) >= side for side in SIDES))
+
+
+def likeness_of(medium: Medium, given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """PSNR, SSIM, MS-SSIM and L1 over the range of values, of each signal, (n,) each, from stored signals (n, C, *size).
+
+    SSIM of a clip is the mean of its frames', of sound NaN.
+    """
+    if medium.axes == PICTURES.axes:
+        return likeness(given, made)
+    psnr = medium.psnr(given, made)
+    l1 = (medium.floats(given) - medium.floats(made)).abs().flatten(1).mean(1) / (medium.high - medium.low)
+    if medium.axes[-2:] != PICTURES.axes:
+        return psnr, torch.full_like(psnr, math.nan), torch.full_like(psnr, math.nan), l1
+    _, ssim, ms_ssim, _ = likeness(*(frames.movedim(2, 1).flatten(0, 1) for frames in (given, made)))
+    return psnr, ssim.view(len(given), -1).mean(1), ms_ssim.view(len(given), -1).mean(1), l1
 
 
 def likeness(given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,7 +1,8 @@
-"""What every source of images is: an indexed set of pictures of one size, with or without classes."""
+"""What every source of images is: an indexed set of pictures, or of signals of another medium, of one size, with or without classes."""
 
 import abc
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +23,12 @@ class ImagesGone(ValueError):
 
 
 class ImageSet(abc.ABC):
-    """An indexed set of images of one size."""
+    """An indexed set of images of one size, or of other signals, which are called images here all the same."""
 
-    size: tuple[int, int]            # height, width
+    size: tuple[int, ...]            # height, width; of another medium its axes
     channels: int                    # 1 or 3
+    stored: torch.dtype = torch.uint8  # of the values of an image
+    medium: Any = None               # of signals that are no pictures: their `media.Medium`
     labels: Tensor | None            # (n,) int64, None without classes
     class_names: tuple[str, ...]     # () without classes
     captions: tuple[str, ...] | None = None  # of each image, "" where it has none; None without captions
@@ -53,7 +56,7 @@ class ImageSet(abc.ABC):
 
         indices: (b,) integers in [0, n).
         """
-        pixels = torch.zeros(len(indices), self.channels, *self.size, dtype=torch.uint8)
+        pixels = torch.zeros(len(indices), self.channels, *self.size, dtype=self.stored)
         readable = torch.zeros(len(indices), dtype=torch.bool)
         for place, index in enumerate(indices.tolist()):
             image = self.image(index)

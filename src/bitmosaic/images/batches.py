@@ -14,7 +14,7 @@ from .base import ImageSet
 class Batch:
     """Some images of a set."""
 
-    images: Tensor           # (B, C, H, W) uint8
+    images: Tensor           # (B, C, H, W) uint8; of another medium (B, C, *size) as it stores them
     labels: Tensor | None    # (B,) int64, None without classes
     indices: Tensor          # (B,) int64, the images' numbers in their set
 
@@ -97,10 +97,10 @@ def in_order(images: ImageSet, batch_size: int) -> Iterator[Batch]:
 
 
 def some_images(images: ImageSet, count: int) -> Tensor:
-    """Some readable images of a set, spread over it, (n, C, H, W) in [0, 1]."""
+    """Some readable images of a set, spread over it, (n, C, H, W) as they are stored: uint8."""
     spread = sorted({i * len(images) // count for i in range(count)})
     readable = [x for x in (images.image(i) for i in spread) if x is not None]
-    return (torch.stack(readable) if readable else next(in_order(images, count)).images).float() / 255
+    return torch.stack(readable) if readable else next(in_order(images, count)).images
 
 
 def _generator(purpose: str, seed: int, epoch: int) -> torch.Generator:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,8 +107,11 @@ class Scan:
         return ", ".join(same[:SHOWN]) if len(same) > 1 else ""
 
 
-def scan(path: str | os.PathLike, classes: bool = True, entered: dict[Path, int] | None = None) -> Scan:
-    """Finds the pictures below a folder. classes: whether sub-folders are classes; where not, all pictures below are taken.
+def scan(
+    path: str | os.PathLike, classes: bool = True, entered: dict[Path, int] | None = None, known: Collection[str] = ()
+) -> Scan:  # fmt: skip
+    """Finds the pictures below a folder, or files with the endings `known`. classes: whether sub-folders are classes; where not, all
+    pictures below are taken.
 
     Passed over and counted: names that begin with a dot; endings of no format that is read; pipes, sockets and devices; sheets that
     bitmosaic drew; pictures beside the classes. A linked folder is entered like any other, each once in a class. Class names are text:
@@ -119,7 +122,7 @@ def scan(path: str | os.PathLike, classes: bool = True, entered: dict[Path, int]
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise ValueError(plain(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class"))
-    walk = _Walk(root, {} if entered is None else entered)
+    walk = _Walk(root, {} if entered is None else entered, known)
     if not classes:
         found = walk.below(root, set())
         return Scan(root, _sorted(found), None, (), walk.left) if found else _refuse(root, walk.left)
@@ -130,7 +133,7 @@ def scan(path: str | os.PathLike, classes: bool = True, entered: dict[Path, int]
     named: dict[str, list[str]] = {}
     for folder, names in held.items():
         if not names:
-            own = _Walk(folder, {})
+            own = _Walk(folder, {}, known)
             own.below(folder, set())
             why = f" ({own.left.text()})" if own.left.counts else ""
             raise ValueError(plain(f"path: class {folder.name!r} of {root} has no image{why}; put one in, or take the sub-folder away"))
@@ -160,8 +163,8 @@ def class_name(folder: str) -> str:
 class _Walk:
     """One look through a folder: names of pictures below the root, and what is passed over."""
 
-    def __init__(self, root: Path, entered: dict[Path, int]):
-        self.root, self.entered, self.left, self.known = root, entered, Left(), endings()
+    def __init__(self, root: Path, entered: dict[Path, int], known: Collection[str] = ()):
+        self.root, self.entered, self.left, self.known = root, entered, Left(), known or endings()
 
     def below(self, folder: Path, seen: set[tuple[int, int]]) -> list[str]:
         """Pictures at any depth. Each real folder is entered once, by its own name first: links cannot lead in circles."""

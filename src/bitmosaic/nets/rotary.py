@@ -1,6 +1,7 @@
-"""Rotary position embedding in two dimensions (RoFormer, arXiv 2104.09864; the 2-D form of LlamaGen, 2406.06525).
+"""Rotary position embedding along one axis or more (RoFormer, arXiv 2104.09864; the 2-D form of LlamaGen, 2406.06525).
 
-We differ in nothing: half of each head's pairs turn with the row, half with the column; pairs are neighbours (2i, 2i + 1).
+In two dimensions half of each head's pairs turn with the row, half with the column, as published; pairs are neighbours (2i, 2i + 1). We
+differ in any number of axes, among which the pairs are shared out as evenly as can be.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def rotary_table(grid: tuple[int, int], head_width: int, device: torch.device | str = "cpu", base: float = 10000.0) -> Tensor:
-    """Cosines and sines of places in raster order, (1 + h*w, head_width / 2, 2) float32 on `device`; made once.
+def rotary_table(grid: tuple[int, ...], head_width: int, device: torch.device | str = "cpu", base: float = 10000.0) -> Tensor:
+    """Cosines and sines of places in raster order, (1 + n, head_width / 2, 2) float32 on `device`; made once.
 
     Row 0 belongs to the class token and is zero in both, as published, so that its query and key vanish.
     """
     with torch.device(device):
-        return _table(grid, head_width // 4, base)
+        return _table(grid, head_width // 2, base)
 
 
-def _table(grid: tuple[int, int], quarter: int, base: float) -> Tensor:
-    frequency = 1.0 / base ** (torch.arange(quarter).float() / quarter)
-    rows = torch.outer(torch.arange(grid[0]).float(), frequency)[:, None].expand(-1, grid[1], -1)  # (h, w, quarter)
-    columns = torch.outer(torch.arange(grid[1]).float(), frequency)[None].expand(grid[0], -1, -1)
-    angle = torch.cat([rows, columns], -1).flatten(0, 1)  # (h*w, head_width / 2)
+def _table(grid: tuple[int, ...], pairs: int, base: float) -> Tensor:
+    angles = []
+    for axis, extent in enumerate(grid):
+        own = pairs // len(grid) + (axis < pairs % len(grid))
+        frequency = 1.0 / base ** (torch.arange(own).float() / own)
+        shape = [extent if other == axis else 1 for other in range(len(grid))]
+        angles.append(torch.outer(torch.arange(extent).float(), frequency).view(*shape, own).expand(*grid, own))
+    angle = torch.cat(angles, -1).flatten(0, -2)  # (n, head_width / 2)
     table = torch.stack([angle.cos(), angle.sin()], -1)
     return torch.cat([torch.zeros_like(table[:1]), table])
 

@@ -49,9 +49,9 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
         check_class_names(class_names, classes)
         if tokenizer.radix != prior.radix:
             raise ValueError(f"tokenizer makes {described(tokenizer.radix)}, prior wants {described(prior.radix)}")
-        grid = tuple(side // tokenizer.factor for side in tokenizer.image_size)
-        if grid != tuple(prior.grid):
-            raise ValueError(f"tokenizer makes {grid} places of images of {tokenizer.image_size}, prior wants {tuple(prior.grid)}")
+        if tuple(tokenizer.spec.grid) != tuple(prior.grid):
+            what = f"{tokenizer.medium.plural} of {tokenizer.size}"
+            raise ValueError(f"tokenizer makes {tuple(tokenizer.spec.grid)} places of {what}, prior wants {tuple(prior.grid)}")
         self.tokenizer, self.prior = tokenizer.eval(), prior.eval()
         self.sampler = sampler or default_sampler(prior)
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(classes))
@@ -83,14 +83,14 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
         return settings.build()(self.prior, codes.to(self.device), known.to(self.device), self.labels(conditions), generators)
 
     def encode_pixels(self, pixels: Tensor) -> Codes:
-        encode, dtype = self.tokenizer.encode, next(self.tokenizer.parameters()).dtype
+        encode, dtype = self.tokenizer.encode, self.tokenizer.dtype
         with torch.no_grad():
-            parts = [encode(pixels[some].to(self.device, dtype))[:own] for some, own in batches(len(pixels), self.image_size)]
+            parts = [encode(pixels[some].to(self.device, dtype))[:own] for some, own in batches(len(pixels), self.size)]
         return Codes(torch.cat([part.digits for part in parts]), parts[0].radix)
 
     def decode_pixels(self, codes: Codes) -> Tensor:
         with torch.no_grad():
-            parts = [self.tokenizer.decode(codes[some].to(self.device))[:own] for some, own in batches(len(codes), self.image_size)]
+            parts = [self.tokenizer.decode(codes[some].to(self.device))[:own] for some, own in batches(len(codes), self.size)]
             return torch.cat(parts).float()
 
     def code_features(self, codes: Codes, layers: Sequence[int], conditions: list, pool: Pool = None) -> list[Tensor]:

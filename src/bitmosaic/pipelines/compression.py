@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from bitmosaic import codec
 from bitmosaic.codec import CODERS, CodecError, Coder, Container, PriorCoder, UniformCoder
 from bitmosaic.codec.base import fingerprint
 from bitmosaic.codes import Codes, digit_dtype, digit_widths
-from bitmosaic.images import Fit, Output
+from bitmosaic.images import Fit
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 
 AT_ONCE = 64  # images
@@ -28,7 +27,7 @@ def compress(pipe: TwoStagePipeline, images: Any, coder: str = "prior", packets:
     from those before the first that is lost.
     ValueError for a coder that this pipeline does not have.
     """
-    several = isinstance(images, list | tuple) or (isinstance(images, Tensor | np.ndarray) and images.ndim == 4)
+    several = pipe.medium.several(images)
     files = compress_codes(pipe, pipe.encode(images, fit), coder, packets)
     return files if several else files[0]
 
@@ -42,7 +41,7 @@ def compress_codes(pipe: TwoStagePipeline, codes: Codes, coder: str = "prior", p
 
 def decompress(
     pipe: TwoStagePipeline, data: bytes | Sequence[bytes], restore: bool = False, seeds: int | Sequence[int] | None = None,
-    output_type: Output = "pil", *, unconfirmed: bool = False, **settings,
+    output_type: str | None = None, *, unconfirmed: bool = False, **settings,
 ) -> Any:  # fmt: skip
     """The image of some bytes, or all images of a list of them.
 
@@ -58,8 +57,9 @@ def decompress(
 
 
 def decompressed(
-    pipe: TwoStagePipeline, codes: Codes, known: Tensor, seeds: int | Sequence[int] | None = None, output_type: Output = "pil", **settings
-) -> Any:
+    pipe: TwoStagePipeline, codes: Codes, known: Tensor, seeds: int | Sequence[int] | None = None, output_type: str | None = None,
+    **settings,
+) -> Any:  # fmt: skip
     """Images of codes of which only some places are known; the model fills in the others."""
     hurt = (~known.flatten(1).all(1)).nonzero()[:, 0]
     if len(hurt):

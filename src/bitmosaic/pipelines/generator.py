@@ -58,7 +58,7 @@ class GeneratorPipeline(Pipeline, saved_as=("GeneratorPipeline",)):
         write_json(folder / "config.json", config if self.background == "white" else {**config, "background": self.background})
 
     @property
-    def image_size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         return tuple(self.generator.spec.image_size)
 
     @property

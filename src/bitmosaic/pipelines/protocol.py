@@ -1,4 +1,4 @@
-"""What every pipeline is: conditions and seeds -> pictures.
+"""What every pipeline is: conditions and seeds -> pictures, or signals of another medium.
 
 A kind of pipeline is a subclass; `saved_as` enters it in the table by which `Pipeline.from_pretrained` opens folders. Functions over
 pipelines (evaluation, the commands, the studio's Generate panel) ask for no more than stands here; those that need codes, such as
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bitmosaic.conditions import ClassReader, ConditionReader, NoReader
 from bitmosaic.conditions import Condition as Value
 from bitmosaic.folders import read_json, written_beside
-from bitmosaic.images import Output, check_output, to_output
 from bitmosaic.images.read import as_colour
+from bitmosaic.media import PICTURES, Medium
 from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.conditions import Condition, Seeds
@@ -64,14 +64,19 @@ class Pipeline(abc.ABC):
     # ---- what a kind says of itself
 
     @property
+    def medium(self) -> Medium:
+        """What its signals are: pictures, sound or clips."""
+        return PICTURES
+
+    @property
     @abc.abstractmethod
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) of its pictures."""
+    def size(self) -> tuple[int, ...]:
+        """Of its signals along each axis of the medium, (height, width) of pictures."""
 
     @property
     @abc.abstractmethod
     def channels(self) -> int:
-        """Of its pictures: 1 grey, 3 colour."""
+        """Of its signals; of pictures 1 grey, 3 colour."""
 
     @abc.abstractmethod
     def settings(self, **changes) -> Spec:
@@ -79,7 +84,8 @@ class Pipeline(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, conditions: list, seeds: list[int], settings: Spec, on_step: OnStep = None) -> Tensor:
-        """Pictures (n, C, H, W) in [0, 1] of as many conditions as seeds, in one batch; each is its own condition's and seed's alone.
+        """Signals (n, C, *size), pictures in [0, 1], of as many conditions as seeds, in one batch; each is its own condition's and seed's
+        alone.
 
         on_step: called after each step, of a kind that draws in steps.
         """
@@ -96,6 +102,17 @@ class Pipeline(abc.ABC):
     # ---- what follows for all kinds
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """`size` of its pictures, (height, width). ValueError where its signals are none."""
+        self.check_pictures()
+        return self.size
+
+    def check_pictures(self) -> None:
+        """ValueError where its signals are no pictures."""
+        if self.medium != PICTURES:
+            raise ValueError(f"pipeline: its signals are {self.medium.plural}; this is for pictures")
+
+    @property
     def parts(self) -> dict[str, nn.Module]:
         """Its networks by name, each with the `spec` that builds it."""
         return {name: getattr(self, name) for name in self.part_names}
@@ -107,21 +124,23 @@ class Pipeline(abc.ABC):
 
     def __call__(
         self, condition: Condition = None, seeds: Seeds = None, *, guidance_scale: float | None = None,
-        num_inference_steps: int | None = None, output_type: Output = "pil", batch_size: int = 64,
+        num_inference_steps: int | None = None, output_type: str | None = None, batch_size: int = 64,
         callback_on_step_end: OnStep = None, **settings,
     ) -> Any:  # fmt: skip
-        """New images, one for each condition and seed; image i depends on its own condition and seed alone, up to rounding: in bf16, and
+        """New signals, one for each condition and seed; image i depends on its own condition and seed alone, up to rounding: in bf16, and
         seldom in float32 on a GPU, another batch size can tip a bit (docs/performance.md).
 
         One condition is used for all seeds. `seeds` None: 0, 1, 2, ... as many as conditions. `settings` are further fields of what the
-        method `settings` returns, such as a sampler's evaluations or temperature. `output_type`: "pil" a list, "np" (n, H, W, C) uint8,
-        "pt" (n, C, H, W) in [0, 1].
+        method `settings` returns, such as a sampler's evaluations or temperature.
+        `output_type`, of pictures: "pil" a list (where nothing is said), "np" (n, H, W, C) uint8, "pt" (n, C, H, W) in [0, 1]; of other
+        media see their `to_output`.
         """
-        check_output(output_type, batch_size)
+        self.medium.check_output(output_type, batch_size)
         conditions, seeds = given.pairs(condition, seeds)
         how = self.settings(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, **settings)
         parts = [slice(start, start + batch_size) for start in range(0, len(seeds), batch_size)]
-        return to_output(torch.cat([self.draw(conditions[part], seeds[part], how, callback_on_step_end) for part in parts]), output_type)
+        made = torch.cat([self.draw(conditions[part], seeds[part], how, callback_on_step_end) for part in parts])
+        return self.medium.to_output(made, output_type)
 
     @property
     def device(self) -> torch.device:

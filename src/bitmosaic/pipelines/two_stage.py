@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bitmosaic.codec import ONE, StaticCoder
 from bitmosaic.codes import Codes, digit_dtype
 from bitmosaic.conditions import ConditionReader
-from bitmosaic.images import Fit, Output, fitted, to_output
+from bitmosaic.images import Fit
+from bitmosaic.media import Medium
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.conditions import Condition, Seeds
 from bitmosaic.pipelines.features import Pool
@@ -54,11 +54,11 @@ class TwoStagePipeline(Pipeline):
 
     @abc.abstractmethod
     def encode_pixels(self, pixels: Tensor) -> Codes:
-        """Codes of pixels (n, C, H, W) in [0, 1] of its own size, as they are."""
+        """Codes of signals (n, C, *size), pixels in [0, 1], of its own size, as they are."""
 
     @abc.abstractmethod
     def decode_pixels(self, codes: Codes) -> Tensor:
-        """Pixels (n, C, H, W) in [0, 1] of codes."""
+        """Signals (n, C, *size), pixels in [0, 1], of codes."""
 
     @abc.abstractmethod
     def code_features(self, codes: Codes, layers: Sequence[int], conditions: list, pool: Pool = None) -> list[Tensor]:
@@ -75,8 +75,12 @@ class TwoStagePipeline(Pipeline):
     # ---- what it is
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        return tuple(self.tokenizer.image_size)
+    def medium(self) -> Medium:
+        return self.tokenizer.medium
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return self.tokenizer.size
 
     @property
     def channels(self) -> int:
@@ -84,12 +88,14 @@ class TwoStagePipeline(Pipeline):
 
     @property
     def factor(self) -> int:
-        """Pixels along the side of a place."""
+        """Pixels along the side of a place. ValueError where places do not lie on pictures, square by square."""
+        if self.tokenizer.factor is None:
+            raise ValueError("pipeline: its places are no squares of a picture; `complete` fills its codes, whatever they are of")
         return self.tokenizer.factor
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Places of a picture, rows and columns."""
+        """Places of a signal along each axis, of a picture rows and columns."""
         return tuple(self.prior.grid)
 
     @property
@@ -148,24 +154,25 @@ class TwoStagePipeline(Pipeline):
     # ---- pictures and codes
 
     def encode(self, images: Any, fit: Fit = "exact") -> Codes:
-        """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W).
+        """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W); of another medium
+        of what its `fitted` takes, one, a list or a batch.
 
         fit, for images of other sizes than the tokenizer's, and for colour where it knows grey: "exact" refuses them by a ValueError,
         "crop" takes their centre, scales it, and makes grey of colour. Transparent ones are laid on `background`.
         """
-        if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
-            images = list(images)
-        images = images if isinstance(images, list | tuple) else [images]
+        images = list(images) if self.medium.several(images) else [images]
         if not images:
-            raise ValueError("images: got none; give at least one")
-        pixels = [fitted(image, self.image_size, self.channels, fit, self.background) for image in images]
-        return self.encode_pixels(torch.stack(pixels).float() / 255)
+            raise ValueError(f"{self.medium.plural}: got none; give at least one")
+        signals = [self.medium.fitted(image, self.size, self.channels, fit, self.background) for image in images]
+        return self.encode_pixels(self.medium.floats(torch.stack(signals)))
 
-    def decode(self, codes: Codes, output_type: Output = "pil") -> Any:
-        """Images of codes. ValueError for codes of no image, or another tokenizer's."""
+    def decode(self, codes: Codes, output_type: str | None = None) -> Any:
+        """Images, or signals of another medium, of codes, in the form of `__call__`. ValueError for codes of no image, or another
+        tokenizer's.
+        """
         if not len(codes):
             raise ValueError("codes: got those of no image; give those of one at least")
-        return to_output(self.decode_pixels(codes), output_type)
+        return self.medium.to_output(self.decode_pixels(codes), output_type)
 
     # ---- features
 

@@ -30,15 +30,25 @@ Given = Condition | Tensor | None  # what may be told of a batch; tensors are cl
 
 @dataclass(frozen=True)
 class PriorSpec(Spec, abstract=True):
-    """What all priors' specs have in common; each has fields `grid`, (rows, columns), and `condition`."""
+    """What all priors' specs have in common; each has fields `grid`, places along each axis such as (rows, columns), and
+    `condition`.
+    """
+
+    @property
+    def end(self) -> int | None:
+        """The index behind which nothing is to be drawn but itself, of priors over codes with lengths."""
+        return None
 
     @property
     def radix(self) -> tuple[int, ...]:
         """The number of values of each digit of a place."""
         raise NotImplementedError
 
-    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
-        """The same for other codes. ValueError where it does not know such digits."""
+    def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> PriorSpec:
+        """The same for other codes, whose `end` is as `TokenizerSpec.end`; a prior that knows of none learns it like any value.
+
+        ValueError where it does not know such digits.
+        """
         raise NotImplementedError
 
     def build(self) -> Prior:
@@ -49,7 +59,7 @@ class PriorSpec(Spec, abstract=True):
 class BinaryPriorSpec(PriorSpec, abstract=True):
     """What priors over bits have in common: sizes, a condition, a head."""
 
-    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    grid: tuple[int, ...] = (4, 4)  # places along each axis, such as rows and columns
     bits: int = 8  # K, bits of a place
     depth: int = 2  # blocks
     heads: int = 2
@@ -58,18 +68,18 @@ class BinaryPriorSpec(PriorSpec, abstract=True):
     head: HeadSpec = BernoulliDiffusionSpec()
 
     def __post_init__(self):
+        check_grid(self.grid)
         if min(*self.grid, self.bits, self.depth, self.heads, self.width) < 1:
             raise ValueError("grid, bits, depth, heads and width must be positive")
         if self.bits > MOST_BITS:
             raise ValueError(f"bits: got {self.bits}; want at most {MOST_BITS} a place")
-        if self.width % (4 * self.heads):
-            raise ValueError(f"width {self.width} is not divisible by 4 x {self.heads} heads, which 2-D rotary embedding needs")
+        check_rotary(self.grid, self.width, self.heads)
 
     @property
     def radix(self) -> tuple[int, ...]:
         return (2,) * self.bits
 
-    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+    def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> PriorSpec:
         if set(radix) != {2}:
             raise ValueError(f"prior: a {type(self).__name__} knows bits, and these codes hold {described(radix)}")
         return replace(self, grid=grid, bits=len(radix), condition=condition)
@@ -79,7 +89,7 @@ class BinaryPriorSpec(PriorSpec, abstract=True):
 class IndexPriorSpec(PriorSpec, abstract=True):
     """What priors over indices of a codebook have in common: sizes and a condition."""
 
-    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    grid: tuple[int, ...] = (4, 4)  # places along each axis, such as rows and columns
     codewords: int = 24  # V
     depth: int = 2  # blocks
     heads: int = 2
@@ -87,6 +97,7 @@ class IndexPriorSpec(PriorSpec, abstract=True):
     condition: ConditionSpec = ClassConditionSpec()
 
     def __post_init__(self):
+        check_grid(self.grid)
         if min(*self.grid, self.depth, self.heads, self.width) < 1 or not 2 <= self.codewords <= 2**24:
             raise ValueError(f"grid, depth, heads and width must be positive, codewords from 2 to {2**24:,}; got {self.codewords}")
 
@@ -94,7 +105,7 @@ class IndexPriorSpec(PriorSpec, abstract=True):
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
 
-    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+    def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> PriorSpec:
         if len(radix) != 1:
             raise ValueError(f"prior: a {type(self).__name__} knows indices of one codebook, and these codes hold {described(radix)}")
         return replace(self, grid=grid, codewords=radix[0], condition=condition)
@@ -106,7 +117,7 @@ class Prior(nn.Module, abc.ABC):
     family: ClassVar[Family]
     per_digit: ClassVar[bool] = False  # whether `known` may be of each digit, (b, *grid, K), so that places are known in part
     spec: PriorSpec
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     radix: tuple[int, ...]
     condition: ConditionEncoder
     blocks: nn.ModuleList
@@ -176,6 +187,23 @@ class MaskedPrior(HeadedPrior):
     """p(codes of hidden places | codes of known places, condition): any places may be hidden."""
 
     family = "masked"
+
+
+def check_grid(grid: tuple[int, ...]) -> None:
+    """ValueError unless a grid has one axis or more, each of one place or more."""
+    if min(grid, default=0) < 1:
+        raise ValueError(f"grid: got {grid}; want places along one axis or more, all positive")
+
+
+def check_rotary(grid: tuple[int, ...], width: int, heads: int) -> None:
+    """ValueError unless a head of width / heads has pairs of numbers for rotary embedding, as many for each axis of a 2-D grid, and one at
+    least for each axis of any.
+    """
+    axes, each = len(grid), 4 if len(grid) == 2 else 2
+    if width % (each * heads):
+        raise ValueError(f"width {width} is not divisible by {each} x {heads} heads, which {axes}-D rotary embedding needs")
+    if width < 2 * axes * heads:
+        raise ValueError(f"width {width} is too small: {axes}-D rotary embedding needs {2 * axes} numbers in each of {heads} heads")
 
 
 def token_readers(condition: ConditionSpec, width: int, heads: int, depth: int) -> nn.ModuleList | None:

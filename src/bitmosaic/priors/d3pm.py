@@ -1,7 +1,7 @@
 """D3PM over indices of a codebook: discrete denoising diffusion by a Transformer (Austin et al., arXiv 2107.03006; on codes of images
 VQ-Diffusion, Gu et al., 2111.14822, and VQ-DDM, Hu et al., 2112.01799).
 
-We differ in the network, the Llama blocks of BiGR with 2-D rotary positions, all modulated by time and condition together (adaLN), before
+We differ in the network, the Llama blocks of BiGR with rotary positions, all modulated by time and condition together (adaLN), before
 each cross-attention to the tokens of a condition that has some, as VQ-Diffusion reads text.
 """
 
@@ -18,7 +18,7 @@ from bitmosaic.conditions import Encoded
 from bitmosaic.nets.adaln_mlp import sinusoid
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import IndexPriorSpec, start, token_readers
+from bitmosaic.priors.base import IndexPriorSpec, check_rotary, start, token_readers
 from bitmosaic.priors.chain import ChainSpec, MaskAndReplaceSpec
 from bitmosaic.priors.denoising import DenoisingPrior
 
@@ -35,8 +35,9 @@ class D3PMSpec(IndexPriorSpec):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.width % (4 * self.heads) or self.multiple < 1:
-            raise ValueError(f"width {self.width} must be divisible by 4 x {self.heads} heads, for 2-D rotary embedding, multiple positive")
+        check_rotary(self.grid, self.width, self.heads)
+        if self.multiple < 1:
+            raise ValueError(f"multiple: got {self.multiple}; must be positive")
         if not 0 <= self.auxiliary < math.inf:
             raise ValueError(f"auxiliary: got {self.auxiliary}; want a weight, not negative")
 

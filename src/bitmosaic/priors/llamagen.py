@@ -1,19 +1,22 @@
 """LlamaGen's prior: a causal Llama over codebook indices in raster order (Sun et al., arXiv 2406.06525, section 2.2).
 
 We differ in nothing of its arithmetic, not even in the rotary table that is zero at the class (docs of `nets.rotary`), so published weights
-convert; the text-conditional form and grouped key/value heads are not here.
+convert; the text-conditional form and grouped key/value heads are not here. Codes may have lengths (`end`), as in JPEG-LM (2408.08459):
+that `end` follows `end` is learned like all else, and samplers do not ask it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from bitmosaic.conditions import ConditionSpec
 from bitmosaic.nets.llama import Block, RMSNorm
-from bitmosaic.priors.base import IndexPriorSpec, start
+from bitmosaic.priors.base import IndexPriorSpec, check_rotary, start
 from bitmosaic.priors.causal import CausalPrior
 from bitmosaic.priors.index_head import IndexHead
+from bitmosaic.spec import later
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,16 @@ class LlamaGenSpec(IndexPriorSpec):
     """Sizes of a LlamaGen."""
 
     multiple: int = 256  # the inner width of SwiGLU is 8/3 of D rounded up to a multiple of this
+    end: int | None = later(None, lambda _: None)  # the index that ends an image's codes, of codes that have lengths
 
     def __post_init__(self):
         super().__post_init__()
-        if self.width % (4 * self.heads) or self.multiple < 1:
-            raise ValueError(f"width {self.width} must be divisible by 4 x {self.heads} heads, for 2-D rotary embedding, multiple positive")
+        check_rotary(self.grid, self.width, self.heads)
+        if self.multiple < 1 or not (self.end is None or 0 <= self.end < self.codewords):
+            raise ValueError(f"multiple {self.multiple} must be positive, end {self.end} one of {self.codewords} indices")
+
+    def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> LlamaGenSpec:
+        return replace(IndexPriorSpec.on(replace(self, end=None), grid, radix, condition), end=end)
 
     def build(self) -> LlamaGen:
         return LlamaGen(self)

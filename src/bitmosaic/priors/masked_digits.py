@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.conditions import ClassConditionSpec, ConditionSpec, Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import Given, MaskedPrior, PriorSpec, start, token_readers
+from bitmosaic.priors.base import Given, MaskedPrior, PriorSpec, check_grid, start, token_readers
 from bitmosaic.priors.digits_head import DigitsHead
 from bitmosaic.priors.maskgit import masked_counts
 
@@ -25,7 +25,7 @@ from bitmosaic.priors.maskgit import masked_counts
 class MaskedDigitsSpec(PriorSpec):
     """Sizes of a masked prior over digits."""
 
-    grid: tuple[int, int] = (4, 4)  # places, rows and columns
+    grid: tuple[int, ...] = (4, 4)  # places along each axis, such as rows and columns
     radix: tuple[int, ...] = (5, 2, 4)  # of each digit of a place
     depth: int = 2  # blocks
     heads: int = 2
@@ -34,12 +34,13 @@ class MaskedDigitsSpec(PriorSpec):
     condition: ConditionSpec = ClassConditionSpec()
 
     def __post_init__(self):
+        check_grid(self.grid)
         if min(*self.grid, self.depth, self.heads, self.width, self.inner) < 1 or self.width % self.heads:
             raise ValueError(f"grid, depth, heads and inner must be positive, width {self.width} divisible by {self.heads} heads")
         if not self.radix or min(self.radix) < 2 or sum(self.radix) > 2**24 or len(self.radix) > MOST_BITS:
             raise ValueError(f"radix: got {self.radix}; want one digit or more, each of two values or more, {2**24:,} in all at most")
 
-    def on(self, grid: tuple[int, int], radix: tuple[int, ...], condition: ConditionSpec) -> PriorSpec:
+    def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> PriorSpec:
         return replace(self, grid=grid, radix=radix, condition=condition)
 
     def build(self) -> MaskedDigits:

@@ -21,6 +21,7 @@ FITS = {"masked": "entropy-ordered", "causal": "raster", "denoising": "ancestral
 class PriorLike(Protocol):
     """What a sampler needs of a prior, whatever its family; what else it asks, the family has (`priors.base`, `causal`, `denoising`)."""
 
+    spec: Spec  # whose `end` is the index that ends an image's codes, where these have lengths, else None
     family: str  # "masked", "causal" or "denoising"
     radix: tuple[int, ...]  # of a place's digits
     condition: nn.Module  # .classes, 0 without classes
@@ -83,6 +84,15 @@ class Sampler(abc.ABC):
         condition: values for b images, or None;
         one generator an image, so that an image does not depend on its batch.
         """
+
+
+def filled(digits: Tensor, known: Tensor, end: int | None, place: int) -> tuple[Tensor, Tensor]:
+    """Digits (b, N, 1) and known (b, N) where hidden places from `place` on hold `end` in images that have ended before it."""
+    if end is None or not place:
+        return digits, known
+    late = torch.arange(known.shape[1], device=known.device) >= place
+    over = (digits[:, place - 1] == end) & ~known & late
+    return torch.where(over[..., None], end, digits), known | over
 
 
 def hidden_after(step: int, total: int, hidden: int) -> int:

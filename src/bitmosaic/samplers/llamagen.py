@@ -15,7 +15,7 @@ from torch import Tensor
 from bitmosaic.codes import Codes, on_device
 from bitmosaic.conditions import Condition
 from bitmosaic.nets.categorical import drawn, relative_entropy
-from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, filled
 from bitmosaic.samplers.guidance import Branches
 
 
@@ -62,6 +62,12 @@ class LlamaGenSampler(Sampler):
         n, context = len(encoded) // b, prior.in_order(encoded)
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
+            if prior.spec.end is not None:
+                digits, known = filled(index[..., None], known, prior.spec.end, i)
+                index, hidden = digits[..., 0], (~known).cpu()
+                if i and not hidden.any():
+                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), torch.zeros(shape))
+                    return
             told = context(index[:, i - 1, None].repeat(n, 1) if i else None).view(n, b, -1)
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
             if rows:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes, on_device
 from bitmosaic.conditions import Condition
-from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, filled
 from bitmosaic.samplers.guidance import Branches
 
 
@@ -59,6 +59,12 @@ class Raster(Sampler):
         context = prior.in_order(encoded) if prior.family == "causal" else None
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
+            if prior.spec.end is not None:
+                digits, known = filled(digits, known, prior.spec.end, i)
+                hidden = (~known).cpu()
+                if i and not hidden.any():
+                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), torch.zeros(shape))
+                    return
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
             if context is not None:
                 told = context(digits[:, i - 1].repeat(n, 1) if i else None)

@@ -1,4 +1,4 @@
-"""What every tokenizer is: images <-> Codes."""
+"""What every tokenizer is: signals of one medium (pictures, sound, clips) <-> Codes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part
+from bitmosaic.media import PICTURES, Medium
 from bitmosaic.spec import Spec
 
 
 @dataclass(frozen=True)
 class TokenizerSpec(Spec, abstract=True):
-    """What all tokenizers' specs have in common; each has fields `image_size`, (height, width) in pixels, and `channels` of the image."""
+    """What all tokenizers' specs have in common; each has a field `channels` of the signal and, of pictures, `image_size`, (height, width)
+    in pixels.
+    """
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Places of an image of `image_size`."""
+    def medium(self) -> Medium:
+        """What its signals are."""
+        return PICTURES
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The extent of a signal along each axis of its medium, such as (height, width) in pixels."""
+        return tuple(self.image_size)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Places of a signal of `size`."""
         raise NotImplementedError
 
     @property
@@ -29,18 +42,57 @@ class TokenizerSpec(Spec, abstract=True):
         """The number of values of each digit of a place."""
         raise NotImplementedError
 
+    @property
+    def end(self) -> int | None:
+        """The value of a place's one digit that ends a signal's codes, of tokenizers whose codes have lengths: what stands behind it is
+        `end` again.
+        """
+        return None
+
     def build(self) -> Tokenizer:
         raise NotImplementedError
 
 
 class Tokenizer(nn.Module, abc.ABC):
-    """Images (batch, channels, height, width) in [0, 1] <-> Codes. Sides must be divisible by `factor`."""
+    """Signals (batch, channels, *size) in the medium's range <-> Codes; pictures (batch, channels, height, width) in [0, 1].
+
+    Where places lie on the signal, each extent must be divisible by its `factors`.
+    """
 
     spec: TokenizerSpec
     channels: int
-    factor: int
+    factor: int | None  # pixels along the side of a place, of pictures whose places lie on them; else None
     radix: tuple[int, ...]
-    image_size: tuple[int, int]  # height, width it was trained for
+
+    @property
+    def medium(self) -> Medium:
+        """What its signals are."""
+        return self.spec.medium
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The extents of a signal that it was trained for."""
+        return self.spec.size
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """`size` of pictures, (height, width)."""
+        return self.spec.size
+
+    @property
+    def factors(self) -> tuple[int, ...] | None:
+        """Samples or pixels of a place along each axis; None where places do not lie on the signal."""
+        return None if self.factor is None else (self.factor,) * len(self.size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU where it has none."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights; float32 where it has none."""
+        return next((p.dtype for p in self.parameters()), torch.float32)
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> Tokenizer:
@@ -49,7 +101,7 @@ class Tokenizer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Codes:
-        """(b, channels, H, W) in [0, 1] -> Codes on a grid of (H / factor, W / factor)."""
+        """(b, channels, *size) -> Codes; pictures (b, channels, H, W) on a grid of (H / factor, W / factor)."""
 
     def draws(self, images: Tensor, generators: Sequence[torch.Generator]) -> list[Codes]:
         """Codes as a prior is trained on, one of all images for each generator: here always those of `encode`."""
@@ -57,18 +109,24 @@ class Tokenizer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def decode(self, codes: Codes) -> Tensor:
-        """Codes -> (b, channels, H, W), clamped to [0, 1]."""
+        """Codes -> (b, channels, *size), clamped to the medium's range."""
 
-    def check_images(self, images: Tensor) -> None:
-        """ValueError where `images` do not fit this tokenizer."""
-        if images.ndim != 4 or images.shape[1] != self.channels or not images.is_floating_point():
-            raise ValueError(
-                f"images: got {images.dtype} {tuple(images.shape)}; want floats in [0, 1], (batch, {self.channels}, height, width)"
-            )
-        if images.shape[2] % self.factor or images.shape[3] % self.factor or not images.shape[2] or not images.shape[3]:
-            raise ValueError(f"images: sides {tuple(images.shape[2:])} are not divisible by the tokenizer's factor {self.factor}")
+    def check_signals(self, signals: Tensor) -> None:
+        """ValueError where signals do not fit this tokenizer."""
+        medium, axes = self.medium, len(self.size)
+        if signals.ndim != 2 + axes or signals.shape[1] != self.channels or not signals.is_floating_point():
+            wanted = f"floats in [{medium.low:g}, {medium.high:g}], (batch, {self.channels}, {', '.join(medium.axes)})"
+            raise ValueError(f"{medium.plural}: got {signals.dtype} {tuple(signals.shape)}; want {wanted}")
+        extents = tuple(signals.shape[2:])
+        if self.factors is None:
+            if extents != self.size:
+                raise ValueError(f"{medium.plural}: got {medium.about(extents)}; this tokenizer takes {medium.about(self.size)}")
+        elif any(extent % factor or not extent for extent, factor in zip(extents, self.factors, strict=True)):
+            one = self.factors[0] if len(set(self.factors)) == 1 else self.factors
+            raise ValueError(f"{medium.plural}: sides {extents} are not divisible by the tokenizer's factor {one}")
 
     def check_codes(self, codes: Codes) -> None:
         """ValueError where `codes` are another tokenizer's."""
-        if codes.radix != self.radix or len(codes.grid) != 2:
-            raise ValueError(f"codes: grid {codes.grid} with {len(codes.radix)} digits; want a 2-D grid with {len(self.radix)}")
+        axes = len(self.spec.grid)
+        if codes.radix != self.radix or len(codes.grid) != axes:
+            raise ValueError(f"codes: grid {codes.grid} with {len(codes.radix)} digits; want a {axes}-D grid with {len(self.radix)}")

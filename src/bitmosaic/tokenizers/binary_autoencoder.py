@@ -75,7 +75,7 @@ class BinaryAutoencoder(Tokenizer):
 
     def __init__(self, spec: BinaryAutoencoderSpec):
         super().__init__()
-        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
+        self.spec, self.channels, self.factor = spec, spec.channels, spec.factor
         shape = (spec.channels, spec.width, spec.multipliers, spec.residual_blocks, spec.attention, spec.embedding, spec.groups)
         self.encoder = conv.encoder(*shape)
         self.to_bits = nn.Conv2d(spec.embedding, spec.bits, 1)
@@ -105,7 +105,7 @@ class BinaryAutoencoder(Tokenizer):
     @whole_float32()
     def encode(self, images: Tensor, rng: torch.Generator | None = None) -> Codes:
         """The most probable bits, or with `rng` a draw of them (as the prior is trained on)."""
-        self.check_images(images)
+        self.check_signals(images)
         return Codes(self.quantizer(self.logits(images), rng).digits, self.radix)
 
     @whole_float32()

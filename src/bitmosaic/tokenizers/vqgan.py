@@ -70,7 +70,7 @@ class VQGAN(Tokenizer):
 
     def __init__(self, spec: VQGANSpec):
         super().__init__()
-        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
+        self.spec, self.channels, self.factor = spec, spec.channels, spec.factor
         sizes = (spec.channels, spec.width, spec.multipliers)
         self.quantizer = spec.quantizer.build()
         self.encoder = conv.encoder(*sizes, spec.residual_blocks, spec.attention, spec.embedding, spec.groups, activation=True)
@@ -101,7 +101,7 @@ class VQGAN(Tokenizer):
 
     @whole_float32()
     def encode(self, images: Tensor) -> Codes:
-        self.check_images(images)
+        self.check_signals(images)
         return Codes(self.quantizer.encode(self.vectors(images)), self.radix)
 
     @whole_float32()

@@ -19,7 +19,7 @@ from bitmosaic.images import Folder, ImageSet
 from bitmosaic.images.contents import Contents
 from bitmosaic.images.specs import ImagesSpec
 from bitmosaic.nets.precision import resolve
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, said
 from bitmosaic.train.more_steps import go_on, more_steps, with_more
 from bitmosaic.train.processes import size
 from bitmosaic.train.progress import Shown
@@ -104,7 +104,7 @@ def differences(found: Any, wanted: Any, where: str) -> Iterator[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(found.keys() | wanted.keys()):
             if key != "reasons":
-                yield from differences(found.get(key), wanted.get(key), f"{where}.{key}")
+                yield from differences(said(found, key), said(wanted, key), f"{where}.{key}")
     elif found != wanted:
         yield f"{where} was {found!r}, now {wanted!r}"
 

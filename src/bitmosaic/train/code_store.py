@@ -167,9 +167,9 @@ class CodeBatches:
         return self.orders[epoch]
 
 
-def images_at_once(size: tuple[int, int]) -> int:
+def images_at_once(size: tuple[int, ...]) -> int:
     """Images of a batch that is only encoded or decoded: 250 up to 64 x 64 pixels, fewer of larger ones, so that memory stays."""
-    return max(1, min(250, 250 * 64 * 64 // (size[0] * size[1])))
+    return max(1, min(250, 250 * 64 * 64 // math.prod(size)))
 
 
 def write_codes(
@@ -187,10 +187,10 @@ def write_codes(
 def _write_codes(
     tokenizer: Tokenizer, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
 ) -> Iterator[int]:
-    device = next(tokenizer.parameters()).device
+    device = tokenizer.device
     packed, labels, captions, done = [], [], [], 0
     for batch in in_order(images, images_at_once(images.size)):
-        x = batch.images.to(device).float() / 255
+        x = tokenizer.medium.floats(batch.images.to(device))
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
         ways = (x, x.flip(-1)) if flip else (x,)  # in turn
         with torch.inference_mode():

@@ -16,16 +16,21 @@ from bitmosaic.tokenizers.base import Tokenizer
 
 
 def reconstructions(tokenizer: Tokenizer, images: torch.Tensor) -> Image.Image:
-    """Each image above its reconstruction, eight to a row; images (n, C, H, W) in [0, 1]."""
+    """Each image above its reconstruction, eight to a row, two where they are wide; signals (n, C, *size), pictures of them."""
     with torch.inference_mode():
-        made = tokenizer.decode(tokenizer.encode(images)).cpu()
-    images = images.cpu()
-    rows = []
-    for start in range(0, len(images), 8):
-        for part in (images[start : start + 8], made[start : start + 8]):
-            blank = torch.ones(8 - len(part), *part.shape[1:]) if len(part) < 8 else part[:0]
+        made = tokenizer.medium.preview(tokenizer.decode(tokenizer.encode(images)).cpu())
+    images = tokenizer.medium.preview(images.cpu())
+    columns, rows = across(images), []
+    for start in range(0, len(images), columns):
+        for part in (images[start : start + columns], made[start : start + columns]):
+            blank = torch.ones(columns - len(part), *part.shape[1:]) if len(part) < columns else part[:0]
             rows.append(torch.cat([part, blank]))
-    return grid(torch.cat(rows), 8, scale=enlargement(images.shape[-1]))
+    return grid(torch.cat(rows), columns, scale=enlargement(images.shape[-1]))
+
+
+def across(pictures: torch.Tensor) -> int:
+    """How many pictures (n, C, H, W) stand in a row: eight, of previews that are twice as wide as high and more, such as films, two."""
+    return 8 if pictures.shape[-1] < 2 * pictures.shape[-2] else 2
 
 
 def class_sheet(
@@ -35,7 +40,8 @@ def class_sheet(
     names = list(pipeline.class_names[:20] or prompts)
     given = prompts if prompts and not pipeline.class_names else range(len(names)) if names else [None] * 8
     conditions = [c for c in given for _ in range(columns)]
-    images = pipeline(conditions, seeds=[seed + i % columns for i in range(len(conditions))], output_type="pt", **settings)
+    made = pipeline(conditions, seeds=[seed + i % columns for i in range(len(conditions))], output_type="pt", **settings)
+    images = pipeline.medium.preview(made)
     rows = images.unflatten(0, (-1, columns))
     return sheet(rows, names or [""] * len(rows), scale=enlargement(images.shape[-1]), title=title)
 

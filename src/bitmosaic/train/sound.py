@@ -14,10 +14,10 @@ from bitmosaic.train.sealed import CHECKSUMS, check, checksum
 
 
 def check_decodes(tokenizer: Tokenizer, steps: int, images: torch.Tensor) -> None:
-    """ValueError where what a tokenizer has learned gives no finite reconstructions of images (n, C, H, W) in [0, 1]."""
+    """ValueError where what a tokenizer has learned gives no finite reconstructions of signals (n, C, *size)."""
     sound = all(value.isfinite().all() for value in tokenizer.state_dict().values())
     with torch.inference_mode():
-        if not sound or not tokenizer.decode(tokenizer.encode(images.to(next(tokenizer.parameters()).device))).isfinite().all():
+        if not sound or not tokenizer.decode(tokenizer.encode(images.to(tokenizer.device))).isfinite().all():
             raise ValueError(f"tokenizer: after {steps:,} steps it gives no finite numbers; train anew with a lower learning rate")
 
 

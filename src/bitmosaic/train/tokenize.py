@@ -92,7 +92,7 @@ def tokenize_pieces(
 def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_image: Callable[[int], object]) -> Made:
     made, passed = Made(), Passed()
     most = max(1, images_at_once(tokenizer.image_size) // VIEWS[views])
-    with one_thread(next(tokenizer.parameters()).device):
+    with one_thread(tokenizer.device):
         waiting: list[Tensor] = []
         try:
             for item in source.piece(number, passed):
@@ -153,7 +153,7 @@ def _caption(item: Item, made: Made) -> str:
 
 def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
     """(b, v, C, H, W) uint8 -> packed codes (b, v, bytes), the most probable bits."""
-    device = next(tokenizer.parameters()).device
+    device = tokenizer.device
     with torch.inference_mode():
         packed = tokenizer.encode(images.flatten(0, 1).to(device).float() / 255).pack()
     return packed.reshape(*images.shape[:2], -1)

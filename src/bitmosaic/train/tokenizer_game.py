@@ -1,6 +1,6 @@
 """The tokenizer's game (Binary Latent Diffusion, arXiv 2304.04820; VQGAN, arXiv 2012.09841): reconstruct, and deceive a PatchGAN.
 
-    mean |x - x'| + squared (x - x')^2 + perceptual + w (-mean D(x'))
+    mean |x - x'| + squared (x - x')^2 + perceptual + spectral + w (-mean D(x'))
     w = clamp(|grad reconstruction| / (|grad adversarial| + 1e-4), 0, 1)
 """
 
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from bitmosaic.losses import patchgan
 from bitmosaic.losses.diffaugment import diffaugment
 from bitmosaic.losses.reconstruction import l1, perceptual, squared
+from bitmosaic.losses.spectral import spectral
 from bitmosaic.nets.patchgan import PatchGANSpec
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, later
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.game import Game, Turn, frozen
 
@@ -29,6 +30,7 @@ class TokenizerLosses(Spec):
 
     squared_weight: float = 0.0  # of the mean squared difference, beside the mean absolute one
     perceptual_weight: float = 0.0  # of the distance over the feature network's maps
+    spectral_weight: float = later(0.0, lambda _: 0.0)  # of the difference of short-time spectra, of sound
     discriminator: PatchGANSpec | None = None  # None: no adversarial part
     adversarial_start: int = 0  # first step of the adversarial part
     adversarial_weight: float = 1.0  # times the adaptive weight
@@ -55,8 +57,8 @@ class TokenizerGame(Game):
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """Reconstruct; from `adversarial_start` on also deceive; then, from the lead on, tell images (b, c, H, W) from reconstructions."""
-        images = batch.images.to(rng.device).float() / 255
         tokenizer, losses = self.players["tokenizer"], self.losses
+        images = tokenizer.medium.floats(batch.images.to(rng.device))
         made, quantized = tokenizer(images, rng)
         metrics = {"l1": l1(images, made)}
         loss = metrics["l1"]
@@ -66,6 +68,9 @@ class TokenizerGame(Game):
         if losses.perceptual_weight:
             metrics["perceptual"] = perceptual(self.features, images, made)
             loss = loss + losses.perceptual_weight * metrics["perceptual"]
+        if losses.spectral_weight:
+            metrics["spectral"] = spectral(images, made)
+            loss = loss + losses.spectral_weight * metrics["spectral"]
         extra = sum(quantized.losses.values(), torch.zeros((), device=images.device))  # of the quantizer, such as a commitment
         metrics = {"loss": loss + extra, **metrics}
         if losses.discriminator is not None and step >= losses.adversarial_start:

@@ -37,8 +37,8 @@ class Guest(Pipeline):
             setattr(self, name, part)
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        return self.host.image_size
+    def size(self) -> tuple[int, ...]:
+        return self.host.size
 
     @property
     def channels(self) -> int:

@@ -90,4 +90,4 @@ class GivenCodesStage(Stage):
         return {"tokenizer": tokenizer, "codes": TrainingCodes(codes.store(), Shuffle, codes.verify)}
 
     def about(self) -> tuple[str, ...]:
-        return (f"{'x'.join(map(str, self.tokenizer.image_size))} pixels",)
+        return (self.tokenizer.medium.about(self.tokenizer.size),)

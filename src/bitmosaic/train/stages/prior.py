@@ -17,6 +17,7 @@ from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
 from bitmosaic.codes import described
 from bitmosaic.conditions import TextConditionSpec
 from bitmosaic.images import background_of, to_uint8
+from bitmosaic.media import PICTURES
 from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
@@ -119,7 +120,8 @@ class PriorStage(Stage):
         made = self._pipeline(job, prior)
         check_pipeline(made, self.training.steps, codes.store)
         draw_curves(job.out, self.name, f"{job.run.name}: prior", job.say)
-        made.background = background_of(to_uint8(made.decode(codes.store.some(BACKGROUND_IMAGES), "pt")))
+        if made.medium == PICTURES:
+            made.background = background_of(to_uint8(made.decode(codes.store.some(BACKGROUND_IMAGES), "pt")))
         made.static = StaticCoder.fit(codes.store.all())
         if prior.family != "denoising":
             made.logit_scale = PriorCoder.fit(prior.cpu(), codes.store.some(SCALE_IMAGES)).scale

@@ -18,8 +18,10 @@ from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Batches, some_images
 from bitmosaic.losses.reconstruction import perceptual
+from bitmosaic.media import PICTURES
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.tokenizers.jpeg_bytes import JPEGBytesSpec
 from bitmosaic.train.code_store import images_at_once
 from bitmosaic.train.cost import Cost, count, operations
 from bitmosaic.train.pictures import draw_curves, reconstructions
@@ -63,10 +65,7 @@ class TokenizerStage(Stage):
 
     def check(self, run: Run, source: Any) -> None:
         spec, discriminator = self.tokenizer, self.tokenizer_losses.discriminator
-        if tuple(source.size) != tuple(spec.image_size) or source.channels != spec.channels:
-            raise ValueError(
-                f"images of {source.size} with {source.channels} channels do not fit a tokenizer of {spec.image_size} with {spec.channels}"
-            )
+        fit(spec, source)
         if discriminator is not None and discriminator.channels != source.channels:
             raise ValueError(f"discriminator.channels: got {discriminator.channels}, but the images have {source.channels}")
 
@@ -81,7 +80,7 @@ class TokenizerStage(Stage):
             if training.compile:
                 game.compile()
             batches = Batches(images, training.part_size, training.seed, job.run.flip)
-            shown = some_images(images, 32).to(job.device)
+            shown = self.tokenizer.medium.floats(some_images(images, 32)).to(job.device)
 
             def pictures(averages: dict[str, nn.Module]) -> Image.Image:
                 return reconstructions(averages["tokenizer"], shown)
@@ -93,22 +92,20 @@ class TokenizerStage(Stage):
     def _keep(self, job: Job, tokenizer: Tokenizer) -> None:
         """Measures and writes a tokenizer that has been trained, with checksums."""
         images, folder = job.images, job.out / self.name
-        check_decodes(tokenizer, self.training.steps, some_images(images, 8))
+        check_decodes(tokenizer, self.training.steps, tokenizer.medium.floats(some_images(images, 8)))
         with Shown("report", min(LOOKED_AT, len(images)), "image") as shown:
             report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=LOOKED_AT, on_batch=shown.update)
         job.say(report.text())
         draw_curves(job.out, self.name, f"{job.run.name}: tokenizer", job.say)
         write_json(folder / "report.json", report.to_json())
-        with written_beside(job.out / self.files[0]) as beside:
-            save_part(tokenizer, self.tokenizer, beside)
-            seal(beside)
+        keep(tokenizer, self.tokenizer, job.out / self.files[0])
 
     def report(self, out: Path) -> tuple[str, Any] | None:
         path = out / self.name / "report.json"
         return ("reconstruction", read_report(path)) if path.exists() else None
 
     def about(self) -> tuple[str, ...]:
-        return (f"{'x'.join(map(str, self.tokenizer.image_size))} pixels",)
+        return (self.tokenizer.medium.about(self.tokenizer.size),)
 
     def remarks(self) -> tuple[str, ...]:
         start, steps = self.tokenizer_losses.adversarial_start, self.training.steps
@@ -132,11 +129,56 @@ class TokenizerStage(Stage):
             weights = sum(t.nbytes for t in features.state_dict().values()) if features is not None else 0
             return weights + most_bytes(parts, forward, training.precision, device, gradients, features)
 
-        shape = (tokenizer.channels, *tokenizer.image_size)
+        shape = (tokenizer.channels, *tokenizer.size)
         flop = operations([tokenizer], tokenizer_step(tokenizer, None, 1, features))
         if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
             flop += 3 * operations([adversary], lambda: adversary(torch.empty(1, *shape, device="meta")))
         yield Cost(self.name, training, device, count(*parts), 0, count(*parts), flop, flop, math.prod(shape), step)
+
+
+@dataclass(frozen=True)
+class FixedTokenizerStage(Stage):
+    """Makes "tokenizer" of one that has nothing to learn, such as the bytes of JPEG."""
+
+    name, makes, files = "tokenizer", ("tokenizer",), ("tokenizer/final",)
+
+    tokenizer: TokenizerSpec = JPEGBytesSpec()
+
+    def check(self, run: Run, source: Any) -> None:
+        fit(self.tokenizer, source)
+        with torch.device("meta"):
+            weights = count(self.tokenizer.build())
+        if weights:
+            raise ValueError(f"tokenizer: a {type(self.tokenizer).__name__} has {weights:,} weights, which a TokenizerStage trains")
+
+    def play(self, job: Job) -> dict[str, Any]:
+        folder = job.out / self.files[0]
+        if told(folder.exists()):
+            by_first(lambda: check(folder, f"remove {folder}, and the same command makes it anew"))
+        else:
+            by_first(lambda: keep(self.tokenizer.build(), self.tokenizer, folder))
+        return {"tokenizer": load_part(folder, Tokenizer).to(job.device)}
+
+    def about(self) -> tuple[str, ...]:
+        return (self.tokenizer.medium.about(self.tokenizer.size),)
+
+
+def keep(tokenizer: Tokenizer, spec: TokenizerSpec, folder: Path) -> None:
+    """Writes a tokenizer with its checksums, whole or not at all."""
+    with written_beside(folder) as beside:
+        save_part(tokenizer, spec, beside)
+        seal(beside)
+
+
+def fit(spec: TokenizerSpec, source: Any) -> None:
+    """ValueError where a set of signals is of another medium, size or number of channels than a tokenizer's."""
+    if (source.medium or PICTURES) != spec.medium:
+        raise ValueError(f"a tokenizer of {spec.medium.to_json()} does not fit data of {(source.medium or PICTURES).to_json()}")
+    if tuple(source.size) != spec.size or source.channels != spec.channels:
+        raise ValueError(
+            f"{spec.medium.plural} of {tuple(source.size)} with {source.channels} channels do not fit a tokenizer of {spec.size} "
+            f"with {spec.channels}"
+        )
 
 
 def tokenizer_step(
@@ -146,7 +188,7 @@ def tokenizer_step(
     what was made: the gradient at what was made wants all of them."""
 
     def forward() -> Tensor:
-        given = torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta")
+        given = torch.empty(images, tokenizer.channels, *tokenizer.size, device="meta")
         made = tokenizer(given)[0]
         loss = made.float().sum()
         with torch.device("meta"):
@@ -160,7 +202,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """What a tokenizer's report.json says. ValueError where it is no such thing."""
     found = read_json(path)
     try:
-        numbers = [found["psnr"], found["ssim"], found["count"]]
+        numbers = [found["psnr"], found["count"], *([] if found["ssim"] is None else [found["ssim"]])]
         if found["bits"] is not None:
             entropies = found["bits"]["entropy"]
             numbers += [entropies[0], *entropies, *found["bits"]["dead"]]

@@ -1,0 +1,8 @@
+"""Media: what signals are (pictures, sound, clips), how a file becomes a tensor and a tensor something to look at or to keep."""
+
+from .base import Medium
+from .clips import Clips
+from .pictures import PICTURES, Pictures
+from .waves import Waves
+
+__all__ = ["PICTURES", "Clips", "Medium", "Pictures", "Waves"]
