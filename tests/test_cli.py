@@ -398,7 +398,7 @@ def test_interruption_leaves_nothing_and_says_how_to_go_on(here, capsys, monkeyp
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitmosaic.commands.sample.to_pil", interrupted)
+    monkeypatch.setattr("bitmosaic.commands.sample.written_into", interrupted)
     before = listing(here)
     assert run("sample tiny --out a/b") == 130
     assert "what is drawn stays, and the same command again goes on" in capsys.readouterr().err and listing(here) == before

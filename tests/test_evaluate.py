@@ -33,7 +33,7 @@ class EightBits(Tokenizer):
         self.register_buffer("kept", torch.tensor([int(bit not in lost) for bit in range(8)]))
 
     def encode(self, images):
-        self.check_images(images)
+        self.check_signals(images)
         values = (images * 255).round().long().movedim(1, -1)
         return Codes((values >> torch.arange(7, -1, -1)) % 2 * self.kept, self.radix)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -169,12 +170,17 @@ def test_a_sheet_of_any_size_is_known_as_ours(tmp_path, mode, size):
     assert not written_by_us(tmp_path / "text.png")
 
 
+def of_pictures(size, channels):
+    """What a sheet asks of a pipeline."""
+    return SimpleNamespace(medium=PICTURES, size=size, channels=channels)
+
+
 @pytest.mark.parametrize("classes, count", [(3, 50), (60, 2), (60, 50)])
 def test_the_sheet_is_bounded_in_rows_and_columns(tmp_path, classes, count):
     labels, names = [f"class {i}" for i in range(classes)], [f"{i}-{j}.png" for i in range(classes) for j in range(count)]
     for name in names:
         Image.new("L", (28, 28)).save(tmp_path / name)
-    picture = module.class_sheet(tmp_path, names, labels, (28, 28), 1)
+    picture = module.class_sheet(tmp_path, names, labels, of_pictures((28, 28), 1))
     rows, columns = min(classes, 40), min(count, 40)
     dark = picture.convert("L").point(lambda grey: 255 * (grey < 5)).getbbox()
     assert dark[3] - dark[1] == rows * 58 - 2 and dark[2] - dark[0] == columns * 58 - 2  # 28 pixels, twice as large, and gaps of 2
@@ -183,7 +189,7 @@ def test_the_sheet_is_bounded_in_rows_and_columns(tmp_path, classes, count):
 def test_the_sheet_of_large_images_is_bounded_in_pixels(tmp_path):
     """40 classes x 40 images of 512 pixels would take 20,000 x 20,000."""
     Image.new("RGB", (512, 512)).save(tmp_path / "a.png")
-    picture = module.class_sheet(tmp_path, ["a.png"] * 40 * 40, [f"class {i}" for i in range(40)], (512, 512), 3)
+    picture = module.class_sheet(tmp_path, ["a.png"] * 40 * 40, [f"class {i}" for i in range(40)], of_pictures((512, 512), 3))
     assert 7000 < picture.width <= 8192 and 7000 < picture.height <= 8192
 
 

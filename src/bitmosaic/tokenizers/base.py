@@ -60,24 +60,17 @@ class Tokenizer(nn.Module, abc.ABC):
     """
 
     spec: TokenizerSpec
+    medium: Medium = PICTURES  # what its signals are
+    axes: int = 2  # of its grid
     channels: int
     factor: int | None  # pixels along the side of a place, of pictures whose places lie on them; else None
     radix: tuple[int, ...]
-
-    @property
-    def medium(self) -> Medium:
-        """What its signals are."""
-        return self.spec.medium
+    image_size: tuple[int, ...]  # height, width it was trained for; of another medium the extents of its axes
 
     @property
     def size(self) -> tuple[int, ...]:
         """The extents of a signal that it was trained for."""
-        return self.spec.size
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """`size` of pictures, (height, width)."""
-        return self.spec.size
+        return tuple(self.image_size)
 
     @property
     def factors(self) -> tuple[int, ...] | None:
@@ -127,6 +120,5 @@ class Tokenizer(nn.Module, abc.ABC):
 
     def check_codes(self, codes: Codes) -> None:
         """ValueError where `codes` are another tokenizer's."""
-        axes = len(self.spec.grid)
-        if codes.radix != self.radix or len(codes.grid) != axes:
-            raise ValueError(f"codes: grid {codes.grid} with {len(codes.radix)} digits; want a {axes}-D grid with {len(self.radix)}")
+        if codes.radix != self.radix or len(codes.grid) != self.axes:
+            raise ValueError(f"codes: grid {codes.grid} with {len(codes.radix)} digits; want a {self.axes}-D grid with {len(self.radix)}")

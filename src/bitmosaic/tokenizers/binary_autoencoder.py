@@ -75,7 +75,7 @@ class BinaryAutoencoder(Tokenizer):
 
     def __init__(self, spec: BinaryAutoencoderSpec):
         super().__init__()
-        self.spec, self.channels, self.factor = spec, spec.channels, spec.factor
+        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
         shape = (spec.channels, spec.width, spec.multipliers, spec.residual_blocks, spec.attention, spec.embedding, spec.groups)
         self.encoder = conv.encoder(*shape)
         self.to_bits = nn.Conv2d(spec.embedding, spec.bits, 1)

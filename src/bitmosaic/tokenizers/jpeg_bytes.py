@@ -60,11 +60,11 @@ class JPEGBytesSpec(TokenizerSpec):
 class JPEGBytes(Tokenizer):
     """Pictures -> bytes of their JPEG's entropy-coded segment and END -> the pictures that JPEG makes of them."""
 
-    factor = None
+    axes, factor = 1, None
 
     def __init__(self, spec: JPEGBytesSpec):
         super().__init__()
-        self.spec, self.channels, self.radix = spec, spec.channels, spec.radix
+        self.spec, self.channels, self.radix, self.image_size = spec, spec.channels, spec.radix, spec.image_size
         whole = self._jpeg(Image.new("L" if spec.channels == 1 else "RGB", spec.image_size[::-1]))
         self.header = whole[: scan_start(whole)]  # the same for every picture
 

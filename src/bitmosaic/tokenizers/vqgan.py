@@ -70,7 +70,7 @@ class VQGAN(Tokenizer):
 
     def __init__(self, spec: VQGANSpec):
         super().__init__()
-        self.spec, self.channels, self.factor = spec, spec.channels, spec.factor
+        self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
         sizes = (spec.channels, spec.width, spec.multipliers)
         self.quantizer = spec.quantizer.build()
         self.encoder = conv.encoder(*sizes, spec.residual_blocks, spec.attention, spec.embedding, spec.groups, activation=True)

@@ -80,7 +80,8 @@ class VQVAE(Tokenizer):
 
     def __init__(self, spec: VQVAESpec):
         super().__init__()
-        self.spec, self.channels, self.radix = spec, spec.channels, spec.radix
+        self.spec, self.channels, self.radix, self.image_size = spec, spec.channels, spec.radix, spec.size
+        self.medium, self.axes = spec.medium, len(spec.size)
         self.factor = spec.factors[0] if len(spec.factors) == 2 and len(set(spec.factors)) == 1 else None
         self.quantizer = spec.quantizer.build()
         axes, width = len(spec.size), spec.width
