@@ -162,7 +162,7 @@ def test_what_was_stopped_goes_on_and_the_verdict_is_of_all(two_steps, tmp_path,
     assert found["holds"] is True and [r["second"] for r in found["results"]["a"]] == [1.0, 2.0]
     assert page.index("What it is.") < page.index("a paper says so") < page.index("**Claim holds.**") < page.index("## More")
     assert "a section" in page and re.search(r"^\| a \| 0, 1 \| .* \| 1, 2 \|", page, re.M)
-    assert main(["list", "systems"]) == 0 and "a thing of two steps; not repeated yet" in capsys.readouterr().out
+    assert main(["list", "systems"]) == 0 and "a thing of two steps; claim not repeated yet" in capsys.readouterr().out
     assert main([*line, "--docs", str(tmp_path / "docs")]) == 0
     assert (tmp_path / "docs" / "twosteps.md").read_text() == page
     assert main(["list", "systems"]) == 0 and "claim holds, 2 seeds" in capsys.readouterr().out
@@ -239,3 +239,10 @@ def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
     assert main(line) == 0, capsys.readouterr().err
     pipe = Pipeline.from_pretrained(tmp_path / "run" / "pipeline")
     assert pipe.tokenizer.radix == (240,) and pipe(0, [1, 2], output_type="pt").isfinite().all()
+
+
+def test_a_system_without_a_claim_says_so(capsys):
+    without = [name for name in systems.names() if not systems.system(name).claims]
+    for name in without:
+        assert main(["reproduce", name]) == 2 and f"{name}: it has no claim.py" in capsys.readouterr().err
+    assert main(["list", "systems"]) == 0 and capsys.readouterr().out.count("no claim yet") == len(without)

@@ -28,8 +28,15 @@ class System:
 
     @property
     def claim(self) -> Claim:
-        """What the paper says, as an experiment."""
+        """What the paper says, as an experiment. ValueError where there is none yet."""
+        if not self.claims:
+            raise ValueError(f"{self.name}: it has no claim.py, so nothing can be repeated; 'bitmosaic list systems' says which have one")
         return import_module(f"bitmosaic.systems.{self.name}.claim").CLAIM
+
+    @property
+    def claims(self) -> bool:
+        """Whether it has a claim."""
+        return (self.folder / "claim.py").is_file()
 
     @property
     def folder(self) -> Path:
@@ -46,9 +53,9 @@ class System:
         """Whether its claim held when it was last repeated for its page."""
         path = self.folder / "measured.json"
         if not path.exists():
-            return "not repeated yet"
+            return "claim not repeated yet" if self.claims else "no claim yet"
         measured = read_json(path)
-        return f"{WORDS[measured['holds']]}, {measured['seeds']} seeds"
+        return f"{WORDS[measured['holds']]}, {measured['seeds']} seed{'s'[: measured['seeds'] != 1]}"
 
 
 WORDS = {True: "claim holds", False: "claim does not hold here", None: "not decided by what was measured"}
