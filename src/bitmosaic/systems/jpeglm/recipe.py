@@ -22,7 +22,7 @@ from bitmosaic.train.stages import CodesStage, FixedTokenizerStage, PriorStage
 from bitmosaic.train.training import Training
 
 LOOKED_AT, LONGEST = 500, 16_384  # images whose bytes are counted, and the most places
-BATCH, PLACE = 16, 5e-5  # seconds of a core for one place in a step (docs/media.md)
+BATCH, PLACE = 16, 1.3e-4  # seconds of a core for one place in a step (docs/media.md)
 GUIDANCE, TOP_P = 1.5, 0.95
 
 
