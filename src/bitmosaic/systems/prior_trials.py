@@ -43,9 +43,9 @@ def setting(steps: int = PRIOR_STEPS) -> str:
     """What all such claims have in common, in words."""
     return (
         f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
-        f"priors of width {SIZES['width']} learn from {IMAGES:,} images in {steps:,} steps of {BATCH}. {SAMPLES:,} samples of each way to "
-        f"ask, in all classes, against the {TEST:,} test images, in the space of the classifier that ships: Frechet distances of that "
-        "space, not FID."
+        f"priors, of width {SIZES['width']} unless it says otherwise, learn from {IMAGES:,} images in {steps:,} steps of {BATCH}. "
+        f"{SAMPLES:,} samples of each way to ask, in all classes, against the {TEST:,} test images, in the space of the classifier that "
+        "ships: Frechet distances of that space, not FID."
     )
 
 
