@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from parts import DENOISING, HEADED, random_codes, shaken
+from quick import quick_pipeline
 
 from bitmosaic import Pipeline, codec
 from bitmosaic.codec import CODERS, CodecError, Container, PriorCoder, StaticCoder, UniformCoder
@@ -195,7 +196,7 @@ def test_lost_packets_leave_places_unknown(number):
 
 
 def test_an_image_is_restored():
-    pipe = Pipeline.from_pretrained("fashion")
+    pipe = quick_pipeline()
     image = fashion_sample().pixels[3]
     whole = pipe.decompress(pipe.compress(image, packets=7), output_type="np")
     assert np.array_equal(whole, np.asarray(pipe.decode(pipe.encode(image), "np")[0]))
@@ -227,7 +228,7 @@ def test_every_flipped_bit_is_told():
 
 
 def test_strangers_are_refused():
-    pipe = Pipeline.from_pretrained("fashion")
+    pipe = quick_pipeline()
     image = fashion_sample().pixels[0]
     for coder in CODERS:
         file = Container.from_bytes(pipe.compress(image, coder))

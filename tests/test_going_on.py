@@ -97,7 +97,7 @@ def test_the_same_pictures_elsewhere_and_of_other_times(folder, tmp_path, monkey
 
 
 def test_a_run_in_the_middle_goes_on_bitwise_after_harmless_changes(folder, tmp_path):  # noqa: F811
-    run = plain_run(folder)
+    run = with_training(plain_run(folder), checkpoint_seconds=0)
     whole = train(run, tmp_path / "whole", silent, "cpu")
     shutil.copytree(tmp_path / "whole", tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "pipeline")
@@ -267,7 +267,7 @@ def test_more_steps_of_the_prior_end_where_as_many_at_once_end(folder, tmp_path)
 
 
 def test_a_schedule_of_another_length_is_told_and_reproducible(folder, tmp_path):  # noqa: F811
-    run = more(plain_run(folder), decay="cosine", warmup_steps=0)
+    run = more(with_training(plain_run(folder), checkpoint_seconds=0), decay="cosine", warmup_steps=0)
     train(run, tmp_path / "run", silent, "cpu")
     shutil.copytree(tmp_path / "run", tmp_path / "killed")
     told = []

@@ -178,8 +178,8 @@ def test_what_cannot_be_an_index_says_so(tmp_path):
 def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for i in range(12):
-        save(to_pil(fashion_sample().pixels[i].float() / 255), folder / f"{i}.png")
+    for i, image in enumerate(fashion_sample().pixels[:12]):
+        save(to_pil(image.float() / 255), folder / f"{i}.png")
     return folder
 
 

@@ -27,8 +27,9 @@ from bitmosaic.train.train import train
 from bitmosaic.train.training import Training
 
 
-def tiny_run(folder) -> Run:
-    steps = Training(steps=6, batch_size=4, log_every=2, pictures_every=4, checkpoint_seconds=0, warmup_steps=2)
+def tiny_run(folder, checkpoint_seconds=1e9) -> Run:
+    """Of all stages. Checkpoints, which take longer than the steps, are of the last alone unless asked for."""
+    steps = Training(steps=6, batch_size=4, log_every=2, pictures_every=4, checkpoint_seconds=checkpoint_seconds, warmup_steps=2)
     tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec(image_size=(16, 16), channels=3, bits=4, width=8, multipliers=(1, 1), embedding=8, groups=4),
         tokenizer_losses=TokenizerLosses(perceptual_weight=0.1, discriminator=PatchGANSpec(3, 8, 1), adversarial_start=2),
@@ -69,7 +70,7 @@ def same_weights(a: Pipeline, b: Pipeline) -> bool:
 
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_images_to_pipeline_and_resume_bitwise(folder, tmp_path, killed):
-    run = tiny_run(folder)
+    run = tiny_run(folder, checkpoint_seconds=0)
     whole = train(run, tmp_path / "whole", silent)
     for name in ("curves-tokenizer.png", "curves-prior.png", "pipeline/config.json", "tokenizer/report.json", "features.safetensors"):
         assert (tmp_path / "whole" / name).is_file(), name

@@ -33,7 +33,7 @@ def finished(tmp_path_factory):
         (place / "data" / name).mkdir(parents=True)
         for i in (sample.labels == label).nonzero().flatten()[:8].tolist():
             to_pil(sample.image(i)).save(place / "data" / name / f"{i}.png")
-    run = tiny_run(place / "data")
+    run = tiny_run(place / "data", checkpoint_seconds=0)
     return run, train(run, place / "run", silent, "cpu"), place / "run"
 
 
@@ -68,7 +68,7 @@ class Going(Batches):
 
 @pytest.mark.parametrize("cached, part", covered([True, False], ["", "bag"], ways=1))
 def test_where_images_go_the_run_stops_and_goes_on_when_they_are_back(folder, tmp_path, monkeypatch, cached, part):  # noqa: F811
-    run = with_training(plain_run(folder), steps=12, log_every=1, checkpoint_seconds=1e9)
+    run = with_training(plain_run(folder), steps=6, log_every=1)
     whole = train(run, tmp_path / "whole", silent, "cpu")
     monkeypatch.setattr(tokenizer_stage, "Batches", Going)
     monkeypatch.setattr(Going, "moved", (folder / part, tmp_path / "aside"))
@@ -99,7 +99,7 @@ def test_where_images_go_the_run_stops_and_goes_on_when_they_are_back(folder, tm
 def test_images_that_are_emptied_stop_it_and_those_that_never_were_any_do_not(folder, tmp_path, monkeypatch, left):  # noqa: F811
     """As a full or failing disk does: what could be read at the start is not passed over as unreadable."""
     (folder / "bag" / "never.png").write_bytes(b"no picture")
-    run = with_training(plain_run(folder), steps=12, log_every=1, checkpoint_seconds=1e9)
+    run = with_training(plain_run(folder), steps=6, log_every=1)
     monkeypatch.setattr(FolderSpec, "build", lambda spec: Folder(spec.path, spec.size, spec.channels, cache_bytes=0))
     whole = train(run, tmp_path / "whole", silent, "cpu")
     some = {path: path.read_bytes() for path in sorted(folder.glob("*/*.png"))[::3]}
@@ -333,7 +333,7 @@ def test_names_are_printed_on_one_line_and_without_escapes(tmp_path, capsys):
         to_pil(sample.image(i)).save(data / f"{i}.png")
     (data / "bro\nken\x1b[2J.png").write_bytes(b"no picture")
     words = ["train", "folder", "--data", str(data), "--out", str(out), "--size=32", "--bits=4"]
-    words += ["--tokenizer.width=8", "--tokenizer.embedding=8"]
+    words += ["--tokenizer.width=8", "--tokenizer.embedding=8", "--prior.width=32", "--prior.heads=2", "--prior.depth=1"]
     words += [f"--{part}-training.{name}" for part in ("tokenizer", "prior") for name in ("steps=2", "batch-size=2", "log-every=1")]
     assert main([*words, "--dry-run"]) == 0 and main(words) == 0
     printed = capsys.readouterr()

@@ -6,9 +6,9 @@ import pytest
 @pytest.fixture(scope="module")
 def pipelines():
     """What the studio of `page` serves."""
-    from bitmosaic import Pipeline
+    from quick import quick_pipeline
 
-    return {"fashion": Pipeline.from_pretrained("fashion")}
+    return {"fashion": quick_pipeline()}
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from quick import quick_pipeline
 from studio_server import Limits, serving, uvicorn
 
-from bitmosaic import Pipeline
 from bitmosaic.commands.studio import listen
 from bitmosaic.web.connections import Patient
 
@@ -23,7 +23,7 @@ MANY = {"class": "bag", "count": 16, "settings": {"steps": 12, "evaluations": 4}
 
 @pytest.fixture(scope="module")
 def pipe():
-    return Pipeline.from_pretrained("fashion")
+    return quick_pipeline()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from quick import quick_pipeline
 from studio_server import serving
 from test_studio import thumbnail
 from test_studio_model import Counting, together, wanted
@@ -29,7 +30,7 @@ FEW = {"steps": 3, "evaluations": 5}
 
 @pytest.fixture(scope="module")
 def pipe():
-    shipped = Pipeline.from_pretrained("fashion")
+    shipped = quick_pipeline()
     return Pipeline(shipped.tokenizer, shipped.prior, shipped.settings(**FEW), shipped.class_names)
 
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from quick import quick_pipeline
 from studio_server import Limits
 
 from bitmosaic.cli import main
@@ -115,7 +116,6 @@ def test_a_small_batch_does_not_wait_for_a_large_one():
 def test_memory_is_given_back_now_and_then_and_a_failure_ends_nothing(monkeypatch):
     from studio_server import serving
 
-    from bitmosaic import Pipeline
     from bitmosaic.web import app
 
     times = []
@@ -126,7 +126,7 @@ def test_memory_is_given_back_now_and_then_and_a_failure_ends_nothing(monkeypatc
 
     monkeypatch.setattr(app, "GIVE_BACK", 0.01)
     monkeypatch.setattr(app, "give_back", give_back)
-    with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
+    with serving({"fashion": quick_pipeline()}) as server:
         end = time.monotonic() + 30
         while len(times) < 3 and time.monotonic() < end:
             time.sleep(0.01)
@@ -246,9 +246,8 @@ def test_the_document_describes_every_route_and_every_answer():
     import jsonschema
     from studio_server import serving
 
-    from bitmosaic import Pipeline
 
-    with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
+    with serving({"fashion": quick_pipeline()}) as server:
         told = server.ask("/openapi.json").json
         assert told == document(Limits())
         image = {"image": "fashion:1"}

@@ -121,6 +121,7 @@ def test_pictures_that_are_replaced_are_given_back(page):
         URL.revokeObjectURL = (url) => { kept.delete(url); give.call(URL, url); };
     """)
     page.reload()
+    expect(page.get_by_role("tabpanel", name="Generate").locator(".class img[src]")).to_have_count(10)  # else thumbnails come between
     blend = panel(page, "Blend")
     blend.get_by_text("Settings", exact=True).click()
     few_steps(blend, 1)

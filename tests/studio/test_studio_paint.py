@@ -7,6 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
+from quick import quick_pipeline
 from studio_browser import (
     WAIT,
     done,
@@ -25,13 +26,11 @@ from studio_browser import (
     upload,
 )
 
-from bitmosaic import Pipeline
-
 
 @pytest.fixture(scope="module")
 def pipelines():
     """Not by the name of one that ships, for which no windows are offered."""
-    return {"mine": Pipeline.from_pretrained("fashion")}
+    return {"mine": quick_pipeline()}
 
 
 def test_paint_repaints_what_a_mouse_path_covers_and_no_more(page, browser):

@@ -9,10 +9,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from quick import quick_pipeline
 from studio_server import Limits, serving
 from test_studio import form, png
 
-from bitmosaic import Pipeline
 from bitmosaic.web import requests, words
 from bitmosaic.web.limits import Refused
 from bitmosaic.web.openapi import document
@@ -92,7 +92,7 @@ PYTHON = re.compile(r"\bTrue\b|\bFalse\b|\bNone\b|(?<!\w)'[^']*'(?!\w)|Spec\b|co
 
 @pytest.fixture(scope="module")
 def server():
-    with serving({"fashion": Pipeline.from_pretrained("fashion")}) as server:
+    with serving({"fashion": quick_pipeline()}) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 The test split ships with the package; the training split is read from where it lies.
 """
 
+import functools
 import os
 from importlib import resources
 from pathlib import Path
@@ -39,7 +40,14 @@ def fashion_mnist(folder: str | os.PathLike | None = None, split: str = "train")
 
 
 def fashion_sample() -> ArrayImages:
-    """The 10,000 test images with their labels, which ship with the package."""
+    """The 10,000 test images with their labels, which ship with the package; each call's are its own."""
+    bundled = _bundled()
+    return ArrayImages(bundled.pixels.clone(), bundled.labels.clone(), bundled.class_names)
+
+
+@functools.cache
+def _bundled() -> ArrayImages:
+    """Unpacked once for each process, which takes longer than all that is done with a few of them."""
     with resources.as_file(resources.files("bitmosaic.images") / "fashion_mnist") as folder:
         return fashion_mnist(folder, "test")
 
