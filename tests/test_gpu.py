@@ -15,9 +15,10 @@ from bitmosaic.priors.likelihood import code_length
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes import fashion
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
+from bitmosaic.train.cost import cost
 from bitmosaic.train.loop import State, play
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.stages.prior import prior_cost
+from bitmosaic.train.stages import PriorStage
 from bitmosaic.train.tokenizer_game import TokenizerGame
 from bitmosaic.train.training import Training
 
@@ -140,5 +141,6 @@ def test_a_step_holds_what_was_planned(precision, recompute):
     if recompute:
         game.recompute()
     trained(game, prior_batch(spec, 16), training)
-    planned = prior_cost(spec, training, "cuda").memory(1, False, recompute)
+    stage = PriorStage(prior=spec, prior_training=training)
+    planned = cost("prior", lambda: stage.game({}), lambda images: stage.batch(None, images), training, "cuda").memory(1, False, recompute)
     assert torch.cuda.max_memory_allocated() - before == pytest.approx(planned, rel=0.06)

@@ -88,15 +88,15 @@ def about(cost: Cost, machines: Machines, epoch: int) -> dict[str, Any]:
         raise ValueError(f"gpus: got {gpus} for the {cost.name}'s batches of {training.batch_size}; give fewer, or larger batches")
     if training.batch_size % gpus:
         raise ValueError(f"gpus: {gpus} cannot share the {cost.name}'s batches of {training.batch_size} evenly; give a divisor")
-    flop = cost.flop_again if training.recompute else cost.flop
-    speed = gpus * machines.tflops * 1e12 * machines.utilisation / flop  # images a second
+    flop, again = cost.flop(gpus), cost.flop(gpus, recompute=True) if cost.block else cost.flop(gpus)
+    speed = gpus * machines.tflops * 1e12 * machines.utilisation / (again if training.recompute else flop)  # images a second
     images = training.steps * training.batch_size
     there = {name: way for name, way in WAYS.items() if (cost.block or not any(way)) and (gpus > 1 or not way[0])}  # one shares nothing
     ways = {name: cost.memory(gpus, *way) for name, way in there.items()}
     return {
         "stage": cost.name, "parameters": cost.parameters, "batch": training.batch_size,
         "batch_a_gpu": math.ceil(training.batch_size / gpus), "steps": training.steps,
-        "flop_an_image": cost.flop, "flop_an_image_recomputed": cost.flop_again, "memory": ways,
+        "flop_an_image": flop, "flop_an_image_recomputed": again, "memory": ways,
         "images_a_second": speed, "bytes_read_a_second": speed * cost.read, "hours_an_epoch": epoch / speed / 3600,
         "hours": images / speed / 3600, "epochs": images / epoch, "epoch": epoch, "checkpoint": STATE * cost.parameters,
     }  # fmt: skip

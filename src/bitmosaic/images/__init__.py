@@ -2,7 +2,7 @@
 
 from .background import background_of
 from .base import ArrayImages, ImageSet, ImagesGone
-from .batches import Batch, Batches, epoch_order, in_order, some_images
+from .batches import Batch, Batches, blank_images, epoch_order, in_order, some_images
 from .fashion import FASHION_CLASSES, fashion_mnist, fashion_sample
 from .fit import Fit, check_exact, check_sizes, fitted
 from .folder import Folder
@@ -15,8 +15,8 @@ from .write import SOFTWARE, Output, animation, captioned, check_output, grid, s
 
 __all__ = [
     "ArrayImages", "Batch", "Batches", "FASHION_CLASSES", "Fit", "Folder", "ImageSet", "ImagesGone", "Output", "SOFTWARE", "Scan",
-    "UnreadableImage", "animation", "background_of", "captioned", "centre_crop", "check_exact", "check_output", "check_sizes", "crop_mask",
-    "crop_with_mask", "epoch_order", "fashion_mnist", "fashion_sample", "fitted", "flatten", "grid", "heat", "in_order", "places_of",
-    "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits",
-    "some_images", "spread", "to_output", "to_pil", "to_uint8",
+    "UnreadableImage", "animation", "background_of", "blank_images", "captioned", "centre_crop", "check_exact", "check_output",
+    "check_sizes", "crop_mask", "crop_with_mask", "epoch_order", "fashion_mnist", "fashion_sample", "fitted", "flatten", "grid", "heat",
+    "in_order", "places_of", "read_idx", "read_image", "read_mask", "save", "scan", "sheet", "sheet_fits", "some_images", "spread",
+    "to_output", "to_pil", "to_uint8",
 ]

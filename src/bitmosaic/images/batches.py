@@ -19,6 +19,11 @@ class Batch:
     indices: Tensor          # (B,) int64, the images' numbers in their set
 
 
+def blank_images(count: int, channels: int, size: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Batch:
+    """A batch of black images of class 0, or of signals as another medium stores them: what a plan works with."""
+    return Batch(torch.zeros(count, channels, *size, dtype=dtype), torch.zeros(count, dtype=torch.long), torch.arange(count))
+
+
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     """The order in which an epoch visits n images, a permutation that depends on seed and epoch alone: (n,)."""
     return torch.randperm(n, generator=_generator("order", seed, epoch))

@@ -117,9 +117,6 @@ class BernoulliDiffusion(Head):
         x_t = (torch.rand(x_0.shape, generator=rng, device=x_0.device) < k * x_0 + (1 - k) / 2).to(x_0.dtype)
         return self.elementwise_loss(x_0, t, x_t, condition)[0].mean()
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.logits(x_0, torch.zeros(len(x_0), dtype=torch.long, device=x_0.device), condition)
-
     def draws(self, evaluations: int) -> int:
         """How many uniforms `draw` takes for each bit."""
         return evaluations + 1

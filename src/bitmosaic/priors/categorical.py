@@ -43,9 +43,6 @@ class Categorical(Head):
         """Cross-entropy in nats a place."""
         return F.cross_entropy(self.net(condition).float(), self.index(x_0))
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.net(condition)
-
     def draws(self, evaluations: int) -> int:
         return 1
 

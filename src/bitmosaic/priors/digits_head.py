@@ -52,9 +52,6 @@ class DigitsHead(Head):
         """Cross-entropy in nats a digit."""
         return -self._of(x_0, self.padded(self.net(condition).float())).mean()
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.net(condition)
-
     def draws(self, evaluations: int) -> int:
         return 1
 

@@ -58,9 +58,6 @@ class DirectBits(Head):
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.net(condition).float(), x_0.float())
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.net(condition)
-
     def draws(self, evaluations: int) -> int:
         return 1
 

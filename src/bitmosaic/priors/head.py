@@ -51,10 +51,6 @@ class Head(nn.Module, abc.ABC):
         """What is minimised, a scalar; bits x_0 (m, K) of places under conditions (m, D)."""
 
     @abc.abstractmethod
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        """Logits of one evaluation of the network as in training, on any device, meta too; what it costs is what a plan wants to know."""
-
-    @abc.abstractmethod
     def draws(self, evaluations: int) -> int:
         """How many uniforms `draw` takes for each bit."""
 

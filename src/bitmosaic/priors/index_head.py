@@ -40,9 +40,6 @@ class IndexHead(Head):
         """Cross-entropy in nats a place."""
         return F.cross_entropy(self.net(condition).float(), x_0[:, 0].long())
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.net(condition)
-
     def draws(self, evaluations: int) -> int:
         return 1
 

@@ -52,9 +52,6 @@ class MaskedBits(Head):
         loss = F.binary_cross_entropy_with_logits(self.logits(x_0, known, condition).float(), x_0.float(), reduction="none")
         return (loss * ~known).sum(-1).div(self.bits - count[:, 0]).mean()  # each place counts the same
 
-    def once(self, x_0: Tensor, condition: Tensor) -> Tensor:
-        return self.logits(x_0, torch.zeros_like(x_0, dtype=torch.bool), condition)
-
     def draws(self, evaluations: int) -> int:
         return 2
 

@@ -19,7 +19,8 @@ def describe(run: Run) -> str:
     rows, device = [("part", "parameters", "weights, gradients, Adam, EMA", "activations of a batch", "together")], own_device()
     for cost in costs(run, torch.device(device).type):
         training = cost.training
-        activations, state = cost.step(training.part_size, False, training.recompute, False), 20 * cost.parameters  # five float32 copies
+        state = 20 * cost.parameters  # five float32 copies
+        activations = cost.step(training.part_size, False, training.recompute).bytes
         batch = f"{_size(activations)} ({training.part_size})"
         rows.append((cost.name, f"{cost.parameters:,}", _size(state), batch, _size(state + activations)))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]

@@ -7,7 +7,7 @@ reconstruction) is at hand in the next.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,12 +31,14 @@ class Game(abc.ABC):
     memory: what the game holds that no player learns, as buffers (a replay buffer, the probability of an augmentation). It is saved and
     resumed; where a move is left out it is as before; where a batch is cut into parts, each begins from the same, and the mean is kept.
     whole_batches: such a mean would mean nothing, so a batch cannot be cut. period: steps after which the same turns come again.
+    blocks: parts of its one player that may be sharded, or worked out again in the backward pass, each by itself.
     """
 
     players: dict[str, nn.Module]
     memory: nn.Module | None = None
     whole_batches: bool = False
     period: int = 1
+    blocks: Sequence[nn.Module] = ()
 
     def modules(self) -> dict[str, nn.Module]:
         """The players, and the memory where there is one."""
@@ -50,6 +52,11 @@ class Game(abc.ABC):
         """Parameter groups of a player's optimizer; `decay` says whether weight decay acts, `rate` (default 1)
         multiplies the learning rate."""
         return [{"params": list(self.players[player].parameters()), "decay": True}]
+
+    def recompute(self) -> None:
+        """Activation checkpointing of every block."""
+        for block in self.blocks:
+            block.recompute = True
 
     def compile(self) -> None:
         """torch.compile of every player's own forward pass, in place."""

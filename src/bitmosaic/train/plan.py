@@ -1,15 +1,18 @@
-"""What a run will cost before it begins: of each of its stages that trains, as that counts it. Nothing of a run's size is allocated.
+"""What a run will cost before it begins: of each of its stages that trains, as a rehearsed step of its game counts it.
 
-Counted, not guessed: the bytes that live in a step, and floating-point operations of forward and backward passes (torch's
-FlopCounterMode; a multiply-add is two). `held` adds what was measured to come on top: of an allocator, and of the framework's own.
+Counted, not guessed: the bytes that live in a step, and floating-point operations of forward and backward passes. Nothing of a run's size
+is allocated. `held` adds what was measured to come on top: of an allocator, and of the framework's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
-from bitmosaic.train.cost import Cost
-from bitmosaic.train.run import Run
+from bitmosaic.train.cost import Cost, cost
+from bitmosaic.train.game import Game
+from bitmosaic.train.run import Run, Stage
 
 FRAMEWORK = 2e9  # bytes on a GPU for the framework itself: 1 to 2 GB
 SLACK = 1.025  # of an allocator: a step of BiGR-L held 0.5 to 2.6 % more than was planned, on an H100 (docs/performance.md)
@@ -22,5 +25,14 @@ def held(planned: float) -> float:
 
 def costs(run: Run, device: str = "cuda") -> Iterator[Cost]:
     """Of each stage that trains, in order, with the arithmetic of `device`."""
-    for stage in run.stages:
-        yield from stage.costs(run, device)
+    for i, stage in enumerate(run.stages):
+        if stage.training is not None:
+            yield cost(stage.name, partial(_game, run.stages[: i + 1]), partial(stage.batch, run), stage.training, device)
+
+
+def _game(stages: Sequence[Stage]) -> Game:
+    """The last one's, with what those before it make."""
+    made: dict[str, Any] = {}
+    for stage in stages[:-1]:
+        made |= stage.unmade()
+    return stages[-1].game(made)

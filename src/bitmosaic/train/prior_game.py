@@ -16,7 +16,7 @@ class PriorGame(Game):
     """One player, "prior"; conditions are dropped with `class_dropout` so that guidance has a null to lean on."""
 
     def __init__(self, prior: nn.Module, class_dropout: float = 0.1):
-        self.players, self.class_dropout = {"prior": prior}, class_dropout
+        self.players, self.class_dropout, self.blocks = {"prior": prior}, class_dropout, prior.blocks
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         prior, labels = self.players["prior"], None if batch.labels is None else batch.labels.to(rng.device)
@@ -30,11 +30,6 @@ class PriorGame(Game):
         for name, p in self.players[player].named_parameters():
             (decay if p.ndim > 1 and not name.startswith("head.") else plain).append(p)
         return [{"params": decay, "decay": True}, {"params": plain, "decay": False}]
-
-    def recompute(self) -> None:
-        """Activation checkpointing of every block."""
-        for block in self.players["prior"].blocks:
-            block.recompute = True
 
     def compile(self) -> None:
         """torch.compile of each block (their shapes are fixed) and of a head's network (hidden places vary in number)."""

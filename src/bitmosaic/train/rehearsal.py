@@ -1,80 +1,186 @@
-"""A step without its arithmetic: how much memory it would hold on a CPU or a GPU. Nothing is allocated: tensors have no values.
+"""A step of training without its arithmetic: a game plays its own turns with weights and signals that have a shape and no values.
 
-Parts stand on torch's meta device, where autocast does nothing, so what it does with the operations of our nets is said here; attention
-is a GPU's, which keeps no matrices, or the plain products that a CPU trains with.
+They lie on torch's meta device, operations are counted by its formulas, bytes as storages come and go. No game, no network and no operator
+is known here.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
-from torch.overrides import TorchFunctionMode
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils.flop_counter import flop_registry
 
-from bitmosaic.nets.llama import products
-from bitmosaic.nets.precision import Precision, resolve
+from bitmosaic.nets.precision import resolve
+from bitmosaic.train.arithmetic import CPU, META, Arithmetic, is_meta
+from bitmosaic.train.game import Game
+from bitmosaic.train.loop import step_generator
+from bitmosaic.train.training import TrainingSpec
 
-LOWER = {F.linear, F.conv2d, torch.conv2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}  # in bf16 under autocast
-WHOLE = {F.layer_norm, F.group_norm}  # in float32 under CUDA's autocast; a CPU's takes what comes
-WIDEST = {torch.addcmul}  # in the widest type among its factors under CUDA's autocast, which copies the others, and keeps the copies
+WANTS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
-def most_bytes(
-    modules: Iterable[nn.Module], forward: Callable[[], Tensor], precision: Precision, device: str, gradients: bool = False,
-    frozen: nn.Module | None = None,
-) -> int:  # fmt: skip
-    """The most bytes that live at one time in `forward()` and its backward pass, beside weights, and their gradients unless `gradients`.
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a step took: floating-point operations (a multiply-add is two), and the most bytes that lived beside weights and buffers."""
 
-    modules: on the meta device, as is all that `forward` makes. device: whose arithmetic, "cpu" or "cuda". frozen: a network that
-    `forward` asks and that is not trained. What autocast makes of weights is counted.
+    flop: float
+    bytes: int
+    with_gradients: int  # where gradients stay, each until its player moves again, as they do where weights are not sharded
+
+
+def rehearse(
+    build: Callable[[], Game], batch: Callable[[], Any], training: TrainingSpec, device: str, sharded: bool = False, recompute: bool = False
+) -> Rehearsed:  # fmt: skip
+    """The last steps of a training, as many as it takes until the same turns come again, with the arithmetic of `device`: "cpu", "cuda".
+
+    build: the game, whose weights are never drawn. batch: of which signals lose their values; codes and labels keep theirs, and draws have
+    some, since on these hangs of how many places a network is asked.
     """
-    modules = list(modules)
-    weights = [p for module in modules for p in module.parameters()]
-    hooks = [p.register_post_accumulate_grad_hook(_let_go) for p in weights if not gradients]
-    arithmetic, live = Arithmetic(precision, device), Live([*weights, *(frozen.state_dict().values() if frozen is not None else ())])
-    for module in modules:
+    low = resolve(training.precision, device) == "bf16"
+    game, weights = unweighted(build, torch.bfloat16 if low and sharded else None)  # FSDP2's weights in a step
+    given = OnMeta.signals(batch())
+    if recompute:
+        game.recompute()
+    held = [t for module in game.modules().values() for t in (*module.parameters(), *module.buffers())]
+    counter = StepCounter(held)
+    counter.stay(weights)  # of networks that are asked and not trained
+    hooks = [p.register_post_accumulate_grad_hook(counter.keep) for module in game.players.values() for p in module.parameters()]
+    steps = range(max(0, training.steps - game.period), max(training.steps, game.period))
+    for module in game.players.values():
         module.train()
-    try:
-        with live:
-            with arithmetic:
-                end = forward().float().sum()
-            arithmetic.kept = None
-            with arithmetic:  # for what is worked out again
-                _backward(end)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for weight in weights:
-            weight.grad = None
-    return live.most
+    with OnMeta(), counter:
+        for step in steps:
+            _play(game, given, step, step_generator(training.seed, step), device, low, counter)
+    for hook in hooks:
+        hook.remove()
+    return Rehearsed(counter.flop / len(steps), counter.most, counter.most_with_gradients)
+
+
+def unweighted(build: Callable[[], Game], low: torch.dtype | None = None) -> tuple[Game, list[nn.Parameter]]:
+    """A game whose weights have no values, and are of the type `low` where it is one; with all weights that were made for it."""
+    with torch.random.fork_rng(), OnMeta(), parameters_on_meta(low) as weights:
+        return build(), weights
+
+
+def _play(game: Game, batch: Any, step: int, rng: torch.Generator, device: str, low: bool, counter: StepCounter) -> None:
+    """As `loop.play` does it, but for what the optimizer does."""
+    for module in game.players.values():
+        counter.let_go(module)
+    turns = game.play(batch, step, rng)
+    while True:
+        with Arithmetic(device, low, {}):
+            turn = next(turns, None)
+        if turn is None:
+            return
+        counter.let_go(game.players[turn.player])
+        with Arithmetic(device, low):  # for what is worked out again
+            _backward(turn.loss)
 
 
 def _backward(end: Tensor) -> None:
     """As `end.backward()`, but inside the function modes around it, which torch's own entry would leave."""
-    ones = torch.ones_like(end)
-    _engine_run_backward((end,), (ones,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+    _engine_run_backward((end,), (torch.ones_like(end),), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
-def _let_go(weight: Tensor) -> None:
-    weight.grad = None
+class OnMeta(TorchDispatchMode):
+    """What is made of a tensor without values has none; what is made of others, as of draws, is worked out.
+
+    What cannot go on without a value (`item`, `nonzero`) is worked out on ones.
+    """
+
+    @staticmethod
+    def signals(batch: Any) -> Any:
+        """A batch whose tensors of more than one axis have no values."""
+        assert is_dataclass(batch)
+        found = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        return replace(batch, **{name: x.to(META) for name, x in found.items() if isinstance(x, Tensor) and x.ndim > 1})
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given, tree = tree_flatten((args, kwargs or {}))
+        if not any(is_meta(x) or (isinstance(x, torch.device) and x == META) for x in given):
+            return func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags and func._schema.is_mutable and is_meta(given[0]):
+            return given[0]  # a weight is not drawn
+        args, kwargs = tree_unflatten([_on_meta(x) for x in given], tree)
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            if not WANTS_VALUES.intersection(func.tags):
+                raise
+        args, kwargs = tree_map(_ones, (args, kwargs))
+        return tree_map(_on_meta, func(*args, **kwargs))
 
 
-class Live(TorchDispatchMode):
-    """Counts the bytes of storages that come and go, those of `given` tensors left out."""
+@contextmanager
+def parameters_on_meta(low: torch.dtype | None) -> Iterator[list[nn.Parameter]]:
+    """Inside the block, modules are built with parameters without values, in the type `low` where it is one; gives those."""
+    made: list[nn.Parameter] = []
 
-    def __init__(self, given: Iterable[Tensor]):
+    def without(module: nn.Module, name: str, weight: nn.Parameter | None) -> nn.Parameter | None:
+        if weight is None or weight.is_meta:
+            return None
+        made.append(nn.Parameter(torch.empty_like(weight, dtype=low, device=META), weight.requires_grad))
+        return made[-1]
+
+    hook = register_module_parameter_registration_hook(without)
+    try:
+        yield made
+    finally:
+        hook.remove()
+
+
+def _on_meta(x: Any) -> Any:
+    if isinstance(x, torch.Generator):
+        return None
+    return META if isinstance(x, torch.device) else x.to(META) if isinstance(x, Tensor) else x
+
+
+def _ones(x: Any) -> Any:
+    return torch.ones(x.shape, dtype=x.dtype) if isinstance(x, Tensor) else CPU if isinstance(x, torch.device) else x
+
+
+class StepCounter(TorchDispatchMode):
+    """Counts floating-point operations, by torch's formulas, and bytes of storages that come and go, those of `given` tensors left out.
+
+    torch's FlopCounterMode has the same formulas, but keeps graphs alive, and so what is worked out again.
+    """
+
+    def __init__(self, given: Iterable[Tensor] = ()):
         super().__init__()
-        self.now = self.most = 0
+        self.flop = 0.0
+        self.now = self.most = self.most_with_gradients = self.gradients = 0
         self.held = {t.untyped_storage()._cdata for t in given}
+
+    def stay(self, tensors: Iterable[Tensor]) -> None:
+        """Counts tensors that there were before and that stay, but for those given at first."""
+        for tensor in tensors:
+            self._count(tensor.untyped_storage())
+
+    def keep(self, weight: Tensor) -> None:
+        """A hook: the weight has its gradient now, which is counted by itself."""
+        self.gradients += weight.grad.nbytes
+
+    def let_go(self, module: nn.Module) -> None:
+        """Its gradients."""
+        for weight in module.parameters():
+            if weight.grad is not None:
+                self.gradients -= weight.grad.nbytes
+                weight.grad = None
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.flop += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
@@ -86,56 +192,10 @@ class Live(TorchDispatchMode):
             return
         self.held.add(key)
         self.now += size
-        self.most = max(self.most, self.now)
+        self.most_with_gradients = max(self.most_with_gradients, self.now)
+        self.most = max(self.most, self.now - self.gradients)
         weakref.finalize(storage, self._freed, key, size)
 
     def _freed(self, key: int, size: int) -> None:
         self.held.discard(key)
         self.now -= size
-
-
-class Arithmetic(TorchFunctionMode):
-    """autocast and attention as on `device`, for tensors on the meta device."""
-
-    def __init__(self, precision: Precision, device: str):
-        super().__init__()
-        self.low, self.gpu = resolve(precision, device) == "bf16", torch.device(device).type != "cpu"
-        self.kept: dict[int, Tensor] | None = {}  # weights in bf16, which autocast makes once in a forward pass
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        attends = func is F.scaled_dot_product_attention
-        if self.low and (attends or func in LOWER):
-            args, kwargs = tree_map(self._lower, (args, kwargs))
-        elif self.low and self.gpu and (func in WHOLE or (func in WIDEST and _holds_float32((args, kwargs)))):
-            args, kwargs = tree_map(_raise, (args, kwargs))
-        if attends and (self.gpu or args[0].ndim == 4):  # a CPU takes nets/conv.py's as they are
-            return (_fused if self.gpu else products)(*args, **kwargs)
-        return func(*args, **kwargs)
-
-    def _lower(self, x: object) -> object:
-        if not isinstance(x, Tensor) or x.dtype != torch.float32:
-            return x
-        if not isinstance(x, nn.Parameter) or self.kept is None:
-            return x.to(torch.bfloat16)
-        if id(x) not in self.kept:
-            self.kept[id(x)] = x.to(torch.bfloat16)
-        return self.kept[id(x)]
-
-
-def _raise(x: object) -> object:
-    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
-
-
-def _holds_float32(values: object) -> bool:
-    return any(isinstance(x, Tensor) and x.dtype == torch.float32 for x in tree_leaves(values))
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False, attn_mask: Tensor | None = None) -> Tensor:
-    """Attention (..., n, d) that keeps q, k, v, its result and a number for each query, whatever is masked: torch's for CPUs, which the
-    meta device knows.
-    """
-    lead = q.shape[:-2]
-    q, k, v = (x.reshape(-1, 1, *x.shape[-2:]) if x.ndim < 4 else x for x in (q, k, v))
-    out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)[0]
-    return out.reshape(*lead, *out.shape[-2:]) if len(lead) < 2 else out

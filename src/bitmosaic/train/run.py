@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from bitmosaic.images import ImageSet
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
 from bitmosaic.spec import Spec
-from bitmosaic.train.cost import Cost
+from bitmosaic.train.game import Game
 from bitmosaic.train.training import TrainingSpec
 
 
@@ -60,9 +60,17 @@ class Stage(Spec, abc.ABC, abstract=True):
         """Files outside the run's folder on which the result depends, by what run.json calls their checksums."""
         return {}
 
-    def costs(self, run: Run, device: str) -> Iterator[Cost]:
-        """What a step of its training takes, with the arithmetic of `device`: "cuda" or "cpu"."""
-        return iter(())
+    def game(self, made: Mapping[str, Any]) -> Game:
+        """What it plays, of a stage that trains, with weights from torch's global generator; `made` by stages before."""
+        raise NotImplementedError(f"{type(self).__name__} trains nothing")
+
+    def batch(self, run: Run, images: int) -> Any:
+        """One as its game is given, of whatever content; asked for a plan."""
+        raise NotImplementedError(f"{type(self).__name__} trains nothing")
+
+    def unmade(self) -> dict[str, Any]:
+        """What it makes, as far as a game behind it asks, before anything is trained; asked for a plan."""
+        return {}
 
     def report(self, out: Path) -> tuple[str, Any] | None:
         """A name and what was measured at its end, from the run's folder; None where there is nothing. ValueError where it is damaged."""

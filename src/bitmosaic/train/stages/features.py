@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,13 @@ import torch
 from torch import nn
 
 from bitmosaic.folders import write_json
-from bitmosaic.images import Batches, ImageSet
+from bitmosaic.images import Batch, Batches, ImageSet, blank_images
 from bitmosaic.names import plain
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.spec import Spec
 from bitmosaic.train.classifier_game import ClassifierGame
-from bitmosaic.train.cost import Cost, count, operations
 from bitmosaic.train.pictures import draw_curves
 from bitmosaic.train.processes import by_first, told
-from bitmosaic.train.rehearsal import most_bytes
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sealed import CHECKSUMS, checksum
 from bitmosaic.train.sound import check_features_seal
@@ -87,7 +85,7 @@ class FeaturesStage(Stage):
         else:
             training = self.features.training
             torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
-            game = ClassifierGame(self.features.net.build())
+            game = self.game(job.made)
             batches = Batches(job.images, training.part_size, training.seed, job.run.flip)
             state = play_stage(job.out / self.name, self.name, game, batches, training, None, job.images, job.device, job.board)
             classifier = averaged(state, "classifier")
@@ -103,21 +101,15 @@ class FeaturesStage(Stage):
         write_json(sums, {path.name: checksum(path)})
         job.say(plain(f"features: {path}"))
 
-    def costs(self, run: Run, device: str) -> Iterator[Cost]:
-        if not isinstance(self.features, TrainedFeatures):
-            return
-        tokenizer, training = run.tokenizer, self.features.training
-        with torch.device("meta"):
-            net = self.features.net.build()
+    def game(self, made: Mapping[str, Any]) -> ClassifierGame:
+        return ClassifierGame(self.features.net.build())
 
-        def forward(images: int) -> torch.Tensor:
-            return net(torch.empty(images, tokenizer.channels, *tokenizer.image_size, device="meta"))
+    def batch(self, run: Run, images: int) -> Batch:
+        return blank_images(images, self.features.net.channels, run.tokenizer.size)
 
-        def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
-            return most_bytes([net], lambda: forward(images), training.precision, device, gradients)
-
-        flop, read = operations([net], lambda: forward(1)), tokenizer.channels * tokenizer.image_size[0] * tokenizer.image_size[1]
-        yield Cost(self.name, training, device, count(net), 0, count(net), flop, flop, read, step)
+    def unmade(self) -> dict[str, Any]:
+        """Of a network in a file nothing: a plan leaves it out."""
+        return {"features": self.features.net.build().eval().requires_grad_(False)} if self.training is not None else {}
 
 
 def check_whole(training: TrainingSpec | None) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,12 @@ from PIL import Image
 from torch import nn
 
 from bitmosaic.generators import DCGANSpec, Generator, GeneratorSpec
-from bitmosaic.images import Batch, Batches, background_of, some_images, to_uint8
+from bitmosaic.images import Batch, Batches, background_of, blank_images, some_images, to_uint8
 from bitmosaic.names import plain
 from bitmosaic.nets.discriminators.base import DiscriminatorSpec
 from bitmosaic.nets.discriminators.deep_conv import DeepConvDiscriminatorSpec
 from bitmosaic.pipelines import GeneratorPipeline, NoiseSpec
 from bitmosaic.train.adversarial_game import AdversarialGame, AdversarialLosses
-from bitmosaic.train.cost import Cost, measured
 from bitmosaic.train.pictures import class_sheet, draw_curves
 from bitmosaic.train.processes import by_first, told
 from bitmosaic.train.run import Job, Run, Stage
@@ -68,8 +66,7 @@ class GeneratorStage(Stage):
         if classes not in (0, len(source.class_names)):
             raise ValueError(f"generator.condition.classes: got {classes}, but the images have {len(source.class_names)} classes")
 
-    def game(self) -> AdversarialGame:
-        """The players, with weights drawn from torch's global generator."""
+    def game(self, made: Mapping[str, Any]) -> AdversarialGame:
         return AdversarialGame(self.generator.build(), self.discriminator.build(), self.generator_losses)
 
     def play(self, job: Job) -> dict[str, Any]:
@@ -77,7 +74,7 @@ class GeneratorStage(Stage):
         if not told(folder.exists()):
             training, images = self.training, job.images
             torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
-            game = self.game()
+            game = self.game(job.made)
             if training.compile:
                 game.compile()
 
@@ -108,14 +105,5 @@ class GeneratorStage(Stage):
         spec = self.generator
         return f"{'x'.join(map(str, spec.image_size))} pixels", f"{type(spec).__name__.removesuffix('Spec')} of {spec.latent} numbers"
 
-    def costs(self, run: Run, device: str) -> Iterator[Cost]:
-        """Read from a real step of the game."""
-        spec, classes = self.generator, getattr(self.generator.condition, "classes", 0)
-
-        def batch(images: int) -> Batch:
-            pixels = torch.zeros(images, spec.channels, *spec.image_size, dtype=torch.uint8)
-            return Batch(pixels, torch.zeros(images, dtype=torch.long) if classes else None, torch.arange(images))
-
-        with torch.random.fork_rng():
-            game = self.game()
-        yield measured(self.name, game, batch, self.training, device, spec.channels * math.prod(spec.image_size))
+    def batch(self, run: Run, images: int) -> Batch:
+        return blank_images(images, self.generator.channels, self.generator.image_size)

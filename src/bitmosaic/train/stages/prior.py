@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from bitmosaic.codec import ONE, SCALE_IMAGES, PriorCoder, StaticCoder
-from bitmosaic.codes import described
+from bitmosaic.codes import Codes, described, digit_dtype
 from bitmosaic.conditions import TextConditionSpec
 from bitmosaic.images import background_of, to_uint8
 from bitmosaic.media import PICTURES
 from bitmosaic.names import plain
-from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.base import Prior, PriorSpec
+from bitmosaic.priors.base import PriorSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers.base import SamplerSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
-from bitmosaic.train.code_store import CodeBatches
-from bitmosaic.train.cost import Cost, count, operations
+from bitmosaic.train.code_store import CodeBatch, CodeBatches
 from bitmosaic.train.pictures import class_sheet, draw_curves
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.processes import by_first, first, told
-from bitmosaic.train.rehearsal import most_bytes
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sound import check_pipeline
 from bitmosaic.train.stage import averaged, play_stage
@@ -38,7 +33,6 @@ from bitmosaic.train.tokenized import Manifest
 from bitmosaic.train.training import Training
 
 BACKGROUND_IMAGES = 64  # that are looked at for their background
-HIDDEN = 2 / math.pi  # share of places that is hidden, on average, at ratios cos(pi/2 u)
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ class PriorStage(Stage):
             training, codes = self.training, job.made["codes"]
             torch.manual_seed(training.seed)
             with torch.device("cpu" if first() or not training.sharded else "meta"):
-                game = PriorGame(self.prior.build(), self.class_dropout)
+                game = self.game(job.made)
             captions = codes.store.captions()
             game.players["prior"].condition.learn(captions)
             if training.recompute:
@@ -135,50 +129,10 @@ class PriorStage(Stage):
         places = f"{'x'.join(map(str, prior.grid))} places, {described(prior.radix)}"
         return places, f"{type(prior).__name__.removesuffix('Spec')} {prior.depth} x {prior.width}"
 
-    def costs(self, run: Run, device: str) -> Iterator[Cost]:
-        yield prior_cost(self.prior, self.training, device)
+    def game(self, made: Mapping[str, Any]) -> PriorGame:
+        return PriorGame(self.prior.build(), self.class_dropout)
 
-
-def prior_cost(spec: PriorSpec, training: Training, device: str = "cuda") -> Cost:
-    """Of a prior, with the arithmetic of `device`."""
-    with torch.device("meta"):
-        prior, low = spec.build(), spec.build().to(torch.bfloat16)  # the latter as FSDP2 has it
-
-    @functools.cache
-    def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
-        module = low if sharded and resolve(training.precision, device) == "bf16" else prior
-        _set(module, recompute)
-        return most_bytes([module], prior_step(module, images), training.precision, device, gradients)
-
-    flops = []
-    for recompute in (False, True):
-        _set(prior, recompute)
-        flops.append(operations([prior], prior_step(prior, 1)))
-    bits = sum((r - 1).bit_length() for r in prior.radix)
-    return Cost(
-        "prior", training, device, count(prior), count(prior.blocks[0]), count(prior) - count(prior.blocks), *flops,
-        math.prod(prior.grid) * bits // 8, step,
-    )  # fmt: skip
-
-
-def prior_step(prior: Prior, images: int) -> Callable[[], Tensor]:
-    """A prior's forward pass; where it has a head, that is asked of as many places as are hidden at the mean."""
-    places = math.prod(prior.grid)
-    asked = images * (places if prior.family == "causal" else round(HIDDEN * places))
-    rng = [torch.Generator()] if getattr(prior.spec, "dropout", 0.0) else []  # what is dropped is kept for the backward pass
-
-    def forward() -> Tensor:
-        with torch.device("meta"):
-            if prior.family == "denoising":
-                return prior.logits(torch.empty(images, places, dtype=torch.long), torch.empty(images), prior.embed(None, images))
-            digits = torch.empty(images, places, len(prior.radix), dtype=torch.uint8)
-            context = prior.context(digits, torch.empty(images, places, dtype=torch.bool), prior.embed(None, images), *rng)
-            which = torch.empty(asked, dtype=torch.long)
-            return prior.head.once(digits.flatten(0, 1)[which], context.flatten(0, 1)[which])
-
-    return forward
-
-
-def _set(prior: Prior, recompute: bool) -> None:
-    for block in prior.blocks:
-        block.recompute = recompute
+    def batch(self, run: Run, images: int) -> CodeBatch:
+        prior = self.prior
+        digits = torch.zeros(images, *prior.grid, len(prior.radix), dtype=digit_dtype(prior.radix))
+        return CodeBatch(Codes(digits, prior.radix), torch.zeros(images, dtype=torch.long), ("",) * images)

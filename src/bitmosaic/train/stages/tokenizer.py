@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import Batches, some_images
-from bitmosaic.losses.reconstruction import perceptual
+from bitmosaic.images import Batch, Batches, blank_images, some_images
 from bitmosaic.media import PICTURES
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.tokenizers.jpeg_bytes import JPEGBytesSpec
 from bitmosaic.train.code_store import images_at_once
-from bitmosaic.train.cost import Cost, count, operations
+from bitmosaic.train.cost import count
 from bitmosaic.train.pictures import draw_curves, reconstructions
 from bitmosaic.train.processes import by_first, told
 from bitmosaic.train.progress import Shown
-from bitmosaic.train.rehearsal import most_bytes
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sealed import check, seal
 from bitmosaic.train.sound import check_decodes
 from bitmosaic.train.stage import averaged, play_stage
-from bitmosaic.train.stages.features import TrainedFeatures, check_whole
+from bitmosaic.train.stages.features import check_whole
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
@@ -76,7 +73,7 @@ class TokenizerStage(Stage):
         else:
             training, images = self.training, job.images
             torch.manual_seed(training.seed)
-            game = TokenizerGame(self.tokenizer.build(), self.tokenizer_losses, job.made.get("features"))
+            game = self.game(job.made)
             if training.compile:
                 game.compile()
             batches = Batches(images, training.part_size, training.seed, job.run.flip)
@@ -113,27 +110,14 @@ class TokenizerStage(Stage):
             return ()
         return (f"no PatchGAN in play: it would begin at step {start} of {steps} (--tokenizer-losses.adversarial-start)",)
 
-    def costs(self, run: Run, device: str) -> Iterator[Cost]:
-        """A feature network in a file is left out."""
-        training, asks = self.training, bool(self.needs)
-        with torch.device("meta"):
-            tokenizer, discriminator = self.tokenizer.build(), self.tokenizer_losses.discriminator
-            adversary = discriminator.build() if discriminator else None
-            trained = asks and isinstance(run.features, TrainedFeatures)
-            features = run.features.net.build().eval().requires_grad_(False) if trained else None
-        parts = [tokenizer, *([adversary] if adversary else [])]
+    def game(self, made: Mapping[str, Any]) -> TokenizerGame:
+        features, losses = made.get("features"), self.tokenizer_losses
+        if features is None:  # of a plan where it lies in a file, or where there is none
+            losses = dataclasses.replace(losses, perceptual_weight=0.0)
+        return TokenizerGame(self.tokenizer.build(), losses, features)
 
-        @functools.cache
-        def step(images: int, sharded: bool, recompute: bool, gradients: bool) -> int:
-            forward = tokenizer_step(tokenizer, adversary, images, features)
-            weights = sum(t.nbytes for t in features.state_dict().values()) if features is not None else 0
-            return weights + most_bytes(parts, forward, training.precision, device, gradients, features)
-
-        shape = (tokenizer.channels, *tokenizer.size)
-        flop = operations([tokenizer], tokenizer_step(tokenizer, None, 1, features))
-        if adversary is not None:  # sees real and made, and once more for the tokenizer's own move
-            flop += 3 * operations([adversary], lambda: adversary(torch.empty(1, *shape, device="meta")))
-        yield Cost(self.name, training, device, count(*parts), 0, count(*parts), flop, flop, math.prod(shape), step)
+    def batch(self, run: Run, images: int) -> Batch:
+        return blank_images(images, self.tokenizer.channels, self.tokenizer.size, self.tokenizer.medium.stored)
 
 
 @dataclass(frozen=True)
@@ -179,23 +163,6 @@ def fit(spec: TokenizerSpec, source: Any) -> None:
             f"{spec.medium.plural} of {tuple(source.size)} with {source.channels} channels do not fit a tokenizer of {spec.size} "
             f"with {spec.channels}"
         )
-
-
-def tokenizer_step(
-    tokenizer: Tokenizer, adversary: nn.Module | None, images: int, features: nn.Module | None = None
-) -> Callable[[], Tensor]:  # fmt: skip
-    """A tokenizer's forward pass, behind it the perceptual distance over the maps of `features`, and that of an adversary which judges
-    what was made: the gradient at what was made wants all of them."""
-
-    def forward() -> Tensor:
-        given = torch.empty(images, tokenizer.channels, *tokenizer.size, device="meta")
-        made = tokenizer(given)[0]
-        loss = made.float().sum()
-        with torch.device("meta"):
-            loss = loss + (perceptual(features, given, made) if features is not None else 0)
-        return loss if adversary is None else loss + adversary(made).float().sum()
-
-    return forward
 
 
 def read_report(path: Path) -> dict[str, Any]:
