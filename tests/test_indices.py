@@ -43,10 +43,17 @@ def photos(tmp_path_factory):
 def trained(request, photos, tmp_path_factory):
     """The name of the recipe, and the folder of its run."""
     out = tmp_path_factory.mktemp(request.param) / "run"
-    words = ["train", request.param, "--data", str(photos), "--out", str(out), f"--prior.depth={DEPTH[request.param]}", *TINY]
-    assert main([*words, "--dry-run"]) == 0 and not out.exists()
-    assert main(words) == 0
+    assert main(command(request.param, photos, out)) == 0
     return request.param, out
+
+
+def command(name, photos, out):
+    return ["train", name, "--data", str(photos), "--out", str(out), f"--prior.depth={DEPTH[name]}", *TINY]
+
+
+@pytest.mark.parametrize("name", ["d3pm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maskgit", "llamagen"))])
+def test_a_dry_run_makes_nothing(photos, tmp_path, name):
+    assert main([*command(name, photos, tmp_path / "run"), "--dry-run"]) == 0 and not (tmp_path / "run").exists()
 
 
 def pixels(path):

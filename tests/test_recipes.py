@@ -70,13 +70,18 @@ def test_sizes_are_all_named():
     assert {"bigr-" + size.lower() for size in SIZES} <= systems.recipes().keys()
 
 
-def test_runs_describe_themselves_and_survive_json():
-    for run in (fashion(), bigr_l()):
-        assert Spec.from_json(json.loads(json.dumps(run.to_json()))) == run
-    text = describe(fashion())
-    assert all(word in text for word in ("tokenizer", "prior", "features", "MiB"))
-    text = describe(bigr_l())
-    assert "336,3" in text
+@pytest.mark.parametrize("run", [fashion(), bigr_l()], ids=lambda run: run.name)
+def test_runs_survive_json(run):
+    assert Spec.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+FASHION, BIGR = (fashion(), ""), pytest.param(bigr_l(), "336,3", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("run, count", [FASHION, BIGR], ids=["fashion", "bigr-l"])
+def test_runs_describe_themselves(run, count):
+    text = describe(run)
+    assert all(word in text for word in ("tokenizer", "prior", "features", "MiB", count))
 
 
 def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):
@@ -176,7 +181,7 @@ def test_folder_size_follows_the_images(tmp_path, side, chosen):
     assert folder(pictures(tmp_path, 3, side, "L", ())).data.size == (chosen, chosen)
 
 
-@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("size", [32, *(pytest.param(size, marks=pytest.mark.slow) for size in (64, 128)), 256])
 def test_folder_of_any_size_builds(tmp_path, size):
     run = folder(pictures(tmp_path, 3, 40, "L", ()), size=size, bits=8)
     assert run.data == type(run.data)(str(tmp_path), (size, size), 1)
