@@ -20,6 +20,7 @@ from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
 from bitmosaic.names import plain
+from bitmosaic.pages import filled
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import Hit, Index, medians, root_of, vectors
 
@@ -135,11 +136,4 @@ def page(image: str, hits: Sequence[tuple[str, float]], words: str, sheet: str) 
     rows = "".join(
         f"<tr><td>{rank}</td><td>{escape(name)}</td><td>{distance:.4g}</td></tr>" for rank, (name, distance) in enumerate(hits, 1)
     )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta name="generator" content="{SOFTWARE}"><title>Nearest to {escape(image)}</title><style>'
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-        "img{max-width:100%;image-rendering:pixelated}td,th{padding:.2rem 1rem .2rem 0;text-align:left}"
-        f'</style><h1>Nearest to {escape(image)}</h1><img src="{escape(sheet)}" alt="The picture, and the nearest images">'
-        f"<table><tr><th></th><th>image</th><th>{escape(words)}</th></tr>{rows}</table></html>\n"
-    )
+    return filled("search", software=SOFTWARE, image=escape(image), sheet=escape(sheet), words=escape(words), rows=rows)
