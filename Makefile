@@ -3,7 +3,7 @@
 BIN = .venv/bin
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-LOWEST = cli spec convert tokenize codec search images_read images_write text sample train evaluate
+LOWEST = cli spec convert tokenize tokenize_labels tokenize_tars codec search images_read images_write text sample train evaluate
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help demo test slow lint lowest clean

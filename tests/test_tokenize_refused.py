@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_tokenize import counts, files, manifest, photos, png, tar, tokenize, tokenizer  # noqa: F401
+from test_tokenize import counts, files, manifest, photos, tokenize, tokenizer  # noqa: F401
+from test_tokenize_tars import png, tar
 
 from bitmosaic.cli import main
 from bitmosaic.train import tokenize as tokenize_module
