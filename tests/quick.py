@@ -1,4 +1,4 @@
-"""The shipped pipeline with a prior a hundredth as large: a real tokenizer and its classes, drawn from in a fraction of the time.
+"""The shipped pipeline with a prior a fiftieth as large: a real tokenizer and its classes, drawn from in a fraction of the time.
 
 For tests of what is done with a pipeline, of which none asks how good its pictures are.
 """
