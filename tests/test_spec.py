@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import pkgutil
+import subprocess
 import sys
 import typing
 from dataclasses import dataclass
@@ -312,3 +313,13 @@ def test_a_table_that_is_not_stored_is_there_after_opening(tmp_path):
     assert torch.equal(opened.inner.ramp, torch.arange(4.0)) and torch.equal(opened.inner.weight, part.inner.weight)
     assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn from the global generator
     Spec.table.pop("RampSpec")
+
+
+def test_reading_a_run_knows_every_part():
+    """`info`, `report` and going on read a run.json in a process that has imported little else."""
+    code = "import bitmosaic.train.claim; from bitmosaic.spec import Spec; print(*Spec.table)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    known = set(out.stdout.split())
+    rooms = ("media", "images", "tokenizers", "quantizers", "priors", "samplers", "generators", "conditions", "train", "nets", "losses")
+    made = {kind.__name__ for kind in specs() if kind.__module__.split(".")[:2] in [["bitmosaic", room] for room in rooms]}
+    assert made and made <= known, f"{made - known} are not known{out.stderr}"
