@@ -109,6 +109,36 @@ def test_a_long_film_is_cut_and_a_short_one_holds_its_last_frame(tmp_path):
     assert torch.equal(Clips().fitted(tmp_path / "a" / "0.gif", (3, 8, 8), 1, "crop"), whole[:, 1:4])
 
 
+def test_a_clip_that_stands_still_keeps_its_frames(tmp_path):
+    """Pillow writes equal frames once, with their time."""
+    for rate in (7, 10, 24, 30, 100):
+        for steps in ([0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0]):
+            clip = torch.tensor(steps).float()[None, :, None, None].expand(1, 4, 8, 8)
+            Clips(rate).write(clip, tmp_path / "a.gif", Software="bitmosaic 1")
+            assert torch.equal(Clips(rate).fitted(tmp_path / "a.gif", (4, 8, 8), 1), Clips().integers(clip)), (rate, steps)
+            assert Clips(rate).notes(tmp_path / "a.gif") == {"Software": "bitmosaic 1"}
+
+
+@pytest.mark.parametrize("value", [[], None, 3, torch.zeros(8), torch.zeros(4, 8, 8), torch.zeros(1, 0, 8, 8)])
+def test_values_that_are_no_clip(value):
+    for fit in ("exact", "crop"):
+        with pytest.raises(ValueError, match="^signal: got "):
+            Clips().fitted(value, (4, 8, 8), 1, fit)
+
+
+@pytest.mark.parametrize("value", [[], None, torch.zeros(0), torch.zeros(0, 8), np.array(["a"]), np.array([None])])
+def test_values_that_are_no_sound(value):
+    for fit in ("exact", "crop"):
+        with pytest.raises(ValueError, match="^signal"):
+            WAVES.fitted(value, (8,), 1, fit)
+
+
+def test_arrays_of_any_memory_are_taken():
+    wave = note(100.0).numpy()
+    for same in (wave[::-1][::-1], np.frombuffer(wave.tobytes(), np.float32), wave.tolist()):
+        assert torch.equal(WAVES.fitted(same, (512,), 1), WAVES.fitted(note(100.0), (512,), 1))
+
+
 # ---- folders
 
 

@@ -1,6 +1,8 @@
 """Sound, clips and bytes of JPEG files through tokenizer, prior and pipeline, trained here by the ordinary recipes and commands."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from bitmosaic.losses.spectral import spectral
 from bitmosaic.media import Waves
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.tokenizers import VQVAESpec
+from bitmosaic.train.plan import costs
 from bitmosaic.train.train import train
 
 
@@ -91,7 +94,25 @@ def test_commands_take_sound(heard, capsys, monkeypatch):
     assert main(["decompress", "small", "--pipeline", "run", "--out", "large"]) == 0
     assert (heard / "large" / "0.wav").read_bytes()[-1024:] == (heard / "back" / "0.wav").read_bytes()[-1024:]
     assert main(["info", "run/pipeline"]) == 0 and "0.256 s at 2,000 Hz" in capsys.readouterr().out
+    assert main(["info", "run"]) == 0 and "dB on 16 images" in capsys.readouterr().out
     assert (heard / "drawn" / "low-000.wav").read_bytes() == first
+
+
+def test_a_run_of_sound_is_described_where_no_recipe_is_asked(heard):
+    """Its run.json names a folder of sounds, which every process knows."""
+    program = f"from bitmosaic.cli import main; raise SystemExit(main(['info', {str(heard / 'run')!r}]))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "16 images" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["sound", "clips"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_steps_on_signals_are_planned_in_bf16(tmp_path, name, device):
+    data = sounds(tmp_path / "d", 1) if name == "sound" else films(tmp_path / "d", 1) or tmp_path / "d"
+    sizes = {"seconds": 512 / RATE, "rate": RATE} if name == "sound" else {"frames": 4, "size": 8}
+    run = systems.recipes()[name](str(data), codewords=64, **sizes)
+    run = run.changed(tokenizer_training=replaced(run.tokenizer_training, precision="bf16"))
+    assert all(cost.memory(1, False, False) > 0 and cost.flop > 0 for cost in costs(run, device))
 
 
 @pytest.mark.parametrize("command", [

@@ -174,9 +174,8 @@ def run_text(found: dict[str, Any]) -> str:
         lines.append((name, text))
     if found["reconstruction"]:
         report = found["reconstruction"]
-        lines.append(
-            ("tokenizer", f"PSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.4f} on {report['count']:,} images")
-        )
+        ssim = "" if report["ssim"] is None else f", SSIM {report['ssim']:.4f}"  # sound has none
+        lines.append(("tokenizer", f"PSNR {report['psnr']:.2f} dB{ssim} on {report['count']:,} images"))
     lines.append(("pipeline", found["pipeline"] or "not yet; the same train command goes on where it was"))
     lines += [("chosen" if i == 0 else "", reason) for i, reason in enumerate(found["reasons"])]
     return table(lines)

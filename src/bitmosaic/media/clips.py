@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from PIL import Image, ImageSequence
 from PIL.GifImagePlugin import GifImageFile
@@ -43,7 +44,7 @@ class Clips(Medium):
 
     def parts(self, file: str | Path, size: tuple[int, ...], channels: int) -> list[Tensor]:
         """As many frames one after another as a clip has, and again; what is left over at the end is not used. Too few hold the last."""
-        frames = [pixels_of(picture, size[1:], channels) for picture in _frames(file)]
+        frames = [pixels_of(picture, size[1:], channels) for picture in self._frames(file)]
         frames += [frames[-1]] * (size[0] - len(frames))
         whole = torch.stack(frames, 1)
         return [part.contiguous() for part in whole.split(size[0], 1) if part.shape[1] == size[0]]
@@ -51,10 +52,14 @@ class Clips(Medium):
     def fitted(self, value: Any, size: tuple[int, ...], channels: int, fit: str = "exact", background: str = "white") -> Tensor:
         """Of a file, a list of pictures, arrays (F, H, W[, C]) uint8 or in [0, 1], or tensors (C, F, H, W)."""
         if isinstance(value, str | os.PathLike):
-            pictures, name = _frames(value, background), os.fspath(value)
+            pictures, name = self._frames(value, background), os.fspath(value)
         else:
             if isinstance(value, Tensor):
+                if value.ndim != 4 or not value.shape[1]:
+                    raise ValueError(f"signal: got shape {tuple(value.shape)}; give (channels, frames, height, width)")
                 value = list(value.movedim(1, 0))
+            if not isinstance(value, list | tuple | np.ndarray) or not len(value):
+                raise ValueError(f"signal: got {type(value).__name__}; give a file, a list of pictures, or arrays (F, H, W[, C])")
             pictures, name = [picture_of(frame, background) for frame in value], ""
         if fit == "exact":
             if len(pictures) != size[0]:
@@ -98,19 +103,30 @@ class Clips(Medium):
     def about(self, size: tuple[int, ...]) -> str:
         return f"{size[0]} frames of {size[1]}x{size[2]} pixels"
 
+    def _frames(self, file: str | os.PathLike, background: str = "white") -> list[Image.Image]:
+        """The frames of a file, in mode L or RGB; of one that we wrote equal ones too, which Pillow writes as one that stays longer."""
+        if not os.path.isfile(file):
+            raise UnreadableSignal(str(file), "there is no such file", gone=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(file) as picture:
+                    count, found, ours = getattr(picture, "n_frames", 1), [], _ours(picture)
+                    for frame in ImageSequence.Iterator(picture) if count <= LONGEST else ():
+                        times = max(1, round(frame.info.get("duration", 0) * self.rate / 1000)) if ours else 1
+                        found += [picture_of(frame.copy(), background)] * min(times, LONGEST + 1 - len(found))
+        except Exception as error:  # whatever a decoder says of a broken file
+            raise UnreadableSignal(str(file), " ".join(str(error).split())[:200] or type(error).__name__) from error
+        if count > LONGEST or len(found) > LONGEST:
+            raise UnreadableSignal(str(file), f"it has more than {LONGEST:,} frames")
+        return found
 
-def _frames(file: str | os.PathLike, background: str = "white") -> list[Image.Image]:
-    """The frames of a file, in mode L or RGB."""
-    if not os.path.isfile(file):
-        raise UnreadableSignal(str(file), "there is no such file", gone=True)
+
+def _ours(picture: Image.Image) -> bool:
+    """Whether a file is one that `Clips.write` made."""
+    comment = picture.info.get("comment", b"")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as picture:
-                if getattr(picture, "n_frames", 1) > LONGEST:
-                    raise UnreadableSignal(str(file), f"it has more than {LONGEST:,} frames")
-                return [picture_of(frame.copy(), background) for frame in ImageSequence.Iterator(picture)]
-    except UnreadableSignal:
-        raise
-    except Exception as error:  # whatever a decoder says of a broken file
-        raise UnreadableSignal(str(file), " ".join(str(error).split())[:200] or type(error).__name__) from error
+        notes_of(comment.decode())
+    except (AttributeError, ValueError):
+        return False
+    return picture.format == "GIF"

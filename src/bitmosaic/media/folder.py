@@ -39,9 +39,13 @@ class SignalFolder(ImageSet):
         self.found = scan(self.path, classes, known=medium.endings)
         self.class_names, self.unreadable = self.found.class_names, {}
         self._room, self._kept, self._last = cache_bytes, {}, OrderedDict()
+        self._readable: set[int] = set()  # files that could be read at the start
         self.of: list[tuple[int, int]] = []  # the file of each signal, and which of its parts it is
         for number in range(len(self.found.names)):
-            self.of += [(number, part) for part in range(len(self._parts(number)))]
+            parts = len(self._parts(number))
+            self.of += [(number, part) for part in range(parts)]
+            if parts:
+                self._readable.add(number)
         if not self.of:
             first, reason = next(iter(self.unreadable.items()))
             count = len(self.found.names)
@@ -69,7 +73,7 @@ class SignalFolder(ImageSet):
         try:
             parts = self.medium.parts(file, self.size, self.channels)
         except UnreadableImage as error:
-            if any(of == number for of, _ in self.of):
+            if number in self._readable:
                 raise ImagesGone(1, len(self.found.names), file) from error
             self.unreadable[file] = error.reason
             return []

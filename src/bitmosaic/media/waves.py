@@ -54,9 +54,12 @@ class Waves(Medium):
         if isinstance(value, str | os.PathLike):
             wave, name = self._read(value, channels), f"{value} has"
         else:
-            wave, name = torch.as_tensor(value), "got"
+            try:
+                wave, name = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value)), "got"
+            except TypeError as error:
+                raise ValueError(f"signal: got {type(value).__name__}; give a file, or numbers (time,) or (channels, time)") from error
             wave = wave[None] if wave.ndim == 1 else wave
-            if wave.ndim != 2:
+            if wave.ndim != 2 or not wave.numel():
                 raise ValueError(f"signal: got shape {tuple(wave.shape)}; give (time,) or (channels, time)")
             wave = _mixed(self.integers(wave), channels)
         if fit == "exact" and wave.shape[1] != size[0]:
