@@ -112,7 +112,7 @@ def test_steps_on_signals_are_planned_in_bf16(tmp_path, name, device):
     sizes = {"seconds": 512 / RATE, "rate": RATE} if name == "sound" else {"frames": 4, "size": 8}
     run = systems.recipes()[name](str(data), codewords=64, **sizes)
     run = run.changed(tokenizer_training=replaced(run.tokenizer_training, precision="bf16"))
-    assert all(cost.memory(1, False, False) > 0 and cost.flop > 0 for cost in costs(run, device))
+    assert all(cost.memory(1, False, False) > 0 and cost.flop() > 0 for cost in costs(run, device))
 
 
 @pytest.mark.parametrize("command", [
