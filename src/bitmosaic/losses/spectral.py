@@ -25,7 +25,7 @@ def spectral(waves: Tensor, reconstructed: Tensor) -> Tensor:
 
 def magnitudes(waves: Tensor, window: int) -> Tensor:
     """|STFT| of waves (b, t) with a Hann window and hops of a quarter, over the window's sum: (b, window / 2 + 1, frames)."""
-    shape = torch.hann_window(window, device=waves.device)
+    shape = torch.hann_window(window).to(waves)
     spectrum = torch.stft(waves, window, max(1, window // 4), window=shape, center=False, return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
     return (power + 1e-12).sqrt() / shape.sum().clamp(min=1)
