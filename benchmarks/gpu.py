@@ -32,8 +32,9 @@ from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
 from bitmosaic.systems.bigr.published import bigr_l, published_prior_spec, published_tokenizer_spec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train import loop
+from bitmosaic.train.cost import cost as cost_of
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.stages.prior import prior_cost
+from bitmosaic.train.stages import PriorStage
 
 TINY = MaskedPriorSpec((4, 4), 12, 2, 2, 64, ClassConditionSpec(10), BernoulliDiffusionSpec(48, 2))
 LAW = EntropyOrderedSpec(steps=20, evaluations=100, guidance_scale=2.5)
@@ -204,9 +205,10 @@ def training(spec: MaskedPriorSpec, device: str, batch: int, recompute: bool, or
         taken = statistics.median(seconds(lambda: next(walk), device, 3 if device == "cpu" else 12))
     finally:
         loop.same_order = plain
-    cost = prior_cost(spec, settings, "cuda")
+    stage = PriorStage(spec, prior_training=settings)
+    cost = cost_of("prior", lambda: stage.game({}), lambda images: stage.batch(None, images), settings, "cuda")
     held = torch.cuda.max_memory_allocated() - base if device != "cpu" else 0
-    return {"seconds": taken, "images_per_second": batch / taken, "tflops": batch * cost.flop / taken / 1e12,
+    return {"seconds": taken, "images_per_second": batch / taken, "tflops": batch * cost.flop() / taken / 1e12,
             "gb": held / 1e9, "planned_gb": cost.memory(1, False, recompute) / 1e9}  # fmt: skip
 
 

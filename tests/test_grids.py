@@ -69,6 +69,12 @@ def test_codes_on_any_grid_are_compressed(grid):
             Container.from_bytes(bytes(damaged))
 
 
+def test_a_file_holds_so_many_places_along_an_axis():
+    codes = Codes(torch.zeros(1, 70_000, 1, dtype=torch.uint8), (2,))
+    with pytest.raises(CodecError, match="70000 places: a file holds at most 65,536 along an axis"):
+        compress(codes, UniformCoder(), b"abcd", 1)
+
+
 def test_rotary_angles_are_shared_out_among_the_axes():
     table = rotary_table((2, 3, 2), 16)  # 8 pairs: 3, 3 and 2
     assert table.shape == (13, 8, 2) and not table[0].any()

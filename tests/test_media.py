@@ -82,6 +82,12 @@ def test_a_spectrogram_shows_the_pitch():
     assert rows.tolist() == pytest.approx([48, 16], abs=2)
 
 
+def test_what_is_told_of_a_sound_is_cut_where_a_file_keeps_no_more(tmp_path):
+    about = {"Software": "bitmosaic 1", "Prompt": "é" * 100_000}
+    WAVES.write(note(200.0)[None], tmp_path / "a.wav", **about)
+    assert WAVES.notes(tmp_path / "a.wav") == WAVES.kept(about) == {"Software": "bitmosaic 1", "Prompt": "é" * 500}
+
+
 # ---- clips
 
 
@@ -164,7 +170,7 @@ def test_a_folder_of_sounds_has_classes_and_names_what_cannot_be_read(tmp_path):
 
 def test_folders_that_hold_nothing(tmp_path):
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(ValueError, match="path: .*"):
+    with pytest.raises(ValueError, match=r"path: .* holds none of these files \(1 .txt files?\); put in files such as .wav, .flac"):
         SignalFolder(tmp_path, WAVES, (512,), 1)
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(ValueError, match="has no file that can be read among 1, the first is .*a.wav"):

@@ -52,6 +52,8 @@ class Container:
 
     def to_bytes(self) -> bytes:
         """The file, of the version that is written."""
+        if max(self.grid) > LARGEST:
+            raise CodecError(f"{' x '.join(map(str, self.grid))} places: a file holds at most {LARGEST:,} along an axis")
         prior, axes = self.coder == 2, b"" if len(self.grid) == 2 else varint(len(self.grid))
         version = OF_ANY_AXES if axes else VERSION
         head = MAGIC + bytes([version, self.coder + prior * 4 * self.scale]) + self.tokenizer + self.model + axes

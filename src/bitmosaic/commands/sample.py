@@ -112,7 +112,7 @@ def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]],
 def is_there(path: Path, about: Mapping[str, str], medium: Medium) -> bool:
     """Whether a file is whole, and says of itself that it is this image."""
     try:
-        if medium.notes(path) != about:
+        if medium.notes(path) != medium.kept(dict(about)):
             return False
         if medium == PICTURES:
             with Image.open(path) as picture:

@@ -29,8 +29,10 @@ from bitmosaic.images.scan import Scan
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars
 from bitmosaic.images.views import VIEWS
+from bitmosaic.media import PICTURES
 from bitmosaic.names import plain
-from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.spec import Spec
+from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.train.finish import COUNTS, finish, remove_damaged
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.sealed import check
@@ -76,6 +78,7 @@ def tokenize(
     device = own_device() if device == "auto" else device
     check_device(device)
     part, speak = tokenizer_folder(pipeline), os.environ.get("RANK", "0") == "0"
+    check_of_pictures(part)
     check_out(out, data)
     with begun_in(out):
         file = LabelFile(labels) if labels else None
@@ -147,6 +150,13 @@ def check_out(out: Path, data: str) -> None:
     root = Path(data).expanduser()
     if root.is_dir() and root.resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(f"out: {out} lies inside the images in {root}; give another folder")
+
+
+def check_of_pictures(part: Path) -> None:
+    """ValueError where the tokenizer in a folder is of another medium."""
+    spec = Spec.from_json(read_json(part / "config.json"), str(part / "config.json"))
+    if isinstance(spec, TokenizerSpec) and spec.medium != PICTURES:
+        raise ValueError(f"pipeline: its tokenizer is of {spec.medium.plural}; tokenize reads pictures, and 'train' codes these by itself")
 
 
 def tokenizer_folder(pipeline: str) -> Path:

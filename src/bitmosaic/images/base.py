@@ -81,7 +81,8 @@ class ImageSet(abc.ABC):
         if not named:
             return ""
         more = f", and {len(named) - at_most} more" if len(named) > at_most else ""
-        return plain(f"skipped {len(named)} unreadable of {len(self)} images: " + ", ".join(named[:at_most]) + more)
+        what = self.medium.plural if self.medium else "images"
+        return plain(f"skipped {len(named)} unreadable of {len(self)} {what}: " + ", ".join(named[:at_most]) + more)
 
 
 class ArrayImages(ImageSet):

@@ -62,6 +62,7 @@ class Scan:
     labels: Tensor | None
     class_names: tuple[str, ...]
     left: Left
+    noun: str = "picture"  # by which the files are called
 
     @property
     def files(self) -> list[Path]:
@@ -87,11 +88,12 @@ class Scan:
             each = torch.bincount(self.labels, minlength=len(self.class_names)).tolist()
             named = some([f"{name} {count:,}" for name, count in zip(self.class_names, each, strict=True)])
             what = f"{len(each):,} {'class' if len(each) == 1 else 'classes'}: {named}"
-        lines = [f"{len(self.names):,} {'picture' if len(self.names) == 1 else 'pictures'} in {self.root}, {what}"]
+        lines = [f"{len(self.names):,} {self.noun if len(self.names) == 1 else self.noun + 's'} in {self.root}, {what}"]
         if self.left.counts:
             lines.append(f"not used: {self.left.text()}")
         if self.beside:
-            lines.append("pictures beside the classes: put them into a sub-folder, or take all pictures without classes, by --no-classes")
+            what = f"{self.noun}s"
+            lines.append(f"{what} beside the classes: put them into a sub-folder, or take all {what} without classes, by --no-classes")
         if same := self._same_below():
             lines.append(f"every class holds the folders {same}: if these are the classes, name one of the folders above them")
         return [plain(line) for line in lines]
@@ -120,16 +122,16 @@ def scan(
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise ValueError(plain(f"path: {root} {what}; give a folder of images, or of one sub-folder of images for each class"))
-    walk = _Walk(root, {} if entered is None else entered, known)
+        what, many = "is not a folder" if root.exists() else "does not exist", "files" if known else "images"
+        raise ValueError(plain(f"path: {root} {what}; give a folder of {many}, or of one sub-folder of {many} for each class"))
+    walk, noun = _Walk(root, {} if entered is None else entered, known), "file" if known else "picture"
     if not classes:
         found = walk.below(root, set())
-        return Scan(root, _sorted(found), None, (), walk.left) if found else _refuse(root, walk.left)
+        return Scan(root, _sorted(found), None, (), walk.left, noun) if found else _refuse(root, walk.left, known)
     loose, folders = walk.listed(root)
     held = {folder: walk.below(folder, {_identity(root)}) for folder in folders}
     if not any(held.values()):
-        return Scan(root, _sorted(loose), None, (), walk.left) if loose else _refuse(root, walk.left)
+        return Scan(root, _sorted(loose), None, (), walk.left, noun) if loose else _refuse(root, walk.left, known)
     named: dict[str, list[str]] = {}
     for folder, names in held.items():
         if not names:
@@ -144,7 +146,7 @@ def scan(
     class_names = in_order(named)
     numbers = {file: number for number, name in enumerate(class_names) for file in named[name]}
     files = _sorted(numbers)
-    return Scan(root, files, torch.tensor([numbers[file] for file in files]), class_names, walk.left)
+    return Scan(root, files, torch.tensor([numbers[file] for file in files]), class_names, walk.left, noun)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -243,10 +245,10 @@ def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.split("/"))
 
 
-def _refuse(root: Path, left: Left) -> Scan:
+def _refuse(root: Path, left: Left, known: Collection[str]) -> Scan:
     held = f" ({left.text()})" if left.counts else ""
-    what = "holds no images" if left.counts or os.listdir(root) else "is empty"
-    raise ValueError(plain(f"path: {root} {what}{held}; put in files such as .png or .jpg"))
+    what = "is empty" if not left.counts and not os.listdir(root) else "holds none of these files" if known else "holds no images"
+    raise ValueError(plain(f"path: {root} {what}{held}; put in files such as {', '.join(known) if known else '.png or .jpg'}"))
 
 
 def _check_parts(root: Path, classes: Iterable[str]) -> None:

@@ -61,6 +61,10 @@ class Medium(Spec, abstract=True):
     def write(self, signal: Tensor, path: Path, **about: Any) -> None:
         """One signal (C, *size) as a file, `about` it in the file where its format has a place for that; whole or not at all."""
 
+    def kept(self, about: dict[str, str]) -> dict[str, str]:
+        """Of what is told about a file, as much as its format keeps: what `notes` gives back."""
+        return about
+
     @abc.abstractmethod
     def notes(self, path: Path) -> dict[str, str]:
         """What `write` was told about a file. OSError, SyntaxError or ValueError where it is no such file."""

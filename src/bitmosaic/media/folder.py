@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class SignalFolder(ImageSet):
         self.path, self.medium, self.size, self.channels, self.stored = Path(path).expanduser(), medium, size, channels, medium.stored
         self.found = scan(self.path, classes, known=medium.endings)
         self.class_names, self.unreadable = self.found.class_names, {}
-        self._room, self._kept, self._last = cache_bytes, {}, OrderedDict()
+        self._room, self._kept, self._last = cache_bytes, {}, {}
         self._readable: set[int] = set()  # files that could be read at the start
         self.of: list[tuple[int, int]] = []  # the file of each signal, and which of its parts it is
         for number in range(len(self.found.names)):
@@ -82,9 +81,7 @@ class SignalFolder(ImageSet):
             self._room -= taken
             self._kept[number] = parts
         else:
-            self._last[number] = parts  # the one read last, which batches in order ask again
-            while len(self._last) > 1:
-                self._last.popitem(last=False)
+            self._last = {number: parts}  # the one read last, which batches in order ask again
         return parts
 
     def check_there(self) -> None:
@@ -105,7 +102,7 @@ class SignalFolder(ImageSet):
         return f"{what}, {len(self.class_names) or 'no'} classes"
 
     def told(self) -> list[str]:
-        return [line.replace("pictures", "files").replace("picture", "file") for line in self.found.told()]
+        return self.found.told()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bitmosaic.disk import write_whole
 from bitmosaic.media.base import Medium, UnreadableSignal, comment_of, middle, notes_of
 
 INSTALL = "sound needs libsndfile: pip install 'bitmosaic[sound]'"
+LONGEST = 500  # letters of what is told about a file
 HEIGHT, COLUMNS = 64, 256  # of a preview: frequencies, and moments at most
 
 
@@ -111,9 +112,13 @@ class Waves(Medium):
             raise ValueError(f"path: got {str(path)!r}; end it in {', '.join(self.endings)}")
         with soundfile.SoundFile(data, "w", self.rate, len(signal), format=form) as file:
             if form == "WAV" and about:
-                file.comment = comment_of(about)
+                file.comment = comment_of(self.kept({name: str(value) for name, value in about.items()}))
             file.write(self.integers(signal.detach().cpu()).T.numpy())
         write_whole(path, data.getvalue())
+
+    def kept(self, about: dict[str, str]) -> dict[str, str]:
+        """The first 500 letters of each: libsndfile reads no comment of very many bytes."""
+        return {name: value[:LONGEST] for name, value in about.items()}
 
     def notes(self, path: Path) -> dict[str, str]:
         import soundfile

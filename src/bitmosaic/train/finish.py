@@ -13,7 +13,6 @@ from filelock import FileLock
 from bitmosaic.folders import read_array, read_json, write_json
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.sources import Source
-from bitmosaic.train.tokenize import grid_of
 from bitmosaic.train.tokenized import FORMAT, Manifest, checksum, shard_damage
 
 TOLD = 20  # lines about small troubles that the manifest keeps; every broken tar is named
@@ -100,7 +99,7 @@ def _manifest(source: Source, out: Path, tokenizer: Tokenizer, settings: dict[st
     """What manifest.json says of shards about which `abouts` say what they hold."""
     shards = [{"name": f"{i:05d}", "images": about["images"], "sha256": about["sha256"]} for i, about in enumerate(abouts)]
     return {
-        "format": FORMAT, "tokenizer": settings["tokenizer"], "grid": list(grid_of(tokenizer)), "radix": list(tokenizer.radix),
+        "format": FORMAT, "tokenizer": settings["tokenizer"], "grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix),
         "views": settings["views"], "classes": list(_classes(source, abouts)), "source": source.data,
         "images": sum(about["images"] for about in abouts),
         "counts": _counted(source, abouts, out), "shards": shards, "told": _told(abouts),

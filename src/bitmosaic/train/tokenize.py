@@ -160,7 +160,7 @@ def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
 
 
 def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: str, captioned: bool) -> None:
-    none = np.zeros((0, VIEWS[views], packed_bytes(grid_of(tokenizer), tokenizer.radix)), np.uint8)
+    none = np.zeros((0, VIEWS[views], packed_bytes(tokenizer.spec.grid, tokenizer.radix)), np.uint8)
     codes = np.concatenate([none, *made.codes])
     with written_beside(folder) as beside:
         np.save(beside / "codes.npy", codes)
@@ -173,12 +173,6 @@ def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: s
         sums = {path.name: checksum(path) for path in sorted(beside.iterdir())}
         about = {"source": source, "images": len(codes), "labelled": made.labelled, "highest": max(made.labels, default=-1)}
         (beside / "codes.json").write_text(json.dumps({**about, "counts": made.counts, "told": made.told, "sha256": sums}, indent=1) + "\n")
-
-
-def grid_of(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Places of an image of the tokenizer's size."""
-    height, width = tokenizer.image_size
-    return height // tokenizer.factor, width // tokenizer.factor
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class DCGANClaim(Claim):
             generator_losses=replace(stage.generator_losses, diffaugment=task.trial == "DiffAugment"),
         )  # fmt: skip
         torch.manual_seed(task.seed)  # weights; every other draw has its own generator
-        state = play_stage(task.own, task.trial, stage.game(), Batches(few, training.batch_size, task.seed), training)
+        state = play_stage(task.own, task.trial, stage.game({}), Batches(few, training.batch_size, task.seed), training)
         pipe = GeneratorPipeline(averaged(state, "generator"), class_names=few.class_names)
         labels = judge.labels.tolist()
         made = to_uint8(pipe(labels, [task.seed * BETWEEN + i for i in range(len(labels))], output_type="pt"))
