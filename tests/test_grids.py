@@ -70,9 +70,9 @@ def test_codes_on_any_grid_are_compressed(grid):
 
 
 def test_a_file_holds_so_many_places_along_an_axis():
-    codes = Codes(torch.zeros(1, 70_000, 1, dtype=torch.uint8), (2,))
+    file = Container(0, b"abcd", b"", (70_000,), 1, (), (0,), (b"",))
     with pytest.raises(CodecError, match="70000 places: a file holds at most 65,536 along an axis"):
-        compress(codes, UniformCoder(), b"abcd", 1)
+        file.to_bytes()
 
 
 def test_rotary_angles_are_shared_out_among_the_axes():

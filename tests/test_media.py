@@ -85,7 +85,10 @@ def test_a_spectrogram_shows_the_pitch():
 def test_what_is_told_of_a_sound_is_cut_where_a_file_keeps_no_more(tmp_path):
     about = {"Software": "bitmosaic 1", "Prompt": "é" * 100_000}
     WAVES.write(note(200.0)[None], tmp_path / "a.wav", **about)
-    assert WAVES.notes(tmp_path / "a.wav") == WAVES.kept(about) == {"Software": "bitmosaic 1", "Prompt": "é" * 500}
+    assert WAVES.notes(tmp_path / "a.wav") == WAVES.kept(about) == {"Software": "bitmosaic 1", "Prompt": "é" * 200}
+    whole = {"Settings": "s" * 1500, "Class": "drum"}
+    WAVES.write(note(200.0)[None], tmp_path / "a.wav", **whole)
+    assert WAVES.notes(tmp_path / "a.wav") == WAVES.kept(whole) == whole
 
 
 # ---- clips

@@ -122,7 +122,7 @@ class Medium(Spec, abstract=True):
 
 def comment_of(about: dict[str, Any]) -> str:
     """What is told about a file, as a comment in it."""
-    return json.dumps({name: str(value) for name, value in about.items()})
+    return json.dumps({name: str(value) for name, value in about.items()}, ensure_ascii=False)
 
 
 def notes_of(comment: str) -> dict[str, str]:

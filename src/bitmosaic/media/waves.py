@@ -20,7 +20,7 @@ from bitmosaic.disk import write_whole
 from bitmosaic.media.base import Medium, UnreadableSignal, comment_of, middle, notes_of
 
 INSTALL = "sound needs libsndfile: pip install 'bitmosaic[sound]'"
-LONGEST = 500  # letters of what is told about a file
+LONGEST = 1900  # bytes of a comment
 HEIGHT, COLUMNS = 64, 256  # of a preview: frequencies, and moments at most
 
 
@@ -117,8 +117,12 @@ class Waves(Medium):
         write_whole(path, data.getvalue())
 
     def kept(self, about: dict[str, str]) -> dict[str, str]:
-        """The first 500 letters of each: libsndfile reads no comment of very many bytes."""
-        return {name: value[:LONGEST] for name, value in about.items()}
+        """All, or the beginnings of its values: libsndfile does not read longer comments back."""
+        for letters in (None, 200, 40, 10):
+            cut = {name: value[:letters] for name, value in about.items()}
+            if len(comment_of(cut).encode()) <= LONGEST:
+                return cut
+        return {}
 
     def notes(self, path: Path) -> dict[str, str]:
         import soundfile
