@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bitmosaic.folders import read_json, write_json
-from bitmosaic.systems.base import WORDS, Results, System, Task
+from bitmosaic.systems.base import WORDS, Claim, Results, System, Task
 from bitmosaic.systems.experiment import results_of
 
 
@@ -29,7 +29,7 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
         f"**What the paper says.** {claim.said}", "", f"**What is repeated here**, by `bitmosaic reproduce {system.name}`. {claim.tested}",
         "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors), *(f"\n## {part}" for part in rest),
         *(line for section in claim.sections(results, out) for line in ("", section)), "", "## By seed", "", by_seed(results), "",
-        _made(results, base), "",
+        _made(claim, results, base), "",
     ]  # fmt: skip
     (out / f"{system.name}.md").write_text("\n".join(lines), encoding="utf-8")
     return measured
@@ -69,13 +69,14 @@ def spread(values: Sequence[float], form: str) -> str:
     return mean if len(values) == 1 else f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
 
 
-def _made(results: Results, base: Task) -> str:
+def _made(claim: Claim, results: Results, base: Task) -> str:
     """With what the figures were measured, and what they took where that is known."""
     every = [result for own in results.values() for result in own]
     seconds = [result["seconds"] for result in every if "seconds" in result]
-    took = [f"{sum(seconds) / 3600:.1f} hours of one core"] if seconds else []
+    took = [f"{sum(seconds) / 3600:.1f} hours by the clock, one thread a trial, whatever ran beside"] if seconds else []
     scale = [] if base.scale == 1 else [f"{base.scale:g} of the full scale"]
-    return "Measured with " + "; ".join([*sorted({result["measured_with"] for result in every}), *took, *scale]) + "."
+    seeds = [f"{min(map(len, results.values()))} of {claim.seeds} seeds"] if min(map(len, results.values())) < claim.seeds else []
+    return "Measured with " + "; ".join([*sorted({result["measured_with"] for result in every}), *seeds, *took, *scale]) + "."
 
 
 def _floors(floors: dict[str, float]) -> list[str]:
