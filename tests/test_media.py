@@ -231,6 +231,7 @@ def test_pictures_of_too_many_bytes_have_no_end_and_keep_what_fits():
     tokenizer = JPEGBytesSpec((28, 28), 1, 60).build()
     codes = tokenizer.encode(torch.stack([fashion_sample().image(i) for i in range(4)]).float() / 255)
     assert lengths(codes, END) == [60] * 4 and tokenizer.decode(codes).isfinite().all()
+    assert (tokenizer.decode(Codes(torch.full((2, 60, 1), END), codes.radix)) == 0.5).all(), "a picture of no byte is grey"
     assert first_fault(b"\x12\xff\x00\xff\xd3\x01") == 6 and first_fault(b"\x12\xff\xc0\x00") == 1 and first_fault(b"\x12\xff") == 1
 
 

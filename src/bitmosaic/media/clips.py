@@ -1,6 +1,7 @@
 """Clips: films without sound, (channels, frames, height, width) in [0, 1], in animated GIF, WebP or PNG files.
 
-Frames are taken in turn, whatever their times; each is cropped and scaled as a picture is.
+Frames are taken in turn, whatever their times (of files written here a longer one stands for several equal frames, which Pillow joins);
+each is cropped and scaled as a picture is.
 """
 
 from __future__ import annotations

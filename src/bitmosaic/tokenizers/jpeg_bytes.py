@@ -93,6 +93,8 @@ class JPEGBytes(Tokenizer):
 
     def _picture(self, scan: bytes) -> Tensor:
         data = self.header + scan[: first_fault(scan)] + END_OF_IMAGE
+        if len(data) == len(self.header + END_OF_IMAGE):  # libjpeg would make texture of nothing
+            return torch.full((self.channels, *self.size), GREY)
         try:
             with Image.open(BytesIO(data)) as picture:
                 pixels = np.array(picture)
