@@ -125,8 +125,10 @@ class Waves(Medium):
         return {}
 
     def notes(self, path: Path) -> dict[str, str]:
-        import soundfile
-
+        try:
+            import soundfile
+        except ImportError as error:
+            raise ValueError(INSTALL) from error
         try:
             with soundfile.SoundFile(path) as file:
                 return notes_of(file.comment)

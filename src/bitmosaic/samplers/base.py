@@ -86,10 +86,8 @@ class Sampler(abc.ABC):
         """
 
 
-def filled(digits: Tensor, known: Tensor, end: int | None, place: int) -> tuple[Tensor, Tensor]:
-    """Digits (b, N, 1) and known (b, N) where hidden places from `place` on hold `end` in images that have ended before it."""
-    if end is None or not place:
-        return digits, known
+def filled(digits: Tensor, known: Tensor, end: int, place: int) -> tuple[Tensor, Tensor]:
+    """Digits (b, N, 1) and known (b, N) where hidden places from `place`, at least 1, on hold `end` in images that have ended before it."""
     late = torch.arange(known.shape[1], device=known.device) >= place
     over = (digits[:, place - 1] == end) & ~known & late
     return torch.where(over[..., None], end, digits), known | over

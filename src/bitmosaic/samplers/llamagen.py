@@ -62,11 +62,12 @@ class LlamaGenSampler(Sampler):
         n, context = len(encoded) // b, prior.in_order(encoded)
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
-            if prior.spec.end is not None:
+            if i and prior.spec.end is not None:
                 digits, known = filled(index[..., None], known, prior.spec.end, i)
                 index, hidden = digits[..., 0], (~known).cpu()
-                if i and not hidden.any():
-                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), torch.zeros(shape))
+                if not hidden.any():  # all have ended
+                    entropy = torch.zeros(shape, device=known.device)
+                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), entropy)
                     return
             told = context(index[:, i - 1, None].repeat(n, 1) if i else None).view(n, b, -1)
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()

@@ -59,11 +59,12 @@ class Raster(Sampler):
         context = prior.in_order(encoded) if prior.family == "causal" else None
         hidden = (~known).cpu()  # the one wait for the device
         for i in range(total):
-            if prior.spec.end is not None:
+            if i and prior.spec.end is not None:
                 digits, known = filled(digits, known, prior.spec.end, i)
                 hidden = (~known).cpu()
-                if i and not hidden.any():
-                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), torch.zeros(shape))
+                if not hidden.any():  # all have ended
+                    entropy = torch.zeros(shape, device=known.device)
+                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), entropy)
                     return
             entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
             if context is not None:

@@ -92,14 +92,14 @@ class JPEGBytes(Tokenizer):
         return data.getvalue()
 
     def _picture(self, scan: bytes) -> Tensor:
-        data = self.header + scan[: first_fault(scan)] + END_OF_IMAGE
-        if len(data) == len(self.header + END_OF_IMAGE):  # libjpeg would make texture of nothing
-            return torch.full((self.channels, *self.size), GREY)
+        whole, grey = scan[: first_fault(scan)], torch.full((self.channels, *self.size), GREY)
+        if not whole:  # of which libjpeg would make texture
+            return grey
         try:
-            with Image.open(BytesIO(data)) as picture:
+            with Image.open(BytesIO(self.header + whole + END_OF_IMAGE)) as picture:
                 pixels = np.array(picture)
         except OSError:  # libjpeg mends what it can, and gives up on the rest
-            return torch.full((self.channels, *self.size), GREY)
+            return grey
         return torch.from_numpy(pixels).view(*self.size, self.channels).movedim(-1, 0).float() / 255
 
 

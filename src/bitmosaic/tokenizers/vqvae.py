@@ -82,6 +82,7 @@ class VQVAE(Tokenizer):
         super().__init__()
         self.spec, self.channels, self.radix, self.image_size = spec, spec.channels, spec.radix, spec.size
         self.medium, self.axes = spec.medium, len(spec.size)
+        self.centre, self.half = (spec.medium.high + spec.medium.low) / 2, (spec.medium.high - spec.medium.low) / 2  # of the range
         self.factor = spec.factors[0] if len(spec.factors) == 2 and len(set(spec.factors)) == 1 else None
         self.quantizer = spec.quantizer.build()
         axes, width = len(spec.size), spec.width
@@ -90,11 +91,11 @@ class VQVAE(Tokenizer):
         down: list[nn.Module] = [conv(spec.channels, width, 3, padding=1)]
         up: list[nn.Module] = [conv(self.quantizer.width, width, 3, padding=1)]
         for stride in spec.strides:  # of 2 by a kernel of 4, of 1 by one of 3: both leave whole sizes
-            kernel, padding = tuple(2 + s for s in stride), 1
-            down += [nn.ReLU(), conv(width, width, kernel, stride, padding), *(Residual(axes, width, d) for d in blocks)]
+            kernel = tuple(2 + s for s in stride)
+            down += [nn.ReLU(), conv(width, width, kernel, stride, 1), *(Residual(axes, width, d) for d in blocks)]
         for stride in reversed(spec.strides):
-            kernel, padding = tuple(2 + s for s in stride), 1
-            up += [*(Residual(axes, width, d) for d in reversed(blocks)), nn.ReLU(), transposed(width, width, kernel, stride, padding)]
+            kernel = tuple(2 + s for s in stride)
+            up += [*(Residual(axes, width, d) for d in reversed(blocks)), nn.ReLU(), transposed(width, width, kernel, stride, 1)]
         self.encoder = nn.Sequential(*down)
         self.to_codes = nn.Linear(width, self.quantizer.width)
         self.decoder = nn.Sequential(*up, nn.ReLU(), conv(width, spec.channels, 3, padding=1))
@@ -110,14 +111,12 @@ class VQVAE(Tokenizer):
 
     def vectors(self, signals: Tensor) -> Tensor:
         """(b, c, *size) -> what is quantized, (b, *grid, d)."""
-        middle, half = (self.medium.high + self.medium.low) / 2, (self.medium.high - self.medium.low) / 2
-        h = self.encoder((signals - middle) / half).movedim(1, -1)
+        h = self.encoder((signals - self.centre) / self.half).movedim(1, -1)
         return self.to_codes(F.rms_norm(h, h.shape[-1:]))
 
     def signals(self, z: Tensor) -> Tensor:
         """Quantized vectors (b, *grid, d) -> (b, c, *size), not clamped."""
-        middle, half = (self.medium.high + self.medium.low) / 2, (self.medium.high - self.medium.low) / 2
-        return self.decoder(z.movedim(-1, 1)) * half + middle
+        return self.decoder(z.movedim(-1, 1)) * self.half + self.centre
 
     def forward(self, signals: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
         """Reconstruction (not clamped) and the quantized vectors; `rng` draws where the quantizer is random in training."""
