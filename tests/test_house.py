@@ -1,12 +1,16 @@
 """The house: imports go one way, importing is free, no forbidden package comes in."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import bitmosaic
+from bitmosaic import pages
 
 ROOT = Path(bitmosaic.__file__).parent
 ORDER = [
@@ -143,3 +147,25 @@ def test_every_file_says_what_it_is():
 def test_the_public_names():
     assert {"Codes", "Pipeline", "Spec"} <= set(bitmosaic.__all__)
     assert all(hasattr(bitmosaic, name) for name in bitmosaic.__all__)
+
+
+def test_no_html_stands_in_python():
+    """Pages are .html and .css files, in pages/ and web/page/; docstrings may speak of tags."""
+    tag, found = re.compile(r"</?[a-z][a-z0-9]*(\s[^<>]*)?/?>|<[a-z]+ [a-z-]+=", re.IGNORECASE), []
+    assert all(map(tag.search, ("<b>", "</td><td>", '<img src="', "<br/>"))) and not any(map(tag.search, ("a < b", "x<y or z", "-> <-")))
+    for path, tree in TREES.items():
+        if path.parent == ROOT / "pages":  # which reads templates
+            continue
+        said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said]
+        found += [f"{path.relative_to(ROOT)}:{node.lineno}: {node.value!r}" for node in texts if tag.search(node.value)]
+    assert not found, "\n".join(found)
+
+
+def test_what_is_filled_into_a_page_is_escaped():
+    row = pages.part("search", "row", rank=1, name='<b>"$rank"&', distance=None)
+    assert row == "<tr><td>1</td><td>&lt;b&gt;&quot;$rank&quot;&amp;</td><td></td></tr>"
+    page = pages.filled("search", software="x", image="a<b", sheet="s", words="w", rows=[row, row])
+    assert page.count(row) == 2 and "Nearest to a&lt;b" in page and "<template" not in page
+    with pytest.raises(KeyError):
+        pages.part("search", "row", rank=1)

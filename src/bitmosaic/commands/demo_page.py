@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
-from io import BytesIO
+from functools import partial
 from typing import Any
 
 from PIL import Image
 
-from bitmosaic.pages import filled, fragment
+from bitmosaic.pages import Markup, data_url, filled, png_url
+from bitmosaic.pages import part as page_part
 
 FILM = 6  # stills of the reveal
+part = partial(page_part, "demo")
 
 
 @dataclass(frozen=True)
@@ -34,51 +34,48 @@ class CodesPictures:
     reveal: bytes  # the animation, a GIF
 
 
-def page(facts: dict[str, Any], pictures: Pictures) -> str:
+def page(facts: dict[str, Any], pictures: Pictures) -> Markup:
     """The HTML text; `facts` are plain values, those of demo.json."""
-    files = ["classes.png", *(["reconstructions.png", "reveal.gif"] if pictures.codes else [])]
     return filled(
         "demo",
-        name=escape(facts["pipeline"]),
+        name=facts["pipeline"],
         about=about(facts),
         cards=cards(facts, len(pictures.drawn)),
         class_text=class_text(facts),
         classes=class_rows(facts, pictures.drawn),
-        classes_command=escape(facts["commands"]["classes"]),
-        codes=codes(facts, pictures.codes) if pictures.codes else "",
+        classes_command=facts["commands"]["classes"],
+        codes=codes(facts, pictures.codes) if pictures.codes else None,
         timings=timings(facts["seconds"], pictures),
         settings=cells((), settings(facts).items()),
         machine=cells((), facts["machine"].items()),
-        files=", ".join(f'<a href="{file}">{file}</a>' for file in files),
+        files=part("files-with-codes" if pictures.codes else "files-without-codes"),
     )
 
 
-def about(facts: dict[str, Any]) -> str:
+def about(facts: dict[str, Any]) -> Markup:
     """What the pipeline is."""
-    name = f"<b>{escape(facts['pipeline'])}</b>"
     if "grid" not in facts:
         height, width = facts["image_size"]
-        return f"The pipeline {name} has no codes: it draws images of {width} &times; {height} pixels at once."
+        return part("without-codes", name=facts["pipeline"], width=width, height=height)
     (rows, columns), bits = facts["grid"], facts["bits"]
-    size = f"{rows} &times; {columns} places of {bits} bits, {rows * columns * bits:,} bits in all"
-    return f"Images as small grids of discrete codes. An image of the pipeline {name} is {size}."
+    return part("with-codes", name=facts["pipeline"], rows=rows, columns=columns, bits=bits, size=f"{rows * columns * bits:,}")
 
 
-def codes(facts: dict[str, Any], pictures: CodesPictures) -> str:
+def codes(facts: dict[str, Any], pictures: CodesPictures) -> Markup:
     """The sections on reconstruction and reveal."""
-    places = facts["grid"][0] * facts["grid"][1]
-    return fragment(
-        "demo_codes",
+    places, name = facts["grid"][0] * facts["grid"][1], facts["revealed"]
+    return part(
+        "codes",
         bits=f"{places * facts['bits']:,}",
         pair_text=pair_text(facts),
         pairs=pair_figures(facts["psnr"], pictures),
-        reconstructions_command=escape(facts["commands"]["reconstructions"]),
-        revealed=escape(facts["revealed"]),
+        reconstructions_command=facts["commands"]["reconstructions"],
+        revealed=name,
         seed=facts["seed"],
         reveal_text=reveal_text(facts, places),
-        reveal=animated(facts["revealed"], pictures),
+        reveal=part("reveal", name=name, still=png_url(pictures.frames[-1]), moving=data_url(pictures.reveal, "image/gif")),
         film=film(pictures.frames, [0, *facts["known"]], places),
-        reveal_command=escape(facts["commands"]["reveal"]),
+        reveal_command=facts["commands"]["reveal"],
     )
 
 
@@ -99,7 +96,7 @@ def reveal_text(facts: dict[str, Any], places: int) -> str:
     )
 
 
-def cards(facts: dict[str, Any], drawn: int) -> str:
+def cards(facts: dict[str, Any], drawn: int) -> list[Markup]:
     """A few numbers to begin with."""
     seconds, parameters = facts["seconds"]["drawing the classes"], facts["parameters"]
     found = [(f"{seconds / drawn:.2f} s", f"an image drawn; {drawn} images took {seconds:.1f} s")]
@@ -110,7 +107,7 @@ def cards(facts: dict[str, Any], drawn: int) -> str:
         found.append((f"{kept['psnr']:.1f} dB", f"PSNR of {kept['count']} real images, SSIM {kept['ssim']:.2f}"))
     each = ", ".join(f"{short(number)} in the {part}" for part, number in reversed(parameters.items()))
     found.append((short(sum(parameters.values())), f"parameters: {each}"))
-    return "\n".join(f'<div class="card"><b>{number}</b><span>{text}</span></div>' for number, text in found)
+    return [part("card", number=number, text=text) for number, text in found]
 
 
 def short(number: int) -> str:
@@ -128,48 +125,37 @@ def class_text(facts: dict[str, Any]) -> str:
     return f"{first}A row is a class, a column a seed, from {seed} on. {rest}"
 
 
-def class_rows(facts: dict[str, Any], drawn: Sequence[Image.Image]) -> str:
+def class_rows(facts: dict[str, Any], drawn: Sequence[Image.Image]) -> list[Markup]:
     """A row of images for each class."""
     count, found = facts["count"], []
     for i, name in enumerate(facts["classes"]):
         images = drawn[i * count : (i + 1) * count]
-        tiles = "".join(picture(image, f"{name}, seed {facts['seed'] + j}") for j, image in enumerate(images))
-        tiles = f'<div class="tiles" style="--n:{min(count, 8)}">{tiles}</div>'
-        found.append(f'<div class="row"><h3>{escape(name)}</h3>{tiles}</div>')
-    return "\n".join(found)
+        tiles = [picture(image, f"{name}, seed {facts['seed'] + j}") for j, image in enumerate(images)]
+        found.append(part("class", name=name, columns=min(count, 8), pictures=tiles))
+    return found
 
 
 def pair_text(facts: dict[str, Any]) -> str:
     """Which images these are."""
     shipped = "Test images of Fashion-MNIST, on which the recipe of that name does not train."
-    named = escape(f"From {', '.join(facts['images'][:3])}.")
+    named = f"From {', '.join(facts['images'][:3])}."
     return f"{named if facts['images'] else shipped} Each stands above what the decoder makes of its code."
 
 
-def pair_figures(psnr: Sequence[float], pictures: CodesPictures) -> str:
+def pair_figures(psnr: Sequence[float], pictures: CodesPictures) -> list[Markup]:
     """Each real image above its reconstruction, with its PSNR."""
     found = []
     for i, (given, made, value) in enumerate(zip(pictures.given, pictures.made, psnr, strict=True), 1):
-        both = picture(given, f"real image {i}") + picture(made, f"reconstruction {i}")
-        found.append(f"<figure>{both}<figcaption>{value:.1f} dB</figcaption></figure>")
-    return "\n".join(found)
+        both = {"given": picture(given, f"real image {i}"), "made": picture(made, f"reconstruction {i}")}
+        found.append(part("pair", **both, psnr=f"{value:.1f}"))
+    return found
 
 
-def animated(name: str, pictures: CodesPictures) -> str:
-    """The animation, or its last frame for those who want no motion."""
-    moving = f"data:image/gif;base64,{base64.b64encode(pictures.reveal).decode()}"
-    still = f'<source media="(prefers-reduced-motion: reduce)" srcset="{png(pictures.frames[-1])}">'
-    return f'<picture>{still}<img src="{moving}" alt="{escape(name)}, revealed place by place"></picture>'
-
-
-def film(frames: Sequence[Image.Image], known: Sequence[int], places: int) -> str:
+def film(frames: Sequence[Image.Image], known: Sequence[int], places: int) -> list[Markup]:
     """Some frames beside each other; frame 0 is before the first step."""
     last = len(frames) - 1
-    found = []
-    for i in sorted({round(last * j / (FILM - 1)) for j in range(FILM)}):
-        caption = f"<figcaption>step {i}<br>{known[i]} of {places}</figcaption>"
-        found.append(f"<figure>{picture(frames[i], f'after step {i}')}{caption}</figure>")
-    return "\n".join(found)
+    steps = sorted({round(last * j / (FILM - 1)) for j in range(FILM)})
+    return [part("still", picture=picture(frames[i], f"after step {i}"), step=i, known=known[i], places=places) for i in steps]
 
 
 def settings(facts: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +165,7 @@ def settings(facts: dict[str, Any]) -> dict[str, Any]:
     return {**found, "first seed": facts["seed"], "precision": facts["precision"]}
 
 
-def timings(seconds: dict[str, float], pictures: Pictures) -> str:
+def timings(seconds: dict[str, float], pictures: Pictures) -> Markup:
     """Seconds of each part, and for one image."""
     images = {"drawing the classes": len(pictures.drawn)}
     if pictures.codes:
@@ -191,23 +177,13 @@ def timings(seconds: dict[str, float], pictures: Pictures) -> str:
     return cells(("", "images", "time", "each"), rows)
 
 
-def cells(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def cells(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
     """A table; the first cell of a row names it."""
-    top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
-    found = [f"<tr>{top}</tr>"] if head else []
-    for first, *rest in rows:
-        values = "".join(f"<td>{escape(str(value))}</td>" for value in rest)
-        found.append(f'<tr><th scope="row">{escape(str(first))}</th>{values}</tr>')
-    return f"<table>{''.join(found)}</table>"
+    top = part("head", cells=[part("head-cell", cell=text) for text in head]) if head else None
+    found = [part("row", first=first, cells=[part("cell", cell=str(value)) for value in rest]) for first, *rest in rows]
+    return part("table", head=top, rows=found)
 
 
-def picture(image: Image.Image, text: str) -> str:
+def picture(image: Image.Image, text: str) -> Markup:
     """An image with its pixels in the page."""
-    return f'<img src="{png(image)}" alt="{escape(text)}" title="{escape(text)}">'
-
-
-def png(image: Image.Image) -> str:
-    """An image as the text of a link."""
-    data = BytesIO()
-    image.save(data, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return part("picture", source=png_url(image), text=text)

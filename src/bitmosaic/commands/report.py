@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,13 +19,15 @@ from bitmosaic.commands.info import about_run, minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json
 from bitmosaic.names import plain
-from bitmosaic.pages import filled
+from bitmosaic.pages import Markup, data_url, filled, png_url
+from bitmosaic.pages import part as page_part
 from bitmosaic.train.claim import differences, read_run
 from bitmosaic.train.run import Run, flat
 from bitmosaic.train.stages import Stage
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")]
 SHOWN, EVENTS = 4, 40  # pictures over time, and events, of each stage and run
+part = partial(page_part, "report")
 
 
 @dataclass(frozen=True)
@@ -116,20 +116,20 @@ def named(folders: list[Path]) -> dict[str, Path]:
     return short if len(short) == len(folders) else {str(folder): folder for folder in folders}
 
 
-def page(told: list[Told]) -> str:
+def page(told: list[Told]) -> Markup:
     """The HTML text."""
     title = " and ".join(run.name for run in told) if len(told) < 3 else f"{len(told)} runs"
     parts = [settings(told), *(stage_section(told, stage) for stage in stages_of(told))]
-    return filled("report", software=SOFTWARE, title=escape(title), legend=legend(told), parts="\n".join(part for part in parts if part))
+    return filled("report", software=SOFTWARE, title=title, runs=legend(told), parts=parts)
 
 
-def legend(told: list[Told]) -> str:
+def legend(told: list[Told]) -> list[Markup]:
     """Each run's colour and how far it has come."""
     lines = []
     for i, run in enumerate(told):
-        stages = [f"{name} {state(at)}" for name, at in run.about["stages"].items()]
-        lines.append(f'<li><i style="background:{COLOURS[i % len(COLOURS)][0]}"></i><b>{escape(run.name)}</b> {"; ".join(stages)}</li>')
-    return "\n".join(lines)
+        stages = "; ".join(f"{name} {state(at)}" for name, at in run.about["stages"].items())
+        lines.append(part("run", colour=COLOURS[i % len(COLOURS)][0], name=run.name, stages=stages))
+    return lines
 
 
 def state(at: dict[str, Any]) -> str:
@@ -141,16 +141,14 @@ def state(at: dict[str, Any]) -> str:
     return f"at step {at['step']:,} of {at['steps']:,}{minutes_left(at)}"
 
 
-def settings(told: list[Told]) -> str:
+def settings(told: list[Told]) -> Markup:
     """What the runs are, and where they differ from the first."""
     rows = [(run.name, run.run.name, "; ".join(words for stage in run.run.stages for words in stage.about())) for run in told]
-    text = table(("run", "recipe", "what it is"), rows)
     first = flat(told[0].run.to_json())
     others = [[run.name, *difference.removeprefix("run.").split(" was ", 1)] for run in told[1:]
               for difference in differences(first, flat(run.run.to_json()), "run")]  # fmt: skip
-    if others:
-        text += f"<h3>Where they differ from {escape(told[0].name)}</h3>{table(('run', 'setting', 'was, now'), others)}"
-    return f"<section><h2>Runs</h2>{text}</section>"
+    changed = part("differences", first=told[0].name, table=table(("run", "setting", "was, now"), others)) if others else None
+    return part("runs", table=table(("run", "recipe", "what it is"), rows), differences=changed)
 
 
 def stages_of(told: list[Told]) -> list[Stage]:
@@ -158,26 +156,35 @@ def stages_of(told: list[Told]) -> list[Stage]:
     return list({stage.name: stage for run in told for stage in run.run.stages}.values())
 
 
-def stage_section(told: list[Told], of: Stage) -> str:
-    """Curves, pictures, use of bits and events of one stage of all runs; empty where none has begun it."""
+def stage_section(told: list[Told], of: Stage) -> Markup | None:
+    """Curves, pictures, use of bits and events of one stage of all runs; none where no run has begun it."""
     stage = of.name
     rows = {run.name: run.rows(stage) for run in told}
     drawn = compared(rows)
     if drawn is None:
-        return ""
+        return None
     speeds = [(name, *summary(some)) for name, some in rows.items() if some]
-    text = f"<h2>{stage.capitalize()}</h2>{figure(drawn, f'Curves of the {stage}')}"
-    text += table(("run", "steps", "time", "images a second, median", "memory, most"), speeds)
-    for run in told:
-        pictures, odd = run.pictures(stage)
-        if pictures:
-            text += f"<h3>{of.pictured} of {escape(run.name)} over time</h3><div class=row>"
-            text += "".join(figure(path, f"step {step:,}") for step, path in pictures.items()) + "</div>"
-        if odd:
-            text += f"<p>No pictures of {escape(run.name)}, left out: {escape(', '.join(odd))}</p>"
-    text += "".join(bits(run) for run in told if run.reported_by(of))
-    text += happened(told, stage)
-    return f"<section>{text}</section>"
+    return part(
+        "stage",
+        stage=stage.capitalize(),
+        curves=figure(drawn, f"Curves of the {stage}"),
+        speeds=table(("run", "steps", "time", "images a second, median", "memory, most"), speeds),
+        pictures=[pictures(run, of) for run in told],
+        bits=[bits(run) for run in told if run.reported_by(of)],
+        events=happened(told, stage),
+    )
+
+
+def pictures(run: Told, stage: Stage) -> list[Markup]:
+    """A stage's pictures over time, and what else lies beside them."""
+    shown, odd = run.pictures(stage.name)
+    found = []
+    if shown:
+        figures = [figure(path, f"step {step:,}") for step, path in shown.items()]
+        found.append(part("pictures", pictured=stage.pictured, run=run.name, figures=figures))
+    if odd:
+        found.append(part("left-out", run=run.name, names=", ".join(odd)))
+    return found
 
 
 def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
@@ -188,22 +195,21 @@ def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
     return f"{last['step']:,}", f"{last.get('seconds', 0) / 60:.1f} min", f"{np.median(speeds or [0]):,.0f}", held
 
 
-def bits(run: Told) -> str:
+def bits(run: Told) -> Markup | None:
     """How each bit is used, and how well images are kept."""
     found = run.about["reconstruction"]
     if not found:
-        return ""
-    words = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images"
-    bars = ""
+        return None
+    words, bars = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images", None
     if found["bits"]:  # a code may have digits that are no bits
         entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
         words += f"; least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
-        bars = "".join(f'<i style="height:{max(2, 100 * e):.0f}%" title="bit {k}: {e:.3f}"></i>' for k, e in enumerate(entropies))
-        bars = f'<div class="bars" role="img" aria-label="{escape(words)}">{bars}</div>'
-    return f"<h3>Use of bits, {escape(run.name)}</h3>{bars}<p>{escape(words)}</p>"
+        each = [part("bar", height=f"{max(2, 100 * e):.0f}%", title=f"bit {k}: {e:.3f}") for k, e in enumerate(entropies)]
+        bars = part("bars", words=words, bars=each)
+    return part("bits", run=run.name, bars=bars, words=words)
 
 
-def happened(told: list[Told], stage: str) -> str:
+def happened(told: list[Told], stage: str) -> Markup:
     """The events of a stage, the last of them whole."""
     rows, counts = [], []
     for run in told:
@@ -214,23 +220,18 @@ def happened(told: list[Told], stage: str) -> str:
         for event in events[-EVENTS:]:
             more = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("event", "step", "time"))
             rows.append((run.name, f"{event['step']:,}", event["event"], more))
-    listed = f"<details><summary>{escape('; '.join(counts))}</summary>{table(('run', 'step', 'event', ''), rows)}</details>"
-    return f"<h3>Events</h3>{listed if rows else '<p>None are written down.</p>'}"
+    if not rows:
+        return part("no-events")
+    return part("events", counts="; ".join(counts), table=table(("run", "step", "event", ""), rows))
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Markup:
     """Cells are text."""
-    cells = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=wide><table><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>{cells}</table></div>"
+    cells = [part("row", cells=[part("cell", cell=str(cell)) for cell in row]) for row in rows]
+    return part("table", head=[part("head", cell=cell) for cell in head], rows=cells)
 
 
-def figure(picture: Image.Image | Path, caption: str) -> str:
+def figure(picture: Image.Image | Path, caption: str) -> Markup:
     """A picture, inside the page."""
-    if isinstance(picture, Path):
-        data = picture.read_bytes()
-    else:
-        stream = BytesIO()
-        picture.save(stream, "PNG", optimize=True)
-        data = stream.getvalue()
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    source = data_url(picture.read_bytes(), "image/png") if isinstance(picture, Path) else png_url(picture)
+    return part("figure", source=source, caption=caption)

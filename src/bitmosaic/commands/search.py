@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
 from bitmosaic.names import plain
-from bitmosaic.pages import filled
+from bitmosaic.pages import filled, part
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import Hit, Index, medians, root_of, vectors
 
@@ -133,7 +132,5 @@ def shipped(data: str) -> ArrayImages:
 
 def page(image: str, hits: Sequence[tuple[str, float]], words: str, sheet: str) -> str:
     """A small page: the sheet, and a table of names and distances."""
-    rows = "".join(
-        f"<tr><td>{rank}</td><td>{escape(name)}</td><td>{distance:.4g}</td></tr>" for rank, (name, distance) in enumerate(hits, 1)
-    )
-    return filled("search", software=SOFTWARE, image=escape(image), sheet=escape(sheet), words=escape(words), rows=rows)
+    rows = [part("search", "row", rank=rank, name=name, distance=f"{distance:.4g}") for rank, (name, distance) in enumerate(hits, 1)]
+    return filled("search", software=SOFTWARE, image=image, sheet=sheet, words=words, rows=rows)
