@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bitmosaic.images.base import ImageSet
 from bitmosaic.images.fashion import fashion_mnist, fashion_sample
 from bitmosaic.images.folder import Folder
+from bitmosaic.images.landscapes import CROPS, Landscapes
 from bitmosaic.spec import Spec, later
 
 
@@ -34,6 +35,18 @@ class FashionSampleSpec(ImagesSpec):
 
     def build(self) -> ImageSet:
         return fashion_sample()
+
+
+@dataclass(frozen=True)
+class LandscapesSpec(ImagesSpec):
+    """Crops of public-domain photographs of landscapes in ten kinds, in colour."""
+
+    folder: str = ""  # where the photographs are; empty: $BITMOSAIC_DATA, then where Debian's package puts them
+    size: tuple[int, int] = (64, 64)  # height, width
+    crops: int = CROPS  # of each photograph
+
+    def build(self) -> ImageSet:
+        return Landscapes(self.folder or None, "train", self.size, self.crops)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ We differ in nothing that the equations say; recipes say where sizes were not pu
 from bitmosaic.systems.base import System
 from bitmosaic.systems.bigr.fashion import fashion
 from bitmosaic.systems.bigr.folder import folder
+from bitmosaic.systems.bigr.landscapes import landscapes
 from bitmosaic.systems.bigr.published import bigr_l, bigr_l_512, bigr_xl, bigr_xxl
 
 SYSTEM = System(
@@ -14,6 +15,7 @@ SYSTEM = System(
     "arXiv 2410.14672)",
     "binary codes that a masked transformer fills in, place by place in order of entropy",
     {
-        "fashion": fashion, "folder": folder, "bigr-l": bigr_l, "bigr-xl": bigr_xl, "bigr-xxl": bigr_xxl, "bigr-l-512": bigr_l_512,
+        "landscapes": landscapes, "fashion": fashion, "folder": folder, "bigr-l": bigr_l, "bigr-xl": bigr_xl, "bigr-xxl": bigr_xxl,
+        "bigr-l-512": bigr_l_512,
     },
 )  # fmt: skip
