@@ -23,7 +23,7 @@ from bitmosaic.memory import keep
 from bitmosaic.names import plain
 from bitmosaic.threads import share_processors
 
-COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands
+COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands.NAME
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
     "sample": "New images of some classes, as PNG files and one sheet.",
     "inpaint": "What a mask covers is painted anew; all else stays, pixel for pixel.",
@@ -53,6 +53,8 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "convert": "The authors' published checkpoints as a pipeline.",
     "train": "Trains a tokenizer and a prior by a recipe; the same command again goes on where it was.",
 }
+
+BESIDE = {"edit": "inpaint"}  # commands that stand in the module of another
 
 EXAMPLES = (
     "bitmosaic demo",
@@ -122,7 +124,7 @@ def find(name: str) -> Callable[[Sequence[str]], Callable[[], Any]]:
         near = get_close_matches(name, COMMANDS, 1)
         perhaps = f"perhaps {near[0]}; " if near else ""
         raise ValueError(f"no command {name!r}; {perhaps}there are {', '.join(COMMANDS)}")
-    module = import_module(f"bitmosaic.commands.{name}")
+    module = import_module(f"bitmosaic.commands.{BESIDE.get(name, name)}")
     if name in ("train", "plan"):  # their arguments hang on the recipe
         return module.read_arguments
     return lambda arguments: read(getattr(module, name), arguments, f"bitmosaic {name}")

@@ -1,4 +1,4 @@
-"""What the commands that edit a picture have in common: the picture, what is repainted, the answers as files and one sheet."""
+"""What the commands that edit a picture have in common: their arguments, what is repainted, the answers as files and one sheet."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.commands.arguments import OwnBox
-from bitmosaic.commands.drawing import Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.arguments import Background, OwnBox
+from bitmosaic.commands.drawing import Drawing, OwnClass, Prompt, Settings, at_precision, condition, drawing_name, named
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
@@ -60,6 +60,43 @@ class Where:
 NOWHERE = Where()
 
 
+@dataclass(frozen=True)
+class Painting:
+    """What is painted, how often, and by what.
+
+    Args:
+        class_: of what the picture shows, or for edit shall show, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        prompt: instead of a class, the same in words, where the pipeline learned from captions.
+        count: answers.
+        seed: of the first answer; the next ones have the next seeds.
+        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        background: what a transparent image is laid on, such as black, white or '#336699'.
+        device: where to compute, such as cpu or cuda.
+        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+    """
+
+    class_: OwnClass = ""
+    prompt: Prompt = ""
+    count: int = 4
+    seed: int = 0
+    pipeline: str = "fashion"
+    background: Background = ""
+    device: str = "cpu"
+    precision: Drawing = "float32"
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """Which of the two arguments is given, "class" or "prompt", and its text. ValueError for both."""
+        return named(self.class_ or "none", self.prompt)
+
+    def picture(self, image: str, pipe: CodesPipeline) -> Any:
+        """The picture of a path, or a test image that ships as fashion:17, on the background."""
+        return given(image, self.background or pipe.background)
+
+
+USUAL = Painting()
+
+
 def given(image: str, background: str) -> Any:
     """A picture by its path, on the background where it is transparent, or a test image that ships as fashion:17. ValueError where there is
     none.
@@ -79,45 +116,41 @@ class Task:
 
     name: str  # of the command
     image: str
-    pipeline: str
-    count: int
-    seed: int
-    named: tuple[str, str]  # what the picture shows: "class" or "prompt", and its text
+    painting: Painting
     settings: Settings
-    device: str
-    precision: Drawing
     more: dict[str, Any]  # what else the answers depend on, for the PNG text
 
     def __post_init__(self):
-        if self.count < 1:
-            raise ValueError(f"count: got {self.count}; give a whole number of at least 1")
+        if self.painting.count < 1:
+            raise ValueError(f"count: got {self.painting.count}; give a whole number of at least 1")
 
     def files(self) -> list[str]:
         """Names of the answers, the likeliest first, and of their sheet."""
         stem = file_name(Path(self.image).stem if Path(self.image).exists() else self.image)
-        return [*(f"{stem}-{i + 1}.png" for i in range(self.count)), "sheet.png"]
+        return [*(f"{stem}-{i + 1}.png" for i in range(self.painting.count)), "sheet.png"]
 
     @contextmanager
     def ready(self) -> Iterator[tuple[CodesPipeline, Condition, dict[str, Any]]]:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
-        pipe = at_precision(load(self.pipeline, self.device, CodesPipeline), self.precision)
-        argument, text = self.named
+        of = self.painting
+        argument, text = of.named
+        pipe = at_precision(load(of.pipeline, of.device, CodesPipeline), of.precision)
         _, label = condition(pipe, text, argument)
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
-                "seeds": range(self.seed, self.seed + self.count), "output_type": "pt", "callback_on_step_end": lambda step: bar.update(),
+                "seeds": range(of.seed, of.seed + of.count), "output_type": "pt", "callback_on_step_end": lambda step: bar.update(),
                 **self.settings.given(),
             }  # fmt: skip
 
     def told(self, pipe: CodesPipeline) -> dict[str, str]:
         """What a PNG says of how it was made."""
-        given = self.settings.given()
-        given = edit_settings(pipe, given) if self.name == "edit" else given
-        used = {**pipe.settings(**given).to_json(), "device": self.device, **self.more}
-        used["precision"] = drawing_name(self.precision, self.device)
+        of, own = self.painting, self.settings.given()
+        used = pipe.settings(**edit_settings(pipe, own) if self.name == "edit" else own).to_json()
+        used |= {"device": of.device, **self.more, "precision": drawing_name(of.precision, of.device)}
+        argument, text = of.named
         return {
-            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline,
-            self.named[0].title(): plain(self.named[1]), "Settings": json.dumps(used, default=str),
+            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": of.pipeline,
+            argument.title(): plain(text), "Settings": json.dumps(used, default=str),
         }  # fmt: skip
 
 
@@ -131,7 +164,7 @@ def write(task: Task, pipe: CodesPipeline, answers: Answers, before: Sequence[tu
     if max(shown.shape[-2:]) > LARGE:
         sides = [max(1, round(side * LARGE / max(shown.shape[-2:]))) for side in shown.shape[-2:]]
         shown = torch.nn.functional.interpolate(shown, sides, mode="area")
-    save(captioned(shown, captions, COLUMNS, max(1, PICTURED // shown.shape[-2])), folder / "sheet.png", **about, Seed=task.seed)
+    save(captioned(shown, captions, COLUMNS, max(1, PICTURED // shown.shape[-2])), folder / "sheet.png", **about, Seed=task.painting.seed)
 
 
 def covered(pixels: Tensor, repaint: Tensor) -> Tensor:

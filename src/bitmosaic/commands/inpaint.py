@@ -1,4 +1,4 @@
-"""`bitmosaic inpaint`: what a mask covers is painted anew."""
+"""`bitmosaic inpaint`: what a mask covers is painted anew, and `bitmosaic edit`: as another class."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from pathlib import Path
 
 import tyro
 
-from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, named
-from bitmosaic.commands.edited import NOWHERE, Picture, Task, Where, covered, given, paint
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
+from bitmosaic.commands.edited import NOWHERE, USUAL, Painting, Picture, Task, Where, covered, paint
+from bitmosaic.pipelines import CodesPipeline
 from bitmosaic.pipelines.editing import Fit, canvas
 
 
 def inpaint(
-    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, class_: Class = "none", prompt: Prompt = "", count: int = 4,
-    seed: int = 0, feather: int = 0, fit: Fit = "exact", settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
-    pipeline: str = "fashion", background: Background = "", out: Path = Path("inpainted"), device: str = "cpu",
-    precision: Drawing = "float32",
+    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, feather: int = 0, fit: Fit = "exact",
+    painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    out: Path = Path("inpainted"),
 ) -> list[Path]:  # fmt: skip
     """Paints what a mask covers anew, several times, and writes the answers as PNG files with one sheet.
 
@@ -25,31 +24,60 @@ def inpaint(
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
-        class_: of what the picture shows, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
-        prompt: instead of a class, what the picture shows in words, where the pipeline learned from captions.
         where: what is repainted: one of these three.
-        count: answers.
-        seed: of the first answer; the next ones have the next seeds.
         feather: pixels inside the mask over which the seam is levelled; 0: none.
         fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
             that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
+        painting: what is painted, how often, and by what.
         settings: of the sampler.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
-        device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
 
     Returns:
         The files written: the answers, the likeliest first, and sheet.png.
     """
-    mask = where.read()
-    more = {"mask": mask, "feather": feather, "fit": fit}
+    return masked("inpaint", image, where, feather, fit, painting, settings, out)
+
+
+def edit(
+    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, feather: int = 0, fit: Fit = "exact",
+    painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    out: Path = Path("edited"),
+) -> list[Path]:  # fmt: skip
+    """Paints another class into what a mask covers, several times, and writes the answers as PNG files with one sheet.
+
+    White in a mask is repainted. All other pixels come back exactly as they were, in the pipeline's colours; what lay under the mask
+    has no influence. The answers are ranked: the fewer bits the model needs for what it painted, the likelier it holds it to be.
+    What is left of the picture speaks for the class it was of: guidance is 5, or the pipeline's own where that is more, unless it or a
+    sampler is given, and a mask that leaves what both classes share, such as the sole of a shoe, gives the best answers.
+
+    Args:
+        image: a picture, or a test image that ships, such as fashion:17.
+        where: what is repainted: one of these three.
+        feather: pixels inside the mask over which the seam is levelled; 0: none.
+        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
+            that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
+        painting: what is painted, how often, and by what.
+        settings: of the sampler.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
+
+    Returns:
+        The files written: the answers, the likeliest first, and sheet.png.
+    """
+    if not painting.class_ and not painting.prompt:
+        raise ValueError("class, prompt: none is given; name what shall stand inside the mask, by --class or --prompt")
+    return masked("edit", image, where, feather, fit, painting, settings, out)
+
+
+def masked(
+    name: str, image: str, where: Where, feather: int, fit: Fit, painting: Painting, settings: Settings, out: Path
+) -> list[Path]:
+    """Runs one of the two."""
+    mask, method = where.read(), {"inpaint": CodesPipeline.inpaint, "edit": CodesPipeline.edit}[name]
 
     def ask(pipe, label, arguments):
-        picture = given(image, background or pipe.background)
+        picture = painting.picture(image, pipe)
         pixels, repaint = canvas(pipe, picture, mask, fit)
-        answers = pipe.inpaint(picture, mask, label, feather=feather, fit=fit, **arguments)
+        answers = method(pipe, picture, mask, label, feather=feather, fit=fit, **arguments)
         return answers, [("given", pixels), ("repainted", covered(pixels, repaint))]
 
-    return paint(Task("inpaint", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more), ask, out)
+    return paint(Task(name, image, painting, settings, {"mask": mask, "feather": feather, "fit": fit}), ask, out)

@@ -8,17 +8,15 @@ from typing import Annotated
 import torch
 import tyro
 
-from bitmosaic.commands.arguments import Background
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, named
-from bitmosaic.commands.edited import COVER, Picture, Task, given, paint
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
+from bitmosaic.commands.edited import COVER, USUAL, Painting, Picture, Task, paint
 
 Padding = Annotated[tuple[int, ...], tyro.conf.arg(metavar="PIXELS ...")]
 
 
 def outpaint(
-    image: Picture, *, padding: Padding, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0, feather: int = 0,
-    settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, pipeline: str = "fashion",
-    background: Background = "", out: Path = Path("outpainted"), device: str = "cpu", precision: Drawing = "float32",
+    image: Picture, *, padding: Padding, feather: int = 0, painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL,
+    settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("outpainted"),
 ) -> list[Path]:  # fmt: skip
     """Paints around a picture, several times, and writes the answers as PNG files with one sheet.
 
@@ -29,24 +27,17 @@ def outpaint(
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         padding: pixels to add: one number for all sides, or four for left, top, right and bottom.
-        class_: of what the picture shows, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
-        prompt: instead of a class, what the picture shows in words, where the pipeline learned from captions.
-        count: answers.
-        seed: of the first answer; the next ones have the next seeds.
         feather: pixels outside the picture over which the seam is levelled; 0: none.
+        painting: what is painted, how often, and by what.
         settings: of the sampler.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        background: what a transparent image is laid on, such as black, white or '#336699'.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
-        device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
 
     Returns:
         The files written: the answers, the likeliest first, and sheet.png.
     """
 
     def ask(pipe, label, arguments):
-        picture = given(image, background or pipe.background)
+        picture = painting.picture(image, pipe)
         sides = padding[0] if len(padding) == 1 else padding
         answers = pipe.outpaint(picture, sides, label, feather=feather, **arguments)
         left, top, right, bottom = padding * 4 if len(padding) == 1 else padding
@@ -55,6 +46,4 @@ def outpaint(
         before[inside] = answers.images[0][inside]
         return answers, [("given", before)]
 
-    more = {"padding": padding, "feather": feather}
-    task = Task("outpaint", image, pipeline, count, seed, named(class_, prompt), settings, device, precision, more)
-    return paint(task, ask, out)
+    return paint(Task("outpaint", image, painting, settings, {"padding": padding, "feather": feather}), ask, out)
