@@ -2,9 +2,10 @@
 
     python benchmarks/judge.py
 
-Trains it on the 60,000 training images and writes benchmarks/judge.safetensors, which is kept in git so that figures taken on different
-machines and days can be compared. It has other widths and another seed than the networks of the recipes: nobody is judged in the
-space it was trained in.
+Trains it on the 60,000 training images and writes benchmarks/judge.safetensors. It stays beside the classifier that ships, in whose
+space `bitmosaic evaluate` and the systems measure: the distances of docs/quality_speed.md and of the shipped pipeline's card are in this
+one, and no distance of one space can be compared with one of another. It has other widths and another seed than the networks of the
+recipes: nobody is judged in the space it was trained in.
 """
 
 import argparse

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 import warm
 from PIL import Image
 
-from bitmosaic.cli import COMMANDS, main
+from bitmosaic.cli import COMMANDS, main, module_of
 from bitmosaic.commands.arguments import flags
 from bitmosaic.commands.files import unlike
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
@@ -247,7 +246,7 @@ def test_help_that_a_person_can_follow(capsys):
         told = capsys.readouterr()
         assert f"usage: bitmosaic {name}" in told.out and told.err == ""
         if name not in ("train", "plan"):  # whose arguments hang on the recipe
-            function = getattr(import_module(f"bitmosaic.commands.{name}"), name)
+            function = getattr(module_of(name), name)
             for argument in inspect.signature(function).parameters:  # what Args: says of it
                 assert f"{argument}: " in function.__doc__, (name, argument)
             for flag in flags(function):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from bitmosaic import __version__
@@ -124,10 +125,15 @@ def find(name: str) -> Callable[[Sequence[str]], Callable[[], Any]]:
         near = get_close_matches(name, COMMANDS, 1)
         perhaps = f"perhaps {near[0]}; " if near else ""
         raise ValueError(f"no command {name!r}; {perhaps}there are {', '.join(COMMANDS)}")
-    module = import_module(f"bitmosaic.commands.{BESIDE.get(name, name)}")
+    module = module_of(name)
     if name in ("train", "plan"):  # their arguments hang on the recipe
         return module.read_arguments
     return lambda arguments: read(getattr(module, name), arguments, f"bitmosaic {name}")
+
+
+def module_of(name: str) -> ModuleType:
+    """The module in which a command's function stands."""
+    return import_module(f"bitmosaic.commands.{BESIDE.get(name, name)}")
 
 
 def overview() -> str:
