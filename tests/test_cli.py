@@ -216,7 +216,7 @@ def test_info_of_a_pipeline(here, capsys):
 def test_list(capsys):
     assert run("list") == 0
     out = capsys.readouterr().out
-    assert "fashion" in out and "folder" in out and "10,000 images" in out
+    assert "fashion" in out and "folder" in out and "10000 images of 28 x 28" in out and "252 images of 64 x 64" in out
 
 
 def test_train_then_use(here, capsys):

@@ -28,7 +28,7 @@ def bits(
     """Shows what each bit means: a picture with that bit turned round in every place, and what the bit does to the middle place.
 
     Writes NAME-bits.png, the picture, its reconstruction, and one picture for each bit; and meaning.png, for each bit of the
-    middle place the mean difference between decoding it as 1 and as 0, over the first test images of Fashion-MNIST, which
+    middle place the mean difference between decoding it as 1 and as 0, over the first test images that
     ship (red: 1 is brighter, blue: darker; each scaled to its own largest, which stands below it in grey levels of 255).
 
     Args:

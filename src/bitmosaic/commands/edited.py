@@ -19,7 +19,7 @@ from bitmosaic.commands.arguments import Background, OwnBox
 from bitmosaic.commands.drawing import Drawing, OwnClass, Prompt, Settings, at_precision, condition, drawing_name, named
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.pipelines import load
-from bitmosaic.images import captioned, fashion_sample, read_image, save, to_pil
+from bitmosaic.images import captioned, read_image, save, shipped_image, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipelines import CodesPipeline, Condition
 from bitmosaic.pipelines.editing import Answers, edit_settings
@@ -98,16 +98,12 @@ USUAL = Painting()
 
 
 def given(image: str, background: str) -> Any:
-    """A picture by its path, on the background where it is transparent, or a test image that ships as fashion:17. ValueError where there is
-    none.
+    """A picture by its path, on the background where it is transparent, or a test image that ships, such as fashion:17.
+
+    ValueError where there is none.
     """
-    name, _, number = image.partition(":")
-    if name != "fashion" or Path(image).exists():
-        return read_image(image, None, 3, background)
-    sample = fashion_sample()
-    if not number.isdecimal() or int(number) >= len(sample):
-        raise ValueError(f"image: got {image!r}; give a path, or a test image that ships from fashion:0 to fashion:{len(sample) - 1}")
-    return sample.pixels[int(number)]
+    shipped = shipped_image(image)
+    return read_image(image, None, 3, background) if shipped is None else shipped
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, drawing_name
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import check_device, checksum, find, load
-from bitmosaic.commands.real import FASHION, Data, learned_and_held, real_images
+from bitmosaic.commands.real import Data, learned_and_held, own_test_set, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
 from bitmosaic.evaluate.evaluation_text import text as evaluation_text
@@ -35,7 +35,7 @@ Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 
 
 def evaluate(
-    pipeline: PipelineName = "fashion", *, against: Data = "fashion-mnist", beside: Data = "", net: str = "", count: Count = None,
+    pipeline: PipelineName = "fashion", *, against: Data = "", beside: Data = "", net: str = "", count: Count = None,
     seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, train_features: Flag = False,
     out: Path = Path("evaluation"), device: str = "cpu", precision: Drawing = "float32", workers: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
@@ -47,16 +47,16 @@ def evaluate(
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        against: real images: a folder, with or without a folder for each class, fashion-mnist (the test images, which ship) or
-            fashion-mnist:train.
+        against: real images: a folder, with or without a folder for each class, fashion-mnist or landscapes (test images, which ship),
+            fashion-mnist:train or landscapes:train; none: those that ship of the pipeline's size.
         beside: other real images, for the floor, named likewise; none: half of the former.
-        net: feature network: fashion (ships), a .safetensors file that --train-features wrote, the published weights of Inception-v3
-            (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME in a file of your own, which is run.
+        net: feature network: fashion or landscapes (ship), a .safetensors file that --train-features wrote, the published weights of
+            Inception-v3 (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME in a file of your own, which is run.
         count: images drawn, of the classes of the other real images.
         seed: another one draws other images.
         settings: of the sampler; those not given are the pipeline's own.
-        train_features: train a classifier of the images named by --against, of the pipeline's size, write it to the file named by
-            --net, and stop.
+        train_features: train a classifier of the images named by --against (none: the training images of the set that ships), of the
+            pipeline's size, write it to the file named by --net, and stop.
         out: folder to write into; an evaluation that bitmosaic wrote there is replaced.
         device: where to compute, such as cpu or cuda.
         precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
@@ -73,6 +73,7 @@ def evaluate(
         device = own_device(device)
         pipe = at_precision(load(pipeline, device), precision)
         size, channels = pipe.image_size, pipe.channels
+        against = against or own_test_set(size, channels)
         reference = real_images(against, size, channels, pipe.class_names)
         others = real_images(beside, size, channels, pipe.class_names) if beside else None
         if first:
@@ -126,8 +127,8 @@ def network(net: str, against: str) -> str:
     """The feature network asked for, or the one that ships where the images are its own."""
     if net:
         return net
-    if against in FASHION:
-        return SHIPPED
+    if (of := against.partition(":")[0]) in SHIPPED:
+        return SHIPPED[of]
     raise ValueError(
         "net: name a feature network for these images, such as published weights of Inception-v3, or make one: "
         f"bitmosaic evaluate PIPELINE --train-features --against {against} --net features.safetensors"
@@ -142,6 +143,7 @@ def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> di
     if Path(net).exists():
         raise ValueError(f"net: {net} is there, so it stays; name a new file")
     pipe = load(pipeline, device)
+    against = against or f"{own_test_set(pipe.image_size, pipe.channels)}:train"
     whole = real_images(against, pipe.image_size, pipe.channels)
     tell_used(whole.told())
     images, test = learned_and_held(whole, against)

@@ -19,8 +19,8 @@ from bitmosaic.codec.base import fingerprint
 from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.files import Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import load
-from bitmosaic.commands.real import FASHION, real_images
-from bitmosaic.images import Fit, ImageSet, check_sizes
+from bitmosaic.commands.real import real_images
+from bitmosaic.images import NAMED_SETS, Fit, ImageSet, check_sizes
 from bitmosaic.images.contents import BYTES, Contents
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
@@ -44,7 +44,8 @@ def index(
     and goes on where it was stopped. A folder that has moved is followed. Needs faiss: pip install 'bitmosaic[search]'.
 
     Args:
-        data: a folder of images at any depth, or fashion-mnist (the test images, which ship), or fashion-mnist:train.
+        data: a folder of images at any depth, or a named set, such as fashion-mnist or landscapes (test images, which ship), or
+            fashion-mnist:train.
         out: folder of the index.
         by: codes, the bits of the tokenizer; bits, the signs of the prior's features; features, the features themselves.
         structure: flat compares with every image; ivf and hnsw with some; ivf-pq, for features, also keeps them small.
@@ -147,7 +148,7 @@ def shelve(found: Index, pipe: TwoStagePipeline, images: ImageSet, work: Work) -
 
 
 def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> ImageSet:
-    """The images to index: of Fashion-MNIST, or every picture below a folder, since classes mean nothing here."""
+    """The images to index: of a named set, or every picture below a folder, since classes mean nothing here."""
     size, channels = pipe.image_size, pipe.channels
     if not Path(data).expanduser().is_dir():
         return real_images(data, size, channels)
@@ -156,7 +157,7 @@ def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> Ima
 
 def named(images: ImageSet, data: str) -> tuple[list[str], str]:
     """Names of the images, and the folder that they lie in: paths below it; numbers of a data set that has no files."""
-    if data in FASHION and not Path(data).exists():
+    if data in NAMED_SETS and not Path(data).exists():
         return [f"{data}:{i}" for i in range(len(images))], ""
     path = Path(data).expanduser()
     return [file.relative_to(path).as_posix() for file in images.files], str(path.resolve())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from bitmosaic import systems
-from bitmosaic.images import fashion_mnist, fashion_sample
-from bitmosaic.images.fashion import DATA_VARIABLE, DEBIAN_FOLDER
+from bitmosaic.images import NAMED_SETS
 from bitmosaic.pipelines import zoo_names
 
 What = Annotated[Literal["all", "pipelines", "systems", "recipes", "data"], tyro.conf.Positional]
@@ -59,17 +56,11 @@ def first_line(function) -> str:
 
 
 def data() -> dict[str, str]:
-    """Sources of images that can be read here."""
-    found = {"Fashion-MNIST test": f"{len(fashion_sample()):,} images, ship with bitmosaic"}
-    named = os.environ.get(DATA_VARIABLE)
-    problem = ""
-    for place in ([Path(named)] if named else []) + [DEBIAN_FOLDER]:
+    """Sets of images that have a name, and whether they can be read here."""
+    found = {}
+    for name, named in NAMED_SETS.items():
         try:
-            images = fashion_mnist(place)
+            found[name] = f"{named.about}: {named.load().summary()}"
         except ValueError as error:
-            problem = problem or str(error)
-        else:
-            found["Fashion-MNIST train"] = f"{len(images):,} images in {place}"
-            return found
-    found["Fashion-MNIST train"] = f"not found ({problem.removeprefix('folder: ')})"
+            found[name] = f"{named.about}: not found ({str(error).removeprefix('folder: ')})"
     return found

@@ -14,10 +14,11 @@ from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import Drawing, at_precision, drawing_name
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.real import own_test_set
 from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accuracy, neighbour_accuracy, representations
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
 from bitmosaic.folders import write_json
-from bitmosaic.images import ArrayImages, Folder, ImageSet, fashion_mnist, fashion_sample, save
+from bitmosaic.images import NAMED_SETS, ArrayImages, Folder, ImageSet, save
 from bitmosaic.pipelines import TwoStagePipeline
 
 FILES = ("probe.json", "layers.png", "labels.png", "map.png")
@@ -39,7 +40,7 @@ def probe(
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        data: folder with a folder of images for each class, of which a fifth is the test; none: Fashion-MNIST.
+        data: folder with a folder of images for each class, of which a fifth is the test; none: the named sets of the pipeline's size.
         train: training images, at most; up to 10,000 by logistic regression, above that by SGD.
         test: test images, at most.
         pool: 0: all places side by side; 1: their mean, as in the paper; g: the means of g x g parts of the image.
@@ -61,8 +62,8 @@ def probe(
         found = measure(vectors, seed)
         shown = {0: "all places", 1: "mean of places"}.get(pool, f"means of {pool} x {pool} parts")
         about = {
-            "software": SOFTWARE, "pipeline": str(pipeline), "data": str(data or "Fashion-MNIST"), "train": len(sets[0]),
-            "test": len(sets[1]), "fingerprints": [images.fingerprint() for images in sets], "features": shown,
+            "software": SOFTWARE, "pipeline": str(pipeline), "data": str(data or own_test_set(pipe.image_size, pipe.channels, "data")),
+            "train": len(sets[0]), "test": len(sets[1]), "fingerprints": [images.fingerprint() for images in sets], "features": shown,
             "seed": seed, "precision": drawing_name(precision, device), "torch": torch.__version__,
         }  # fmt: skip
         write_json(folder / "probe.json", {**about, **found})
@@ -79,10 +80,9 @@ def split(pipe: TwoStagePipeline, data: Path | None, train: int, test: int, seed
     """Images for training and for the test, of the pipeline's size."""
     size, channels = pipe.image_size, pipe.channels
     if data is None:
-        sets = fashion_mnist(), fashion_sample()
-        if (sets[0].size, sets[0].channels) != (tuple(size), channels):
-            raise ValueError(f"data: Fashion-MNIST is 28 x 28 grey, this pipeline {size[1]} x {size[0]}; name a folder with --data")
-        return tuple(ArrayImages(s.pixels[:n], s.labels[:n], s.class_names) for s, n in zip(sets, (train, test), strict=True))
+        name = own_test_set(size, channels, "data")
+        sets = NAMED_SETS[f"{name}:train"].load(), NAMED_SETS[name].load()
+        return tuple(taken(images, torch.arange(min(n, len(images)))) for images, n in zip(sets, (train, test), strict=True))
     images = Folder(data, size, channels)
     tell_used(images.told())
     if images.labels is None:

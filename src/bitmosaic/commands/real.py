@@ -1,4 +1,4 @@
-"""Real images by name: Fashion-MNIST, or a folder."""
+"""Real images by name: a set that has one, or a folder."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import Annotated
 import torch
 import tyro
 
-from bitmosaic.images import Folder, ImageSet, fashion_mnist, fashion_sample
+from bitmosaic.images import NAMED_SETS, SET_OF, Folder, ImageSet, shipped_name
 from bitmosaic.names import composed
 
 Data = Annotated[str, tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
-FASHION = {"fashion-mnist": "the 10,000 test images, which ship", "fashion-mnist:train": "the 60,000 training images"}
 
 
 def real_images(name: str, size: tuple[int, int], channels: int, known: Sequence[str] | None = None) -> ImageSet:
-    """The images of that name. A folder's are cropped and scaled to `size`; Fashion-MNIST must have it, or there is a ValueError.
+    """The images of that name. A folder's are cropped and scaled to `size`; a set that has a name must have it, or there is a ValueError.
 
     known: the classes of a pipeline, where classes serve it alone: a folder whose sub-folders are others is taken whole, without classes,
     rather than refused or cut. None: sub-folders are classes.
     """
-    if name in FASHION and not Path(name).exists():
-        images = fashion_sample() if name == "fashion-mnist" else fashion_mnist()
+    if (images := named_images(name)) is not None:
         if (images.size, images.channels) != (tuple(size), channels):
-            raise ValueError(f"{name} is 28 x 28 grey, this pipeline {size[1]} x {size[0]} with {channels} channels; name a folder")
+            (height, width), ours = images.size, f"{size[1]} x {size[0]} with {channels} channels"
+            raise ValueError(f"{name} is {width} x {height} with {images.channels} channels, this pipeline {ours}; name a folder")
         return images
     if not Path(name).expanduser().is_dir():
-        raise ValueError(f"data: there is no folder {name}; give one, or {' or '.join(FASHION)}")
+        raise ValueError(f"data: there is no folder {name}; give one, or {' or '.join(NAMED_SETS)}")
     path = Path(name).expanduser()
     if known is None:
         return Folder(path, size, channels)
@@ -41,10 +40,25 @@ def real_images(name: str, size: tuple[int, int], channels: int, known: Sequence
     return found if whole else Folder(path, size, channels, classes=False)
 
 
+def named_images(name: str) -> ImageSet | None:
+    """The images of a set that has a name; None where it is no such name, or a folder of that name is there."""
+    return NAMED_SETS[name].load() if name in NAMED_SETS and not Path(name).exists() else None
+
+
+def own_test_set(size: tuple[int, int], channels: int, argument: str = "against") -> str:
+    """The name of the test images that ship for pipelines of such images. ValueError, which names the argument, where none do."""
+    name = SET_OF[shipped_name(size, channels)]
+    images = NAMED_SETS[name].load()
+    if (images.size, images.channels) != (tuple(size), channels):
+        grey = "in colour" if channels == 3 else "in grey"
+        raise ValueError(f"{argument}: no test images of {size[1]} x {size[0]} {grey} ship; name a folder of images")
+    return name
+
+
 def learned_and_held(images: ImageSet, name: str) -> tuple[ImageSet, ImageSet]:
-    """Images to learn from and others to test on: Fashion-MNIST's own test images, else every tenth, drawn at random."""
-    if name == "fashion-mnist:train":
-        return images, fashion_sample()
+    """Images to learn from and others to test on: those that belong to a named set, else every tenth, drawn at random."""
+    if name in NAMED_SETS and NAMED_SETS[name].test:
+        return images, NAMED_SETS[NAMED_SETS[name].test].load()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     few = len(order) // 10
     if few < 1:

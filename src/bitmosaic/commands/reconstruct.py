@@ -14,7 +14,7 @@ from bitmosaic.commands.arguments import Background, Images
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
-from bitmosaic.images import ArrayImages, Fit, ImageSet, fashion_sample, in_order, read_image, save, sheet
+from bitmosaic.images import SHIPPED_SETS, ArrayImages, Fit, ImageSet, in_order, read_image, save, sheet, shipped_name
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.tokenizers.base import Tokenizer
@@ -65,8 +65,8 @@ def reconstruct(
 
 
 def shipped(count: int, size: tuple[int, int], channels: int) -> ArrayImages:
-    """The first test images of Fashion-MNIST, as a tokenizer of that size wants them."""
-    sample = fashion_sample()
+    """The first test images that ship, as a tokenizer of that size wants them: in colour landscapes, in grey Fashion-MNIST."""
+    sample = SHIPPED_SETS[shipped_name(size, channels)]()
     if not 1 <= count <= len(sample):
         raise ValueError(f"count: got {count}; give a whole number from 1 to {len(sample)}, or name images")
     pixels = sample.pixels[:count]

@@ -17,7 +17,7 @@ from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
 from bitmosaic.commands.index import of, tell
 from bitmosaic.commands.pipelines import load
-from bitmosaic.images import ArrayImages, Fit, captioned, fashion_mnist, fashion_sample, fitted, save
+from bitmosaic.images import NAMED_SETS, SET_OF, Fit, ImageSet, captioned, fitted, save
 from bitmosaic.names import plain
 from bitmosaic.pages import filled, part
 from bitmosaic.pipelines import TwoStagePipeline
@@ -82,7 +82,8 @@ def search(
 def is_itself(found: Index, hit: Hit, image: str) -> bool:
     """Whether a hit is the picture that was asked for: its file, however it is named, or the test image of that number."""
     if (root := root_of(found)) is None:
-        return not Path(image).exists() and hit.name == image.replace("fashion:", "fashion-mnist:", 1)
+        name, _, number = image.partition(":")
+        return not Path(image).exists() and hit.name == f"{SET_OF.get(name, name)}:{number}"
     try:
         return os.path.samefile(root / hit.name, Path(image).expanduser())
     except OSError:
@@ -119,15 +120,15 @@ def picture_of(found: Index, root: Path | None, name: str, size: tuple[int, int]
         if root is not None:
             return fitted(str(root / name), size, channels, "crop", found.about["background"] or "white")
         data, _, number = name.rpartition(":")
-        return shipped(data).pixels[int(number)]
+        return named(data).image(int(number))
     except (ValueError, OSError, IndexError, KeyError):
         return None
 
 
 @cache
-def shipped(data: str) -> ArrayImages:
-    """Fashion-MNIST by its name in an index; KeyError for another."""
-    return {"fashion-mnist": fashion_sample, "fashion-mnist:train": fashion_mnist}[data]()
+def named(data: str) -> ImageSet:
+    """A set by its name in an index; KeyError for another."""
+    return NAMED_SETS[data].load()
 
 
 def page(image: str, hits: Sequence[tuple[str, float]], words: str, sheet: str) -> str:

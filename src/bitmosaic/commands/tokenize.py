@@ -19,10 +19,10 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.files import tell_used
 from bitmosaic.commands.pipelines import check_device, find
-from bitmosaic.commands.real import FASHION
+from bitmosaic.commands.real import named_images
 from bitmosaic.disk import writing
 from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
-from bitmosaic.images import fashion_mnist, fashion_sample
+from bitmosaic.images import NAMED_SETS
 from bitmosaic.images.captions import BESIDE, captions_of
 from bitmosaic.images.labels import MOST, LabelFile
 from bitmosaic.images.scan import Scan
@@ -57,7 +57,8 @@ def tokenize(
 
     Args:
         data: a folder of images, whose sub-folders are classes; tar shards such as 'shards/train-{000..146}.tar' or a URL of one, by
-            'bitmosaic[data]'; fashion-mnist (the test images, which ship), or fashion-mnist:train.
+            'bitmosaic[data]'; a named set, such as fashion-mnist or landscapes (test images, which ship), or
+            fashion-mnist:train.
         out: folder of the codes.
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, of an ended training run, or of a tokenizer alone.
         views: of each image: plain, its centre; flip, its mirror too; ten-crop, four corners and the middle, and their mirrors.
@@ -173,8 +174,8 @@ def source_of(
 ) -> Source:  # fmt: skip
     """What `data` names; ValueError where there is nothing, or nothing that these settings fit."""
     root = Path(data).expanduser()
-    if data in FASHION and not root.exists():
-        found: Any = fashion_sample() if data == "fashion-mnist" else fashion_mnist()
+    if (named := named_images(data)) is not None:
+        found: Any = named
     elif root.is_dir():
         found = kept_scan(root, out / "scan.json", classes=not (labels or no_classes))
     elif is_tars(data):
@@ -183,7 +184,7 @@ def source_of(
         return Tars(data, labels, None if labels else classes, bool(captions))
     else:
         what = f"{data} is no folder, and no .tar" if root.exists() else f"there is no folder {data}"
-        raise ValueError(f"data: {what}; give a folder, tar shards that are not compressed, or {' or '.join(FASHION)}")
+        raise ValueError(f"data: {what}; give a folder, tar shards that are not compressed, or {' or '.join(NAMED_SETS)}")
     if classes is not None:
         raise ValueError("classes: is for tar shards; a folder's classes are its sub-folders")
     if captions and not isinstance(found, Scan):

@@ -22,7 +22,7 @@ from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
 from bitmosaic.nets.precision import whole_float32
 
 SPATIAL = 2048  # at most so many numbers of a map, as many as Inception's have roughly
-SHIPPED = "fashion"  # the classifier of Fashion-MNIST in the package
+SHIPPED = {"fashion-mnist": "fashion", "landscapes": "landscapes"}  # classifiers in the package, by the set that they are of
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class FeatureSpace:
 
     @staticmethod
     def load(name: str | Path, device: str = "cpu") -> FeatureSpace:
-        """From a file as `load_feature_net` reads, or "fashion", the classifier that ships. ValueError for anything else."""
-        ships = str(name) == SHIPPED and not Path(SHIPPED).is_file()
-        path = Path(str(resources.files("bitmosaic") / "zoo" / "features" / f"{SHIPPED}.safetensors")) if ships else name
+        """From a file as `load_feature_net` reads, or "fashion" or "landscapes", classifiers that ship. ValueError for anything else."""
+        ships = str(name) in SHIPPED.values() and not Path(name).is_file()
+        path = Path(str(resources.files("bitmosaic") / "zoo" / "features" / f"{name}.safetensors")) if ships else name
         net, code = load_feature_net(path), ".py:" in str(path)
         file = Path(str(path).partition(".py:")[0] + ".py" if code else path)
         digest = hashlib.sha256(file.read_bytes())

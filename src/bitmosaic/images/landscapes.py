@@ -7,6 +7,8 @@ are by eye, since a file's name often says less. Photographs are split, never th
 import functools
 import hashlib
 import os
+from importlib import resources
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .base import ImageSet
+from .base import ArrayImages, ImageSet
 from .fashion import DATA_VARIABLE
 from .read import Size, as_size
 
@@ -33,7 +35,7 @@ LANDSCAPE_KINDS = {  # kind -> names of photographs
     "sky": "desert6 fields2 fields6 hills3 sky0 sky1 sky2 sky3 sky5 sky7 sky9 valley7",
     "snow": "hills2 mountain3 mountain7 mountain8 snow0 snow1 snow2 snow3 snow4 snow5 snow6 snow7 snow8 snow9 snow10",
 }  # fmt: skip
-CROPS = 128  # of each photograph
+CROPS, TEST_CROPS = 128, 12  # of each photograph, for training; of each test photograph, in the package
 SMALLEST, STRETCH = 0.65, 0.1  # the least side of a crop over a photograph's height; how far its width over its height is from 1 at most
 
 
@@ -56,11 +58,9 @@ class Landscapes(ImageSet):
             raise ValueError(f"crops: got {crops}; give a number of at least 1")
         self.size, self.split, self.crops, self.unreadable = as_size(size), split, crops, {}
         self.class_names = tuple(LANDSCAPE_KINDS)
-        place = _found(folder)
-        names = [name for of in LANDSCAPE_KINDS.values() for i, name in enumerate(of.split()) if (i % 8 == 3) == (split == "test")]
-        self.files = [place / f"{name}.jpg" for name in names]
-        kinds = {name: kind for kind, of in enumerate(LANDSCAPE_KINDS.values()) for name in of.split()}
-        self.labels = torch.tensor([kinds[name] for name in names]).repeat(crops)
+        place, names = _found(folder), _names(split)
+        self.files = [place / f"{name}.jpg" for _, name in names]
+        self.labels = torch.tensor([kind for kind, _ in names]).repeat(crops)
         self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -88,6 +88,27 @@ class Landscapes(ImageSet):
         for file in self.files:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
+
+
+def landscapes_sample() -> ArrayImages:
+    """252 crops of the test photographs, 64 x 64, with their kinds: `Landscapes(split="test", crops=12)`, which ships with the package."""
+    pixels = _bundled()
+    labels = torch.tensor([kind for kind, _ in _names("test")]).repeat(TEST_CROPS)
+    return ArrayImages(pixels.clone(), labels, tuple(LANDSCAPE_KINDS))
+
+
+@functools.cache
+def _bundled() -> Tensor:
+    """Unpacked once for each process: a sheet with a photograph a column and its crops below each other."""
+    data = (resources.files("bitmosaic.images") / "landscapes_test" / "crops.webp").read_bytes()
+    sheet = torch.from_numpy(np.array(Image.open(BytesIO(data))))
+    return sheet.unflatten(0, (TEST_CROPS, -1)).unflatten(2, (len(_names("test")), -1)).permute(0, 2, 4, 1, 3).flatten(0, 1)
+
+
+def _names(split: str) -> list[tuple[int, str]]:
+    """Number of the kind and name of each photograph of a split."""
+    named = [(kind, i, name) for kind, of in enumerate(LANDSCAPE_KINDS.values()) for i, name in enumerate(of.split())]
+    return [(kind, name) for kind, i, name in named if (i % 8 == 3) == (split == "test")]
 
 
 @functools.lru_cache(maxsize=256)

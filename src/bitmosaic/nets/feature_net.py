@@ -20,7 +20,7 @@ from bitmosaic.disk import writing
 from bitmosaic.folders import build_empty, check_archive, check_tensors, parse_json
 from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, later
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ class ConvClassifierSpec(Spec):
     classes: int = 2
     widths: tuple[int, ...] = (8, 16)  # channels at each level
     dropout: float = 0.0  # before the last layer
+    stride: int = later(1, lambda _: 1)  # of the first level; those after it halve the sides
 
     def __post_init__(self):
-        if min(self.channels, self.classes, *self.widths, len(self.widths)) < 1 or not 0 <= self.dropout < 1:
-            raise ValueError("channels, classes and widths must be positive, dropout in [0, 1)")
+        if min(self.channels, self.classes, self.stride, *self.widths, len(self.widths)) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("channels, classes, stride and widths must be positive, dropout in [0, 1)")
 
     def build(self) -> ConvClassifier:
         return ConvClassifier(self)
@@ -48,13 +49,13 @@ class ConvClassifier(nn.Module):
         self.spec, self.levels = spec, nn.ModuleList()
         inside = spec.channels
         for level, width in enumerate(spec.widths):
-            self.levels.append(_Level(inside, width, stride=2 if level else 1))
+            self.levels.append(_Level(inside, width, stride=2 if level else spec.stride))
             inside = width
         self.features = inside
         self.out = nn.Linear(inside, spec.classes)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """The activations of each level, [(b, width_i, H / 2^i, W / 2^i)]."""
+        """The activations of each level, [(b, width_i, H / (stride 2^i), W / (stride 2^i))]."""
         h, maps = images * 2 - 1, []
         for level in self.levels:
             h = level(h)

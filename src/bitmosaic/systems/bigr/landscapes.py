@@ -30,7 +30,7 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
     """
     kinds = len(LANDSCAPE_KINDS)
     features = TrainedFeatures(
-        net=ConvClassifierSpec(channels=3, classes=kinds, widths=(32, 64, 128)),
+        net=ConvClassifierSpec(channels=3, classes=kinds, widths=(32, 64, 128), stride=2),
         training=Training(
             steps=800, batch_size=64, learning_rate=2e-3, warmup_steps=50, decay="cosine", weight_decay=1e-2, ema_decay=0.99,
             precision="auto", seed=seed,
@@ -42,11 +42,11 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
             embedding=64, groups=8, patch=2,
         ),
         tokenizer_losses=TokenizerLosses(
-            squared_weight=4.0, perceptual_weight=0.1, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
-            adversarial_start=5000, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
+            squared_weight=4.0, perceptual_weight=0.06, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
+            adversarial_start=3800, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=8000, batch_size=32, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
+            steps=6000, batch_size=32, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
             precision="auto", seed=seed, pictures_every=1000,
         ),
     )  # fmt: skip
