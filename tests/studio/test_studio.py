@@ -19,7 +19,7 @@ from studio_server import BUNDLE, Limits, pixels, serving
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
-from bitmosaic.images import fashion_sample
+from bitmosaic.images import fashion_sample, landscapes_sample
 
 FEW = {"steps": 2, "evaluations": 2}
 JOBS = {
@@ -269,7 +269,11 @@ def test_features_and_neighbours(server, pipe):
 
 def test_what_the_page_begins_with(server, pipe):
     about = server.ask("/v1/pipelines").json
-    assert about["pipelines"][0]["classes"] == list(pipe.class_names) and about["bundled"] == 10000
+    assert about["pipelines"][0]["classes"] == list(pipe.class_names) and about["bundled"] == {"fashion": 10000, "landscapes": 252}
+    assert about["pipelines"][0]["bundled"] == "fashion"
+    other = server.ask("/v1/bundled/landscapes/3")
+    assert np.array_equal(other.picture, landscapes_sample().pixels[3].movedim(0, -1)) and other.headers["x-class"] == "city"
+    assert server.ask("/v1/bundled/cats/3").status == 404 == server.ask("/v1/bundled/landscapes/252").status
     bundled = server.ask("/v1/bundled/17")
     assert np.array_equal(bundled.picture, fashion_sample().pixels[17, 0]) and bundled.headers["x-class"]
     first, second = (thumbnail(server, 8) for _ in range(2))

@@ -20,7 +20,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bitmosaic import __version__
-from bitmosaic.images import FASHION_CLASSES
 from bitmosaic.memory import give_back
 from bitmosaic.web import requests
 from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
@@ -57,6 +56,7 @@ def application(
         Route("/openapi.json", _named(_document(studio), "openapi")),
         Route("/v1/pipelines", _named(_pipelines(studio), "pipelines")),
         Route("/v1/bundled/{number}", _named(_bundled(studio), "bundled")),
+        Route("/v1/bundled/{set}/{number}", _named(_bundled(studio), "bundled")),
         Route("/v1/classes/{pipeline}/{number}.png", _named(_thumbnail(studio), "classes")),
         *(Route(f"/v1/{name}", _named(_job(studio, name), name), methods=["POST"]) for name in requests.JOBS),
         Mount("/static", StaticFiles(directory=PAGE)),
@@ -145,9 +145,9 @@ def _number(request: Request) -> int:
 
 def _bundled(studio: Studio):
     async def bundled(request: Request) -> Response:
-        number = _number(request)
-        image = bundled_image(number, studio.bundled)
-        label = FASHION_CLASSES[int(studio.bundled.labels[number])]
+        name, number = request.path_params.get("set", "fashion"), _number(request)
+        image, of = bundled_image(name, number, studio.bundled), studio.bundled[name]
+        label = of.class_names[int(of.labels[number])]
         return Response(encoded(image), media_type="image/png", headers={**KEPT, "X-Class": label})
 
     return bundled

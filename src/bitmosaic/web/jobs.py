@@ -50,7 +50,7 @@ class Uploads:
 class Task:
     """A request that has been read, and what it needs."""
 
-    def __init__(self, name: str, asked: requests.Asked, uploads: Uploads, guest: Guest, bundled: ArrayImages, limits: Limits):
+    def __init__(self, name: str, asked: requests.Asked, uploads: Uploads, guest: Guest, bundled: dict[str, ArrayImages], limits: Limits):
         self.name, self.asked, self.uploads, self.guest, self.bundled, self.limits = name, asked, uploads, guest, bundled, limits
         self.notes: tuple[str, ...] = ()  # of the answers, as `Answers` has them
 

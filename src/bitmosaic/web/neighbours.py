@@ -33,9 +33,9 @@ PATIENCE = 3.0  # seconds that a request waits for the rest of the bundle, befor
 class Bundle:
     """Vectors of the bundled images, as far as they have been looked at; the first request begins."""
 
-    def __init__(self, guest: CodesGuest, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
-        """guest: whose job gives way to others; wake: called when there is something to look at."""
-        self._guest, self._images, self._kept, self._wake = guest, images, kept, wake
+    def __init__(self, guest: CodesGuest, name: str, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
+        """guest: whose job gives way to others; name: of the set; wake: called when there is something to look at."""
+        self._guest, self._name, self._images, self._kept, self._wake = guest, name, images, kept, wake
         self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), of which `_done` are known
         self._done, self._size, self._asked, self._broken = 0, 8, False, False
         self._change = threading.Condition()
@@ -54,12 +54,12 @@ class Bundle:
             distance = ((seen - feature) ** 2).sum(1).astype(float)
         itself = self._itself(image)
         nearest = [int(i) for i in np.argsort(distance, kind="stable")[: count + 1] if i != itself][:count]
-        told = {"by": by, "total": len(codes), "of": len(self._images), "itself": None if itself is None else f"fashion:{itself}"}
+        told = {"by": by, "total": len(codes), "of": len(self._images), "itself": None if itself is None else f"{self._name}:{itself}"}
         return {**told, "neighbours": [self._told(i, distance[i]) for i in nearest]}
 
     def _itself(self, image: Any) -> int | None:
         """The number of the first bundled image that has just these pixels."""
-        pixels, own = read_image(image, None, 1), self._images.pixels
+        pixels, own = read_image(image, None, self._images.channels), self._images.pixels
         if pixels.shape != own.shape[1:]:
             return None
         found = (own == pixels).flatten(1).all(1).nonzero()
@@ -136,7 +136,7 @@ class Bundle:
     def _told(self, number: int, distance: float) -> dict[str, Any]:
         label = self._images.class_names[int(self._images.labels[number])]
         picture = as_text(encoded(self._images.pixels[number]))
-        return {"name": f"fashion:{number}", "class": label, "distance": round(float(distance), 4), "image": picture}
+        return {"name": f"{self._name}:{number}", "class": label, "distance": round(float(distance), 4), "image": picture}
 
 
 def _vectors(pipe: TwoStagePipeline, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

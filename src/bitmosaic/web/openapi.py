@@ -65,11 +65,11 @@ NEIGHBOURS = _object(pipeline=TEXT, by=TEXT, total=WHOLE, of=WHOLE, itself=_or_n
 PIPELINE = _object(
     name=TEXT, jobs=_list(TEXT), condition={"enum": ["class", "text", "none"]}, classes=_list(TEXT), image_size=_list(WHOLE),
     channels=WHOLE, grid=_or_null(_list(WHOLE)), radix_length=_or_null(WHOLE), binary=_or_null(YES), layers=_or_null(WHOLE),
-    family=_or_null(TEXT), sampler=ANY, background=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
+    family=_or_null(TEXT), sampler=ANY, background=TEXT, bundled=TEXT, parameters=WHOLE, fingerprint=TEXT, precision=TEXT,
     tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
-PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled=WHOLE, version=TEXT)
+PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled={"type": "object", "additionalProperties": WHOLE}, version=TEXT)
 HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_for=WHOLE)
 LATER = _object(retry_after=WHOLE)
 ERROR = _object(error=TEXT, status=WHOLE)
@@ -103,6 +103,7 @@ def document(limits: Limits) -> dict[str, Any]:
     paths |= {
         "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
         "/v1/bundled/{number}": {"get": _bundled(number)},
+        "/v1/bundled/{set}/{number}": {"get": _bundled({**pipeline, "name": "set"}, number)},
         "/v1/classes/{pipeline}/{number}.png": {"get": _thumbnail(pipeline, number)},
         "/health": {"get": _health()},
         "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
@@ -142,8 +143,8 @@ def _get(summary: str, content: dict, *parameters: dict) -> dict:
     }
 
 
-def _bundled(number: dict) -> dict:
-    told = _get("A bundled test image", {"image/png": {}}, number)
+def _bundled(*parameters: dict) -> dict:
+    told = _get("A bundled test image, of Fashion-MNIST where no set is named", {"image/png": {}}, *parameters)
     told["responses"]["200"]["headers"] = {"X-Class": {"description": "its class", "required": True, "schema": TEXT}}
     return told
 

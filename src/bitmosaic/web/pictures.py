@@ -63,20 +63,23 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
     return data
 
 
-def picture(value: str | bytes, argument: str, limits: Limits, bundled: ArrayImages) -> Any:
+def picture(value: str | bytes, argument: str, limits: Limits, bundled: dict[str, ArrayImages]) -> Any:
     """What `Pipeline` takes as an image: a file's bytes, or the pixels of a bundled image. No path is ever looked at."""
-    if isinstance(value, str) and (found := re.fullmatch(r"fashion:([0-9]{1,9})", value)):
-        return bundled_image(int(found[1]), bundled)
-    if isinstance(value, str) and value.startswith("fashion:"):
-        raise Refused(422, f"{argument}: got {shown(value)}; give fashion:0 to fashion:{len(bundled) - 1}")
+    name, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if colon and name in bundled:
+        if not re.fullmatch("[0-9]{1,9}", number):
+            raise Refused(422, f"{argument}: got {shown(value)}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
+        return bundled_image(name, int(number), bundled)
     return checked(value if isinstance(value, bytes) else decoded(value, argument), argument, limits)
 
 
-def bundled_image(number: int, bundled: ArrayImages) -> Tensor:
-    """One test image that ships, (1, 28, 28) uint8. Refused (404) where there is none of that number."""
-    if number >= len(bundled):
-        raise Refused(404, f"image: there is no fashion:{number}; give fashion:0 to fashion:{len(bundled) - 1}")
-    return bundled.pixels[number]
+def bundled_image(name: str, number: int, bundled: dict[str, ArrayImages]) -> Tensor:
+    """One test image that ships, (C, H, W) uint8. Refused (404) where there is no such set, or none of that number."""
+    if name not in bundled:
+        raise Refused(404, f"image: there is no set {shown(name)}; give {' or '.join(bundled)}")
+    if number >= len(bundled[name]):
+        raise Refused(404, f"image: there is no {name}:{number}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
+    return bundled[name].pixels[number]
 
 
 def unreadable(error: UnreadableImage) -> str:

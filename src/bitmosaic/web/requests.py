@@ -22,7 +22,7 @@ Named = Annotated[
 Single = None | int | Name
 Text = Annotated[str, Field(min_length=1)]
 Picture = Annotated[
-    str, Field(min_length=1, description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image such as fashion:17")
+    str, Field(min_length=1, description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image: fashion:17, landscapes:3")
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
 Count = Annotated[int, Field(ge=1, description="images")]

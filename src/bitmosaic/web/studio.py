@@ -13,7 +13,7 @@ import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bitmosaic import __version__
-from bitmosaic.images import fashion_sample
+from bitmosaic.images import SHIPPED_SETS, shipped_name
 from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline, zoo_names
@@ -38,7 +38,8 @@ class Studio:
         self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float, threads: int | None = None, cache: Path | None = None
     ):  # fmt: skip
         """pipelines: by name, the first is the default; batch, wait, threads: as for `Model`; cache: a folder for what is kept, if any."""
-        self.pipelines, self.limits, self.bundled = pipelines, limits, fashion_sample()
+        self.pipelines, self.limits = pipelines, limits
+        self.bundled = {name: load() for name, load in SHIPPED_SETS.items()}
         self.model = Model(batch, wait, limits.queue, threads)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
         self._known = {name: (fingerprint(pipe), precision(pipe)) for name, pipe in pipelines.items()}
@@ -70,7 +71,8 @@ class Studio:
             guest = self.guest(name, nobody, False)
             self.thumbnails[name] = Thumbnails(guest, kept, lambda: self.errands.wake())
             if isinstance(pipe, TwoStagePipeline):
-                self.bundles[name] = Bundle(guest, self.bundled, kept, lambda: self.errands.wake())
+                of = shipped_name(pipe.image_size, pipe.channels)
+                self.bundles[name] = Bundle(guest, of, self.bundled[of], kept, lambda: self.errands.wake())
         self.errands = Errands(*(one.draw for one in self.thumbnails.values()), *(one.look for one in self.bundles.values()))
 
     def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
@@ -104,7 +106,8 @@ class Studio:
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""
         found = [_about(name, pipe, *self._known[name]) for name, pipe in self.pipelines.items()]
-        return {"pipelines": found, "limits": asdict(self.limits), "bundled": len(self.bundled), "version": __version__}
+        bundled = {name: len(images) for name, images in self.bundled.items()}
+        return {"pipelines": found, "limits": asdict(self.limits), "bundled": bundled, "version": __version__}
 
     def told(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
@@ -145,7 +148,8 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
         "name": name, "jobs": jobs_of(pipe), "condition": pipe.reader.kind, "classes": list(pipe.class_names),
         "image_size": list(pipe.image_size), "channels": pipe.channels, **_about_codes(pipe), "sampler": pipe.settings().to_json(),
         "background": "#" + bytes(as_colour(pipe.background)).hex(),
-        "fingerprint": fingerprint, "precision": precision, "tile": name not in zoo_names(),  # those that ship know whole things alone
+        "fingerprint": fingerprint, "precision": precision, "bundled": shipped_name(pipe.image_size, pipe.channels),
+        "tile": name not in zoo_names(),  # those that ship know whole things alone
         "parameters": sum(p.numel() for part in pipe.parts.values() for p in part.parameters()),
     }  # fmt: skip
 

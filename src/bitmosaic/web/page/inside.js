@@ -30,7 +30,7 @@ export function insidePanel(world) {
   const switches = bitSwitches((at, bit) => flip(at, bit));
   const which = h('h3', {});
   const whole = button('Flip the whole place', 'swap', () => flipPlace(place), { class: 'quiet' });
-  const near = neighbours(world, (number) => bundled(number).then(take, (error) => job.fail(error)));
+  const near = neighbours(world, (number, set) => bundled(set, number).then(take, (error) => job.fail(error)));
   const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture to see the bits that it is made of.'),
     h('p', { class: 'hint' }, 'Then flip some of them and see what changes.'));
   const body = h('div', { class: 'insides', hidden: true }, h('div', {},

@@ -18,7 +18,7 @@ const PANEL_OF = { generate: 'generate', inpaint: 'paint', edit: 'paint', outpai
 
 const NEEDS = { generate: 'generate', paint: 'inpaint', blend: 'interpolate', enrich: 'enrich', inside: 'encode' }; // of a pipeline's jobs
 
-const world = { pipelines: [], limits: {}, bundled: 0, at: 0, pipeline: () => world.pipelines[world.at] };
+const world = { pipelines: [], limits: {}, bundled: {}, at: 0, pipeline: () => world.pipelines[world.at] };
 const panels = new Map();
 const messages = notices();
 let current = null;

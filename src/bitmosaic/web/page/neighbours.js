@@ -2,6 +2,7 @@
 import { post } from './api.js';
 import { toBlob } from './bytes.js';
 import { h, release } from './dom.js';
+import { testImages } from './source.js';
 
 const COUNT = 8;
 
@@ -17,7 +18,7 @@ export function neighbours(world, open) {
   function tile({ name, class: kind, distance, image }, by) {
     const number = numberOf(name);
     const told = by === 'codes' ? `${distance.toFixed(0)} bits` : distance.toPrecision(3);
-    return h('button', { type: 'button', class: 'class', title: 'Look inside', onclick: () => open(number) },
+    return h('button', { type: 'button', class: 'class', title: 'Look inside', onclick: () => open(number, name.split(':')[0]) },
       h('img', { src: URL.createObjectURL(toBlob(image)), alt: '', width: 28, height: 28 }), h('span', {}, kind ?? name),
         h('span', { class: 'bits' }, told));
   }
@@ -29,7 +30,7 @@ export function neighbours(world, open) {
     element.hidden = false;
     release(rows[i].list);
     rows[i].list.replaceChildren(...found.neighbours.map((one) => tile(one, by)));
-    const of = found.of ?? world.bundled;
+    const of = found.of ?? testImages(world).total;
     const among = found.total < of ? `Among the first ${number(found.total)} of ${number(of)}; the others are being read.`
       : `Among ${number(found.total)} that the model has never seen.`;
     about.textContent = found.itself ? `${among} This picture is one of them, test image ${numberOf(found.itself)}, and left out.` : among;
@@ -56,7 +57,7 @@ export function neighbours(world, open) {
     leave: () => following.abort(),
     async find(image, signal) {
       following.abort();
-      if (!world.bundled) return;
+      if (!testImages(world).total) return;
       const all = await Promise.all(kinds.map(([by], i) => ask(by, i, image, signal)));
       following = new AbortController();
       if (!all.every(Boolean)) follow(image, following);

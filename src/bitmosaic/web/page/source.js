@@ -12,7 +12,7 @@ export function sourcePicker(world, take) {
     if (file.files[0]) take({ blob: file.files[0], name: file.files[0].name });
     file.value = '';
   } });
-  const bundle = button('Test images', 'pictures', () => pickBundled(world.bundled, take), { hidden: !world.bundled });
+  const bundle = button('Test images', 'pictures', () => pickBundled(world, take), { hidden: !testImages(world).total });
   const element = h('div', { class: 'field source' }, h('span', { class: 'label' }, 'Picture'),
     h('div', { class: 'row' }, bundle, button('Upload', 'upload', () => file.click()), button('Paste', 'paste', () => paste(take))), file,
     h('p', { class: 'hint' }, 'Or drop one anywhere on the page, or press Ctrl\u00a0V.'));
@@ -31,14 +31,22 @@ async function paste(take) {
   }
 }
 
-/** A bundled image by number, as a picture. */
-export async function bundled(number) {
-  const { blob, name } = await fetched(`/v1/bundled/${number}`);
-  return { blob, name: `${name ?? 'test image'} (test image ${number})`, ref: `fashion:${number}` };
+/** The bundled test images that suit the pipeline: the name of their set, and how many there are. */
+export function testImages(world) {
+  const set = world.pipeline().bundled;
+  return { set, total: world.bundled[set] ?? 0 };
 }
 
-function pickBundled(total, take) {
+/** A bundled image by set and number, as a picture. */
+export async function bundled(set, number) {
+  const { blob, name } = await fetched(`/v1/bundled/${set}/${number}`);
+  return { blob, name: `${name ?? 'test image'} (test image ${number})`, ref: `${set}:${number}` };
+}
+
+function pickBundled(world, take) {
   const page = 24;
+  const { set, total } = testImages(world);
+  const side = world.pipeline().image_size[1] > 32 ? 64 : 28;
   let first = 0;
   const grid = h('div', { class: 'bundle' });
   const number = h('input', { type: 'number', class: 'small', min: 0, max: total - 1, value: 0, 'aria-label': 'First number',
@@ -59,17 +67,17 @@ function pickBundled(total, take) {
   }
 
   function tile(at) {
-    const image = h('img', { alt: '', width: 28, height: 28 });
+    const image = h('img', { alt: '', width: side, height: side });
     const name = h('span', {}, String(at));
     const one = h('button', { type: 'button', class: 'class', 'aria-label': `Test image ${at}`, onclick: async () => {
       try {
-        take(await bundled(at));
+        take(await bundled(set, at));
         close();
       } catch (error) {
         name.textContent = error.message;
       }
     } }, image, name);
-    fetched(`/v1/bundled/${at}`).then((found) => {
+    fetched(`/v1/bundled/${set}/${at}`).then((found) => {
       image.src = found.url;
       if (found.name) {
         name.textContent = found.name;
@@ -116,8 +124,8 @@ const count = (pixels, round) => (pixels < 1e6 ? String(pixels) : `${round(pixel
 
 /** A picture out of a request: base64, or the name of a bundled one. */
 export async function fromRequest(image, name = 'The picture') {
-  const number = /^fashion:(\d+)$/.exec(image)?.[1];
-  if (number) return bundled(number);
+  const named = /^(fashion|landscapes):(\d+)$/.exec(image);
+  if (named) return bundled(named[1], named[2]);
   try {
     return { blob: toBlob(image), name, text: image };
   } catch {
