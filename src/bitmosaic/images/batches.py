@@ -102,8 +102,8 @@ def in_order(images: ImageSet, batch_size: int) -> Iterator[Batch]:
 
 
 def some_images(images: ImageSet, count: int) -> Tensor:
-    """Some readable images of a set, spread over it, (n, C, H, W) as they are stored: uint8."""
-    spread = sorted({i * len(images) // count for i in range(count)})
+    """Some readable images of a set, (n, C, H, W) as they are stored: uint8. Drawn, since a set may repeat in even steps."""
+    spread = sorted(epoch_order(len(images), 0, 0)[:count].tolist())
     readable = [x for x in (images.image(i) for i in spread) if x is not None]
     return torch.stack(readable) if readable else next(in_order(images, count)).images
 
