@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,22 @@ from torch import nn
 from bitmosaic.codes import Codes
 from bitmosaic.commands.drawing import Settings
 from bitmosaic.pipelines import Pipeline
+from bitmosaic.pipelines.generator import NoiseSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.recipes import fashion
-from bitmosaic.samplers import DEFAULT, PRESETS, EntropyOrderedSpec, MarginalsFirstSpec, RasterSpec, masked
+from bitmosaic.samplers import (
+    DEFAULT,
+    PRESETS,
+    SAMPLERS,
+    SETTINGS,
+    EntropyOrderedSpec,
+    LlamaGenSamplerSpec,
+    MarginalsFirstSpec,
+    RasterSpec,
+    masked,
+    settings_of,
+)
 from bitmosaic.samplers.guidance import scale_of_round
 from bitmosaic.spec import Spec
 
@@ -282,6 +294,28 @@ def test_the_help_says_of_fast_what_it_is():
         f"{fast.temperature} (the shipped pipeline's own are {own.guidance_scale} and {own.temperature}, else the same)"
     ) in told
     assert replace(own, guidance_scale=fast.guidance_scale, temperature=fast.temperature) == fast
+
+
+def test_settings_are_described_once():
+    """The command line and the studio's requests offer those of the table, which samplers or generators have, with one range."""
+    from bitmosaic.web.requests import Settings as Requested
+
+    names = [field.name for field in fields(Settings)]
+    assert names == [*Requested.model_fields] == ["sampler", *SETTINGS]
+    specs = [*(spec() for spec in SAMPLERS.values()), NoiseSpec()]
+    assert {name for spec in specs for name in settings_of(spec)} == {*SETTINGS}
+    for spec in specs:
+        for name in settings_of(spec):
+            ends = (SETTINGS[name].least, SETTINGS[name].most)
+            outside = [x + way for x, way in zip(ends, (-1, 1), strict=True) if math.isfinite(x)] + [math.nan, math.inf]
+            for value in outside:
+                with pytest.raises(ValueError, match=f"^{name}: got .*; want a "):
+                    replace(spec, **{name: value})
+                if math.isfinite(value):
+                    with pytest.raises(ValueError, match=name):
+                        Requested.model_validate({name: value})
+    with pytest.raises(ValueError, match="top_p: got 0; want a finite number of more than 0, at most 1"):
+        LlamaGenSamplerSpec(top_p=0)
 
 
 def test_the_default_is_what_the_map_chose():

@@ -37,7 +37,7 @@ WRONG = {  # job -> (what is asked, what is told)
         ({"entropy": 1}, "entropy: got 1; give true or false"), ({"timeout": 0}, "timeout: got 0; give more than 0"),
         ({"pipeline": "x"}, 'pipeline: there is no "x"; give "fashion"'), ({"pipeline": 1}, "pipeline: got 1; give text"),
         ({"settings": None}, "settings: got null; give a JSON object"),
-        ({"settings": {"x": 1}}, "settings.x: there is no such field; settings takes guidance_scale, steps"),
+        ({"settings": {"x": 1}}, "settings.x: there is no such field; settings takes sampler, guidance_scale"),
         ({"settings": {"steps": True}}, "settings.steps: got true; give a whole number"),
         ({"settings": {"guidance_scale": 1e7}}, "settings.guidance_scale: got 10000000.0; give at most 1000000"),
         ({"settings": {"sampler": "x"}}, 'settings.sampler: got "x"; give "entropy-ordered", "marginals-first"'),

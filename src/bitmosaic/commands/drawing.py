@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, make_dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ import tyro
 from bitmosaic.commands.arguments import OwnFloat, OwnNumber
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Condition, Pipeline
+from bitmosaic.samplers import PRESETS, SAMPLERS, SETTINGS, settings_of
 
 Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
@@ -19,49 +20,44 @@ OwnClass = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS", help_beha
 Prompt = Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 OWN = "(default: the pipeline's own)"
 OwnSampler = Annotated[
-    Literal["entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"] | None,
-    tyro.conf.arg(
-        metavar="{entropy-ordered,marginals-first,raster,maskgit,llamagen,ancestral,fast,looks}", help_behavior_hint=OWN
-    ),
+    Literal[*SAMPLERS, *PRESETS] | None,
+    tyro.conf.arg(metavar=f"{{{','.join([*SAMPLERS, *PRESETS])}}}", help_behavior_hint=OWN),
 ]
+SAMPLER = (
+    "entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or raster (one place after another, as "
+    "autoregressive priors want it); or whole settings: fast, 10 rounds of 10 evaluations with guidance 1.5 and temperature 0.17 (the "
+    "shipped pipeline's own are 1.75 and 0.25, else the same), or looks, chosen by eye, surer, plainer and slower. Of pipelines whose "
+    "codes are indices: maskgit, or llamagen where the prior is causal. Of denoising priors: ancestral"
+)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the sampler; those that are not given are the pipeline's own.
-
-    Args:
-        guidance_scale: how strictly an image keeps to its class; 1: no guidance, more: less varied.
-        steps: rounds in which an image is revealed; more is slower and mostly better.
-        evaluations: of the head in one round; more is slower and mostly better.
-        temperature: of the noise in the order in which places are revealed; more is more varied.
-        sampler: entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or
-            raster (one place after another, as autoregressive priors want it); or whole settings: fast, 10 rounds of 10 evaluations
-            with guidance 1.5 and temperature 0.17 (the shipped pipeline's own are 1.75 and 0.25, else the same), or looks, chosen by
-            eye, surer, plainer and slower. Of pipelines whose codes are indices: maskgit, or llamagen where the prior is causal. Of
-            denoising priors: ancestral.
-        shortlist: for marginals-first, places that walk the chain for each that is revealed; more is slower.
-        truncation: for pipelines of a generator, of its noise: 1 as in training, less is likelier and less varied.
-        top_k: for llamagen, only so many of the likeliest codewords of a place; 0 is all.
-        top_p: for llamagen and ancestral, only the likeliest codewords that have more than this probability together; 1 is all.
-    """
-
-    guidance_scale: OwnFloat = None
-    steps: OwnNumber = None
-    evaluations: OwnNumber = None
-    temperature: OwnFloat = None
-    sampler: OwnSampler = None
-    shortlist: OwnFloat = None
-    truncation: OwnFloat = None
-    top_k: OwnNumber = None
-    top_p: OwnFloat = None
+class Given:
+    """Settings of the sampler; those that are not given are the pipeline's own."""
 
     def given(self) -> dict[str, Any]:
         """Those that are given, as `Pipeline` takes them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+def help_of(name: str, text: str) -> str:
+    """What --help says of a setting: what it does, and of one that few samplers have, which."""
+    having = [sampler for sampler, spec in SAMPLERS.items() if name in settings_of(spec)]
+    whose = f"for {' and '.join(having)}, " if 0 < len(having) <= 2 else ""
+    return f"{whose}{text}."
+
+
+def _settings() -> type[Given]:
+    """A dataclass with a field for each setting, None where it is not given."""
+    kinds: list[tuple[str, Any, Any]] = [(name, OwnNumber if one.whole else OwnFloat, None) for name, one in SETTINGS.items()]
+    texts = {"sampler": SAMPLER + ".", **{name: help_of(name, one.text) for name, one in SETTINGS.items()}}
+    told = "\n".join(f"    {name}: {text}" for name, text in texts.items())
+    namespace = {"__doc__": f"{Given.__doc__}\n\nArgs:\n{told}\n"}
+    return make_dataclass("Settings", [("sampler", OwnSampler, None), *kinds], bases=(Given,), namespace=namespace, frozen=True)
+
+
+Settings = _settings()
 OWN_SETTINGS = Settings()
+
 
 def drawing_name(precision: Drawing, device: str) -> str:
     """What "auto" means here."""

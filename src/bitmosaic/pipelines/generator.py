@@ -16,6 +16,7 @@ from bitmosaic.images.read import as_colour
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.protocol import OnStep, Pipeline, check_config
 from bitmosaic.pipelines.settings import changed
+from bitmosaic.samplers.settings import check_settings
 from bitmosaic.spec import Spec
 from bitmosaic.threads import share_processors
 
@@ -27,8 +28,7 @@ class NoiseSpec(Spec):
     truncation: float = 1.0  # of the noise: at 1 as in training, less is likelier and less varied, at 0 all pictures of a class are alike
 
     def __post_init__(self):
-        if not 0 <= self.truncation <= 1:
-            raise ValueError(f"truncation: got {self.truncation}; want a number in [0, 1]")
+        check_settings(self)
 
 
 class GeneratorPipeline(Pipeline, saved_as=("GeneratorPipeline",)):

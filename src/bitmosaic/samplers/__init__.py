@@ -1,5 +1,7 @@
 """How a prior is asked; importing the room enters its specs in the table."""
 
+from typing import Any
+
 from bitmosaic.samplers.ancestral import Ancestral, AncestralSpec
 from bitmosaic.samplers.base import Sampler, SamplerSpec, Step
 from bitmosaic.samplers.entropy_ordered import EntropyOrdered, EntropyOrderedSpec
@@ -7,6 +9,7 @@ from bitmosaic.samplers.llamagen import LlamaGenSampler, LlamaGenSamplerSpec
 from bitmosaic.samplers.marginals_first import MarginalsFirst, MarginalsFirstSpec
 from bitmosaic.samplers.maskgit import MaskGITSampler, MaskGITSamplerSpec
 from bitmosaic.samplers.raster import Raster, RasterSpec
+from bitmosaic.samplers.settings import SETTINGS, Setting, settings_of
 
 SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "entropy-ordered": EntropyOrderedSpec,
@@ -27,10 +30,26 @@ PRESETS: dict[str, SamplerSpec] = {  # whole settings, by names that users type 
     "looks": MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0),  # surer, plainer; by eye
 }
 
+PRESET_WORDS = {"fast": "few steps and evaluations", "looks": "surer, plainer"}
+
+
+def described_samplers() -> list[dict[str, Any]]:
+    """Presets and samplers as plain values, for pages: which priors each asks, and which of `SETTINGS` it has."""
+    found = []
+    for name, spec in [*PRESETS.items(), *((name, kind()) for name, kind in SAMPLERS.items())]:
+        built, preset = spec.build(), name in PRESETS
+        found.append({
+            "name": name, "words": PRESET_WORDS[name] if preset else built.words, "preset": preset, "type": type(spec).__name__,
+            "families": list(built.families), "of_indices": built.of_indices, "settings": settings_of(spec),
+        })  # fmt: skip
+    return found
+
+
 __all__ = [
     "DEFAULT",
     "PRESETS",
     "SAMPLERS",
+    "SETTINGS",
     "Ancestral",
     "AncestralSpec",
     "EntropyOrdered",
@@ -45,5 +64,8 @@ __all__ = [
     "RasterSpec",
     "Sampler",
     "SamplerSpec",
+    "Setting",
     "Step",
+    "described_samplers",
+    "settings_of",
 ]

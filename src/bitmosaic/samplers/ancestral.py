@@ -29,12 +29,6 @@ class AncestralSpec(SamplerSpec):
     guidance_scale: float = 2.0  # 1: none, 0: the null class
     top_p: float = 1.0  # of p(x_0 | x_t) only the likeliest codewords that together have more than this; 1: all
 
-    def __post_init__(self):
-        if self.steps < 1 or not abs(self.guidance_scale) <= 1e6 or not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"steps {self.steps} must be at least 1, guidance_scale {self.guidance_scale} within 1e6, top_p {self.top_p} in (0, 1]"
-            )
-
     def build(self) -> Ancestral:
         return Ancestral(self)
 
@@ -43,6 +37,7 @@ class Ancestral(Sampler):
     """For t = T, ..., 0: what the network takes the clean codes for, and a draw of all places at the next time from that."""
 
     name = "ancestral"
+    words = "noise becomes codes, step by step"
     families = ("denoising",)
 
     def __init__(self, spec: AncestralSpec):

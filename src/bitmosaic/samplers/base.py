@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Condition, Encoded
+from bitmosaic.samplers.settings import check_settings
 from bitmosaic.spec import Spec
 
 FITS = {"masked": "entropy-ordered", "causal": "raster", "denoising": "ancestral"}  # a sampler of each family, by name
@@ -47,7 +48,10 @@ class Step:
 
 @dataclass(frozen=True)
 class SamplerSpec(Spec, abstract=True):
-    """A frozen description of a sampler; calling what it builds yields Steps."""
+    """A frozen description of a sampler; calling what it builds yields Steps. Fields that users set are those of `settings.SETTINGS`."""
+
+    def __post_init__(self):
+        check_settings(self)
 
     def build(self) -> Sampler:
         raise NotImplementedError
@@ -57,6 +61,7 @@ class Sampler(abc.ABC):
     """complete(codes, known, condition): the one way to generate, inpaint and edit."""
 
     name: ClassVar[str]  # by which users ask for it
+    words: ClassVar[str]  # what it does, in a few
     families: ClassVar[tuple[str, ...]]  # of the priors that it asks
     of_indices: ClassVar[bool] = False  # whether it asks only those whose head has a logit for each codeword, or value of a digit
     per_digit: ClassVar[bool] = False  # whether it takes `known` of each digit

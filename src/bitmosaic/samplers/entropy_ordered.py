@@ -23,3 +23,4 @@ class EntropyOrdered(MaskedSampler):
     """For i = 1..n: backbone, the head's chain, confidence = mean |2p - 1| + temperature * Gumbel; reveal the most confident."""
 
     name = "entropy-ordered"
+    words = "as published"

@@ -30,10 +30,9 @@ class LlamaGenSamplerSpec(SamplerSpec):
     guided_places: int = 0  # places from the first on that are guided, those after are drawn under the class alone; 0: all
 
     def __post_init__(self):
-        if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
-            raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
-        if self.top_k < 0 or not 0 < self.top_p <= 1 or self.guided_places < 0:
-            raise ValueError(f"top_k {self.top_k}, guided_places {self.guided_places} must not be negative, top_p {self.top_p} in (0, 1]")
+        super().__post_init__()
+        if self.guided_places < 0:
+            raise ValueError(f"guided_places: got {self.guided_places}; want a whole number of at least 0")
 
     def build(self) -> LlamaGenSampler:
         return LlamaGenSampler(self)
@@ -43,6 +42,7 @@ class LlamaGenSampler(Sampler):
     """For each place in raster order: its logits, what is kept of them, and a draw where it is hidden."""
 
     name = "llamagen"
+    words = "row by row, of the likeliest few"
     families = ("causal",)
     of_indices = True
 

@@ -27,8 +27,8 @@ class MarginalsFirstSpec(MaskedSamplerSpec):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 1 <= self.shortlist < math.inf or self.marginal_draws < 1:
-            raise ValueError(f"shortlist {self.shortlist} and marginal_draws {self.marginal_draws} must be at least 1")
+        if self.marginal_draws < 1:
+            raise ValueError(f"marginal_draws: got {self.marginal_draws}; want a whole number of at least 1")
 
     def build(self) -> MarginalsFirst:
         return MarginalsFirst(self)
@@ -38,6 +38,7 @@ class MarginalsFirst(MaskedSampler):
     """For i = 1..n: backbone, marginals of hidden places, the chain at the surest r times as many as are wanted; reveal the surest."""
 
     name = "marginals-first"
+    words = "a shortlist walks the chain"
 
     spec: MarginalsFirstSpec
 

@@ -33,10 +33,7 @@ class MaskedSamplerSpec(SamplerSpec, abstract=True):
     unguided: float = 0.0  # share of the rounds, from the first on, without guidance
 
     def __post_init__(self):
-        if self.steps < 1 or self.evaluations < 1:
-            raise ValueError(f"steps {self.steps} and evaluations {self.evaluations} must be at least 1")
-        if not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
-            raise ValueError(f"guidance_scale {self.guidance_scale} must be within 1e6, temperature {self.temperature} finite, not below 0")
+        super().__post_init__()
         if self.guidance_schedule not in ("constant", "power-cosine"):
             raise ValueError(f"guidance_schedule: got {self.guidance_schedule!r}; want 'constant' or 'power-cosine'")
         if not 0 < self.guidance_power < 1e3 or not 0 <= self.unguided <= 1:

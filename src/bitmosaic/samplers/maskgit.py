@@ -36,11 +36,7 @@ class MaskGITSamplerSpec(SamplerSpec):
     anneal: bool = False  # logits are divided by a temperature that falls from 1.3 to 0.5 over the rounds
 
     def __post_init__(self):
-        if self.steps < 1 or not abs(self.guidance_scale) <= 1e6 or not 0 <= self.temperature < math.inf:
-            raise ValueError(
-                f"steps {self.steps} must be at least 1, guidance_scale {self.guidance_scale} within 1e6, "
-                f"temperature {self.temperature} finite, not below 0"
-            )
+        super().__post_init__()
         if self.guidance_decay not in ("constant", "linear", "power-cosine") or not 0 < self.guidance_power < 1e3:
             raise ValueError(
                 f"guidance_decay {self.guidance_decay!r} must be 'constant', 'linear' or 'power-cosine', "
@@ -55,6 +51,7 @@ class MaskGITSampler(Sampler):
     """For i = 1..S: logits of masked places, an index of each, mask the least sure again; of codes of several digits, digit by digit."""
 
     name = "maskgit"
+    words = "all at once, the surest stay"
     families = ("masked",)
     of_indices = True
     per_digit = True

@@ -28,10 +28,6 @@ class RasterSpec(SamplerSpec):
     guidance_scale: float = 2.5  # 1: none, 0: the null class
     sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
 
-    def __post_init__(self):
-        if self.evaluations < 1 or not abs(self.guidance_scale) <= 1e6:
-            raise ValueError(f"evaluations {self.evaluations} must be at least 1, guidance_scale {self.guidance_scale} within 1e6")
-
     def build(self) -> Raster:
         return Raster(self)
 
@@ -40,6 +36,7 @@ class Raster(Sampler):
     """For each place in raster order: its context, and the head's draw where it is hidden."""
 
     name = "raster"
+    words = "row by row"
     families = ("masked", "causal")
 
     def __init__(self, spec: RasterSpec):

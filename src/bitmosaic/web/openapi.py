@@ -69,7 +69,12 @@ PIPELINE = _object(
     tile=YES,
 )  # fmt: skip
 LIMITS = _object(bytes=WHOLE, pixels=WHOLE, canvas=WHOLE, count=WHOLE, steps=WHOLE, evaluations=WHOLE, seconds=NUMBER, queue=WHOLE)
-PIPELINES = _object(pipelines=_list(PIPELINE), limits=LIMITS, bundled={"type": "object", "additionalProperties": WHOLE}, version=TEXT)
+SETTING = _object(label=TEXT, text=TEXT, whole=YES, slider=_list(NUMBER))
+SAMPLER = _object(name=TEXT, words=TEXT, preset=YES, type=TEXT, families=_list(TEXT), of_indices=YES, settings=_list(TEXT))
+PIPELINES = _object(
+    pipelines=_list(PIPELINE), limits=LIMITS, bundled={"type": "object", "additionalProperties": WHOLE}, version=TEXT,
+    settings={"type": "object", "additionalProperties": SETTING}, samplers=_list(SAMPLER),
+)  # fmt: skip
 HEALTH = _object(status={"enum": ["ok", "broken"]}, version=TEXT, images_waited_for=WHOLE)
 LATER = _object(retry_after=WHOLE)
 ERROR = _object(error=TEXT, status=WHOLE)

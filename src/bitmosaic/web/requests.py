@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from bitmosaic.samplers import PRESETS, SAMPLERS, SETTINGS, Setting
 from bitmosaic.web import words
 from bitmosaic.web.limits import Limits, Refused
 
@@ -40,20 +42,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Settings(Body):
-    """Of the sampler; those that are left out are the pipeline's own."""
+def _field(setting: Setting) -> tuple[Any, Any]:
+    """A setting as pydantic has it: its type, and the numbers that it takes."""
+    ends = {"gt" if setting.above else "ge": setting.least, "le": setting.most}
+    finite = {end: int(value) if setting.whole else value for end, value in ends.items() if math.isfinite(value)}
+    return (int if setting.whole else float) | None, Field(None, description=setting.text, **finite)
 
-    guidance_scale: float | None = Field(None, ge=-1e6, le=1e6)
-    steps: int | None = Field(None, ge=1)
-    evaluations: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0)
-    sampler: None | Literal[
-        "entropy-ordered", "marginals-first", "raster", "maskgit", "llamagen", "ancestral", "fast", "looks"
-    ] = None
-    shortlist: float | None = Field(None, ge=1)
-    truncation: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
+
+Settings = create_model(
+    "Settings", __base__=Body, __doc__="Of the sampler; those that are left out are the pipeline's own.",
+    sampler=(None | Literal[*SAMPLERS, *PRESETS], None), **{name: _field(setting) for name, setting in SETTINGS.items()},
+)  # fmt: skip
 
 
 class Asked(Body):

@@ -17,6 +17,8 @@ from bitmosaic.images import SHIPPED_SETS, shipped_name
 from bitmosaic.images.read import as_colour
 from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline, zoo_names
+from bitmosaic.samplers import described_samplers
+from bitmosaic.samplers.settings import described
 from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest, guest_of
@@ -107,7 +109,10 @@ class Studio:
         """What there is, and the limits."""
         found = [_about(name, pipe, *self._known[name]) for name, pipe in self.pipelines.items()]
         bundled = {name: len(images) for name, images in self.bundled.items()}
-        return {"pipelines": found, "limits": asdict(self.limits), "bundled": bundled, "version": __version__}
+        return {
+            "pipelines": found, "limits": asdict(self.limits), "bundled": bundled, "version": __version__,
+            "settings": described(), "samplers": described_samplers(),
+        }  # fmt: skip
 
     def told(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""

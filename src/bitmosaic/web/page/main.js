@@ -8,6 +8,7 @@ import { insidePanel } from './inside.js';
 import { paintPanel } from './paint.js';
 import { requestOf } from './png.js';
 import { notices } from './runner.js';
+import { learn } from './settings.js';
 import { hideToken, made, mark, nowShown, readAddress, showPanel } from './share.js';
 import { themeSwitch } from './theme.js';
 import { keep } from './token.js';
@@ -212,6 +213,7 @@ async function start() {
   byId('main').prepend(messages.element);
   try {
     Object.assign(world, await get('/v1/pipelines'));
+    learn(world);
   } catch (error) {
     messages.show(error, () => location.reload());
     return;

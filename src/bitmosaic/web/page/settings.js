@@ -1,50 +1,32 @@
 // The sampler's settings as a form. What is left alone stays the pipeline's own, and what the form has no field for is kept.
 import { button, field, h } from './dom.js';
 
-const MASKED = ['steps', 'evaluations', 'guidance_scale', 'temperature'];
-const FIELDS = { // which sampler has which settings
-  'entropy-ordered': MASKED, fast: MASKED,
-  'marginals-first': [...MASKED, 'shortlist'], looks: [...MASKED, 'shortlist'],
-  raster: ['evaluations', 'guidance_scale'],
-  maskgit: ['steps', 'guidance_scale', 'temperature'],
-  llamagen: ['guidance_scale', 'temperature', 'top_k', 'top_p'],
-  ancestral: ['steps', 'guidance_scale', 'top_p'],
-};
-const SAMPLERS = [
-  ['', 'the pipeline’s own'], ['fast', 'fast: few steps and evaluations'], ['looks', 'looks: surer, plainer'], ['entropy-ordered', 'entropy-ordered, as published'],
-  ['marginals-first', 'marginals first'], ['raster', 'raster: row by row'],
-  ['maskgit', 'MaskGIT: all at once, keep the surest'], ['llamagen', 'LlamaGen: the likeliest few'],
-  ['ancestral', 'ancestral: noise becomes codes, step by step'],
-];
-const NUMBERS = { // label, least, most, step, hint
-  guidance_scale: ['Guidance', 0, 6, 0.05, '1 draws the class as the model learned it, more follows it more strongly; 0 draws without it.'],
-  steps: ['Steps', 1, 64, 1, 'Rounds in which places are revealed, or noise becomes codes.'],
-  evaluations: ['Evaluations', 1, 256, 1, 'Of the head, for each place.'],
-  temperature: ['Temperature', 0, 5, 0.01, 'How much chance there is: in the order of places, or in what is drawn.'],
-  shortlist: ['Shortlist', 1, 50, 0.5, 'Times as many places draw as are revealed.'],
-  truncation: ['Truncation', 0, 1, 0.01, 'Of the noise: 1 draws as in training, less is likelier and less varied.'],
-  top_k: ['Top k', 0, 1000, 1, 'Only so many of the likeliest codewords; 0 is all.'],
-  top_p: ['Top p', 0.01, 1, 0.01, 'Only the likeliest codewords that have this probability together; 1 is all.'],
-};
+const known = { settings: {}, samplers: [] };
 
-export const KIND = { EntropyOrderedSpec: 'entropy-ordered', MarginalsFirstSpec: 'marginals-first',
-  RasterSpec: 'raster', MaskGITSamplerSpec: 'maskgit', LlamaGenSamplerSpec: 'llamagen', AncestralSpec: 'ancestral' };
+/** Takes from what the service says of itself which samplers there are, and which settings. */
+export const learn = ({ settings, samplers }) => Object.assign(known, { settings, samplers });
 
-/** Whether a sampler asks the priors of a pipeline. */
-const ASKS = { // families of priors; of indices alone, or of any codes
-  raster: ['masked', 'causal'], maskgit: ['masked', 'indices'], llamagen: ['causal', 'indices'], ancestral: ['denoising'],
-};
-const asks = ({ family, binary }, name) => {
-  const kinds = ASKS[name] ?? ['masked'];
-  return !name || (kinds.includes(family) && !(binary && kinds.includes('indices')));
-};
+/** Names of the settings that pictures tell of. */
+export const settingNames = () => ['sampler', ...Object.keys(known.settings)];
+
+/** A sampler's name by that of its spec. */
+export const samplerOf = (type) => known.samplers.find((one) => one.type === type && !one.preset)?.name;
+
+const found = (name) => known.samplers.find((one) => one.name === name);
+
+/** Whether a sampler asks the prior of a pipeline. */
+function asks({ family, binary }, name) {
+  if (!name) return true;
+  const { families, of_indices: indices } = found(name);
+  return families.includes(family) && !(binary && indices);
+}
 
 /** {main, more, value(), set(settings), fill(pipeline, limits)}: two parts of a form, and the settings that it says. */
 export function settingsForm(pipeline, limits, onchange = () => {}) {
   let own = {};
   let extra = {};
-  const sampler = select('Sampler', SAMPLERS);
-  const numbers = Object.fromEntries(Object.entries(NUMBERS).map(([name, about]) => [name, slider(...about, onchange)]));
+  const sampler = select('Sampler', [['', 'the pipeline’s own'], ...known.samplers.map(({ name, words }) => [name, `${name}: ${words}`])]);
+  const numbers = Object.fromEntries(Object.entries(known.settings).map(([name, about]) => [name, slider(about, onchange)]));
   const rows = Object.fromEntries(Object.entries(numbers).map(([name, { element }]) => [name, element]));
   sampler.input.addEventListener('change', () => { extra = {}; show(); onchange(); });
   const { guidance_scale, steps, ...others } = rows;
@@ -53,7 +35,7 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
   const more = h('details', { class: 'more' }, h('summary', {}, 'More settings'), h('div', {}, ...Object.values(others), kept,
     button('As the pipeline has them', 'reset', () => { api.set({}); onchange(); }, { class: 'quiet' })));
 
-  const has = (name) => (FIELDS[sampler.input.value || KIND[own.type]] ?? Object.keys(own)).includes(name);
+  const has = (name) => (found(sampler.input.value || samplerOf(own.type))?.settings ?? Object.keys(own)).includes(name);
 
   function show() {
     for (const [name, row] of Object.entries(rows)) row.hidden = !has(name);
@@ -71,7 +53,7 @@ export function settingsForm(pipeline, limits, onchange = () => {}) {
     },
     set(settings = {}) {
       const { sampler: name, ...rest } = settings ?? {};
-      sampler.input.value = FIELDS[name] ? name : '';
+      sampler.input.value = found(name) ? name : '';
       for (const [key, { set }] of Object.entries(numbers)) set(rest[key] ?? null);
       extra = Object.fromEntries(Object.entries(rest).filter(([key, value]) => !(key in numbers) && value !== null));
       show();
@@ -96,7 +78,8 @@ function select(label, options) {
 }
 
 /** A range and a number field that say the same; empty is the pipeline's own value. */
-function slider(label, least, most, step, hint, onchange) {
+function slider({ label, text, slider: [least, most, step] }, onchange) {
+  const hint = `${text[0].toUpperCase()}${text.slice(1)}.`;
   const number = h('input', { type: 'number', class: 'small', min: least, step: 'any', 'aria-label': `${label}, number`,
     oninput: () => { if (number.value !== '') range.value = number.value; changed(); } });
   const range = h('input', { type: 'range', min: least, max: most, step, oninput: () => { number.value = range.value; changed(); } });

@@ -2,7 +2,7 @@
 import { toldName } from './common.js';
 import { button, h } from './dom.js';
 import { requestOf, texts } from './png.js';
-import { KIND } from './settings.js';
+import { samplerOf, settingNames } from './settings.js';
 import { addressOf } from './share.js';
 import { fileName } from './shot.js';
 
@@ -35,13 +35,11 @@ export async function view(answer, blob) {
   element.showModal();
 }
 
-const SHOWN = ['sampler', 'steps', 'evaluations', 'guidance_scale', 'temperature', 'shortlist', 'truncation', 'top_k', 'top_p'];
-
 /** All settings of the sampler that made a picture, as its text tells them. */
 async function settingsOf(blob) {
   try {
     const { type, ...settings } = JSON.parse((await texts(new Uint8Array(await blob.arrayBuffer()))).Settings ?? '{}');
-    return { ...settings, sampler: KIND[type] };
+    return { ...settings, sampler: samplerOf(type) };
   } catch {
     return {};
   }
@@ -49,7 +47,7 @@ async function settingsOf(blob) {
 
 function list(answer, request, used) {
   const rows = [['job', request?.job], ['seed', answer.seed], ['bits', answer.bits?.toFixed(1)], ['pipeline', request?.pipeline],
-    ...SHOWN.map((name) => [name, used[name]])];
+    ...settingNames().map((name) => [name, used[name]])];
   const told = rows.filter(([, value]) => value !== undefined && value !== null);
   return h('dl', {}, told.flatMap(([name, value]) => [h('dt', {}, name.replace(/_/g, ' ')), h('dd', {}, String(value))]));
 }
