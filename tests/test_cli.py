@@ -298,7 +298,7 @@ BAD = [
     ("sample tiny --steps 0", "steps 0"),
     ("sample tiny --steps x", "--steps: got 'x'; want a whole number"),
     ("sample tiny --guidance-scale nan", "guidance_scale nan"),
-    ("sample tiny --precision half", "--precision: got 'half'; want one of 'auto', 'float32', 'bf16', 'int8'"),
+    ("sample tiny --precision half", "--precision: got 'half'; want one of 'own', 'auto', 'float32', 'bf16', 'int8'"),
     ("sample tiny --seed -1", "seeds: got -1"),
     ("sample tiny --classes hat", "no class 'hat'"),
     ("sample tiny --classes bag:x", "'bag:x'", "bag:0.5+sandal:0.5"),

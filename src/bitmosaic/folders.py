@@ -167,7 +167,7 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
             found = {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
             module = build_empty(spec, kind, len(found), str(folder / "config.json"))
             check_tensors(path, {k: tuple(v.shape) for k, v in module.state_dict().items()}, found)
-            tensors = {k: file.get_tensor(k) for k in found}
+        tensors = _tensors(path, list(found), dtype)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as error:
@@ -176,14 +176,30 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
     whole = [k for k, v in tensors.items() if k in parameters and not v.is_floating_point()]
     if whole:
         raise ValueError(f"{path}: weights are no floating-point numbers: {_some(whole)}")
-    if dtype is not None:
-        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
-    broken = [k for k, v in tensors.items() if v.is_floating_point() and v.numel() and not all(end.isfinite() for end in v.aminmax())]
-    if broken:
-        raise ValueError(f"{path}: not all numbers are finite, so it is damaged: {_some(broken)}")
     module.load_state_dict(tensors, assign=True)
     fill_tables(module, spec)
     return module.eval()
+
+
+def _tensors(path: Path, names: list[str], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Tensors of a file, floats in `dtype`; ValueError where any of their numbers is not finite.
+
+    Each is looked at, and converted where it must be, through a mapping of its own, so that no more than one is in memory for it.
+    """
+    converted, broken = {}, []
+    for name in names:
+        with safe_open(path, "pt") as file:
+            found = file.get_tensor(name)
+        if not found.is_floating_point():
+            continue
+        if dtype not in (None, found.dtype):
+            found = converted[name] = found.to(dtype)
+        if found.numel() and not all(end.isfinite() for end in found.aminmax()):
+            broken.append(name)
+    if broken:
+        raise ValueError(f"{path}: not all numbers are finite, so it is damaged: {_some(broken)}")
+    with safe_open(path, "pt") as file:
+        return {name: converted[name] if name in converted else file.get_tensor(name) for name in names}
 
 
 def fill_tables(module: nn.Module, spec: Spec) -> None:

@@ -19,10 +19,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.demo_page import CodesPictures, Pictures, page
-from bitmosaic.commands.drawing import Drawing, at_precision, conditions, drawing_name
+from bitmosaic.commands.drawing import conditions
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_by_us
 from bitmosaic.commands.info import count as count_parameters
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
 from bitmosaic.commands.sample import draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
@@ -66,11 +66,11 @@ def demo(
     out = Path(out).expanduser()
     check_replaceable(out)
     clock = Clock()
-    precision = drawing_name(precision, "cpu")
     with clock("loading the pipeline"):
-        pipe = at_precision(load(pipeline), precision)
+        pipe = load(pipeline, precision=precision)
     real = real_images(pipe, images)
     tell_used(() if real is None else real.told())
+    precision = pipe.precision
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
     with written_beside(out.resolve()) as folder:

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, make_dataclass
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
 from bitmosaic.commands.arguments import OwnFloat, OwnNumber
-from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Condition, Pipeline
 from bitmosaic.samplers import PRESETS, SAMPLERS, SETTINGS, settings_of
 
-Drawing = Literal["auto", "float32", "bf16", "int8"]
 Class = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS")]
 OwnClass = Annotated[str, tyro.conf.arg(name="class", metavar="CLASS", help_behavior_hint="")]
 Prompt = Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
@@ -57,19 +54,6 @@ def _settings() -> type[Given]:
 
 Settings = _settings()
 OWN_SETTINGS = Settings()
-
-
-def drawing_name(precision: Drawing, device: str) -> str:
-    """What "auto" means here."""
-    return precision if precision == "int8" else resolve(precision, device)
-
-
-def at_precision(pipeline: Pipeline, precision: Drawing) -> Pipeline:
-    """The pipeline with the network that draws in that precision; others, such as a tokenizer, stay in float32."""
-    if precision == "int8":
-        return pipeline.to(dtype=torch.int8)
-    pipeline.network.to(torch.bfloat16 if resolve(precision, pipeline.device) == "bf16" else torch.float32)
-    return pipeline
 
 
 def conditions(pipeline: Pipeline, classes: Sequence[str] = (), prompts: Sequence[str] = ()) -> list[tuple[str, Condition]]:

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Background, OwnBox
-from bitmosaic.commands.drawing import Drawing, OwnClass, Prompt, Settings, at_precision, condition, drawing_name, named
+from bitmosaic.commands.drawing import OwnClass, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.images import captioned, read_image, save, shipped_image, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipelines import CodesPipeline, Condition
@@ -72,7 +72,8 @@ class Painting:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
         background: what a transparent image is laid on, such as black, white or '#336699'.
         device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
+            multiplies it, else float32.
     """
 
     class_: OwnClass = ""
@@ -82,7 +83,7 @@ class Painting:
     pipeline: str = "fashion"
     background: Background = ""
     device: str = "cpu"
-    precision: Drawing = "float32"
+    precision: Drawing = "own"
 
     @property
     def named(self) -> tuple[str, str]:
@@ -130,7 +131,7 @@ class Task:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
         of = self.painting
         argument, text = of.named
-        pipe = at_precision(load(of.pipeline, of.device, CodesPipeline), of.precision)
+        pipe = load(of.pipeline, of.device, CodesPipeline, precision=of.precision)
         _, label = condition(pipe, text, argument)
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
@@ -142,7 +143,7 @@ class Task:
         """What a PNG says of how it was made."""
         of, own = self.painting, self.settings.given()
         used = pipe.settings(**edit_settings(pipe, own) if self.name == "edit" else own).to_json()
-        used |= {"device": of.device, **self.more, "precision": drawing_name(of.precision, of.device)}
+        used |= {"device": of.device, **self.more, "precision": pipe.precision}
         argument, text = of.named
         return {
             "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": of.pipeline,

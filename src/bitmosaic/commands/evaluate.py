@@ -14,9 +14,9 @@ import tyro
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Flag, PipelineName
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, drawing_name
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import check_device, checksum, find, load
+from bitmosaic.commands.pipelines import Drawing, check_device, checksum, find, load
 from bitmosaic.commands.real import Data, learned_and_held, own_test_set, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
@@ -71,7 +71,7 @@ def evaluate(
         raise ValueError(f"workers, seed: got {workers}, {seed}; give whole numbers of at least 0, and a seed below {LARGEST:,}")
     with processes() as first:
         device = own_device(device)
-        pipe = at_precision(load(pipeline, device), precision)
+        pipe = load(pipeline, device, precision=precision)
         size, channels = pipe.image_size, pipe.channels
         against = against or own_test_set(size, channels)
         reference = real_images(against, size, channels, pipe.class_names)
@@ -97,7 +97,7 @@ def evaluate(
                 "other_real": {"data": beside or f"{against}, the other half", "fingerprint": prints[1]}, "unreadable": len(skipped),
                 "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
                 "quantisation": "8 bits, rounded",
-                "sampler": pipe.settings(**settings.given()).to_json(), "precision": drawing_name(precision, device),
+                "sampler": pipe.settings(**settings.given()).to_json(), "precision": pipe.precision,
                 "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else torch.device(device).type,
                 "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": evaluation.NEIGHBOURS,
                 "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},

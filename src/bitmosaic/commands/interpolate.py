@@ -11,10 +11,10 @@ import tyro
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, condition, drawing_name
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings, condition
 from bitmosaic.commands.edited import PICTURED
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.images import animation, grid, save, sheet
 from bitmosaic.names import plain
 from bitmosaic.pipelines import editing
@@ -23,7 +23,7 @@ from bitmosaic.pipelines import editing
 def interpolate(
     pipeline: PipelineName = "fashion", *, classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...")],
     frames: int = 9, count: int = 4, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
-    out: Path = Path("interpolation"), device: str = "cpu", precision: Drawing = "float32",
+    out: Path = Path("interpolation"), device: str = "cpu", precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
     """Draws the way from class to class: condition vectors are mixed, evenly along the way, and the noise stays.
 
@@ -38,14 +38,15 @@ def interpolate(
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
+            multiplies it, else float32.
 
     Returns:
         The two files.
     """
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
-    pipe, own = at_precision(load(pipeline, device), precision), settings.given()
+    pipe, own = load(pipeline, device, precision=precision), settings.given()
     labels, conditions = zip(*[condition(pipe, text) for text in classes], strict=True) if classes else ((), ())
     if any(isinstance(c, dict) for c in conditions):
         raise ValueError("classes: the way mixes them by itself; give single classes, such as --classes bag sandal")
@@ -57,7 +58,7 @@ def interpolate(
                     pipe, conditions, seed + i, frames=frames, output_type="pt", callback_on_step_end=lambda step: bar.update(), **own
                 )
                 rows.append(way)
-        used = {**pipe.settings(**own).to_json(), "frames": frames, "device": device, "precision": drawing_name(precision, device)}
+        used = {**pipe.settings(**own).to_json(), "frames": frames, "device": device, "precision": pipe.precision}
         about = {"Software": SOFTWARE, "Command": "interpolate", "Pipeline": pipeline, "Settings": json.dumps(used)}
         scale = max(1, PICTURED // rows[0].shape[-2])
         title = " to ".join(labels)

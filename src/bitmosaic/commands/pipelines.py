@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from bitmosaic.folders import part_fingerprint
+from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of
 
 P = TypeVar("P", bound=Pipeline)
+Drawing = Literal["own", "auto", "float32", "bf16", "int8"]
+LARGE = 100_000_000  # parameters from which on a pipeline draws in bf16 unless told, where the processor multiplies it
+TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def find(name: str | Path) -> Path:
@@ -24,10 +30,32 @@ def find(name: str | Path) -> Path:
     return find_pipeline(folder if str(name).startswith("~") else name)
 
 
-def load(name: str | Path, device: str = "cpu", kind: type[P] = Pipeline) -> P:
-    """The pipeline of that name or in that folder, on a device. ValueError where it is not of that kind."""
+def load(name: str | Path, device: str = "cpu", kind: type[P] = Pipeline, precision: Drawing = "float32") -> P:
+    """The pipeline of that name or in that folder, on a device, the network that draws in that precision; others, such as a tokenizer, are
+    in float32. ValueError where it is not of that kind.
+    """
     check_device(device)
-    return kind.from_pretrained(find(name), device)
+    folder = find(name)
+    return kind.from_pretrained(folder, device, network=TYPES[drawing_name(precision, device, folder)])
+
+
+def drawing_name(precision: Drawing, device: str, folder: Path) -> str:
+    """The precision that is meant: float32, bf16 or int8."""
+    if precision == "own":
+        precision = "auto" if weights(folder) > LARGE else "float32"
+    return precision if precision == "int8" else resolve(precision, device)
+
+
+def weights(folder: Path) -> int:
+    """How many numbers the parts of a pipeline hold, by the heads of their files."""
+    count = 0
+    for name in kind_of(folder).part_names:
+        try:
+            with safe_open(folder / name / "model.safetensors", "pt") as file:
+                count += sum(math.prod(file.get_slice(tensor).get_shape()) for tensor in file.keys())
+        except (OSError, SafetensorError):  # which whoever reads it will say
+            continue
+    return count
 
 
 def check_device(device: str) -> None:

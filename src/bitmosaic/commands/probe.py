@@ -11,9 +11,8 @@ import tyro
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
-from bitmosaic.commands.drawing import Drawing, at_precision, drawing_name
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.commands.real import own_test_set
 from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accuracy, neighbour_accuracy, representations
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
@@ -54,7 +53,7 @@ def probe(
     """
     if min(train, test) < 1 or pool < 0:
         raise ValueError(f"train, test, pool: got {train}, {test}, {pool}; give at least 1, 1 and 0")
-    pipe = at_precision(load(pipeline, device, TwoStagePipeline), precision)
+    pipe = load(pipeline, device, TwoStagePipeline, precision=precision)
     sets = split(pipe, data, train, test, seed)
     with written_into(out, FILES) as folder:
         with tqdm(total=sum(map(len, sets)), desc="features", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
@@ -64,7 +63,7 @@ def probe(
         about = {
             "software": SOFTWARE, "pipeline": str(pipeline), "data": str(data or own_test_set(pipe.image_size, pipe.channels, "data")),
             "train": len(sets[0]), "test": len(sets[1]), "fingerprints": [images.fingerprint() for images in sets], "features": shown,
-            "seed": seed, "precision": drawing_name(precision, device), "torch": torch.__version__,
+            "seed": seed, "precision": pipe.precision, "torch": torch.__version__,
         }  # fmt: skip
         write_json(folder / "probe.json", {**about, **found})
         note = f"{pipeline}, {shown}, {len(sets[0]):,} training images"

@@ -11,9 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
-from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Drawing, Prompt, Settings, at_precision, condition, drawing_name, named
+from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.evaluate.insight import Seen, order_of
 from bitmosaic.evaluate.insight import reveal as moments
 from bitmosaic.images import animation, captioned, grid, heat, save, sheet
@@ -29,7 +29,7 @@ BLANK = 158 / 255  # grey of a place that is not known yet
 def reveal(
     pipeline: PipelineName = "fashion", *, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0,
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
-    precision: Drawing = "float32",
+    precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
     """Shows how images are revealed, in which order, and how unsure the model is of each place that is not settled meanwhile.
 
@@ -46,18 +46,19 @@ def reveal(
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
+            multiplies it, else float32.
 
     Returns:
         The three files.
     """
     if not 1 <= count <= 64:
         raise ValueError(f"count: got {count}; give a whole number from 1 to 64")
-    pipe, own = at_precision(load(pipeline, device, TwoStagePipeline), precision), settings.given()
+    pipe, own = load(pipeline, device, TwoStagePipeline, precision=precision), settings.given()
     pipe.check_pictures()
     argument, text = named(class_, prompt)
     label, wanted = condition(pipe, text, argument)
-    used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
+    used = {**pipe.settings(**own).to_json(), "device": device, "precision": pipe.precision}
     made_by = {"Software": SOFTWARE, "Command": "reveal", "Pipeline": pipeline, argument.title(): plain(label)}
     about = {**made_by, "Settings": json.dumps(used), "Seed": seed}
     steps = moments(pipe, wanted, list(range(seed, seed + count)), **own)

@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
-from bitmosaic.commands.drawing import OWN_SETTINGS, Drawing, Settings, at_precision, conditions, drawing_name
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings, conditions
 from bitmosaic.commands.files import SOFTWARE, check_free, file_name, sweep, unlike, written_into
-from bitmosaic.commands.pipelines import checksum, find, load
+from bitmosaic.commands.pipelines import Drawing, checksum, find, load
 from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
 from bitmosaic.images import save, sheet, sheet_fits
 from bitmosaic.media import PICTURES, Medium
@@ -32,14 +32,15 @@ from bitmosaic.train.pictures import enlargement
 SHEET = "sheet.png"
 SHEET_SIDE = 40  # rows and columns of the sheet; more do not fit on a page
 BATCH = 64  # images at once
+MOST = 20  # classes that are all drawn unless others are named
 
 
 def sample(
     pipeline: PipelineName = "fashion", *,
-    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all)")] = (),
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all, or some of many)")] = (),
     prompt: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT ...", help_behavior_hint="")] = (),
     count: int = 8, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("samples"),
-    sheet: bool = True, device: str = "cpu", precision: Drawing = "float32",
+    sheet: bool = True, device: str = "cpu", precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
     """Draws new images of classes, or of what texts say, and writes them as PNG files, with one sheet of them all; sounds as WAV, clips as
     GIF files.
@@ -50,7 +51,8 @@ def sample(
 
     Args:
         pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        classes: classes by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
+        classes: classes by name or number; none for no class; a blend as bag:0.5+sandal:0.5; all for every class. Unless told, every
+            class of at most 20, and of more one image each of `count` classes spread over them.
         prompt: texts, of pipelines that learned from captions, such as 'a red heart'; each is drawn like a class.
         count: images of each class or prompt.
         seed: of the first image of each; the next ones have the next seeds.
@@ -58,19 +60,24 @@ def sample(
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced, unless they are these very images.
         sheet: also write sheet.png, with a row for each class; of very many the first ones.
         device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
-        precision: of the prior; bf16 is about two and a half times faster where the processor multiplies it, and slower where
-            not; its images differ a bit. auto: whichever is fast here.
+        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
+            multiplies it, else float32. bf16 is about two and a half times faster there, and its images differ a bit.
 
     Returns:
         The files written, and those that were there already.
     """
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
-    pipe = at_precision(load(pipeline, device), precision)
+    pipe = load(pipeline, device, precision=precision)
     own = settings.given()
-    used = {**pipe.settings(**own).to_json(), "device": device, "precision": drawing_name(precision, device)}
+    used = {**pipe.settings(**own).to_json(), "device": device, "precision": pipe.precision}
     made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
-    labels, wanted = zip(*conditions(pipe, classes, prompt), strict=True)
+    told = conditions(pipe, () if classes == ("all",) else classes, prompt)
+    if not classes and len(told) > MOST:
+        few, many = min(count, len(told)), len(told)
+        told, count = [told[i * many // few] for i in range(few)], 1
+        print(f"{few} of {many:,} classes, one image each; --classes names others, --classes all draws {many * count:,} or more")
+    labels, wanted = zip(*told, strict=True)
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}{pipe.medium.ending}" for stem in stems for i in range(count)]
     about = [{**made_by, "Prompt" if prompt else "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]

@@ -13,8 +13,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from bitmosaic.commands.drawing import Drawing, at_precision
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.memory import keep
 from bitmosaic.web.limits import Limits
 
@@ -29,7 +28,7 @@ def studio(
     pipelines: Pipelines = ("fashion",), *, host: str = "127.0.0.1", port: int = 8420,
     token: Annotated[str | None, tyro.conf.arg(metavar="TOKEN", help_behavior_hint=f"(default: ${TOKEN})")] = None,
     origin: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ORIGIN ...", help_behavior_hint="")] = (), batch: int = 64,
-    wait: float = 0.05, limits: tyro.conf.OmitArgPrefixes[Limits] = NO_LIMITS_GIVEN, device: str = "cpu", precision: Drawing = "float32",
+    wait: float = 0.05, limits: tyro.conf.OmitArgPrefixes[Limits] = NO_LIMITS_GIVEN, device: str = "cpu", precision: Drawing = "own",
 ) -> None:  # fmt: skip
     """Serves a page that generates, paints, blends, enriches and looks inside, and the same by HTTP; until Ctrl-C or SIGTERM.
 
@@ -46,7 +45,8 @@ def studio(
         wait: seconds that a request waits for others to be drawn together with; docs/studio.md says when it is more, or less.
         limits: of one request, and of all.
         device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
+            multiplies it, else float32.
     """
     try:
         import uvicorn
@@ -70,7 +70,7 @@ def studio(
     keep(one_heap=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
-    named = {_name(path): at_precision(load(path, device), precision) for path in pipelines or ("fashion",)}
+    named = {_name(path): load(path, device, precision=precision) for path in pipelines or ("fashion",)}
     for pipe in named.values():
         pipe.check_pictures()
     if len(named) < len(pipelines):

@@ -5,6 +5,7 @@ We differ in leaving out the branches that the published checkpoints hold but ne
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,8 +25,10 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        inplace = not torch.is_grad_enabled()  # spares a tensor where none is kept for a backward pass
+        h = self.conv1(F.silu(self.norm1(x), inplace))
+        h = self.conv2(F.silu(self.norm2(h), inplace))
+        return h.add_(self.skip(x)) if inplace else self.skip(x) + h
 
 
 class Attention2d(nn.Module):

@@ -60,12 +60,12 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
     # ---- on disk
 
     @classmethod
-    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None) -> Self:
+    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None, network: torch.dtype | None) -> Self:
         names, background = check_config(folder / "config.json", config, {"sampler"})
         sampler = Spec.from_json(config["sampler"], f"{folder / 'config.json'}: sampler")
         if not isinstance(sampler, SamplerSpec):
             raise ValueError(f"{folder / 'config.json'}: sampler must be a sampler's spec")
-        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, dtype), load_part(folder / "prior", Prior, dtype)
+        tokenizer, prior = load_part(folder / "tokenizer", Tokenizer, dtype), load_part(folder / "prior", Prior, network)
         static, scale = load_fitted(folder / "codec.safetensors")
         return cls(tokenizer, prior, sampler, names, static, background, scale)
 

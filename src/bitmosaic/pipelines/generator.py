@@ -45,12 +45,12 @@ class GeneratorPipeline(Pipeline, saved_as=("GeneratorPipeline",)):
         self.class_names = tuple(class_names) or tuple(str(i) for i in range(generator.classes))
 
     @classmethod
-    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None) -> Self:
+    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None, network: torch.dtype | None) -> Self:
         names, background = check_config(folder / "config.json", config, {"noise"})
         noise = Spec.from_json(config["noise"], f"{folder / 'config.json'}: noise")
         if not isinstance(noise, NoiseSpec):
             raise ValueError(f"{folder / 'config.json'}: noise must be a NoiseSpec")
-        return cls(load_part(folder / "generator", Generator, dtype), noise, names, background)
+        return cls(load_part(folder / "generator", Generator, network), noise, names, background)
 
     def write(self, folder: Path, dtype: torch.dtype | None) -> None:
         save_part(self.generator, self.generator.spec, folder / "generator", dtype)

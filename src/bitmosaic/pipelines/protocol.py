@@ -91,8 +91,11 @@ class Pipeline(abc.ABC):
         """
 
     @classmethod
-    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None) -> Self:
-        """The pipeline in a folder, whose config.json is `config`; floats in `dtype`, None: as stored. ValueError for what does not fit."""
+    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None, network: torch.dtype | None) -> Self:
+        """The pipeline in a folder, whose config.json is `config`: floats in `dtype`, of the network in `network`, None: as stored.
+
+        ValueError for what does not fit.
+        """
         raise NotImplementedError(f"a {cls.__name__} is never saved")
 
     def write(self, folder: Path, dtype: torch.dtype | None) -> None:
@@ -147,6 +150,14 @@ class Pipeline(abc.ABC):
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def precision(self) -> str:
+        """Of the network that draws: float32, bf16 or int8, or what torch calls another."""
+        if any(isinstance(part, Int8Linear) for part in self.network.modules()):
+            return "int8"
+        found = next(self.network.parameters()).dtype
+        return "bf16" if found is torch.bfloat16 else str(found).removeprefix("torch.")
+
     def to(self, device=None, dtype: torch.dtype | None = None) -> Self:
         """Moves the weights.
 
@@ -179,17 +190,22 @@ class Pipeline(abc.ABC):
         return None if found is None else found.to(self.device)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Self:
+    def from_pretrained(
+        cls, path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32, network: torch.dtype | None = None
+    ) -> Self:  # fmt: skip
         """The pipeline in a folder, or one of the zoo by name, of whatever kind its config.json names.
 
-        `dtype` as in `to`. Weights that the folder holds in that type are memory-mapped. ValueError names the file, field or tensor that
+        `dtype` as in `to`; network: that of the network that draws, where the other parts shall have another. Weights that the folder holds
+        in that type are memory-mapped, others are converted one by one. ValueError names the file, field or tensor that
         does not fit; asked of a kind, it is told where the folder holds another.
         """
         folder = find_pipeline(path)
         kind = kind_of(folder)
         if not issubclass(kind, cls):
             raise ValueError(f"{path}: a {kind.__name__}, which {kind.does}; this needs a pipeline that {cls.does}")
-        return kind.read(folder, read_json(folder / "config.json"), None if dtype is torch.int8 else dtype).to(device, dtype)
+        whole, network = torch.float32 if dtype is torch.int8 else dtype, dtype if network is None else network
+        read = kind.read(folder, read_json(folder / "config.json"), whole, None if network is torch.int8 else network)
+        return read.to(device, torch.int8 if network is torch.int8 else None)
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""

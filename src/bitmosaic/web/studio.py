@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from bitmosaic import __version__
 from bitmosaic.images import SHIPPED_SETS, shipped_name
 from bitmosaic.images.read import as_colour
-from bitmosaic.nets.int8 import Int8Linear
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline, zoo_names
 from bitmosaic.samplers import described_samplers
 from bitmosaic.samplers.settings import described
@@ -44,7 +43,7 @@ class Studio:
         self.bundled = {name: load() for name, load in SHIPPED_SETS.items()}
         self.model = Model(batch, wait, limits.queue, threads)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
-        self._known = {name: (fingerprint(pipe), precision(pipe)) for name, pipe in pipelines.items()}
+        self._known = {name: (fingerprint(pipe), pipe.precision.replace("bf16", "bfloat16")) for name, pipe in pipelines.items()}
         self._keep(cache)
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
@@ -139,13 +138,6 @@ def identity(pipe: Pipeline, fingerprint: str, precision: str) -> str:
     """32 digits over all that a class's thumbnail and an image's vectors depend on."""
     parts = [part.to_json() for part in (*(part.spec for part in pipe.parts.values()), pipe.settings(), BY)]
     return hashlib.sha256(json.dumps([__version__, fingerprint, precision, pipe.device.type, parts]).encode()).hexdigest()[:32]
-
-
-def precision(pipe: Pipeline) -> str:
-    """Of the network that draws: float32, bfloat16 or int8."""
-    if any(isinstance(part, Int8Linear) for part in pipe.network.modules()):
-        return "int8"
-    return str(next(pipe.network.parameters()).dtype).removeprefix("torch.")
 
 
 def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[str, Any]:
