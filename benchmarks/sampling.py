@@ -32,9 +32,9 @@ from bitmosaic.conditions import Encoded
 from bitmosaic.folders import write_json
 from bitmosaic.nets.int8 import has_int8_products
 from bitmosaic.nets.precision import has_bf16_products
+from bitmosaic.nets.schedules import hidden_after
 from bitmosaic.priors.masked import MaskedPrior
 from bitmosaic.samplers import DEFAULT, EntropyOrderedSpec
-from bitmosaic.samplers.base import hidden_after
 from bitmosaic.systems.bigr.published import SIZES, published_prior_spec, published_tokenizer_spec
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}

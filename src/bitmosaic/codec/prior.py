@@ -34,6 +34,7 @@ from bitmosaic.codec.base import (
 )
 from bitmosaic.codec.container import LARGEST_SCALE
 from bitmosaic.codes import Codes, digit_dtype, digit_widths, digits_of
+from bitmosaic.nets.schedules import hidden_after
 from bitmosaic.priors.base import Prior
 
 ROUNDS = 12  # groups of places, if packets do not make more
@@ -126,7 +127,7 @@ def _groups(grid: tuple[int, ...], packets: int, raster: bool) -> Generator[tupl
     if raster:
         round_of = np.arange(places)
     else:
-        ends = np.array([places - math.floor(math.cos(math.pi / 2 * i / ROUNDS) * places + 1e-9) for i in range(1, ROUNDS + 1)])
+        ends = np.array([places - hidden_after(i, ROUNDS, places) for i in range(1, ROUNDS + 1)])
         round_of = np.searchsorted(ends, np.arange(places), side="right")
     for packet, number in dict.fromkeys(zip(of.tolist(), round_of.tolist(), strict=True)):
         yield packet, torch.from_numpy(order[(of == packet) & (round_of == number)])

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from bitmosaic.commands.demo_page import CodesPictures, Pictures, page
 from bitmosaic.commands.drawing import conditions
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_by_us
-from bitmosaic.commands.info import count as count_parameters
 from bitmosaic.commands.pipelines import Drawing, load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
 from bitmosaic.commands.sample import draw
@@ -29,6 +28,7 @@ from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import write_json, written_beside
 from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_pil, to_uint8
 from bitmosaic.names import plain
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Condition, Pipeline, TwoStagePipeline
 from bitmosaic.train.pictures import enlargement
 
@@ -139,7 +139,7 @@ def make(
     facts = {
         "image_size": list(pipe.image_size),
         "channels": pipe.channels,
-        "parameters": {name: count_parameters(part) for name, part in pipe.parts.items()},
+        "parameters": {name: parameters_of(part) for name, part in pipe.parts.items()},
         "classes": list(labels),
         "of_classes": len(pipe.class_names),
         **codes,

@@ -7,12 +7,11 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.pipelines import find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.names import plain
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
 from bitmosaic.spec import Spec
 from bitmosaic.train.claim import read_run
@@ -49,7 +48,7 @@ def about_pipeline(name: str) -> dict[str, Any]:
         "medium": pipe.medium.to_json(), "image_size": [*pipe.size], "signal": pipe.medium.about(pipe.size),
         "channels": pipe.channels,
         **(about_codes(pipe) if codes else {}),
-        "parameters": {part: count(network) for part, network in pipe.parts.items()} | (of_head(pipe) if codes else {}),
+        "parameters": {part: parameters_of(network) for part, network in pipe.parts.items()} | (of_head(pipe) if codes else {}),
         **{part: network.spec.to_json() for part, network in pipe.parts.items()},
         "sampler": pipe.settings().to_json(),
         "condition": pipe.reader.kind, "classes": [*pipe.class_names],
@@ -68,12 +67,7 @@ def about_codes(pipe: TwoStagePipeline) -> dict[str, Any]:
 
 def of_head(pipe: TwoStagePipeline) -> dict[str, int]:
     """Parameters of the prior's head, where it has one of its own."""
-    return {"of_which_head": count(pipe.prior.head)} if hasattr(pipe.prior, "head") else {}
-
-
-def count(module: nn.Module) -> int:
-    """Parameters of a module."""
-    return sum(p.numel() for p in module.parameters())
+    return {"of_which_head": parameters_of(pipe.prior.head)} if hasattr(pipe.prior, "head") else {}
 
 
 def pipeline_text(found: dict[str, Any]) -> str:

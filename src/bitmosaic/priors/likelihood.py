@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
+from bitmosaic.nets.schedules import hidden_after
 from bitmosaic.priors.base import Given, HeadedPrior, Prior
 from bitmosaic.priors.denoising import DenoisingPrior, bound_of_places
 
@@ -67,7 +68,7 @@ def _of_chain(prior: DenoisingPrior, digits: Tensor, known: Tensor, condition: G
 def _in_rounds(prior: HeadedPrior, digits: Tensor, hidden: Tensor, one: Encoded, order: Tensor, rounds: int) -> Tensor:
     """What the backbone says of each hidden place (h, D) when its round comes; digits (N, K), hidden (N,), one condition, order (N,)."""
     rank, count = order.masked_fill(~hidden, math.inf).argsort().argsort(), int(hidden.sum())  # hidden places 0, 1, ...
-    starts = sorted({count - math.floor(math.cos(math.pi / 2 * i / rounds) * count) for i in range(rounds)} - {count})
+    starts = sorted({count - hidden_after(i, rounds, count) for i in range(rounds)} - {count})
     begin = torch.tensor(starts, device=digits.device)  # ranks at which a round begins that codes any place
     known = ~hidden | (rank < begin[:, None])
     contexts = prior.context(digits.expand(len(begin), -1, -1), known, one.expand(len(begin)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -89,15 +88,3 @@ class Sampler(abc.ABC):
         condition: values for b images, or None;
         one generator an image, so that an image does not depend on its batch.
         """
-
-
-def filled(digits: Tensor, known: Tensor, end: int, place: int) -> tuple[Tensor, Tensor]:
-    """Digits (b, N, 1) and known (b, N) where hidden places from `place`, at least 1, on hold `end` in images that have ended before it."""
-    late = torch.arange(known.shape[1], device=known.device) >= place
-    over = (digits[:, place - 1] == end) & ~known & late
-    return torch.where(over[..., None], end, digits), known | over
-
-
-def hidden_after(step: int, total: int, hidden: int) -> int:
-    """Places that stay hidden after step `step` of `total`, floor(cos(pi/2 step/total) hidden); counts the hidden places only."""
-    return 0 if step >= total else math.floor(math.cos(math.pi / 2 * step / total) * hidden)

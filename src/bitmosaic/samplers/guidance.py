@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from torch import Tensor
 
 from bitmosaic.conditions import Condition, Encoded
+from bitmosaic.nets.schedules import power_cosine
 from bitmosaic.samplers.base import PriorLike
 
 GuidanceSchedule = Literal["constant", "power-cosine"]
@@ -16,13 +16,13 @@ GuidanceSchedule = Literal["constant", "power-cosine"]
 def scale_of_round(schedule: GuidanceSchedule, scale: float, power: float, unguided: float, done: float) -> float:
     """The guidance scale of the round that ends when the share `done`, in (0, 1], of the rounds is over.
 
-    Below `unguided` it is 1, so that one branch suffices. power-cosine: 1 + (scale - 1) (1 - cos(pi done^power)) / 2.
+    Below `unguided` it is 1, so that one branch suffices.
     """
     if done <= unguided:
         return 1.0
     if schedule == "constant":
         return scale
-    return 1 + (scale - 1) * (1 - math.cos(math.pi * done**power)) / 2
+    return power_cosine(scale, done, power)
 
 
 class Branches:

@@ -6,17 +6,14 @@ We differ in drawing by one uniform a place from each image's own generator, and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bitmosaic.codes import Codes, on_device
-from bitmosaic.conditions import Condition
 from bitmosaic.nets.categorical import drawn, relative_entropy
-from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, filled
-from bitmosaic.samplers.guidance import Branches
+from bitmosaic.samplers.base import SamplerSpec
+from bitmosaic.samplers.in_order import InOrderSampler
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class LlamaGenSamplerSpec(SamplerSpec):
         return LlamaGenSampler(self)
 
 
-class LlamaGenSampler(Sampler):
-    """For each place in raster order: its logits, what is kept of them, and a draw where it is hidden."""
+class LlamaGenSampler(InOrderSampler):
+    """A place's logits, what is kept of them, and a draw."""
 
     name = "llamagen"
     words = "row by row, of the likeliest few"
@@ -49,38 +46,13 @@ class LlamaGenSampler(Sampler):
     def __init__(self, spec: LlamaGenSamplerSpec):
         self.spec = spec
 
-    @torch.no_grad()
-    def __call__(
-        self, prior: PriorLike, codes: Codes, known: Tensor, condition: Condition | Tensor | None,
-        generators: list[torch.Generator],
-    ) -> Iterator[Step]:  # fmt: skip
-        self.check(prior, codes, known, generators)
-        spec, shape, b = self.spec, known.shape, len(known)
-        known = known.flatten(1)
-        index = (codes.flat() * known[..., None])[..., 0].long()  # (b, N)
-        encoded, total = Branches(prior, condition, b)(spec.guidance_scale), known.shape[1]
-        n, context = len(encoded) // b, prior.in_order(encoded)
-        hidden = (~known).cpu()  # the one wait for the device
-        for i in range(total):
-            if i and prior.spec.end is not None:
-                digits, known = filled(index[..., None], known, prior.spec.end, i)
-                index, hidden = digits[..., 0], (~known).cpu()
-                if not hidden.any():  # all have ended
-                    entropy = torch.zeros(shape, device=known.device)
-                    yield Step(total, total, Codes(digits.view(*shape, 1), codes.radix), known.view(shape), entropy)
-                    return
-            told = context(index[:, i - 1, None].repeat(n, 1) if i else None).view(n, b, -1)
-            entropy, rows = torch.zeros(known.shape, device=known.device), hidden[:, i].nonzero()[:, 0].tolist()
-            if rows:
-                at = on_device(rows, known.device)
-                guides = n > 1 and (not spec.guided_places or i < spec.guided_places)
-                logits = prior.head.logits(told[:, at] if guides else told[:1, at], spec.guidance_scale)
-                p = probabilities(logits, spec.temperature, spec.top_k, spec.top_p)
-                uniform = torch.cat([torch.rand(1, generator=generators[j], device=known.device) for j in rows])
-                index, known = index.clone(), known.clone()
-                index[at, i], known[:, i] = drawn(p, uniform), True
-                entropy[at, i] = relative_entropy(p)
-            yield Step(i + 1, total, Codes(index.view(*shape, 1), codes.radix), known.view(shape), entropy.view(shape))
+    def _draw(self, prior, contexts: Tensor, place: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        spec = self.spec
+        guides = len(contexts) > 1 and (not spec.guided_places or place < spec.guided_places)
+        logits = prior.head.logits(contexts if guides else contexts[:1], spec.guidance_scale)
+        p = probabilities(logits, spec.temperature, spec.top_k, spec.top_p)
+        uniform = torch.cat([torch.rand(1, generator=rng, device=rng.device) for rng in generators])
+        return drawn(p, uniform)[:, None], relative_entropy(p)
 
 
 def probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes, digit_dtype, on_device
 from bitmosaic.conditions import Condition
-from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step, hidden_after
+from bitmosaic.nets.schedules import hidden_after
+from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
 SLACK = 0.1  # how far below certain chains are taken to end: on the shipped model 2 % of the rounds then walk a second time

@@ -18,6 +18,7 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Condition
 from bitmosaic.nets.categorical import relative_entropy
+from bitmosaic.nets.schedules import power_cosine
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches
 
@@ -96,14 +97,14 @@ class MaskGITSampler(Sampler):
 def guidance_at(spec: MaskGITSamplerSpec, i: int) -> float:
     """The scale s in l_null + s (l - l_null) of round `i`, counted from 0.
 
-    linear: 1 + (scale - 1) i / S; power-cosine: 1 + (scale - 1) (1 - cos(pi (i / S)^p)) / 2; both have none in the first round.
+    linear: 1 + (scale - 1) i / S; power-cosine of i / S; both have none in the first round.
     """
     done = i / spec.steps
     if spec.guidance_decay == "constant":
         return spec.guidance_scale
     if spec.guidance_decay == "linear":
         return 1 + (spec.guidance_scale - 1) * done
-    return 1 + (spec.guidance_scale - 1) * (1 - math.cos(math.pi * done**spec.guidance_power)) / 2
+    return power_cosine(spec.guidance_scale, done, spec.guidance_power)
 
 
 def gumbel(uniform: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.images import ArrayImages, to_uint8
 from bitmosaic.images.specs import FashionMNISTSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.priors.base import IndexPriorSpec
@@ -114,7 +115,7 @@ def index_figures(
     if "parameters" not in known:
         with torch.no_grad():
             kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in judge.train.pixels[: judge.samples].split(250)]
-        yield {"parameters": sum(p.numel() for p in pipe.prior.parameters()), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
+        yield {"parameters": parameters_of(pipe.prior), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
     yield from samplings(task, known, pipe, judge, ways)
 
 

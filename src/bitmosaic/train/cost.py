@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitmosaic.codes import Codes
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.game import Game
 from bitmosaic.train.rehearsal import Rehearsed, rehearse, unweighted
@@ -67,13 +68,8 @@ def cost(name: str, build: Callable[[], Game], batch: Callable[[int], Any], trai
         return rehearse(build, lambda: batch(images), training, device, sharded, recompute)
 
     game, _ = unweighted(build)
-    every, blocks = count(*game.players.values()), [count(block) for block in game.blocks]
+    every, blocks = parameters_of(*game.players.values()), [parameters_of(block) for block in game.blocks]
     return Cost(name, training, device, every, max(blocks, default=0), every - sum(blocks), stored(batch(1)), step)
-
-
-def count(*modules: nn.Module) -> int:
-    """Parameters of modules."""
-    return sum(p.numel() for module in modules for p in module.parameters())
 
 
 def stored(batch: Any) -> int:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from bitmosaic import __version__
 from bitmosaic.images import SHIPPED_SETS, shipped_name
 from bitmosaic.images.read import as_colour
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline, zoo_names
 from bitmosaic.samplers import described_samplers
 from bitmosaic.samplers.settings import described
@@ -147,7 +148,7 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
         "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision, "bundled": shipped_name(pipe.image_size, pipe.channels),
         "tile": name not in zoo_names(),  # those that ship know whole things alone
-        "parameters": sum(p.numel() for part in pipe.parts.values() for p in part.parameters()),
+        "parameters": parameters_of(*pipe.parts.values()),
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import torch
 
 from bitmosaic.evaluate.probe import Vectors, linear_accuracy
 from bitmosaic.images import ArrayImages, save
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.bigr import tables
@@ -52,7 +53,7 @@ class BiGRClaim(Claim):
         pipe = trained(task, base, run, f"tokenizer-{trial.prior.bits}", task.some(IMAGES, 130))
         judge = judge_of(task.some(SAMPLES, 50), task.data)
         if "probe" not in known:
-            parameters = sum(p.numel() for p in pipe.prior.parameters())
+            parameters = parameters_of(pipe.prior)
             yield {"parameters": parameters, "probe": probed(pipe, judge, task), "run": run.prior.to_json()}
         yield from samplings(task, known, pipe, judge, trial.samplers)
 

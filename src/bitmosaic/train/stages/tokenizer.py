@@ -17,11 +17,11 @@ from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Batch, Batches, blank_images, some_images
 from bitmosaic.media import PICTURES
+from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.tokenizers.jpeg_bytes import JPEGBytesSpec
 from bitmosaic.train.code_store import images_at_once
-from bitmosaic.train.cost import count
 from bitmosaic.train.pictures import draw_curves, reconstructions
 from bitmosaic.train.processes import by_first, told
 from bitmosaic.train.progress import Shown
@@ -131,7 +131,7 @@ class FixedTokenizerStage(Stage):
     def check(self, run: Run, source: Any) -> None:
         fit(self.tokenizer, source)
         with torch.device("meta"):
-            weights = count(self.tokenizer.build())
+            weights = parameters_of(self.tokenizer.build())
         if weights:
             raise ValueError(f"tokenizer: a {type(self.tokenizer).__name__} has {weights:,} weights, which a TokenizerStage trains")
 
