@@ -12,10 +12,11 @@ from test_tokenize import counts, manifest, photos, tokenize, tokenizer
 from test_tokenize_tars import png, tar
 
 from bitmosaic.cli import main
+from bitmosaic.disk import checksum
 from bitmosaic.images.labels import LabelFile
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.recipes import fashion
-from bitmosaic.train.tokenized import FILES, Manifest, checksum
+from bitmosaic.train.tokenized import FILES, Manifest
 from bitmosaic.train.train import on_codes, train
 
 __all__ = ["photos", "tokenizer"]

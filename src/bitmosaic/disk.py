@@ -1,8 +1,9 @@
-"""Where something cannot be written: the file is named, and why, whatever library found out."""
+"""Files are written whole or not at all, and where that cannot be, the file is named, and why, whatever library found out."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import uuid
@@ -28,15 +29,31 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside, then renames: nobody sees half a file. Folders on the way are made."""
+    """Bytes as a file. Folders on the way are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    with whole_file(path) as beside:
+        beside.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Another path, to be written in the block and then renamed to `path`: nobody sees half a file, and where the block fails none stays.
+
+    What a process leaves that is killed in between is called .NAME.XXXXXXXX.new.
+    """
+    beside = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.new")  # a long name would be too long with more
     try:
         with writing(path):
-            beside.write_bytes(data)
+            yield beside
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names_one(error: OSError) -> bool:

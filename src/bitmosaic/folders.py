@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from bitmosaic.disk import writing
+from bitmosaic.disk import checksum, whole_file, writing
 from bitmosaic.spec import Spec
 
 DEEPEST = 64  # levels that JSON may have: ours has fewer than ten
@@ -126,13 +126,8 @@ def _finite(text: str) -> float:
 
 def write_json(path: Path, value: Any) -> None:
     """Written beside, then renamed."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
-    try:
-        with writing(path):
-            beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as beside:
+        beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -216,11 +211,12 @@ def fill_tables(module: nn.Module, spec: Spec) -> None:
 
 def part_fingerprint(folder: Path) -> str:
     """SHA-256 over the two files of a part; OSError where one is missing."""
-    digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors"):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return fingerprint_of(folder, ("config.json", "model.safetensors"))
+
+
+def fingerprint_of(folder: Path, names: Iterable[str]) -> str:
+    """SHA-256 over the checksums of some files of a folder; OSError where one is missing."""
+    return hashlib.sha256(b"".join(bytes.fromhex(checksum(folder / name)) for name in names)).hexdigest()
 
 
 def build_empty(spec: Spec, kind: type[nn.Module], tensors: int, where: str) -> nn.Module:

@@ -41,6 +41,7 @@ from bitmosaic.codec import StaticCoder
 from bitmosaic.codec.container import Reader
 from bitmosaic.commands.decode import read_codes
 from bitmosaic.commands.encode import FORMAT
+from bitmosaic.disk import checksum
 from bitmosaic.folders import part_fingerprint, save_part, write_json
 from bitmosaic.images.idx import read_idx
 from bitmosaic.images.labels import class_number
@@ -55,7 +56,7 @@ from bitmosaic.train.game import Game, Turn
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
 from bitmosaic.train.sealed import CHECKSUMS, checksums
-from bitmosaic.train.tokenized import FILES, Manifest, checksum
+from bitmosaic.train.tokenized import FILES, Manifest
 from bitmosaic.train.tokenized import FORMAT as TOKENIZED
 from bitmosaic.train.training import Training
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import stat
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmosaic.disk import writing
+from bitmosaic.disk import whole_file
 from bitmosaic.names import plain
 
 THREADS, EACH = 8, 128  # that read at once, for storage far away; files that one of them takes at a time
@@ -74,14 +73,9 @@ class Contents:
 
     def save(self, path: Path) -> None:
         """Written beside, then renamed."""
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
         joined = np.frombuffer(b"\0".join(map(os.fsencode, self.names)), np.uint8)
-        try:
-            with writing(path), beside.open("wb") as file:
-                np.savez(file, names=joined, stats=self.stats, sums=self.sums)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(path) as beside, beside.open("wb") as file:
+            np.savez(file, names=joined, stats=self.stats, sums=self.sums)
 
     def same_looks(self, other: Contents | None) -> bool:
         """Whether the other would serve as well, so that it need not be written."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from bitmosaic.disk import whole_file
 from bitmosaic.folders import parse_json
 
 from .formats import endings
@@ -32,9 +32,8 @@ def kept_scan(root: Path, path: Path, classes: bool = True) -> Scan:
         "labels": None if found.labels is None else found.labels.tolist(), "class_names": list(found.class_names),
         "classes": classes, "endings": sorted(endings()), "left": asdict(found.left),
     }  # fmt: skip
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
-    new.write_text(json.dumps(value), encoding="utf-8")
-    new.replace(path)
+    with whole_file(path) as beside:
+        beside.write_text(json.dumps(value), encoding="utf-8")
     return found
 
 

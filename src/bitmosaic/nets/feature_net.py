@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.disk import writing
+from bitmosaic.disk import whole_file
 from bitmosaic.folders import build_empty, check_archive, check_tensors, parse_json
 from bitmosaic.nets.inception import InceptionV3
 from bitmosaic.nets.llama import dropout
@@ -101,13 +101,8 @@ def save_feature_net(net: ConvClassifier, path: Path, **about: str) -> None:
     """One .safetensors file with the weights, and in its metadata the spec and what else is said of it; written beside and renamed."""
     from safetensors.torch import save_file
 
-    beside = path.with_name(path.name + ".new")
-    try:
-        with writing(path):
-            save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as beside:
+        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, beside, {"spec": json.dumps(net.spec.to_json()), **about})
 
 
 def load_feature_net(path: str | Path) -> nn.Module:

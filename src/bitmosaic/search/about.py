@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +81,3 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def _is_name(text: str) -> bool:
     return text == "" or re.fullmatch(r"index-\d{5,}\.faiss", text) is not None
-
-
-def sum_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

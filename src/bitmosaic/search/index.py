@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from bitmosaic.disk import checksum, whole_file
 from bitmosaic.folders import write_json
 from bitmosaic.images.contents import BYTES
 from bitmosaic.names import plain
-from bitmosaic.search.about import FIRST, FORMAT, LOCK, NEW, check_free, read_about, sum_of
+from bitmosaic.search.about import FIRST, FORMAT, LOCK, NEW, check_free, read_about
 from bitmosaic.search.shelf import CHUNK, FOREIGN, Damaged, Shelf
 from bitmosaic.search.structures import STRUCTURES, Faiss
 from bitmosaic.search.vectors import VectorSpec
@@ -293,7 +294,7 @@ class Index:
         path = self.folder / self.about["faiss"]
         if not path.is_file():
             raise Damaged(path, "is gone")
-        if self.about["sum"] and sum_of(path) != self.about["sum"]:
+        if self.about["sum"] and checksum(path) != self.about["sum"]:
             raise Damaged(path, "is damaged, or of another index: its checksum is another")
         if self.about["shelf"] and self._shelf_sum() != self.about["shelf"]:
             raise Damaged(path, "was made from other chunks than there are")
@@ -305,14 +306,9 @@ class Index:
     def _write(self, index: Faiss) -> None:
         old = self.about["faiss"]
         name = f"index-{int(old[6:11]) + 1 if old else 0:05d}.faiss"
-        beside = self.folder / f"{name}.new"
-        try:
+        with whole_file(self.folder / name) as beside:
             index.write(beside)
-            sum_ = sum_of(beside)
-            beside.replace(self.folder / name)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+            sum_ = checksum(beside)
         self.write_about(faiss=name, sum=sum_, shelf=self._shelf_sum())
         for path in self.folder.glob("index-*.faiss"):
             if path.name != name:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from bitmosaic.disk import whole_file
 from bitmosaic.folders import read_array
 from bitmosaic.search.index import Index
 from bitmosaic.search.shelf import Damaged
@@ -35,7 +36,5 @@ def medians(found: Index) -> np.ndarray | None:
 
 def write_medians(found: Index, medians: np.ndarray) -> None:
     """The file, written beside, then renamed."""
-    beside = found.folder / "medians.npy.new"
-    with beside.open("wb") as file:
+    with whole_file(found.folder / "medians.npy") as beside, beside.open("wb") as file:
         np.save(file, medians)
-    beside.replace(found.folder / "medians.npy")

@@ -21,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from bitmosaic.disk import whole_file
 from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.images.contents import BYTES
 
@@ -122,16 +123,11 @@ class Shelf:
         text = json.dumps(list(names))
         about = {"names": text, "made": self.made, "heads": _heads(text, tensors["stats"], tensors["sums"]), "body": body}
         path = self.path(number)
-        beside = path.with_suffix(".new")
         try:
-            save_file(tensors, beside, about)
-            beside.replace(path)
-        except SafetensorError as error:  # a full disk, for one
-            beside.unlink(missing_ok=True)
+            with whole_file(path) as beside:
+                save_file(tensors, beside, about)
+        except SafetensorError as error:  # other than of a full disk
             raise OSError(f"{path} cannot be written ({error})") from error
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
         self._rows.pop(number, None)
 
     def _read(self, number: int, whole: bool = False) -> tuple[Rows, np.ndarray | None, np.ndarray | None]:

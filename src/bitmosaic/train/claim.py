@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import read_json, write_json
 from bitmosaic.images import Folder, ImageSet
 from bitmosaic.images.contents import Contents
@@ -24,7 +25,6 @@ from bitmosaic.train.more_steps import go_on, more_steps, with_more
 from bitmosaic.train.processes import size
 from bitmosaic.train.progress import Shown
 from bitmosaic.train.run import Run, flat
-from bitmosaic.train.sealed import checksum
 from bitmosaic.train.stages import Stage
 from bitmosaic.train.tokenized import Manifest
 

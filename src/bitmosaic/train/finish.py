@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import read_array, read_json, write_json
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.sources import Source
-from bitmosaic.train.tokenized import FORMAT, Manifest, checksum, shard_damage
+from bitmosaic.train.tokenized import FORMAT, Manifest, shard_damage
 
 TOLD = 20  # lines about small troubles that the manifest keeps; every broken tar is named
 HASHES = 2**24  # of images that are compared at once

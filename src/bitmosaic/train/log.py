@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bitmosaic.disk import writing
+from bitmosaic.disk import whole_file, writing
 from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
@@ -100,10 +100,8 @@ class Log:
 def _rewritten(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
     """The lines of a file that are to be kept, and the file with them alone."""
     kept = [line for line in _lines(path) if keep(line)]
-    beside = path.with_name(path.name + ".new")
-    with writing(path):
+    with whole_file(path) as beside:
         beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    beside.replace(path)
     return kept
 
 

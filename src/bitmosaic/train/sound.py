@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import read_json
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.code_store import CodeStore
-from bitmosaic.train.sealed import CHECKSUMS, check, checksum
+from bitmosaic.train.sealed import CHECKSUMS, check
 
 
 def check_decodes(tokenizer: Tokenizer, steps: int, images: torch.Tensor) -> None:

@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import written_beside
 from bitmosaic.images import UnreadableImage
 from bitmosaic.images.captions import one_line
@@ -32,7 +33,6 @@ from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.code_store import images_at_once, packed_bytes
 from bitmosaic.train.kept_captions import KeptCaptions
 from bitmosaic.train.sources import Item, Source
-from bitmosaic.train.tokenized import checksum
 
 COUNTED = "unreadable", "unlabelled", "unmatched", "broken", "passed", "uncaptioned"
 TOLD = 20  # lines about small troubles of one kind that a shard keeps

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import part_fingerprint, read_json
 from bitmosaic.images.views import VIEWS
 from bitmosaic.train.code_store import CodeStore, Shard
@@ -116,10 +117,6 @@ def shard_damage(folder: Path, checksums: dict[str, str]) -> str:
     return ""
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _problems(about: Any) -> Iterator[str]:

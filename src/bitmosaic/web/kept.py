@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from bitmosaic.disk import write_whole
+
 LOG = logging.getLogger("bitmosaic.studio")
 MOST = 2**28  # bytes of a file
 UNUSED = 90 * 86400  # seconds after which what another pipeline left is removed
@@ -59,14 +61,9 @@ class Kept:
         """Written beside, then renamed; where that fails the log says so, once."""
         if self.folder is None:
             return
-        beside = self.folder / f".{name}.{os.getpid()}.new"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(_digest(name, data) + data)
-            beside.replace(self.folder / name)
+            write_whole(self.folder / name, _digest(name, data) + data)
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
             LOG.warning("nothing is kept in %s (%s): it is made again after each start", self.folder, error.strerror or error)
             self.folder = None
 

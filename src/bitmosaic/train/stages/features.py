@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitmosaic.disk import checksum
 from bitmosaic.folders import write_json
 from bitmosaic.images import Batch, Batches, ImageSet, blank_images
 from bitmosaic.names import plain
@@ -20,7 +21,7 @@ from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.pictures import draw_curves
 from bitmosaic.train.processes import by_first, told
 from bitmosaic.train.run import Job, Run, Stage
-from bitmosaic.train.sealed import CHECKSUMS, checksum
+from bitmosaic.train.sealed import CHECKSUMS
 from bitmosaic.train.sound import check_features_seal
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.training import Training, TrainingSpec
