@@ -53,7 +53,7 @@ def test_recipes_are_found_and_have_one_name_each():
 def test_a_claim_is_whole(name):
     claim = systems.system(name).claim
     assert isinstance(claim, Claim) and claim.said and claim.tested and len(set(claim.trials)) == len(claim.trials) > 1
-    assert claim.verdict({trial: [] for trial in claim.trials}).holds is None  # nothing is decided by nothing
+    assert claim.decide({trial: [] for trial in claim.trials}).holds is None  # nothing is decided by nothing
 
 
 @pytest.mark.parametrize("name", measured)

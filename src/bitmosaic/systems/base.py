@@ -100,6 +100,7 @@ class Claim(abc.ABC):
     said: str  # what the paper says, with its figures and where they stand
     tested: str  # what is trained and measured here, the baseline, and when the claim counts as repeated
     trials: tuple[str, ...]  # by name, those that the verdict needs most first
+    decisive: tuple[str, ...] = ()  # those of the trials that the verdict needs; empty: all
     seeds: int = 3  # of each trial
 
     @abc.abstractmethod
@@ -113,9 +114,15 @@ class Claim(abc.ABC):
         """Figures that no system of this kind goes below (or above), such as those of real images; measured once."""
         return {}
 
+    def decide(self, results: Results) -> Verdict:
+        """The verdict by what has been measured so far; none where a decisive trial has no figures yet."""
+        if not all(results[trial] for trial in self.decisive or self.trials):
+            return Verdict(None, "Not all of it has been measured yet.")
+        return self.verdict(results)
+
     @abc.abstractmethod
     def verdict(self, results: Results) -> Verdict:
-        """Whether the claim holds by what has been measured so far."""
+        """Whether the claim holds, where every decisive trial has figures of a seed or more."""
 
     @abc.abstractmethod
     def sections(self, results: Results, out: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
     """Writes NAME.md, measured.json and pictures into the experiment's folder, from all that has been measured; returns the JSON."""
     claim, out = system.claim, base.folder
     results = results_of(claim, out, seeds)
-    floors, verdict = read_json(out / "floors.json"), claim.verdict(results)
+    floors, verdict = read_json(out / "floors.json"), claim.decide(results)
     measured = {
         "system": system.name, "holds": verdict.holds, "why": verdict.why, "seeds": min(len(own) for own in results.values()),
         "scale": base.scale, "floors": floors, "results": results,
@@ -47,6 +47,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def figures_table(head: str, results: Results, columns: Mapping[str, tuple[str, str]]) -> str:
+    """The trials that were measured, with some figures: columns by their names, each a figure's name and the form of its numbers."""
+    rows = [[trial, *(spread([r[name] for r in own], form) for name, form in columns.values())] for trial, own in results.items() if own]
+    return table([head, *columns], rows)
 
 
 def by_seed(results: Results) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +24,10 @@ from bitmosaic.priors.base import IndexPriorSpec
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.quantizers import SimVQSpec
 from bitmosaic.samplers import LlamaGenSamplerSpec, SamplerSpec
-from bitmosaic.systems.base import Results, Task
+from bitmosaic.systems.base import Claim, Results, Task
 from bitmosaic.systems.judge import TEST, Judge, judge_of
 from bitmosaic.systems.page import spread, table
-from bitmosaic.systems.pictures import keep_row
+from bitmosaic.systems.pictures import keep_row, picture_of
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.claim import claim
 from bitmosaic.train.run import Run
@@ -107,26 +108,39 @@ def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec, step
     return pipe
 
 
-def index_figures(
-    task: Task, known: Mapping[str, Any], pipe: Pipeline, ways: Mapping[str, SamplerSpec]
-) -> Iterator[dict[str, Any]]:
-    """Figures of a prior over indices: its size, what its VQGAN keeps of training images, and `samplings`."""
-    judge = index_judge(task)
-    if "parameters" not in known:
-        with torch.no_grad():
-            kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in judge.train.pixels[: judge.samples].split(250)]
-        yield {"parameters": parameters_of(pipe.prior), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
-    yield from samplings(task, known, pipe, judge, ways)
+class IndexPriorClaim(Claim):
+    """A claim about priors over the indices of one VQGAN: each trial is a prior, which is asked in several ways."""
+
+    priors: Mapping[str, IndexPriorSpec]  # by trial
+    ways: Mapping[str, Mapping[str, SamplerSpec]]  # in which each trial's prior is asked, by what the table calls them
+    shown: Mapping[str, SamplerSpec]  # with which each trial's picture is drawn
+    picture: str  # the file of the pictures, one trial's above another's
+    caption: str  # of that
+    steps: int = PRIOR_STEPS
+
+    def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        pipe = index_pipeline(task, self.priors[task.trial], self.shown[task.trial], self.steps)
+        yield from self.figures(task, known, pipe)
+
+    def figures(self, task: Task, known: Mapping[str, Any], pipe: Pipeline) -> Iterator[dict[str, Any]]:
+        """Of a prior: its size, what its VQGAN keeps of training images, and `samplings`."""
+        judge = index_judge(task)
+        if "parameters" not in known:
+            with torch.no_grad():
+                kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in judge.train.pixels[: judge.samples].split(250)]
+            yield {"parameters": parameters_of(pipe.prior), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
+        yield from samplings(task, known, pipe, judge, self.ways[task.trial])
+
+    def floors(self, task: Task) -> dict[str, float]:
+        return {"Frechet distance of as many training images": index_judge(task).floor}
+
+    def sections(self, results: Results, out: Path) -> list[str]:
+        return [ways_table(results, self.ways), *picture_of(out, self.picture, self.trials, self.caption)]
 
 
 def index_judge(task: Task) -> Judge:
     """What samples are held against."""
     return judge_of(task.some(SAMPLES, 10), task.data, task.some(TEST, 100))
-
-
-def index_floors(task: Task) -> dict[str, float]:
-    """The distance of as many training images."""
-    return {"Frechet distance of as many training images": index_judge(task).floor}
 
 
 def of_ways(results: Sequence[Mapping[str, Any]], ways: Iterable[str], name: str = "frechet") -> dict[str, list[float]]:

@@ -19,10 +19,9 @@ from bitmosaic.priors.chain import AbsorbingSpec, UniformSpec
 from bitmosaic.priors.d3pm import D3PMSpec
 from bitmosaic.priors.denoising import bound_of_places
 from bitmosaic.samplers import AncestralSpec
-from bitmosaic.systems.base import Claim, Results, Task, Verdict
+from bitmosaic.systems.base import Results, Task, Verdict
 from bitmosaic.systems.page import spread, table
-from bitmosaic.systems.pictures import picture_of
-from bitmosaic.systems.prior_trials import SIZES, index_figures, index_floors, index_judge, index_pipeline, of_ways, setting, ways_table
+from bitmosaic.systems.prior_trials import SIZES, IndexPriorClaim, index_judge, of_ways, setting
 
 TIMES = 100  # T of both chains
 STEPS = 300
@@ -33,7 +32,7 @@ CHAINS = {"absorbing": AbsorbingSpec(TIMES), "uniform": UniformSpec(TIMES)}
 BOUND_IMAGES = 50  # test images whose code length is bounded
 
 
-class D3PMClaim(Claim):
+class D3PMClaim(IndexPriorClaim):
     """Absorbing and uniform chains under one network: a bound on code length, and distances of samples by the number of steps."""
 
     said = (
@@ -47,22 +46,21 @@ class D3PMClaim(Claim):
         "The claim counts as repeated where, with every seed, the absorbing chain has the lower bound and, sampled in "
         f"{MANY}, the lower distance, and where its distance in {FEW} is above that in {MANY}."
     )
-    trials = tuple(CHAINS)
+    priors = {name: D3PMSpec(depth=4, multiple=64, chain=chain, auxiliary=1e-3, **SIZES) for name, chain in CHAINS.items()}
+    ways = dict.fromkeys(priors, WAYS)
+    shown = dict.fromkeys(priors, WAYS[MANY])
+    picture = "d3pm.png"
+    caption = f"a picture of each class in {MANY}: the absorbing chain above, the uniform one below"
+    steps = STEPS
+    trials = tuple(priors)
     seeds = 2
 
-    def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        prior = D3PMSpec(depth=4, multiple=64, chain=CHAINS[task.trial], auxiliary=1e-3, **SIZES)
-        pipe = index_pipeline(task, prior, WAYS[MANY], STEPS)
+    def figures(self, task: Task, known: Mapping[str, Any], pipe: Pipeline) -> Iterator[dict[str, Any]]:
         if "bound" not in known:
             yield {"bound": bound(pipe, index_judge(task).test, task.some(BOUND_IMAGES, 2))}
-        yield from index_figures(task, known, pipe, WAYS)
-
-    def floors(self, task: Task) -> dict[str, float]:
-        return index_floors(task)
+        yield from super().figures(task, known, pipe)
 
     def verdict(self, results: Results) -> Verdict:
-        if not all(results.values()):
-            return Verdict(None, "Not all of it has been measured yet.")
         bounds = {trial: [r["bound"] for r in own] for trial, own in results.items()}
         distances = {trial: of_ways(own, WAYS) for trial, own in results.items()}
         shorter = all(a < b for a, b in zip(bounds["absorbing"], bounds["uniform"], strict=False))
@@ -81,11 +79,7 @@ class D3PMClaim(Claim):
 
     def sections(self, results: Results, out: Path) -> list[str]:
         rows = [[trial, spread([r["bound"] for r in own], "{:.2f}")] for trial, own in results.items() if own]
-        alt = f"a picture of each class in {MANY}: the absorbing chain above, the uniform one below"
-        return [
-            table(["chain", "bits a place at most"], rows), ways_table(results, dict.fromkeys(self.trials, WAYS)),
-            *picture_of(out, "d3pm.png", self.trials, alt),
-        ]  # fmt: skip
+        return [table(["chain", "bits a place at most"], rows), *super().sections(results, out)]
 
 
 def bound(pipe: Pipeline, images: ArrayImages, count: int) -> float:

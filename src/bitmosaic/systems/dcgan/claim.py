@@ -19,7 +19,7 @@ from bitmosaic.pipelines import GeneratorPipeline
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.dcgan.recipe import dcgan
 from bitmosaic.systems.judge import TEST, Judge, judge_of
-from bitmosaic.systems.page import spread, table
+from bitmosaic.systems.page import figures_table, spread
 from bitmosaic.systems.pictures import keep_row, picture_of
 from bitmosaic.train.stage import averaged, play_stage
 
@@ -76,20 +76,15 @@ class DCGANClaim(Claim):
 
     def verdict(self, results: Results) -> Verdict:
         augmented, plain = (results[trial] for trial in self.trials)
-        if not augmented or not plain:
-            return Verdict(None, "Not all of it has been measured yet.")
         holds = all(a["frechet"] < b["frechet"] for a, b in zip(augmented, plain, strict=False))
         told = [spread([r["frechet"] for r in own], "{:.2f}") for own in (augmented, plain)]
         lower = "lower" if holds else "not lower"
         return Verdict(holds, f"With DiffAugment samples are {told[0]} from the test images, without {told[1]}: {lower} with every seed.")
 
     def sections(self, results: Results, out: Path) -> list[str]:
-        rows = [
-            [trial, *(spread([r[name] for r in own], form) for name, form in COLUMNS.values())] for trial, own in results.items() if own
-        ]
         alt = "a picture of each class, with DiffAugment above, without below"
         return [
-            table(["augmented by", *COLUMNS], rows),
+            figures_table("augmented by", results, COLUMNS),
             f"The last two columns: of the {10 * EACH} images, and of as many test images, the share that the discriminator takes for "
             "real; the further apart, the more it knows by heart.",
             *picture_of(out, "dcgan.png", self.trials, alt),

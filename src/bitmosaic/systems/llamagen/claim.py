@@ -6,28 +6,22 @@ We differ in data (Fashion-MNIST for ImageNet) and sizes.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.samplers import LlamaGenSamplerSpec
-from bitmosaic.systems.base import Claim, Results, Task, Verdict
+from bitmosaic.systems.base import Results, Verdict
 from bitmosaic.systems.page import spread
-from bitmosaic.systems.pictures import picture_of
-from bitmosaic.systems.prior_trials import SIZES, index_figures, index_floors, index_pipeline, of_ways, setting, ways_table
+from bitmosaic.systems.prior_trials import SIZES, IndexPriorClaim, of_ways, setting
 
 STEPS = 300
 SCALES = (1.0, 1.5, 2.5, 5.0)
 WAYS = {f"guidance {s:g}": LlamaGenSamplerSpec(guidance_scale=s) for s in SCALES}
 FIRST, LAST = list(WAYS)[0], list(WAYS)[-1]
-PRIORS = {
-    "large": LlamaGenSpec(depth=4, multiple=64, **SIZES),
-    "small": LlamaGenSpec(depth=2, multiple=64, **{**SIZES, "width": 64}),
-}  # fmt: skip
 
 
-class LlamaGenClaim(Claim):
+class LlamaGenClaim(IndexPriorClaim):
     """Distances by guidance scale, of a larger and a smaller prior."""
 
     said = (
@@ -40,19 +34,19 @@ class LlamaGenClaim(Claim):
         "prior and with every seed, the lowest distance is at neither end of these scales, and where with every seed the large prior's "
         "lowest distance is below the small one's."
     )
-    trials = ("large", "small")
+    priors = {
+        "large": LlamaGenSpec(depth=4, multiple=64, **SIZES),
+        "small": LlamaGenSpec(depth=2, multiple=64, **{**SIZES, "width": 64}),
+    }  # fmt: skip
+    ways = dict.fromkeys(priors, WAYS)
+    shown = dict.fromkeys(priors, LlamaGenSamplerSpec())
+    picture = "llamagen.png"
+    caption = "a picture of each class at guidance 2: the large prior above, the small one below"
+    steps = STEPS
+    trials = tuple(priors)
     seeds = 2
 
-    def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        pipe = index_pipeline(task, PRIORS[task.trial], LlamaGenSamplerSpec(), STEPS)
-        yield from index_figures(task, known, pipe, WAYS)
-
-    def floors(self, task: Task) -> dict[str, float]:
-        return index_floors(task)
-
     def verdict(self, results: Results) -> Verdict:
-        if not all(results.values()):
-            return Verdict(None, "Not all of it has been measured yet.")
         best = {trial: [lowest(r) for r in own] for trial, own in results.items()}
         inside = all(way not in (FIRST, LAST) for way, _ in best["large"])
         larger = all(a < b for (_, a), (_, b) in zip(best["large"], best["small"], strict=False))
@@ -65,10 +59,6 @@ class LlamaGenClaim(Claim):
             f"{'between the ends' if inside else 'at an end'} {'with every seed' if inside else 'with some seed'}. At their best the large "
             f"prior has {distances['large']}, the small one {distances['small']}: {'lower' if larger else 'not lower'} with every seed.",
         )
-
-    def sections(self, results: Results, out: Path) -> list[str]:
-        alt = "a picture of each class at guidance 2: the large prior above, the small one below"
-        return [ways_table(results, dict.fromkeys(self.trials, WAYS)), *picture_of(out, "llamagen.png", self.trials, alt)]
 
 
 def lowest(result: Mapping[str, Any]) -> tuple[str, float]:

@@ -6,17 +6,13 @@ We differ in data (Fashion-MNIST for ImageNet) and sizes, and in a causal transf
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
 from bitmosaic.samplers import LlamaGenSamplerSpec, MaskGITSamplerSpec, RasterSpec
-from bitmosaic.systems.base import Claim, Results, Task, Verdict
+from bitmosaic.systems.base import Results, Verdict
 from bitmosaic.systems.page import spread
-from bitmosaic.systems.pictures import picture_of
-from bitmosaic.systems.prior_trials import SIZES, index_figures, index_floors, index_pipeline, of_ways, setting, ways_table
+from bitmosaic.systems.prior_trials import SIZES, IndexPriorClaim, of_ways, setting
 
 ROUNDS, TEMPERATURE = (1, 2, 4, 8, 16, 49), 2.5  # the last: about a place a round
 FEW = 8  # the paper's rounds
@@ -30,12 +26,10 @@ def rounds(n: int, temperature: float = TEMPERATURE) -> tuple[str, MaskGITSample
 SWEEP = [rounds(n) for n in ROUNDS]
 IN_FEW = [rounds(FEW, t) for t in (1.0, TEMPERATURE, 4.5)]  # of which the best counts, as of IN_ORDER
 IN_ORDER = [(f"49 draws, top_p {p:g}", LlamaGenSamplerSpec(guidance_scale=1.0, top_p=p)) for p in (0.8, 0.9, 1.0)]
-PRIORS = {"maskgit": MaskGITSpec(depth=5, inner=512, **SIZES), "causal": LlamaGenSpec(depth=5, multiple=64, **SIZES)}
 ONE_BY_ONE = "raster order, 49 draws", RasterSpec(guidance_scale=1.0)  # of the masked prior, beside the claim: what rounds cost it
-WAYS = {"maskgit": dict([*SWEEP, *IN_FEW, ONE_BY_ONE]), "causal": dict(IN_ORDER)}
 
 
-class MaskGITClaim(Claim):
+class MaskGITClaim(IndexPriorClaim):
     """Masked and causal priors of one size, and the number of rounds."""
 
     said = (
@@ -49,21 +43,15 @@ class MaskGITClaim(Claim):
         "the most have the lowest, by the mean of the seeds. Beside the claim the masked prior is "
         "asked for one place after another too, which tells what the rounds cost it."
     )
-    trials = ("maskgit", "causal")
+    priors = {"maskgit": MaskGITSpec(depth=5, inner=512, **SIZES), "causal": LlamaGenSpec(depth=5, multiple=64, **SIZES)}
+    ways = {"maskgit": dict([*SWEEP, *IN_FEW, ONE_BY_ONE]), "causal": dict(IN_ORDER)}
+    shown = {"maskgit": IN_FEW[0][1], "causal": IN_ORDER[0][1]}
+    picture = "maskgit.png"
+    caption = f"a picture of each class: the masked prior in {FEW} rounds above, at temperature 1; place by place below, at top_p 0.8"
+    trials = tuple(priors)
     seeds = 2
 
-    def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        ways = WAYS[task.trial]
-        default = dict(IN_FEW + IN_ORDER)
-        pipe = index_pipeline(task, PRIORS[task.trial], next(sampler for name, sampler in default.items() if name in ways))
-        yield from index_figures(task, known, pipe, ways)
-
-    def floors(self, task: Task) -> dict[str, float]:
-        return index_floors(task)
-
     def verdict(self, results: Results) -> Verdict:
-        if not all(results.values()):
-            return Verdict(None, "Not all of it has been measured yet.")
         few, order = best_of(results["maskgit"], IN_FEW), best_of(results["causal"], IN_ORDER)
         better = all(a < b for a, b in zip(few, order, strict=False))
         means = {name: statistics.mean(values) for name, values in of_ways(results["maskgit"], dict(SWEEP)).items()}
@@ -77,10 +65,6 @@ class MaskGITClaim(Claim):
             f"{lowest.split(',')[0]}, {'between the fewest and the most' if inside else 'an end of what was tried'}. The masked prior, "
             f"asked for one place after another, has {spread(one_by_one, '{:.2f}')}.",
         )
-
-    def sections(self, results: Results, out: Path) -> list[str]:
-        alt = f"a picture of each class: the masked prior in {FEW} rounds above, at temperature 1; place by place below, at top_p 0.8"
-        return [ways_table(results, WAYS), *picture_of(out, "maskgit.png", self.trials, alt)]
 
 
 def best_of(results, ways) -> list[float]:

@@ -19,7 +19,7 @@ from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.quantizers import NearestSpec
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.judge import Judge, judge_of
-from bitmosaic.systems.page import spread, table
+from bitmosaic.systems.page import figures_table, spread
 from bitmosaic.systems.pictures import keep_row, picture_of
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.classifier_game import ClassifierGame
@@ -88,8 +88,6 @@ class VQGANClaim(Claim):
 
     def verdict(self, results: Results) -> Verdict:
         alone, both = (results[trial] for trial in self.trials)
-        if not alone or not both:
-            return Verdict(None, "Not all of it has been measured yet.")
         holds = max(r["frechet"] for r in both) < min(r["frechet"] for r in alone)
         return Verdict(
             holds,
@@ -99,13 +97,10 @@ class VQGANClaim(Claim):
         )
 
     def sections(self, results: Results, out: Path) -> list[str]:
-        rows = [
-            [trial, *(spread([r[name] for r in own], form) for name, form in COLUMNS.values())] for trial, own in results.items() if own
-        ]
         given = fashion_sample().pixels[:SHOWN].float() / 255
         alt = "test images, and what each training keeps of them"
         return [
-            table(["trained by", *COLUMNS], rows),
+            figures_table("trained by", results, COLUMNS),
             "Sharpness is the mean absolute difference of neighbouring pixels, of 255.",
             *picture_of(out, "vqgan.png", self.trials, alt, {"given": given}),
         ]
