@@ -80,9 +80,9 @@ class DrawingPipeline(Pipeline, saved_as=("DrawingPipeline",)):
         return self.drawer((settings.truncation * z).to(dtype), weights.float()).float()
 
     @classmethod
-    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None) -> Self:
+    def read(cls, folder: Path, config: dict[str, Any], dtype: torch.dtype | None, network: torch.dtype | None) -> Self:
         names, background = check_config(folder / "config.json", config, {"sampler"})
-        made = cls(load_part(folder / "drawer", TinyDrawer, dtype), Spec.from_json(config["sampler"]), tuple(names))
+        made = cls(load_part(folder / "drawer", TinyDrawer, network), Spec.from_json(config["sampler"]), tuple(names))
         made.background = background
         return made
 

@@ -11,6 +11,7 @@ from bitmosaic.cli import main
 from bitmosaic.commands import pipelines
 from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.folders import load_part
+from bitmosaic.images import fashion_sample
 from bitmosaic.nets.precision import has_bf16_products
 from bitmosaic.priors import Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
@@ -53,6 +54,15 @@ def test_the_network_alone_has_another_type(many):
     assert pipe.precision == "bf16" and pipe.tokenizer.dtype == torch.float32
     assert Pipeline.from_pretrained(many, network=torch.int8).precision in ("int8", "float32")  # which leaves narrow layers as they are
     assert Pipeline.from_pretrained(many, dtype=torch.bfloat16).tokenizer.dtype == torch.bfloat16
+
+
+def test_pictures_are_decoded_in_bf16_too_and_codes_are_the_same(many):
+    whole, half = Pipeline.from_pretrained(many), Pipeline.from_pretrained(many, network=torch.bfloat16)
+    pixels = fashion_sample().pixels[:8].float() / 255
+    codes = whole.encode_pixels(pixels)
+    assert torch.equal(half.encode_pixels(pixels).digits, codes.digits)
+    wanted, made = whole.decode_pixels(codes), half.decode_pixels(codes)
+    assert not torch.equal(made, wanted) and (made - wanted).abs().mean() < 0.004  # a grey level of 256
 
 
 def test_large_networks_draw_in_what_is_fast(many, monkeypatch):

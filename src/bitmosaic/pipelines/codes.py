@@ -75,6 +75,9 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
         write_json(folder / "config.json", pipeline_config(self.class_names, self.sampler, self.background))
         save_fitted(folder / "codec.safetensors", self.static, self.logit_scale)
 
+    def decode_in(self, dtype: torch.dtype) -> None:
+        self.tokenizer.decode_in(dtype)
+
     # ---- where it computes
 
     def fill(

@@ -21,6 +21,7 @@ from bitmosaic.folders import read_json, written_beside
 from bitmosaic.images.read import as_colour
 from bitmosaic.media import PICTURES, Medium
 from bitmosaic.nets.int8 import Int8Linear, quantize
+from bitmosaic.nets.precision import has_bf16_products
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.conditions import Condition, Seeds
 from bitmosaic.pipelines.zoo import find_pipeline
@@ -175,6 +176,9 @@ class Pipeline(abc.ABC):
             part.to(device=device, dtype=dtype)
         return self
 
+    def decode_in(self, dtype: torch.dtype) -> None:  # noqa: B027, some have nothing to decode
+        """Lets what makes pictures of codes compute in another type."""
+
     def class_number(self, name: int | str | None) -> int:
         """The number of a class given by number or name; None is the null class, which follows the last. ValueError where there is none."""
         return ClassReader(self.class_names).number(name)
@@ -195,7 +199,8 @@ class Pipeline(abc.ABC):
     ) -> Self:  # fmt: skip
         """The pipeline in a folder, or one of the zoo by name, of whatever kind its config.json names.
 
-        `dtype` as in `to`; network: that of the network that draws, where the other parts shall have another. Weights that the folder holds
+        `dtype` as in `to`; network: that of the network that draws, where the other parts shall have another: where it is bf16, or int8 on
+        a processor that multiplies bf16, pictures are decoded in bf16 too, and encoded in float32. Weights that the folder holds
         in that type are memory-mapped, others are converted one by one. ValueError names the file, field or tensor that
         does not fit; asked of a kind, it is told where the folder holds another.
         """
@@ -205,7 +210,10 @@ class Pipeline(abc.ABC):
             raise ValueError(f"{path}: a {kind.__name__}, which {kind.does}; this needs a pipeline that {cls.does}")
         whole, network = torch.float32 if dtype is torch.int8 else dtype, dtype if network is None else network
         read = kind.read(folder, read_json(folder / "config.json"), whole, None if network is torch.int8 else network)
-        return read.to(device, torch.int8 if network is torch.int8 else None)
+        made = read.to(device, torch.int8 if network is torch.int8 else None)
+        if whole is torch.float32 and (network is torch.bfloat16 or network is torch.int8 and has_bf16_products(device)):
+            made.decode_in(torch.bfloat16)
+        return made
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
         """Writes the folder that `from_pretrained` reads, whole or not at all; an older one there is replaced."""

@@ -66,6 +66,7 @@ class Tokenizer(nn.Module, abc.ABC):
     factor: int | None  # pixels along the side of a place, of pictures whose places lie on them; else None
     radix: tuple[int, ...]
     image_size: tuple[int, ...]  # height, width it was trained for; of another medium the extents of its axes
+    decoding: tuple[str, ...] = ()  # names of the modules that decode alone, which may compute in another type than the others
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -86,6 +87,11 @@ class Tokenizer(nn.Module, abc.ABC):
     def dtype(self) -> torch.dtype:
         """Of its weights; float32 where it has none."""
         return next((p.dtype for p in self.parameters()), torch.float32)
+
+    def decode_in(self, dtype: torch.dtype) -> None:
+        """Lets what decodes compute in another type, in the layout that is fast for it; codes are made as before."""
+        for name in self.decoding:
+            self.get_submodule(name).to(dtype=dtype, memory_format=torch.channels_last)
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> Tokenizer:

@@ -80,6 +80,8 @@ class BinaryAutoencoderSpec(TokenizerSpec):
 class BinaryAutoencoder(Tokenizer):
     """Images in [0, 1] -> K logits a place -> bits -> images; the decoder has no last activation, `decode` clamps."""
 
+    decoding = ("from_bits", "decoder")
+
     def __init__(self, spec: BinaryAutoencoderSpec):
         super().__init__()
         self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size

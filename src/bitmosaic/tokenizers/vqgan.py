@@ -68,6 +68,8 @@ class VQGANSpec(TokenizerSpec):
 class VQGAN(Tokenizer):
     """Images in [0, 1] -> one vector a place -> digits of the quantizer -> images; the decoder has no last activation, `decode` clamps."""
 
+    decoding = ("from_codes", "decoder")
+
     def __init__(self, spec: VQGANSpec):
         super().__init__()
         self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size

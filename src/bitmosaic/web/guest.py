@@ -24,6 +24,8 @@ AT_ONCE = 8  # images whose code lengths are computed in one turn
 class Guest(Pipeline):
     """What guests of pipelines of all kinds have; their methods may be called in any thread, each guest's in one."""
 
+    precision = ""  # of the host's network, found once for all guests
+
     def __init__(
         self, host: Pipeline, name: str, model: Model, job: Job, every: bool = True, fingerprint: str = "", precision: str = ""
     ):  # fmt: skip

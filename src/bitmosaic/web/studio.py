@@ -44,7 +44,7 @@ class Studio:
         self.bundled = {name: load() for name, load in SHIPPED_SETS.items()}
         self.model = Model(batch, wait, limits.queue, threads)
         self.threads = anyio.CapacityLimiter(limits.queue + 16)
-        self._known = {name: (fingerprint(pipe), pipe.precision.replace("bf16", "bfloat16")) for name, pipe in pipelines.items()}
+        self._known = {name: (fingerprint(pipe), pipe.precision) for name, pipe in pipelines.items()}
         self._keep(cache)
         self.registry = CollectorRegistry()
         self.requests = Counter("bitmosaic_requests", "Requests, by route and status", ["route", "status"], registry=self.registry)
