@@ -161,7 +161,7 @@ def test_a_run_on_captions_ends_in_a_pipeline_that_a_prompt_guides(run, capsys):
     assert torch.equal(one, pipeline(["blue heart", "a RED  heart"], seeds=3, output_type="pt")[1:])
     assert torch.equal(pipeline(None, seeds=3, output_type="pt"), pipeline("", seeds=3, guidance_scale=1.0, output_type="pt"))
     for wrong in (3, {"red heart": 1.0}, ["red", 2]):
-        with pytest.raises(ValueError, match="condition: got .*told by text"):
+        with pytest.raises(ValueError, match="condition: got .*takes text"):
             pipeline(wrong)
 
 

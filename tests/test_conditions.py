@@ -105,7 +105,7 @@ def test_the_null_is_what_none_is_and_what_dropout_gives(kind):
 def test_values_of_another_kind_or_number_are_refused_in_one_line(kind):
     encoder, values = encoder_and_values(kind)
     other = Texts(torch.ones(5, 8, dtype=torch.int64)) if kind != "text" else Classes(torch.zeros(5, dtype=torch.int64))
-    with pytest.raises(ValueError, match="condition: got .*; this prior is told"):
+    with pytest.raises(ValueError, match="condition: got .*; this prior is conditioned on"):
         encoder(other, 5)
     with pytest.raises(ValueError, match="5"):
         encoder(values, 4)

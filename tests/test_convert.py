@@ -207,7 +207,7 @@ def test_a_prior_that_is_not_one_is_refused_in_a_line_and_at_once(files, states,
 
 
 def test_heads_are_asked_for_where_the_width_is_not_a_published_one(files, tmp_path):
-    with pytest.raises(ValueError, match="heads: tensors do not tell their number.* this width is 64: name it"):
+    with pytest.raises(ValueError, match="heads: tensors do not show their number.* this width is 64: give it"):
         convert(*files, tmp_path / "p")
 
 

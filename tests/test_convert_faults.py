@@ -82,7 +82,7 @@ def test_files_without_checksums_are_read(states, files, tmp_path):  # noqa: F81
 def test_a_copy_of_the_head_that_contradicts_it_is_refused(files, states, tmp_path, capsys, name):  # noqa: F811
     other = {**states[1], COPY + name: states[1][COPY + name] * 1.001}
     _, prior = saved(tmp_path / "f", None, other)
-    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, str(prior), COPY + name, "differs")
+    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, str(prior), COPY + name, "differ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f"]
 
 
@@ -319,7 +319,7 @@ def test_a_part_alone_is_converted_and_joined_later(files, tmp_path, capsys):  #
 def test_parts_that_do_not_go_together_are_refused(files, tmp_path, capsys):  # noqa: F811
     prior = convert_part(files[1], tmp_path / "prior", heads=HEADS)
     refused(["convert", prior, prior, "--out", tmp_path / "p"], capsys, str(prior), "Tokenizer")
-    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, "settled here")
+    refused(["convert", files[0], prior, "--heads", 4, "--out", tmp_path / "p"], capsys, "are those of the folder")
     refused(["convert", files[0], prior, "--out", prior], capsys, "so it stays")
     refused(["convert", files[0], tmp_path, "--out", tmp_path / "p"], capsys, "without config.json")
     refused(["convert", files[1], "--heads", 4, "--steps", 3, "--out", tmp_path / "p"], capsys, "both parts")

@@ -14,18 +14,27 @@ import warm
 
 from bitmosaic import Pipeline
 from bitmosaic.conditions import ClassConditionSpec
+from bitmosaic.media import Waves
 from bitmosaic.pipelines import hub
 from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.priors.maskgit import MaskGITSpec
+from bitmosaic.samplers import MaskGITSamplerSpec
 from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.tokenizers.vqvae import VQVAESpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "someone/tiny"
 
 
 @pytest.fixture(scope="module")
-def pipeline():
+def pipeline(request):
+    """Of pictures, or of what a test asks for by its parameter."""
     torch.manual_seed(0)
+    if getattr(request, "param", "pictures") == "sound":
+        tokenizer = VQVAESpec(Waves(2000), (128,), 2, (8,), width=8, residual_blocks=1).build()
+        prior = MaskGITSpec(tokenizer.spec.grid, tokenizer.radix[0], 3, 2, 16, ClassConditionSpec(3)).build()
+        return Pipeline(tokenizer, prior, MaskGITSamplerSpec(steps=2))
     tokenizer = BinaryAutoencoderSpec((8, 8), 1, 6, 8, (1, 1), 1, (), 8, groups=4).build()
     prior = MaskedPriorSpec((4, 4), 6, condition=ClassConditionSpec(3)).build()
     return Pipeline(tokenizer, prior, EntropyOrderedSpec(steps=2, evaluations=2))
@@ -92,6 +101,7 @@ def run(code: str, address: str, cache) -> subprocess.CompletedProcess:
     return warm.run([sys.executable, "-c", code], env=environment)
 
 
+@pytest.mark.parametrize("pipeline", ["pictures", "sound"], indirect=True)
 def test_a_pipeline_is_downloaded_once_and_then_at_hand_without_the_hub(repository, pipeline):
     address, asked, folder = repository
     code = (

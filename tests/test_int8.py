@@ -1,5 +1,10 @@
 """8-bit linear layers: close to the float ones, row by row, small, for drawing only."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -23,6 +28,23 @@ def test_the_error_of_a_product_is_that_of_rounding(bias):
     without = wanted - (linear.bias if bias else 0)
     error = (y - wanted).norm(dim=-1) / without.norm(dim=-1)
     assert error.max() < 0.02 and error.mean() > 1e-4
+
+
+def test_products_do_not_overflow_on_processors_without_vnni():
+    """There pairs of products are added in 16 bits, and weights of 127 give sums that are wrong by a sixth."""
+    code = "import torch, test_int8; print(test_int8.largest_error())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and float(done.stdout) < 0.02, done.stderr
+
+
+@torch.no_grad()
+def largest_error() -> float:
+    """Relative to the norm of a row, of positive numbers, whose sums are the largest."""
+    linear, x = nn.Linear(256, 192, bias=False), random(0, 5, 7, 256).abs()
+    nn.init.uniform_(linear.weight, 0.5, 1)
+    wanted = linear(x)
+    return float(((Int8Linear(linear)(x) - wanted).norm(dim=-1) / wanted.norm(dim=-1)).max())
 
 
 @torch.no_grad()

@@ -75,6 +75,25 @@ def test_sound_that_does_not_fit_is_refused_or_cropped(tmp_path):
         WAVES.write(note(100.0)[None], tmp_path / "a.xyz")
 
 
+def test_headers_that_would_take_memory_are_refused(tmp_path):
+    """A damaged length is not believed, nor a rate at which a short sound would last for hours."""
+    WAVES.write(note(100.0)[None], tmp_path / "a.wav")
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    for rate, told in ((0x7FFFFFFF, "its sampling rate is 2,147,483,647 Hz"), (1, "")):
+        data[24:28] = rate.to_bytes(4, "little")
+        (tmp_path / "b.wav").write_bytes(data)
+        if told:
+            with pytest.raises(UnreadableSignal, match=told):
+                WAVES.parts(tmp_path / "b.wav", (512,), 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bitmosaic.media.waves.MOST", 10**6)
+        with pytest.raises(UnreadableSignal, match="more than 1,000,000 samples at 2,000 Hz"):
+            WAVES.parts(tmp_path / "b.wav", (512,), 1)
+        soundfile.write(tmp_path / "c.flac", np.zeros(1_500_000, np.float32), RATE)
+        with pytest.raises(UnreadableSignal, match="it has more than 1,000,000 samples"):
+            WAVES.parts(tmp_path / "c.flac", (512,), 1)
+
+
 def test_a_spectrogram_shows_the_pitch():
     shown = WAVES.preview(torch.stack([note(pitch, 2048)[None] for pitch in (250.0, 750.0)]))
     assert shown.shape[:3] == (2, 1, 64) and 0 <= shown.min() and shown.max() == pytest.approx(1)
@@ -116,6 +135,13 @@ def test_a_long_film_is_cut_and_a_short_one_holds_its_last_frame(tmp_path):
     with pytest.raises(ValueError, match="0.gif has 5 frames; this pipeline works on 4. fit 'crop' takes the middle"):
         Clips().fitted(tmp_path / "a" / "0.gif", (4, 8, 8), 1)
     assert torch.equal(Clips().fitted(tmp_path / "a" / "0.gif", (3, 8, 8), 1, "crop"), whole[:, 1:4])
+
+
+def test_a_film_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
+    films(tmp_path / "a", 1, frames=5)
+    monkeypatch.setattr("bitmosaic.media.clips.MOST", 300)
+    with pytest.raises(UnreadableSignal, match="its frames have more than 300 pixels in all"):
+        Clips().parts(tmp_path / "a" / "0.gif", (2, 8, 8), 1)
 
 
 def test_a_clip_that_stands_still_keeps_its_frames(tmp_path):

@@ -134,7 +134,7 @@ def test_only_known_pixels_have_influence_and_an_answer_is_its_seeds(pipeline, i
     assert torch.equal(many.images, other.images) and many.bits == other.bits
     for i, seed in enumerate(many.seeds):
         alone = pipeline.inpaint(image, mask, "bag", seed, output_type="pt")
-        assert torch.allclose(alone.images[0], many.images[i], atol=1e-4) and alone.bits[0] == many.bits[i]
+        assert torch.allclose(alone.images[0], many.images[i], atol=1e-4) and alone.bits[0] == pytest.approx(many.bits[i], rel=1e-3)
     assert list(many.bits) == sorted(many.bits)
     changed = pipeline.inpaint(torch.where(mask, image, 255 - image), mask, "bag", seeds, output_type="pt")
     assert mask.sum() == 1 or not torch.equal(changed.images[..., mask], many.images[..., mask])  # the one in a corner is black

@@ -340,15 +340,20 @@ def test_pixels_and_codes_of_an_image_are_the_same_alone_and_among_others():
 
 
 def test_features_of_an_image_are_the_same_bits_alone_and_among_others():
-    """A product of few rows sums in another order than one of many; so do numbers of batches that are not whole."""
+    """To the last bit where a matrix product gives equal rows equal sums; MKL's kernels for AVX2 do not."""
     pipe, images = Pipeline.from_pretrained("fashion"), fashion_sample().pixels[:11].float() / 255
+    linear = pipe.prior.modulation
+    rows = linear(torch.rand(1, linear.in_features, generator=torch.Generator().manual_seed(0)).expand(8, -1))
+    exact = torch.equal(rows, rows[:1].expand(8, -1))
     labels = torch.arange(11) % 10
     for condition in (None, labels, {"bag": 0.5, "coat": 0.5}):
         together = pipe.features(images, condition=condition)
         for some in ([0], [10], [3, 7], list(range(5, 11))):
             own = condition[some] if condition is labels else condition
-            assert torch.equal(pipe.features(images[some], condition=own), together[some])
-    assert torch.equal(pipe.forward_features(images[10]), pipe.forward_features(images)[10:])
+            found = pipe.features(images[some], condition=own)
+            assert torch.equal(found, together[some]) if exact else torch.allclose(found, together[some], atol=1e-4)
+    alone, together = pipe.forward_features(images[10]), pipe.forward_features(images)[10:]
+    assert torch.equal(alone, together) if exact else torch.allclose(alone, together, atol=1e-4)
 
 
 def test_the_default_features_are_those_that_a_linear_classifier_reads_best():

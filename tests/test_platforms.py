@@ -116,7 +116,7 @@ def test_memory_is_counted_in_the_systems_unit(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is not told")
 def test_memory_that_was_held_is_counted():
-    """The real thing; a child's figure begins with its parent's, so much is held."""
+    """The real thing; a child's figure is at least what its parent held when it was started."""
     code = "from bitmosaic.memory import most_resident; held = bytearray(b'x') * 1_500_000_000; print(most_resident())"
     found = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert 1.5e9 < found < 3e9
+    assert 1.5e9 < found < max(3e9, 1.1 * memory.most_resident())

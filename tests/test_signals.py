@@ -118,7 +118,8 @@ def test_steps_on_signals_are_planned_in_bf16(tmp_path, name, device):
 @pytest.mark.parametrize("command", [
     "inpaint data/low/0.wav --box 0 0 1 1 --pipeline run", "outpaint data/low/0.wav --padding 1 --pipeline run", "evaluate run",
     "index data an-index --pipeline run", "probe run --data data", "bits data/low/0.wav --pipeline run", "studio run", "reveal run",
-    "tokenize data codes --pipeline run",
+    "tokenize data codes --pipeline run", "edit data/low/0.wav --box 0 0 1 1 --class low --pipeline run",
+    "enrich data/low/0.wav --class low --pipeline run", "interpolate run --classes low high", "demo --pipeline run",
 ])  # fmt: skip
 def test_commands_for_pictures_refuse_sound_in_a_line(heard, command, capsys, monkeypatch):
     monkeypatch.chdir(heard)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MOST_BITS = 2**16  # of a place: more stand in no honest description, and a radix of them takes memory
+MOST_BITS = 2**16  # of a place that a file may claim: a radix of more takes memory, and no real codes have as many
 
 
 def on_device(values: Sequence[int] | Sequence[bool], device: torch.device | str) -> Tensor:
-    """Numbers as a tensor on `device`, without waiting for it as `torch.tensor(values, device=device)` does on a GPU."""
+    """A 1-D tensor of numbers on `device`, without the synchronisation of `torch.tensor(values, device=device)` on a GPU."""
     return torch.tensor(values).to(device, non_blocking=True)
 
 
@@ -38,7 +38,7 @@ class Codes:
     radix (2,)*24 is a 24-bit binary code, (16384,) a codebook index, (8, 5, 5, 5) an FSQ code, (1024,)*8 a residual code.
 
     Raises ValueError where `digits` are not integers, do not end in k = len(radix), or where a radix is below 2.
-    Digits that come in their own type are not compared with the radix, since that would wait for the device: see `check`.
+    Digits that come in the smallest type are not compared with the radix, which would synchronise with the device: see `check`.
     """
 
     digits: Tensor  # (batch, *grid, k), the smallest integer type that holds the radix
@@ -54,7 +54,7 @@ class Codes:
         dtype = digit_dtype(self.radix)
         if self.digits.dtype != dtype:
             if self.digits.dtype != torch.bool and self.digits.device.type != "meta":
-                self.check()  # a narrower type would wrap a digit that is too large round to one that is allowed
+                self.check()  # else a digit too large for the narrower type would wrap around to a valid one
             object.__setattr__(self, "digits", self.digits.to(dtype))
 
     def __len__(self) -> int:
@@ -135,13 +135,13 @@ class Codes:
 
 
 def lengths(codes: Codes, end: int) -> list[int]:
-    """Of each signal of one-digit codes (batch, *grid, 1), the places in raster order before the first `end`; all where there is none."""
+    """The number of places before the first `end`, in raster order, for each signal of codes (batch, *grid, 1); all where there is none."""
     ended = behind_end(codes.flat(), end)
     return (codes.places - ended.sum(1)).tolist()
 
 
 def behind_end(digits: Tensor, end: int) -> Tensor:
-    """Places (batch, n) bool at which digits (batch, n, 1) hold `end` for the first time, and all behind them."""
+    """(batch, n) bool: True from the first place at which digits (batch, n, 1) hold `end`, and at all places after it."""
     return (digits[..., 0] == end).cummax(1).values
 
 
@@ -158,7 +158,10 @@ def digit_widths(radix: tuple[int, ...]) -> list[int]:
 
 
 def digits_of(bits: Tensor, radix: tuple[int, ...]) -> Tensor:
-    """(..., sum of widths) as `Codes.bits` makes them -> (..., k) int64, or the same bits; digits may reach the next power of two."""
+    """Bits (..., sum of widths) as of `Codes.bits` -> digits (..., k) int64; not checked: a digit may reach the next power of two.
+
+    Where every digit is one bit, the bits themselves.
+    """
     widths = digit_widths(radix)
     if max(widths) == 1:
         return bits

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and where that cannot be, the file is named, and why, whatever library found out."""
+"""Writing whole files, and errors of a full disk that name the file and the reason, whichever library met them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CODE = re.compile(r"os error (\d+)")  # safetensors
-_CUT = re.compile(r"\d+ requested and \d+ written|inline_container|PytorchStreamWriter")  # numpy and torch, which do not say why
+_CUT = re.compile(r"\d+ requested and \d+ written|inline_container|PytorchStreamWriter")  # of numpy and torch, which give no reason
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Where the block finds that a disk is full, an OSError names `path`, which it writes; other errors are as they were."""
+    """Turns an error of a full disk, raised in the block that writes `path`, into an OSError that names it; others pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -29,7 +29,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Bytes as a file. Folders on the way are made."""
+    """Writes bytes as a file, whole or not at all; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as beside:
         beside.write_bytes(data)
@@ -37,9 +37,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Another path, to be written in the block and then renamed to `path`: nobody sees half a file, and where the block fails none stays.
+    """A temporary path for the block to write, which is then renamed to `path`: no reader sees half a file, and a failed block leaves none.
 
-    What a process leaves that is killed in between is called .NAME.XXXXXXXX.new.
+    A process that is killed in between leaves .NAME.XXXXXXXX.new.
     """
     beside = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.new")  # a long name would be too long with more
     try:
@@ -57,12 +57,12 @@ def checksum(path: Path) -> str:
 
 
 def _names_one(error: OSError) -> bool:
-    """Whether it says which file: a copy that does not fit names the one it is of first."""
+    """Whether an error names the file that does not fit: one of a copy names its source first."""
     return error.filename is not None and error.filename2 is None
 
 
 def why_full(error: BaseException) -> tuple[int, str] | None:
-    """The number and text of a write that did not fit, as the error says or what stands behind it; None for another error."""
+    """errno and text of a write that did not fit, found in the error or its causes; None for any other error."""
     chain: list[BaseException] = [error]
     while behind := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(behind)

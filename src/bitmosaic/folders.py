@@ -30,7 +30,7 @@ _TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 
 
 def real_path(path: str | Path) -> Path:
-    """`path` as it is without links, from the root on; ValueError where links lead in a circle."""
+    """The absolute `path` with links resolved; ValueError where links lead in a circle."""
     path = Path(path).expanduser()
     try:
         return path.resolve()
@@ -39,7 +39,7 @@ def real_path(path: str | Path) -> Path:
 
 
 def check_archive(path: Path, packed: bool = False) -> None:
-    """ValueError where a zip archive that torch wrote is damaged, by its checksums, or compressed, unless `packed`. Reads all of it."""
+    """ValueError where a zip archive of torch.save is damaged, by its checksums, or compressed and not `packed`. Reads all of it."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if not packed and any(part.compress_type != zipfile.ZIP_STORED for part in parts):
@@ -52,8 +52,8 @@ def check_archive(path: Path, packed: bool = False) -> None:
 
 @contextmanager
 def written_beside(folder: Path) -> Iterator[Path]:
-    """A fresh folder beside `folder` that takes its place when the block ends well, and vanishes when it does not."""
-    folder = real_path(folder)  # a link stays, what it leads to is replaced
+    """A new folder beside `folder` that replaces it when the block succeeds, and is removed when it raises."""
+    folder = real_path(folder)  # a link stays; its target is replaced
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
     beside.mkdir()
@@ -68,7 +68,7 @@ def written_beside(folder: Path) -> Iterator[Path]:
         else:
             beside.rename(folder)
     except OSError as error:
-        if error.filename is not None:  # as it would have been called
+        if error.filename is not None:  # name the file as it would have been called after the rename
             error.filename = str(error.filename).replace(str(beside), str(folder))
         raise
     finally:
@@ -76,7 +76,7 @@ def written_beside(folder: Path) -> Iterator[Path]:
 
 
 def check_plain(path: Path) -> None:
-    """ValueError where something lies there that is no file: reading a device or a pipe would not end."""
+    """ValueError where `path` is there but no regular file: reading a device or a pipe might never end."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no file")
 
@@ -93,8 +93,8 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """JSON that may come from a stranger. ValueError where it is none, is nested deeper than DEEPEST, or holds a number that no float
-    or 64-bit integer can be: what reads it further may recurse, and count. NaN and Infinity are let through, as Python writes them.
+    """Untrusted JSON. ValueError where it is invalid, nested deeper than DEEPEST, or holds a number outside float64 and 64-bit integers:
+    code that reads the result may recurse over it and count with it. NaN and Infinity are accepted, as Python writes them.
     """
     try:
         value = json.loads(text, parse_int=_whole, parse_float=_finite)
@@ -125,7 +125,7 @@ def _finite(text: str) -> float:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Written beside, then renamed."""
+    """Writes JSON, whole or not at all."""
     with whole_file(path) as beside:
         beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
@@ -136,20 +136,20 @@ def save_part(module: nn.Module, spec: Spec, folder: Path, dtype: torch.dtype | 
 
 
 def save_tensors(tensors: dict[str, Tensor], spec: Spec, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """`save_part` of a part that is at hand as tensors only; memory-mapped ones are written without being loaded."""
+    """`save_part` of a part given as its tensors; memory-mapped ones are written without being loaded into memory."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     first: dict[int, str] = {}
-    tensors = {k: v if first.setdefault(v.data_ptr(), k) == k else v.clone() for k, v in tensors.items()}  # shared ones twice
+    tensors = {k: v if first.setdefault(v.data_ptr(), k) == k else v.clone() for k, v in tensors.items()}  # shared storage is refused
     with writing(folder / "model.safetensors"):
         save_file(tensors, folder / "model.safetensors")
     write_json(folder / "config.json", spec.to_json())
 
 
 def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = torch.float32) -> nn.Module:
-    """The part in `folder`, floats in `dtype`, or None: as stored. ValueError names what is missing, extra or misshapen.
+    """The part in `folder`, its floats in `dtype` (None: as stored). ValueError names tensors that are missing, extra or of a wrong shape.
 
     Weights that are stored in `dtype` are memory-mapped: read when first used, and copied where they are changed.
     """
@@ -198,11 +198,11 @@ def _tensors(path: Path, names: list[str], dtype: torch.dtype | None) -> dict[st
 
 
 def fill_tables(module: nn.Module, spec: Spec) -> None:
-    """Gives a part that was built without memory the buffers that are not stored, which its spec says, such as tables of positions."""
+    """Fills the buffers that are not stored, such as tables of positions, of a part that was built on the meta device."""
     lacking = [name for name, buffer in module.named_buffers() if buffer.is_meta]
     if not lacking:
         return
-    with torch.random.fork_rng(devices=[]):  # its fresh weights are drawn, and thrown away
+    with torch.random.fork_rng(devices=[]):  # building it draws weights, which are discarded
         whole = spec.build()
     for name in lacking:
         owner, _, own = name.rpartition(".")
@@ -220,10 +220,10 @@ def fingerprint_of(folder: Path, names: Iterable[str]) -> str:
 
 
 def build_empty(spec: Spec, kind: type[nn.Module], tensors: int, where: str) -> nn.Module:
-    """The part of a spec that may come from a stranger, without memory for its weights.
+    """Builds an untrusted spec on the meta device, without memory for its weights.
 
-    ValueError where it is no `kind`, which is seen before anything is built, where no such part can be, or where it has more than twice
-    as many parameters as the `tensors` that come with it: a depth of a billion would never end.
+    ValueError where it does not describe a `kind`, which is checked before anything is built, where building fails, or where it has more
+    than twice as many parameters as the `tensors` stored with it: a depth of a billion would never end.
     """
     made = typing.get_type_hints(type(spec).build).get("return")
     if not (isinstance(made, type) and issubclass(made, kind)):
@@ -260,7 +260,7 @@ def read_array(path: Path, axes: int, *dtypes: Any) -> np.ndarray:
 
 
 def check_tensors(where: Any, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    """ValueError that names every missing, extra and misshapen tensor."""
+    """Raises a ValueError that names every tensor which is missing, extra or of a wrong shape, if there is one."""
     problems = {
         "missing": sorted(wanted.keys() - found.keys()),
         "extra": sorted(found.keys() - wanted.keys()),

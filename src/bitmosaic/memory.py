@@ -1,7 +1,7 @@
-"""What a process holds; and what the C library does with memory that is freed, where it is glibc; with any other nothing is done.
+"""Memory of a process: its peak, and how glibc treats what is freed; with another C library nothing is done.
 
-By default glibc gives a large tensor's pages back to the system as soon as it is freed, and the next tensor's are cleared anew, one by one:
-a tenth of the time of drawing on a CPU. And it gives each of some hundred threads a heap of its own, which is slower and never shrinks
+By default glibc returns a large tensor's pages to the system as soon as it is freed, and the next tensor's pages are zeroed again, one by
+one: a tenth of the time of sampling on a CPU. With many threads it gives each a heap of its own, which is slower and never shrinks
 (mallopt(3), malloc_trim(3)).
 """
 
@@ -13,16 +13,16 @@ import os
 import sys
 from contextlib import suppress
 
-KEEP = {"MMAP_THRESHOLD": (-3, 2**25), "TRIM_THRESHOLD": (-1, 2**30)}  # numbers of malloc.h; 32 MiB are the most that there may be
+KEEP = {"MMAP_THRESHOLD": (-3, 2**25), "TRIM_THRESHOLD": (-1, 2**30)}  # (parameter in malloc.h, bytes); 32 MiB is the largest allowed
 ONE_HEAP = {"ARENA_MAX": (-8, 1)}
-ABSENT = (OSError, AttributeError, TypeError)  # what asking for a function of another C library raises, or of none (Windows)
+ABSENT = (OSError, AttributeError, TypeError)  # raised where the C library lacks a function, or there is none to ask (Windows)
 
 
 def keep(one_heap: bool = False) -> None:
-    """Pages that are freed stay with the process, up to 1 GiB of them in a row; one_heap: of all its threads together.
+    """Keeps freed pages with the process, up to 1 GiB at the top of a heap; one_heap: all threads share one heap.
 
-    For processes that do nothing else: it holds for whatever is allocated in them. A setting of the environment's (MALLOC_TRIM_THRESHOLD_
-    and the like, or any in GLIBC_TUNABLES) is not overruled.
+    For programs, not libraries: it changes every allocation of the process. Settings in the environment (MALLOC_TRIM_THRESHOLD_ and the
+    like, or any in GLIBC_TUNABLES) win.
     """
     if "GLIBC_TUNABLES" in os.environ:
         return
@@ -34,17 +34,17 @@ def keep(one_heap: bool = False) -> None:
 
 
 def give_back() -> None:
-    """Pages that hold nothing go back to the system."""
+    """Returns unused pages to the system."""
     with suppress(*ABSENT):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def most_resident() -> float:
-    """The most bytes of memory that this process has held at a time; NaN where the system does not tell, as Windows."""
+    """Peak resident memory of this process in bytes; NaN where the system does not report it, such as Windows."""
     try:
         import resource
 
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     except ImportError:
         return math.nan
-    return float(most) if sys.platform == "darwin" else most * 1024.0  # a Mac counts bytes, others KiB
+    return float(most) if sys.platform == "darwin" else most * 1024.0  # macOS reports bytes, others KiB

@@ -1,4 +1,4 @@
-"""Names of files and classes as text for people: they may hold anything, and a terminal obeys what it is sent."""
+"""Names of files and classes as safe text: they may hold any characters, and a terminal obeys control sequences."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _JOINERS = "\u200c\u200d"  # without which Persian words and many emoji are writ
 
 
 def plain(text: object) -> str:
-    """Text on one line that a terminal only shows: line ends, control characters, what reorders letters and what is no character
+    """Text on one line without effect on a terminal: line ends, control characters, marks of text direction and lone surrogates
     are escaped as Python writes them ("\\n", "\\x1b", "\\u202e", "\\udcff"); letters of every script stay, and so does a backslash.
     """
     return "".join(c if c.isprintable() or c in _JOINERS or _harmless(c) else _escaped(c) for c in str(text))
 
 
 def _harmless(c: str) -> bool:
-    """Spaces of all widths, and characters that are newer than this Python or private."""
+    """Whether an unprintable character is harmless: a space of any width, unassigned (newer than this Python) or private."""
     return unicodedata.category(c) in ("Zs", "Cn", "Co")
 
 
@@ -24,5 +24,5 @@ def _escaped(c: str) -> str:
 
 
 def composed(text: str) -> str:
-    """Text in Unicode's composed form (NFC): an accent and its letter are one character, however a keyboard or a file system wrote them."""
+    """Text in Unicode's composed form (NFC): a letter and its accent become one character."""
     return unicodedata.normalize("NFC", text)

@@ -1,4 +1,4 @@
-"""Recipes: functions that return a frozen Run, by the names of Python; each lies with its system, `systems.recipes()` has all by name."""
+"""Recipes, functions that return a frozen Run, for Python; each is defined with its system, and `systems.recipes()` has all by name."""
 
 from bitmosaic.systems.bigr.fashion import fashion
 from bitmosaic.systems.bigr.folder import folder

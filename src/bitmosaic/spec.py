@@ -20,10 +20,10 @@ class Spec:
     """A frozen dataclass beside the module it builds. Fields hold numbers, strings, tuples of them, or other Specs."""
 
     table: ClassVar[dict[str, type[Spec]]] = {}
-    gone: ClassVar[dict[str, Any]] = {}  # fields that descriptions once had, and what all of this kind do now
+    gone: ClassVar[dict[str, Any]] = {}  # removed fields -> the one value that is still accepted for each
 
     def __init_subclass__(cls, abstract: bool = False, **keywords):
-        """Enters the class in the table; `abstract` classes only say what others have in common, and stay out."""
+        """Registers the class in the table by its name, unless it is `abstract`. TypeError where another has the name."""
         super().__init_subclass__(**keywords)
         if abstract:
             return
@@ -36,14 +36,14 @@ class Spec:
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values; "type" names the class. A field that `later` made is left out where it says what it did before."""
+        """A dictionary of plain values; "type" names the class. A field made by `later` is left out where it has its value of before."""
         fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
         old = [f.name for f in dataclasses.fields(self) if "before" in f.metadata and fields[f.name] == f.metadata["before"](fields)]
         return {"type": type(self).__name__, **{name: value for name, value in fields.items() if name not in old}}
 
     @classmethod
     def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a description, which may be of an earlier version, as they are called now."""
+        """The fields of a description by an earlier version, under their present names."""
         return fields
 
     @staticmethod
@@ -76,14 +76,14 @@ class Spec:
 
 
 def gone_of(described: dict[str, Any]) -> dict[str, Any]:
-    """Of a description as JSON, the fields that its kind once had, and what all of the kind do now."""
+    """`gone` of the class that a JSON description names; empty for an unknown one."""
     name = described.get("type")
     kind = Spec.table.get(name) if isinstance(name, str) else None
     return kind.gone if kind else {}
 
 
 def said(described: dict[str, Any], name: str) -> Any:
-    """What a description as JSON says of a field, also of one that `later` made and that is left out; None where it says nothing."""
+    """The value of a field in a JSON description, also of one made by `later` that is left out; None where there is none."""
     if name in described:
         return described[name]
     kind = Spec.table.get(described.get("type", ""))
@@ -92,13 +92,13 @@ def said(described: dict[str, Any], name: str) -> Any:
 
 
 def later(default: Any, before: Callable[[dict[str, Any]], Any]) -> Any:
-    """A field that came when there were descriptions without it: `before` says, of a description's other fields, what it was then."""
+    """A dataclass field added after descriptions without it were saved: `before(fields)` gives its value in those."""
     return dataclasses.field(default=default, metadata={"before": before})
 
 
 @functools.cache
 def _hints(kind: type[Spec]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)  # evaluates each anew
+    return typing.get_type_hints(kind)  # evaluates every annotation, so it is cached
 
 
 def _plain(value):

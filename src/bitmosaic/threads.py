@@ -3,8 +3,8 @@
 GNU's OpenMP spins at a barrier for some 15 ms before it sleeps. That is right on an idle machine, where sleeping at once would halve the
 speed of a small model. Beside other busy processes a spinning thread holds the core that the thread it waits for needs, and drawing becomes
 10 to 100 times slower (docs/performance.md). The runtime reads its setting once, when it is loaded, but it also sleeps almost at once while
-it manages more threads than there are processors (GCC's manual, GOMP_SPINCOUNT). So a thread of ours watches how long the others wait
-for a processor, and keeps a second, sleeping team of threads for as long as that is much.
+it manages more threads than there are processors (GCC's manual, GOMP_SPINCOUNT). So a watching thread measures how long the others wait
+for a processor, and keeps a second, sleeping team of threads while they wait long.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path, PurePosixPath
 
 INTERVAL = 0.2  # seconds between two looks
 MUCH, LITTLE = 0.25, 0.1  # of the time spent waiting for a processor, summed over threads: 0.4 to 1 beside two busy loops
-CALM = 5  # looks in a row with little waiting after which threads may spin again
-CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # whoever sets these has chosen
+CALM = 5  # consecutive looks with little waiting after which threads may spin again
+CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # variables by which users choose how threads wait
 COUNTED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 TASKS = Path("/proc/self/task")
 _started = None  # the process that has a watching thread
 
 
 def limit() -> None:
-    """OMP_NUM_THREADS becomes the quota of this process's control groups, where it is less than the affinity mask, of which OpenMP knows.
+    """Sets OMP_NUM_THREADS to the CPU quota of this process's control groups, where that is below the affinity mask, which OpenMP reads.
 
-    Keeps what the environment says; without effect where torch is loaded already.
+    Leaves a value that is set already; without effect once torch is loaded.
     """
     affinity, quotas = processors(), _quotas(Path("/"))
     if "torch" not in sys.modules and quotas and math.ceil(min(quotas)) < affinity and not any(name in os.environ for name in COUNTED):
@@ -38,10 +38,10 @@ def limit() -> None:
 
 
 def share_processors() -> None:
-    """From now on OpenMP's threads sleep at barriers while this process waits for processors, and spin while it does not.
+    """From now on OpenMP's threads sleep at barriers while threads of this process wait for a processor, and spin otherwise.
 
-    Once for each process, from any thread, before or after torch is loaded. Does nothing where the environment has chosen a way of waiting,
-    where there is one processor or thread, or where the system does not tell how long threads wait (anything but Linux).
+    Once for each process, from any thread, before or after torch is loaded. Does nothing where the environment sets how threads wait,
+    where there is one processor or thread, or where the system does not report how long threads wait (all but Linux).
     """
     global _started
     alone = processors() == 1 or os.environ.get("OMP_NUM_THREADS") == "1"
@@ -52,7 +52,7 @@ def share_processors() -> None:
 
 
 def waited(tasks: Path) -> int | None:
-    """Nanoseconds that this process's threads, but for the calling one, have waited for a processor; None where it is not told."""
+    """Nanoseconds for which this process's threads, without the calling one, have waited for a processor; None where unknown."""
     total, own = 0, str(threading.get_native_id())
     try:
         for name in os.listdir(tasks):
@@ -70,7 +70,7 @@ class Judge:
         self.sleep, self._row = False, 0
 
     def look(self, waiting: float) -> bool:
-        """waiting: seconds of waiting a second, summed over threads."""
+        """The decision after one more look. waiting: seconds of waiting per second, summed over threads."""
         counts = waiting < LITTLE if self.sleep else waiting > MUCH
         self._row = self._row + 1 if counts else 0
         if self._row >= (CALM if self.sleep else 2):
@@ -92,7 +92,7 @@ class SleepingTeam(threading.Thread):
         self._end.wait()
 
     def end(self) -> None:
-        """The team is gone as soon as its thread has ended."""
+        """Ends the thread, and with it the team."""
         self._end.set()
         self.join()
 
@@ -122,12 +122,12 @@ def _runtimes() -> list[ctypes.CDLL]:
 
 
 def processors() -> int:
-    """Those that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quotas(root: Path) -> list[float]:
-    """The quotas of this process's control groups and of all above them, in processors; of cgroup versions 1 and 2."""
+    """CPU quotas, in processors, of this process's control groups and their parents; cgroup versions 1 and 2."""
     with suppress(OSError, ValueError):
         groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
         return [quota for number, kinds, path in groups for quota in _above(root, number, kinds, PurePosixPath(path))]

@@ -15,7 +15,7 @@ def value(given: Any) -> Any:
 
 
 def values(given: Any, name: str) -> list:
-    """What a sequence holds, each as `value` has it. ValueError, which names the argument, for a table of numbers or no sequence."""
+    """The elements of a sequence, each through `value`. ValueError, which names the argument `name`, for what is no 1-D sequence."""
     if isinstance(given, torch.Tensor | np.ndarray):
         if given.ndim != 1:
             raise ValueError(f"{name}: got numbers of shape {tuple(given.shape)}; give one, or one a picture")

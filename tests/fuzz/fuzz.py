@@ -47,9 +47,16 @@ from bitmosaic.images.idx import read_idx
 from bitmosaic.images.labels import class_number
 from bitmosaic.images.read import UnreadableImage, read_image
 from bitmosaic.images.tars import Passed, open_tars, samples
+from bitmosaic.media import Clips, Waves
+from bitmosaic.media.base import UnreadableSignal
 from bitmosaic.pipelines import compression
+from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.priors.maskgit import MaskGITSpec
+from bitmosaic.quantizers.nearest import NearestSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.tokenizers.jpeg_bytes import END, JPEGBytesSpec
+from bitmosaic.tokenizers.vqvae import VQVAESpec
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.code_store import packed_bytes
 from bitmosaic.train.game import Game, Turn
@@ -122,13 +129,63 @@ def containers(folder: Path) -> Kind:
     return Kind(written(folder, {f"{i}.bmc": data for i, data in enumerate(whole)}), decode, mend_header)
 
 
+def media(folder: Path) -> Kind:
+    """Compressed sounds, clips and bytes of JPEG files, whose grids have one axis or three, and of which some end."""
+    torch.manual_seed(0)
+    few = {"width": 8, "residual_blocks": 0}
+    tokenizers = (
+        VQVAESpec(Waves(2000), (48,), 2, (8,), NearestSpec(7, 4), **few),
+        VQVAESpec(Clips(), (4, 8, 8), 1, (2, 4, 4), NearestSpec(300, 4), **few), JPEGBytesSpec((8, 8), 1, 64),
+    )  # fmt: skip
+    pipes, found = {}, {}
+    for spec in tokenizers:
+        tokenizer = spec.build()
+        values, ends = tokenizer.radix[0], isinstance(spec, JPEGBytesSpec)
+        prior = (LlamaGenSpec(spec.grid, values, 1, 2, 16, end=END) if ends else MaskGITSpec(spec.grid, values, 1, 2, 16)).build()
+        pipe = pipes[type(tokenizer.medium).__name__ if not ends else "bytes"] = Pipeline(tokenizer, prior)
+        low, high, shape = tokenizer.medium.low, tokenizer.medium.high, (2, tokenizer.channels, *tokenizer.image_size)
+        codes = tokenizer.encode(torch.rand(shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low)
+        pipe.static = StaticCoder.fit([codes])
+        for coder in ("uniform", "static", "prior"):
+            for packets in (1, 3):
+                for i, data in enumerate(compression.compress_codes(pipe, codes, coder, packets)):
+                    found[f"{list(pipes)[-1]}-{coder}-{packets}-{i}.bmc"] = data
+
+    def decode(path: Path) -> None:
+        pipe = pipes[path.name.partition("-")[0]]
+        codes, _ = compression.decompress_codes(pipe, [path.read_bytes()], restore=True)
+        assert pipe.decode(codes.check(), "pt").isfinite().all()
+
+    return Kind(written(folder, found), decode, mend_header)
+
+
+def signals(folder: Path) -> Kind:
+    """Files of sound and films."""
+    Waves(2000).write(torch.linspace(-1, 1, 512)[None], folder / "a.wav", Class="drum")
+    for ending in ("flac", "ogg", "aiff", "mp3"):
+        Waves(8000).write(torch.linspace(-1, 1, 2048)[None], folder / f"a.{ending}")
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)) for i in range(3)]
+    for ending in ("gif", "png", "webp"):
+        frames[0].save(folder / f"b.{ending}", save_all=True, append_images=frames[1:], comment=b'{"Software": "bitmosaic 1"}')
+
+    def load(path: Path) -> None:
+        medium, size, channels = (Waves(2000), (256,), 1) if path.name.startswith("a") else (Clips(), (2, 8, 8), 3)
+        with suppress(UnreadableSignal):
+            assert all(part.shape == (channels, *size) for part in medium.parts(path, size, channels))
+        if path.suffix in (".wav", ".gif"):
+            medium.notes(path)
+
+    return Kind(below(folder), load, growth=1024)
+
+
 def mend_header(path: Path) -> None:
     """Makes the checksum of a container's header right again, as far as the header can be read."""
     data = path.read_bytes()
     try:
         reader = Reader(data)
         reader.take(5, ""), reader.take(8 if data[4] % 4 else 4, "")
-        *_, count = (reader.number("", 2**16) for _ in range(4))
+        axes = reader.number("", 8) if data[3] == 3 else 2
+        *_, count = (reader.number("", 2**16) for _ in range(axes + 2))
         for _ in range(count):
             reader.number("", 2**40)
         reader.take(4 * count, "")
@@ -254,7 +311,7 @@ def checkpoints(folder: Path) -> Kind:
 
 KINDS = {
     "containers": containers, "pictures": pictures, "idx": idx, "codes": codes, "pipelines": pipelines, "checkpoints": checkpoints,
-    "tars": tars, "shards": shards,
+    "tars": tars, "shards": shards, "media": media, "signals": signals,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 import studio_hostile
 
 
-@pytest.mark.parametrize("name", ["containers", "pictures", "idx", "codes", "pipelines", "checkpoints", "tars", "shards"])
+@pytest.mark.parametrize("name", fuzz.KINDS)
 def test_fuzz_reads_damaged_files_of_each_kind(name, tmp_path):
     found = fuzz.run(name, 8, 1, tmp_path / "kept")
     assert name in fuzz.KINDS and found["results"] + found["errors"] == 8 and not found["failures"] and not (tmp_path / "kept").exists()

@@ -66,10 +66,10 @@ def test_a_prompt_over_http_draws_what_it_draws_in_python(server, pipelines):
 @pytest.mark.parametrize("job, body, told", [
     ("generate", {"prompt": "a red heart", "pipeline": "two"}, 'prompt: no class "a red heart", and this pipeline knows no text'),
     ("generate", {"prompt": "a red heart", "pipeline": "nothing"}, "trained without classes or captions"),
-    ("generate", {"class": "bag"}, 'class: got "bag"; this pipeline is told by text: give a prompt'),
+    ("generate", {"class": "bag"}, 'class: got "bag"; this pipeline takes text: give a prompt'),
     ("generate", {"prompt": "x", "class": "bag", "pipeline": "two"}, "class, prompt: both are given; give one of the two"),
     ("generate", {"prompt": ""}, "prompt: "), ("generate", {"prompt": "x" * 2001}, "prompt: "), ("generate", {"prompt": 3}, "prompt: "),
-    ("interpolate", {"classes": ["a", "b"]}, "told by text"),
+    ("interpolate", {"classes": ["a", "b"]}, "takes text"),
 ])  # fmt: skip
 def test_prompts_that_do_not_fit_are_refused(server, job, body, told):
     answer = server.ask(f"/v1/{job}", body)

@@ -1,4 +1,4 @@
-"""What every coder is: it goes through the bits of an image in a fixed order and says how likely each is to be 1, given those before."""
+"""The base class of coders, which visit the bits of an image in a fixed order and give P(bit = 1 | the bits before)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from torch import Tensor, nn
 
 from bitmosaic.codes import Codes
 
-STEP = 4  # levels a nat: probabilities are sigmoid(level / 4) with whole levels; that costs 0.0005 bits a bit, more would save little
-LIMIT = 40  # the largest level; a bit that is as sure as can be costs 0.00007 bits
-ONE = 16  # scales of logits are whole 16ths
+STEP = 4  # levels a nat: probabilities are sigmoid(level / 4) of integer levels, which costs 0.0005 bits a bit
+LIMIT = 40  # the largest level, at which the likelier value of a bit costs 0.00007 bits
+ONE = 16  # the scale 1: scales of logits are integers, in 16ths
 
 
 class CodecError(ValueError):
-    """Bytes that are no file of ours, or not for this pipeline, or damaged."""
+    """Bytes that are not a compressed file, are damaged, or belong to another pipeline."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Bits that are coded next, of all images of a batch at once."""
+    """The bits that are coded next, for all images of a batch at once."""
 
     packet: int  # that they belong to
-    places: Tensor  # (g,) their numbers in raster order of the grid
+    places: Tensor  # (g,) indices in raster order of the grid
     columns: Tensor  # (b, g, c) which bits of each place
     levels: Tensor  # (b, g, c) float64: STEP times the logits that they are 1, to be rounded
 
@@ -38,7 +38,7 @@ class Ask:
 class Coder(abc.ABC):
     """Probabilities of the bits of codes (`Codes.bits`).
 
-    Encoder and decoder play the same generator, the one with the bits it has, the other with those it reads.
+    Encoder and decoder run the same generator: one sends it the bits it has, the other those it reads.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Coder(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self) -> bytes:
-        """Four bytes that differ where probabilities do; empty where there is nothing to differ."""
+        """Four bytes that identify the probabilities; empty where they are fixed."""
 
     @abc.abstractmethod
     def asks(self, batch: int, grid: tuple[int, ...], bits: int, packets: int) -> Generator[Ask, Tensor, None]:
@@ -56,7 +56,7 @@ class Coder(abc.ABC):
 
 
 def answered(coder: Coder, codes: Codes, packets: int = 1) -> Iterator[tuple[Ask, Tensor]]:
-    """All that a coder asks for of codes that are at hand, with the bits (b, g, c)."""
+    """Runs a coder over given codes: each Ask with its bits, (b, g, c) uint8."""
     whole = codes.bits().cpu()
     asks = coder.asks(len(codes), codes.grid, whole.shape[-1], packets)
     ask: Ask | None = next(asks)
@@ -67,7 +67,7 @@ def answered(coder: Coder, codes: Codes, packets: int = 1) -> Iterator[tuple[Ask
 
 
 def sent(asks: Generator[Ask, Tensor, None], bits: Tensor) -> Ask | None:
-    """What is asked for next, after these bits; None after the last."""
+    """Sends bits (b, g, c) to a coder's generator; its next Ask, or None after the last."""
     try:
         return asks.send(bits)
     except StopIteration:
@@ -75,7 +75,7 @@ def sent(asks: Generator[Ask, Tensor, None], bits: Tensor) -> Ask | None:
 
 
 class _Exactly:
-    """What `exactly` changes is the whole process's, not a thread's: the first to enter changes it, the last to leave changes it back."""
+    """State of `exactly`, whose settings are of the whole process: the first thread to enter sets them, the last to leave restores them."""
 
     lock, inside = threading.Lock(), 0
 
@@ -104,7 +104,7 @@ class _Exactly:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Networks on a CPU compute in float32 in here, whatever autocast, precision of products and default type are outside."""
+    """Inside, networks on a CPU compute in plain float32, whatever autocast, matmul precision and default dtype are outside."""
     _Exactly.enter()
     try:
         with torch.autocast("cpu", enabled=False):
@@ -114,14 +114,14 @@ def exactly() -> Iterator[None]:
 
 
 def spread(grid: tuple[int, ...]) -> np.ndarray:
-    """All places, each as far as can be from those before it and from the rim, which says least, the first in the middle: indices in
-    raster order.
+    """An order of all places, (N,) indices in raster order: from the middle on, each place is the farthest from those before it.
 
-    Distances are whole numbers and ties go to the first place, so the order is the same on any machine.
+    The rim counts as visited, at twice its distance, for it carries least information. Distances are integers and ties go to the first
+    place, so the order is the same on any machine.
     """
     places = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, len(grid)).astype(np.int64)
     order = [int((np.abs(2 * places - (np.array(grid) - 1)).sum(1)).argmin())]
-    rim = 1 + np.minimum(places, np.array(grid) - 1 - places).min(1)  # steps to beyond it
+    rim = 1 + np.minimum(places, np.array(grid) - 1 - places).min(1)  # steps to leave the grid
     nearest = np.minimum(((places - places[order[0]]) ** 2).sum(1), (2 * rim) ** 2)
     nearest[order] = 0
     for _ in range(len(places) - 1):
@@ -131,18 +131,18 @@ def spread(grid: tuple[int, ...]) -> np.ndarray:
 
 
 def packet_of(places: int, packets: int) -> np.ndarray:
-    """The packet of the first, second, ... place in `spread` order: as many places in each, as far as that goes."""
+    """(places,) the packet of each place in `spread` order; packets hold equally many places, up to one."""
     return np.arange(places) * packets // places
 
 
 def probabilities() -> np.ndarray:
-    """P(bit = 1) at levels -LIMIT..LIMIT, whole 2^-16ths between 2^-16 and 1 - 2^-16: floats that every machine holds alike."""
+    """(2 LIMIT + 1,) P(bit = 1) at levels -LIMIT..LIMIT, multiples of 2^-16 in [2^-16, 1 - 2^-16], hence exact on any machine."""
     levels = np.arange(-LIMIT, LIMIT + 1)
     return np.clip(np.rint(2**16 / (1 + np.exp(-levels / STEP))), 1, 2**16 - 1) / 2**16
 
 
 def in_packet(order: np.ndarray, of: np.ndarray, packet: int) -> Tensor:
-    """The places of one packet."""
+    """The places of one packet, as raster indices; `order` as of `spread`, `of` as of `packet_of`."""
     return torch.from_numpy(order[of == packet])
 
 

@@ -2,10 +2,10 @@
 
     digits --asks--> bits, levels --round--> P(bit = 1) --range coder--> packets --container--> bytes
 
-What a coder says is rounded to whole levels. Where a level stands within MARGIN of the middle between two, another machine might round
-it the other way; the encoder writes down which way it went, and the decoder takes its word for it. So both agree on every probability
-as long as their networks agree to MARGIN, sixteen times the most that threads and batches were seen to change (docs/codec.md). Where they
-agree less, the check of a packet's codes tells.
+A coder's levels are rounded to integers. Where a level lies within MARGIN of the middle between two, another machine might round it the
+other way; the encoder records its rounding in the file, and the decoder follows it. So both use the same probabilities as long as their
+networks agree to MARGIN, sixteen times the largest difference seen between numbers of threads and batch sizes (docs/codec.md). Larger
+differences are detected by the checksum of a packet's codes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MARGIN = 5e-4  # of a level
 
 
 def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> list[bytes]:
-    """Files of images' codes. tokenizer: its fingerprint, four bytes; packets: at most as many as places.
+    """One file for each image's codes. tokenizer: its fingerprint, four bytes; packets: at most as many as places, else ValueError.
 
-    The places of a packet are spread over the image. With a sequential coder, such as the prior, a file that is cut short keeps its first
-    packets; with another every packet stands for itself.
+    The places of a packet are spread over the image. With a sequential coder, such as the prior, a packet can be read after all before
+    it; with another, every packet by itself.
     """
     if not 1 <= packets <= codes.places:
         raise ValueError(f"packets: got {packets}; want 1 to {codes.places}, one for each place at most")
@@ -40,7 +40,7 @@ def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> 
     bits = np.concatenate([found.reshape(b, -1).numpy() for _, found in asked], 1)
     levels = np.clip(np.concatenate([ask.levels.reshape(b, -1).numpy() for ask, _ in asked], 1), -LIMIT, LIMIT)
     if np.isnan(levels).any():
-        raise ValueError(f"coder: the probabilities of the {coder.name} coder are no numbers; its weights are damaged")
+        raise ValueError(f"coder: the probabilities of the {coder.name} coder are NaN; its weights are damaged")
     of = np.concatenate([np.full(found[0].numel(), ask.packet) for ask, found in asked])
     p, risky, table = np.rint(levels).astype(int), np.abs(levels - np.floor(levels) - 0.5) < MARGIN, probabilities()
     model, places, digits = coder.fingerprint(), _places([ask for ask, _ in asked]), codes.bits().cpu()
@@ -58,12 +58,12 @@ def compress(codes: Codes, coder: Coder, tokenizer: bytes, packets: int = 1) -> 
 def decompress(
     files: Sequence[Container], coder: Coder, unconfirmed: bool = False, radix: tuple[int, ...] | None = None
 ) -> tuple[Codes, Tensor, list[int | None]]:  # fmt: skip
-    """Codes of files that were made with this coder, alike in sizes and packets; which places are known, (b, *grid) bool; and of each file
-    the first packet, counted from 0, that is whole and yet gives other codes than were encoded, for this machine's probabilities differ.
+    """Codes of files made with this coder, alike in sizes and packets; the known places, (b, *grid) bool; and for each file the first
+    packet, counted from 0, that is whole but decodes to other codes than were encoded, since this machine's probabilities differ, or None.
 
-    A place is known where its packet is whole and the check of the packet's codes confirms them, with a sequential coder those of all
-    packets before too. All others are zero. unconfirmed: places of packets that have no check, as in files of version 1 that are not whole,
-    count as known too. radix: of the codes; None: they are bits.
+    A place is known where its packet is whole and the checksum of the packet's codes matches; with a sequential coder, that of all packets
+    before it too. Codes of all other places are zero. unconfirmed: places of packets without a checksum, as in incomplete files of version
+    1, count as known. radix: of the codes; None: bits. ValueError for files of several kinds, or of another coder.
     """
     first, b = files[0], len(files)
     sizes = {(f.coder, f.grid, f.bits, len(f.packets), f.scale) for f in files}
@@ -82,7 +82,7 @@ def decompress(
                 known[i, places[packet]] = True
     digits *= known[..., None]
     radix = radix or (2,) * first.bits
-    digits = torch.minimum(digits_of(digits, radix), torch.tensor(radix) - 1)  # what is not what was encoded may go beyond
+    digits = torch.minimum(digits_of(digits, radix), torch.tensor(radix) - 1)  # codes decoded wrongly may exceed the radix
     return Codes(digits.view(b, *first.grid, len(radix)), radix), known.view(b, *first.grid), wrong
 
 
@@ -92,7 +92,7 @@ def check(digits: Tensor) -> int:
 
 
 def _places(asks: Iterable[Ask]) -> dict[int, Tensor]:
-    """The places of each packet that is asked for, in raster order."""
+    """The places of each packet in `asks`, in raster order."""
     found: dict[int, list[Tensor]] = {}
     for ask in asks:
         found.setdefault(ask.packet, []).append(ask.places)
@@ -100,7 +100,7 @@ def _places(asks: Iterable[Ask]) -> dict[int, Tensor]:
 
 
 def _readable(file: Container, coder: Coder) -> list[bool]:
-    """Which packets can be read."""
+    """Which packets can be read: with a sequential coder, those before the first that is lost."""
     there = [packet is not None for packet in file.packets]
     return [all(there[: i + 1]) for i in range(len(there))] if coder.sequential else there
 
@@ -108,18 +108,18 @@ def _readable(file: Container, coder: Coder) -> list[bool]:
 def _confirmed(
     file: Container, digits: Tensor, places: dict[int, Tensor], readable: list[bool], sequential: bool, unconfirmed: bool
 ) -> list[bool | None]:  # fmt: skip
-    """Whether the codes (N, k) of each packet are those that were encoded; None where that cannot be told."""
+    """For each packet, whether its codes, of digits (N, k), are those that were encoded; None where that is unknown."""
     if file.version > 1:
         right = [check(digits[places[packet]]) == file.checks[packet] if there else None for packet, there in enumerate(readable)]
         return [one if not sequential or all(right[:packet]) else None for packet, one in enumerate(right)]
     if all(readable):
         return [check(digits) == file.checks[0]] * len(readable)
-    trusted = unconfirmed or not sequential  # the probabilities of the others are whole numbers, the same on every machine
+    trusted = unconfirmed or not sequential  # coders that are not sequential have integer levels, the same on any machine
     return [True if there and trusted else None for there in readable]
 
 
 def _read(files: Sequence[Container], coder: Coder, readable: list[list[bool]], digits: Tensor) -> list[Ask]:
-    """Puts what the packets hold into digits (b, N, k), as far as any can be read; what was asked for."""
+    """Decodes packets into digits (b, N, k), in place, as far as any can be read; returns the coder's asks."""
     first, table, written = files[0], probabilities(), [dict(file.exceptions) for file in files]
     readers: list[RangeDecoder | None] = [None] * len(files)
     asks, asked, at, packet = coder.asks(len(files), first.grid, first.bits, len(first.packets)), [], 0, -1
@@ -139,7 +139,7 @@ def _read(files: Sequence[Container], coder: Coder, readable: list[list[bool]], 
 
 
 def _bits(ask: Ask, readers: list[RangeDecoder | None], written: list[dict[int, bool]], table: np.ndarray, at: int) -> Tensor:
-    """The bits (b, g, c) that are asked for, of which the first is number `at`; zeros where nothing can be read."""
+    """The bits (b, g, c) of an ask, of which the first is number `at` in order of coding; zeros where a packet cannot be read."""
     levels = np.clip(np.nan_to_num(ask.levels.reshape(len(readers), -1).numpy()), -LIMIT, LIMIT)
     found = np.zeros(levels.shape, np.uint8)
     for i, reader in enumerate(readers):
@@ -150,6 +150,6 @@ def _bits(ask: Ask, readers: list[RangeDecoder | None], written: list[dict[int, 
                     whole[number - at] = int(np.floor(levels[i, number - at])) + up
             try:
                 found[i] = reader(table[np.clip(whole, -LIMIT, LIMIT) + LIMIT])
-            except CodecError:  # it was not written with these probabilities; the check of its codes will tell
+            except CodecError:  # written with other probabilities; the checksum of its codes will show it
                 readers[i] = None
     return torch.from_numpy(found).view(ask.columns.shape)

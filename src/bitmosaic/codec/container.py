@@ -1,21 +1,21 @@
-"""The file: a header that says all a decoder must know, then packets.
+"""The file format of compressed images: a header with all that a decoder must know, then packets.
 
     bytes       what
-    4           "bmc" and the version: 2 of a grid of two axes, 3 of another
+    4           "bmc" and the version: 2 for a grid of two axes, 3 for any other
     1           coder: 0 uniform, 1 static, 2 prior; for prior also 4 x the scale of its logits, in 16ths
     4           fingerprint of the tokenizer
-    4           fingerprint of the coder's probabilities; not there for uniform
-    varint      axes of the grid; not there in version 2
-    varints     sides of the grid, bits of a place, packets
-    varints     for each packet: bytes
+    4           fingerprint of the coder's probabilities; absent for uniform
+    varint      number of axes of the grid; absent in version 2
+    varints     sides of the grid, bits of a place, number of packets
+    varints     for each packet: its length in bytes
     2 each      for each packet: CRC-16 of its bytes, by which it is found again
     2 each      for each packet: CRC-16 of its codes, which confirms that they are those that were encoded
-    varints     bits whose rounding is written down: how many; for each 2 x (how far after the one before) + (1: rounded up)
+    varints     bits whose rounding is recorded: their number; for each 2 x (distance from the one before) + (1 if rounded up)
     4           CRC-32 of all the above
     rest        packets
 
-Numbers of several bytes are big-endian, varints have seven bits a byte, low ones first. Version 1, which is read but no longer written,
-has no scale, and instead of a check of each packet's codes one of all codes, after the roundings. docs/codec.md has the same table.
+Numbers of several bytes are big-endian; varints have seven bits a byte, low ones first. Version 1, which is read but no longer written,
+has no scale, and one checksum of all codes, after the roundings, instead of one for each packet. docs/codec.md has the same table.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from itertools import accumulate
 from bitmosaic.codec.base import ONE, CodecError
 
 MAGIC = b"bmc"
-VERSION = 2  # that is written of grids of two axes
+VERSION = 2  # written for grids of two axes
 OF_ANY_AXES, MOST_AXES = 3, 8
-LARGEST = 2**16  # places along a side, bits of a place, packets: no honest file has more
-MOST_LOOKED_AT = 2**29  # bytes in a search for packets, 100 for the start of each: some seconds; honest files need a thousandth
+LARGEST = 2**16  # places along a side, bits of a place, packets: no real file has more
+MOST_LOOKED_AT = 2**29  # limit of a search for lost packets, in bytes hashed and 100 for each offset: some seconds
 LARGEST_SCALE = 63  # six bits
 
 
 @dataclass(frozen=True)
 class Container:
-    """One image."""
+    """The file of one image."""
 
     coder: int
     tokenizer: bytes  # 4
     model: bytes  # 4, or none
     grid: tuple[int, ...]
     bits: int
-    exceptions: tuple[tuple[int, bool], ...]  # bits whose rounding is written down: their number in order of coding, and whether up
+    exceptions: tuple[tuple[int, bool], ...]  # bits whose rounding is recorded: index in order of coding, and whether up
     checks: tuple[int, ...]  # CRC-16 of each packet's codes; in version 1 one of all of them
     packets: tuple[bytes | None, ...]  # None: lost
     scale: int = ONE  # of the prior's logits, in 16ths
     version: int = VERSION
 
     def to_bytes(self) -> bytes:
-        """The file, of the version that is written."""
+        """The file's bytes. CodecError where a side of the grid exceeds LARGEST."""
         if max(self.grid) > LARGEST:
             raise CodecError(f"{' x '.join(map(str, self.grid))} places: a file holds at most {LARGEST:,} along an axis")
         prior, axes = self.coder == 2, b"" if len(self.grid) == 2 else varint(len(self.grid))
@@ -69,8 +69,8 @@ class Container:
 
     @staticmethod
     def from_bytes(data: bytes, restore: bool = False) -> Container:
-        """What a file says. CodecError where it is none, or damaged; `restore`: damaged and missing packets are None instead, and those
-        that are not where they should be, as bytes were lost or came in before them, are found by their checksums.
+        """Parses a file. CodecError where it is no such file, or damaged. restore: packets that are damaged or lost are None instead, and
+        packets that were shifted by lost or inserted bytes are found by their checksums.
         """
         reader = Reader(bytes(data))
         if reader.take(3, "the name of the format") != MAGIC:
@@ -87,7 +87,7 @@ class Container:
         bits, count = (reader.number("the sizes", LARGEST) for _ in range(2))
         places = math.prod(grid)
         if not (grid and places and bits and 0 < count <= places) or (version == OF_ANY_AXES and axes == 2):
-            raise CodecError(f"{' x '.join(map(str, grid))} places of {bits} bits in {count} packets, which cannot be")
+            raise CodecError(f"{' x '.join(map(str, grid))} places of {bits} bits in {count} packets, which is no valid header")
         lengths = [reader.number("the packets' lengths", 2**40) for _ in range(count)]
         sums = reader.checks(count, "the packets' checksums")
         checks = reader.checks(count, "the checks of the codes") if version > 1 else ()
@@ -99,7 +99,7 @@ class Container:
         checks = checks or reader.checks(1, "the check of the codes")
         head = reader.data[: reader.at]
         if binascii.crc32(head) != int.from_bytes(reader.take(4, "the checksum")):
-            raise CodecError("the header is damaged: its checksum is another one")
+            raise CodecError("the header is damaged: its checksum does not match")
         packets = (_found if restore else _whole)(reader.data[reader.at :], lengths, sums)
         return Container(
             coder, tokenizer, model, grid, bits, tuple(exceptions), checks, packets, scale or ONE, version
@@ -107,23 +107,23 @@ class Container:
 
 
 def _whole(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[bytes, ...]:
-    """The packets of a body that is whole; CodecError where it is not."""
+    """The packets of a complete body; CodecError where it is not complete."""
     if len(body) != sum(lengths):
         how = "cut short, or bytes of it are lost" if len(body) < sum(lengths) else "too long"
-        raise CodecError(f"{how}: {len(body)} bytes of packets, want {sum(lengths)}; restore takes those that are whole")
+        raise CodecError(f"{how}: {len(body)} bytes of packets, want {sum(lengths)}; restore takes the packets that are whole")
     packets = tuple(body[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True))
     for number, (packet, crc) in enumerate(zip(packets, sums, strict=True), 1):
         if binascii.crc_hqx(packet, 0) != crc:
-            raise CodecError(f"packet {number} of {len(sums)} is damaged: its checksum is another one; restore can do without")
+            raise CodecError(f"packet {number} of {len(sums)} is damaged: its checksum does not match; restore can do without it")
     return packets
 
 
 def _found(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[bytes | None, ...]:
-    """Those packets that are anywhere in a body: where they should be, counted from its start or from its end, or else the nearest place
-    with the right checksum. What is there by chance, once in 2^16 bytes or so, does not pass the check of its codes.
+    """Packets that are found anywhere in a body, None for the others: first at their offset from its start or end, else at the nearest
+    offset with the right checksum. A chance match, about once in 2^16 bytes, fails the checksum of its codes later.
     """
     packets, moved, left = [], len(body) - sum(lengths), MOST_LOOKED_AT
-    places: dict[int, dict[int, list[int]]] = {}  # by length, by checksum: where such bytes begin
+    places: dict[int, dict[int, list[int]]] = {}  # by length, by checksum: offsets of such bytes
     for length, end, crc in zip(lengths, accumulate(lengths), sums, strict=True):
         start, last = end - length, len(body) - length
         usual = [at for at in (start, start + moved) if 0 <= at <= last]
@@ -139,7 +139,7 @@ def _found(body: bytes, lengths: list[int], sums: tuple[int, ...]) -> tuple[byte
 
 
 def _by_checksum(body: bytes, length: int) -> dict[int, list[int]]:
-    """Where bytes of a checksum and length begin, by checksum."""
+    """Offsets of all substrings of one length, by checksum."""
     found: dict[int, list[int]] = {}
     for start in range(len(body) - length + 1):
         found.setdefault(binascii.crc_hqx(body[start : start + length], 0), []).append(start)
@@ -147,7 +147,7 @@ def _by_checksum(body: bytes, length: int) -> dict[int, list[int]]:
 
 
 class Reader:
-    """Reads from the start of some bytes; CodecError at their end."""
+    """Reads bytes from the start; CodecError at their end."""
 
     def __init__(self, data: bytes):
         self.data, self.at = data, 0
@@ -160,11 +160,11 @@ class Reader:
         return found
 
     def checks(self, count: int, what: str) -> tuple[int, ...]:
-        """Numbers of two bytes each."""
+        """`count` checksums of two bytes each."""
         return tuple(int.from_bytes(self.take(2, what)) for _ in range(count))
 
     def number(self, what: str, most: int) -> int:
-        """A varint of at most `most`."""
+        """A varint of at most `most`; CodecError for a larger or a longer one."""
         value = 0
         for shift in range(0, 42, 7):
             byte = self.take(1, what)[0]
@@ -173,11 +173,11 @@ class Reader:
                 if value > most or (byte == 0 and shift):
                     break
                 return value
-        raise CodecError(f"{what} cannot be: more than {most}, or written in more bytes than needed")
+        raise CodecError(f"{what}: a number above {most}, or in more bytes than it needs")
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, low ones first, the high bit where more follow."""
+    """Bytes of a non-negative integer: seven bits a byte, low ones first, the high bit set where more follow."""
     found = bytearray()
     while value > 127:
         found.append(value & 127 | 128)

@@ -1,6 +1,4 @@
-"""What is fitted to a pipeline's own codes, so that it compresses well, in a file: how often each bit is 1, and the scale of the prior's
-logits.
-"""
+"""The file of what is fitted to a pipeline's codes for compression: frequencies of bits, and the scale of the prior's logits."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from bitmosaic.codec.container import LARGEST_SCALE
 from bitmosaic.codec.static import StaticCoder
 from bitmosaic.folders import check_plain, check_tensors
 
-SCALE_IMAGES = 32  # whose codes the scale is fitted to: twice as many change it by a 16th at most
+SCALE_IMAGES = 32  # images whose codes the scale is fitted to; twice as many change it by at most one 16th
 
 
 def save_fitted(path: Path, static: StaticCoder | None, scale: int) -> None:

@@ -1,12 +1,12 @@
-"""Prior: the model's own probabilities. Places are revealed in a fixed order, in groups, and the bits of a place one by one, each coded
-under all that is known by then (any-order autoregression, Uria et al., arXiv 1310.1757; bits by `Head.bit_by_bit`).
+"""The coder by a prior's probabilities: places are revealed in groups, in a fixed order, and the bits of a place one by one, each coded
+given all known by then (any-order autoregression, Uria et al., arXiv 1310.1757; bits by `Head.bit_by_bit`).
 
-A diffusion head's probability of a bit hangs on the noise that stands for the bits to come; the mean over a few draws of it is a shorter
-code: 534 bits an image of the shipped model with four, where one makes 628. That mean is less sure than it might be; a temperature (Guo et
-al., arXiv 1706.04599), fitted with the pipeline, saves another 3 %.
+A diffusion head's probability of a bit depends on the noise in place of the bits not yet known; averaging over a few draws shortens the
+code: 534 bits an image of the shipped model with four draws, 628 with one. The average is under-confident; a temperature (Guo et al.,
+arXiv 1706.04599), fitted with the pipeline, saves another 3 %.
 
-Networks of floats do not agree to the last bit between machines, numbers of threads or batch sizes. `coding` rounds what they say and
-writes down the few bits whose rounding could go either way. Order and noise come from SHAKE-256, which never changes.
+Floating-point networks do not agree to the last bit between machines, numbers of threads or batch sizes. `coding` rounds their logits and
+records the few roundings that could go either way. Order and noise come from SHAKE-256, which is the same everywhere.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from bitmosaic.codes import Codes, digit_dtype, digit_widths, digits_of
 from bitmosaic.nets.schedules import hidden_after
 from bitmosaic.priors.base import Prior
 
-ROUNDS = 12  # groups of places, if packets do not make more
-DRAWS = 4  # of noise, whose probabilities are averaged, where a head takes noise; docs/codec.md says what more of either would bring
+ROUNDS = 12  # groups of places, unless there are more packets
+DRAWS = 4  # of noise over which probabilities are averaged, where a head takes noise; docs/codec.md measures other values of both
 
 
 class PriorCoder(Coder):
@@ -47,9 +47,9 @@ class PriorCoder(Coder):
     name, number, sequential = "prior", 2, True
 
     def __init__(self, prior: Prior, scale: int = ONE):
-        """scale: what the logits are multiplied by, the inverse of a temperature, in 16ths, so that all machines agree on it.
+        """scale: factor of the logits, the inverse of a temperature, an integer in 16ths so that all machines agree on it.
 
-        ValueError where the prior is not in float32 on a CPU, so that encoder and decoder would not agree, or has no head to ask.
+        ValueError where the prior is not in float32 on a CPU, since encoder and decoder might not agree, or has no head.
         """
         if prior.family == "denoising":
             raise ValueError("coder: a denoising prior bounds an image's probability, and gives no single code's; take static or uniform")
@@ -63,14 +63,12 @@ class PriorCoder(Coder):
 
     @staticmethod
     def fit(prior: Prior, codes: Codes) -> PriorCoder:
-        """With the scale that makes the codes of some images shortest; a few images will do, for it is one number."""
+        """The coder with the scale that makes some images' codes shortest; a few images suffice for one number."""
         lengths = PriorCoder(prior).lengths(codes)
         return PriorCoder(prior, ONE if lengths.isnan().any() else 1 + int(lengths.argmin()))
 
     def lengths(self, codes: Codes) -> Tensor:
-        """Bits that the codes of some images take at scales 1, 2, ... LARGEST_SCALE, ideal lengths, (LARGEST_SCALE,) float64; NaN where
-        the prior's logits are no numbers.
-        """
+        """Ideal length in bits of some images' codes at scales 1, ..., LARGEST_SCALE, (LARGEST_SCALE,) float64; NaN where logits are."""
         with exactly():
             asked = list(answered(PriorCoder(self.prior), codes))
         logits = torch.cat([ask.levels.flatten() for ask, _ in asked])
@@ -116,12 +114,12 @@ class PriorCoder(Coder):
                     columns, logits = asked.send(found.flatten(0, 1).repeat(draws, 1))
                 except StopIteration:
                     break
-            told = torch.minimum(digits_of(there[:, group], prior.radix), last)  # bits that were not encoded so may go beyond
+            told = torch.minimum(digits_of(there[:, group], prior.radix), last)  # codes decoded wrongly may exceed the radix
             digits[:, group], known[:, group] = told.to(digits.dtype), True
 
 
 def _groups(grid: tuple[int, ...], packets: int, raster: bool) -> Generator[tuple[int, Tensor], None, None]:
-    """(packet, places) of each group: few places while little is known, as in sampling; one place each in raster order."""
+    """(packet, places) of each group: few places while little is known, as in sampling; raster: one place a group, in raster order."""
     places = math.prod(grid)
     order, of = (np.arange(places) if raster else spread(grid)), packet_of(places, packets)
     if raster:
@@ -134,7 +132,7 @@ def _groups(grid: tuple[int, ...], packets: int, raster: bool) -> Generator[tupl
 
 
 def _noise(count: int, places: int, bits: int) -> Tensor:
-    """(count, N, K) in [0, 1), whole 2^-24ths: for the order of the bits of each place, and for noise."""
+    """(count, N, K) in [0, 1), multiples of 2^-24: for the order of the bits of each place, and for noise."""
     raw = hashlib.shake_256(b"bitmosaic prior coder 1").digest(3 * count * places * bits)
     whole = np.frombuffer(raw, np.uint8).reshape(count, places, bits, 3).astype(np.int64) @ np.array([1, 2**8, 2**16])
     return torch.from_numpy(whole / 2**24).float()

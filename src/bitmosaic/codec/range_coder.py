@@ -1,6 +1,6 @@
 """Bits and their probabilities <-> bytes, by the range coder of constriction (Bamler, arXiv 2201.01741).
 
-constriction writes whole 32-bit words, which wastes two bytes of a hundred; we keep as many bytes as decoding needs, zeros after them.
+We differ in keeping only the bytes that decoding needs, zeros after them: constriction writes 32-bit words, which wastes 2 %.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def _constriction() -> ModuleType:
 
 
 def encoded(bits: np.ndarray, p: np.ndarray) -> bytes:
-    """Bits (n,) of probabilities p (n,) that they are 1, whole 2^-16ths, as bytes: their ideal length and at most about one more."""
+    """Bytes of bits (n,) whose P(bit = 1) is p (n,), multiples of 2^-16: at most about one byte above the ideal length."""
     stream = _constriction().stream
     encoder, bits = stream.queue.RangeEncoder(), np.ascontiguousarray(bits, np.int32)
     if not len(bits):
         return b""
     encoder.encode(bits, stream.model.Bernoulli(perfect=False), np.ascontiguousarray(p))
     whole = encoder.get_compressed().astype(">u4").tobytes()
-    for count in range(max(0, len(whole) - 8), len(whole)):  # any number between the ends of the last interval will do; 8: two words
+    for count in range(max(0, len(whole) - 8), len(whole)):  # any number in the last interval decodes alike; 8 bytes: two words
         for up in (0, 1):
             number = int.from_bytes(whole[:count]) + up
             if number < 256**count or not number:
@@ -41,7 +41,7 @@ def encoded(bits: np.ndarray, p: np.ndarray) -> bytes:
 
 
 class RangeDecoder:
-    """Reads bits one group after another."""
+    """Decodes bits, one group after another."""
 
     def __init__(self, data: bytes):
         stream = _constriction().stream
@@ -49,7 +49,7 @@ class RangeDecoder:
         self.decoder, self.model = stream.queue.RangeDecoder(padded), stream.model.Bernoulli(perfect=False)
 
     def __call__(self, p: np.ndarray) -> np.ndarray:
-        """The next bits, (n,) int32, that were encoded with probabilities p (n,). CodecError where no bits were encoded so."""
+        """The next bits, (n,) int32, that were encoded with probabilities p (n,). CodecError where no encoder wrote the bytes so."""
         if not len(p):
             return np.zeros(0, np.int32)
         try:

@@ -1,4 +1,4 @@
-"""Static: how often each bit of each place is 1 in the codes it was fitted on. Whole numbers only, so every machine agrees."""
+"""The coder by frequencies: how often each bit of each place is 1 in the codes that it was fitted to. Integers, so machines agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uniform: every bit takes one bit. Nothing to fit, nothing to agree on."""
+"""The coder without a model: every bit takes one bit."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ def interpolate(
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
     pipe, own = load(pipeline, device, precision=precision), settings.given()
+    pipe.check_pictures()
     labels, conditions = zip(*[condition(pipe, text) for text in classes], strict=True) if classes else ((), ())
     if any(isinstance(c, dict) for c in conditions):
         raise ValueError("classes: the way mixes them by itself; give single classes, such as --classes bag sandal")

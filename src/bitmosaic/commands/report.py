@@ -196,16 +196,20 @@ def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
 
 
 def bits(run: Told) -> Markup | None:
-    """How each bit is used, and how well images are kept."""
+    """The quality of reconstructions, and the use of each bit or of the codebook."""
     found = run.about["reconstruction"]
     if not found:
         return None
-    words, bars = f"PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f} on {found['count']:,} images", None
+    likeness = "" if found["ssim"] is None else f", SSIM {found['ssim']:.3f}"  # None for sound
+    words, bars = f"PSNR {found['psnr']:.2f} dB{likeness} on {found['count']:,} images", None
     if found["bits"]:  # a code may have digits that are no bits
         entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
         words += f"; least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
         each = [part("bar", height=f"{max(2, 100 * e):.0f}%", title=f"bit {k}: {e:.3f}") for k, e in enumerate(entropies)]
         bars = part("bars", words=words, bars=each)
+    if found.get("codebook"):
+        use = found["codebook"]
+        words += f"; {use['used']:,} of {use['codewords']:,} codewords used, perplexity {use['perplexity']:,.1f}"
     return part("bits", run=run.name, bars=bars, words=words)
 
 

@@ -1,4 +1,4 @@
-"""What a prior is told of an image: classes, text or nothing; importing the room enters its specs in the table."""
+"""Conditions of priors and generators: classes, text or none; importing the package registers its specs."""
 
 from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionReader, ConditionSpec, Encoded
 from bitmosaic.conditions.classes import Blends, ClassConditionSpec, Classes, ClassReader

@@ -1,7 +1,7 @@
 """Byte-pair encoding (Sennrich et al., arXiv 1508.07909) over the bytes of UTF-8 (as in GPT-2), learned from the captions at hand.
 
-We differ in folding capitals, in merges that never leave a word, and in ties between pairs that go to the smaller numbers, so that the
-same captions in any order give the same tokens on any machine. Nothing is decoded, so spaces need no tokens of their own.
+We differ in folding capitals, in merges that stay within a word, and in breaking ties towards the smaller numbers, so that the same
+captions in any order give the same tokens on any machine. Tokens are never decoded, so spaces need none.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 BYTES = 256
-KEPT = 2**16  # words whose tokens are remembered
+KEPT = 2**16  # words whose tokens are cached
 
 
 def words(text: str) -> list[bytes]:
-    """The words of a text, each after a space, and its marks, each alone: composed (NFC), without capitals, as UTF-8.
+    """The words of a text, each with a space before it, and its punctuation marks, one by one: NFC, lower case, as UTF-8.
 
-    What is no Unicode, a surrogate alone, counts as a letter of a word.
+    A lone surrogate, which is no Unicode character, counts as a letter.
     """
     found, word = [], ""
     for c in unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()) + " ":
@@ -34,7 +34,7 @@ def words(text: str) -> list[bytes]:
 
 
 class BytePairs:
-    """Text -> numbers: bytes are 0 to 255, merge i makes 256 + i of its pair."""
+    """Text -> token numbers: bytes are 0 to 255, and merge i turns its pair of tokens into 256 + i."""
 
     def __init__(self, merges: Sequence[tuple[int, int]]):
         self.merges = [tuple(pair) for pair in merges]
@@ -43,7 +43,7 @@ class BytePairs:
 
     @staticmethod
     def learned(texts: Iterable[str], most: int) -> BytePairs:
-        """At most so many merges, the most frequent pair first; fewer where no pair is left that comes twice."""
+        """Learns up to `most` merges from texts, the most frequent pair first; fewer where no pair occurs twice."""
         counts = Counter(word for text in texts for word in words(text))
         spelled = {word: list(word) for word in counts}
         pairs: Counter[tuple[int, int]] = Counter()
@@ -64,7 +64,7 @@ class BytePairs:
         return BytePairs(merges)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of any text."""
+        """The tokens of a text."""
         return [token for word in words(text) for token in self._word(word)]
 
     def _word(self, word: bytes) -> list[int]:
@@ -82,14 +82,14 @@ class BytePairs:
 
 
 def _count(word: bytes, tokens: list[int], count: int, pairs: Counter, where: dict[tuple[int, int], set[bytes]]) -> None:
-    """Adds `count` to each pair of neighbours in a word; where: words that a pair is in, or was."""
+    """Adds `count` to each pair of neighbours in a word. where: for each pair, words that hold it or did before a merge."""
     for pair in zip(tokens, tokens[1:], strict=False):
         pairs[pair] += count
         where.setdefault(pair, set()).add(word)
 
 
 def _merged(tokens: list[int], pair: tuple[int, int], number: int) -> list[int]:
-    """The tokens with each such pair, from the left, as one."""
+    """The tokens, with each occurrence of `pair`, from the left, replaced by `number`."""
     found, i = [], 0
     while i < len(tokens):
         both = tuple(tokens[i : i + 2]) == pair

@@ -1,4 +1,4 @@
-"""Classes: one of a fixed number, or a blend of several, by a table of vectors (as in BiGR, arXiv 2410.14672, and DiT, 2212.09748)."""
+"""Class conditions: a class or a blend of classes, embedded by a table of vectors (as in BiGR, arXiv 2410.14672, and DiT, 2212.09748)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from bitmosaic.values import value
 
 @dataclass(frozen=True)
 class Classes(Condition):
-    """A class of each image."""
+    """One class for each image."""
 
     labels: Tensor  # (b,) integers; the number of classes is the null
 
 
 @dataclass(frozen=True)
 class Blends(Condition):
-    """Weights of the classes, to go from one to another."""
+    """For each image a blend of classes, for instance to interpolate between two."""
 
-    weights: Tensor  # (b, classes) floats; a further column (b, classes + 1) weighs the null
+    weights: Tensor  # (b, classes) floats; of shape (b, classes + 1) the last column weighs the null
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ClassEncoder(ConditionEncoder):
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, condition: Condition | Tensor | None, batch: int) -> Encoded:
-        """As `ConditionEncoder.forward`; labels (b,) and weights (b, classes) also as tensors."""
+        """As `ConditionEncoder.forward`; labels (b,) and weights (b, classes) may also be plain tensors."""
         if condition is None:
             return Encoded(self.table.weight[-1].expand(batch, -1))
         if isinstance(condition, Tensor) and (not condition.ndim or len(condition) != batch):
@@ -79,7 +79,7 @@ class ClassEncoder(ConditionEncoder):
         labels = condition.labels
         if labels.ndim != 1:
             raise ValueError(self._wrong(labels, len(labels)))
-        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels <= self.classes)).all()):  # on a GPU it would wait
+        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels <= self.classes)).all()):  # on a GPU it would synchronise
             low, high = int(labels.min()), int(labels.max())
             raise ValueError(f"labels: got {low} to {high}; want 0 to {self.classes - 1}, or the null {self.classes}")
         return Encoded(self.table(labels))
@@ -106,7 +106,7 @@ class ClassReader(ConditionReader):
         self.names = tuple(names)
 
     def read(self, given: Sequence[Any]) -> Classes | Blends | None:
-        """Numbers, names and blends {class: weight}; where any image blends all are weights."""
+        """As `ConditionReader.read`, of numbers, names and blends {class: weight}; one blend makes the batch `Blends`."""
         if all(c is None for c in given):
             return None
         if not any(isinstance(c, dict) for c in given):
@@ -120,7 +120,7 @@ class ClassReader(ConditionReader):
         return Blends(rows)
 
     def number(self, name: int | str | None) -> int:
-        """The number of a class given by number or name; None is the null class, which follows the last."""
+        """The number of a class given by number or name; None is the null class, numbered after the last."""
         name = value(name)
         if name is None:
             return len(self.names)
@@ -138,7 +138,7 @@ class ClassReader(ConditionReader):
         raise ValueError(f"condition: no class {name!r}; classes are {listed(self.names)}")
 
     def parse(self, text: str, argument: str) -> tuple[str, Any]:
-        """A class, "none", or a blend such as bag:0.5+sandal:0.5. A prompt may be a class's name and no more."""
+        """As `ConditionReader.parse`, of a class, "none", or a blend such as bag:0.5+sandal:0.5; a prompt may only be a class's name."""
         if argument == "prompt":
             if not _numbers(text, self.names):
                 raise ValueError(f"prompt: no class {text!r}, and this pipeline knows no text; its classes are {listed(self.names)}")
@@ -164,12 +164,12 @@ class ClassReader(ConditionReader):
 
 
 def _numbers(name: str, names: Sequence[str]) -> list[int]:
-    """Of the classes of that name: of that very spelling, or else of one that differs in how accents are written alone."""
+    """Numbers of the classes of a name: of that spelling, or else of one that differs only in its Unicode form."""
     exact = [i for i, own in enumerate(names) if own == name]
     return exact or [i for i, own in enumerate(names) if composed(own) == composed(name)]
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """Numbered names, the first ones of very many."""
+    """The names with their numbers, as text; of more than `most` only the first."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"{i} {name}" for i, name in enumerate(names[:most])) + more

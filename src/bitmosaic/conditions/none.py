@@ -1,4 +1,4 @@
-"""No condition: one learned vector stands for every image, so a prior is built the same with and without."""
+"""No condition: one learned vector for every image, so that a prior is built alike with and without conditions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionRead
 
 @dataclass(frozen=True)
 class Nothing(Condition):
-    """Nothing is told of each image."""
+    """No condition, for each image of a batch."""
 
-    images: Tensor  # (b, 0)
+    images: Tensor  # (b, 0): it only counts the images
 
 
 @dataclass(frozen=True)
 class NoConditionSpec(ConditionSpec):
-    """Nothing is told: unconditional data."""
+    """Unconditional data."""
 
     def build(self, width: int, tokens: bool = False) -> NoEncoder:
         return NoEncoder(width)
 
 
 class NoEncoder(ConditionEncoder):
-    """The same vector, whatever the image."""
+    """The same learned vector for every image."""
 
     kinds, called, guides = (Nothing,), "nothing", False
 
@@ -37,7 +37,7 @@ class NoEncoder(ConditionEncoder):
         self.vector = nn.Parameter(torch.randn(width) * 0.02)
 
     def value(self, condition: Condition | Tensor) -> Condition:
-        """ValueError for anything that says something."""
+        """The condition itself; ValueError for any but `Nothing`."""
         if isinstance(condition, Tensor):
             raise ValueError("labels: this prior was trained without classes; pass None")
         return super().value(condition)
@@ -56,7 +56,7 @@ class NoEncoder(ConditionEncoder):
 
 
 class NoReader(ConditionReader):
-    """None, and nothing else."""
+    """Reads None, and refuses any other condition."""
 
     kind = "none"
 

@@ -1,8 +1,8 @@
-"""Text: a table of tokens and a small Transformer, learned with the prior from the captions of its images; nothing is downloaded.
+"""Text conditions: a token embedding and a small Transformer, trained with the prior on the captions of its images; nothing is downloaded.
 
 Published text-to-image models take a large frozen language model (T5 in Muse, arXiv 2301.00704, CLIP in Stable Diffusion, 2112.10752).
-We differ in learning all of it from a few thousand captions, for which byte pairs make a word of two or three captions one token. The
-null is the empty text: a start token alone.
+We differ in training all of it on a few thousand captions, with byte pairs that make one token of a word in two or three of them. The
+null condition is the empty text: a start token alone.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from bitmosaic.nets.cross_attention import among
 from bitmosaic.nets.vit import ViTBlock
 
 PADDING, START, FIRST = 0, 1, 2  # tokens; byte or merge i is FIRST + i
-LEARNED = 100_000  # captions, spread evenly, that byte pairs are learned from
+LEARNED = 100_000  # captions, taken at regular intervals, from which byte pairs are learned
 
 
 @dataclass(frozen=True)
 class Texts(Condition):
-    """A text of each image."""
+    """One text for each image."""
 
-    tokens: Tensor  # (b, n) integers: a start, the text, padding
+    tokens: Tensor  # (b, n) integers: the start token, the text, padding
 
 
 @dataclass(frozen=True)
 class TextConditionSpec(ConditionSpec):
     """Sizes of a text encoder."""
 
-    length: int = 8  # n, tokens of a text, its start one of them; what is beyond is cut off
-    merges: int = 16  # of byte pairs, at most, that are learned from the captions
+    length: int = 8  # n, tokens of a text with its start token; longer texts are cut off
+    merges: int = 16  # of byte pairs learned from the captions, at most
     width: int = 16  # W
     depth: int = 1  # blocks
     heads: int = 2
@@ -60,7 +60,7 @@ SMALL = TextConditionSpec(length=24, merges=768, width=128, depth=2, heads=2)  #
 
 
 class TextEncoder(ConditionEncoder):
-    """Tokens (b, n) -> those of the last block, of the prior's width, and as the vector what stands at the start."""
+    """Tokens (b, n) -> outputs of the last block (b, n, D) for a prior of width D; the vector (b, D) is that of the start token."""
 
     kinds, called = (Texts,), "text"
 
@@ -73,20 +73,20 @@ class TextEncoder(ConditionEncoder):
         self.blocks = nn.ModuleList(ViTBlock(spec.width, spec.heads, 4 * spec.width) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(spec.width)
         self.to_vector = nn.Linear(spec.width, width)
-        self.to_tokens = nn.Linear(spec.width, width) if tokens else None  # which nobody would train
+        self.to_tokens = nn.Linear(spec.width, width) if tokens else None  # else it would get no gradient
         nn.init.normal_(self.table.weight, std=0.02)
         self._pairs = BytePairs([])
 
     @property
     def pairs(self) -> BytePairs:
-        """The tokenizer, as the buffer `merges` has it."""
+        """The byte pairs in the buffer `merges`."""
         merges = [(a, b) for a, b in self.merges.tolist() if a >= 0]
         if merges != self._pairs.merges:
             self._pairs = BytePairs(merges)
         return self._pairs
 
     def learn(self, captions: Sequence[str]) -> None:
-        """The byte pairs of the captions, which are saved with the weights."""
+        """Learns byte pairs from the captions; they are saved with the weights."""
         some = [captions[i * len(captions) // LEARNED] for i in range(LEARNED)] if len(captions) > LEARNED else captions
         merges = BytePairs.learned(some, self.spec.merges).merges
         self.merges.fill_(-1)
@@ -94,7 +94,7 @@ class TextEncoder(ConditionEncoder):
             self.merges[: len(merges)] = torch.tensor(merges)
 
     def encode(self, condition: Texts) -> Encoded:
-        """ValueError for tokens of another length than this encoder's, or that it has not."""
+        """As `ConditionEncoder.encode`. ValueError for tokens of another length than this encoder's, or outside its table."""
         tokens = condition.tokens
         if tokens.ndim != 2 or tokens.shape[1] != self.spec.length or tokens.is_floating_point():
             raise ValueError(f"condition: got {tokens.dtype} {tuple(tokens.shape)}; want integers ({len(tokens)}, {self.spec.length})")
@@ -121,7 +121,7 @@ class TextEncoder(ConditionEncoder):
 
 
 class TextReader(ConditionReader):
-    """Prompts: any text."""
+    """Reads prompts: any text."""
 
     kind = "text"
 
@@ -129,12 +129,12 @@ class TextReader(ConditionReader):
         self.pairs, self.length = pairs, length
 
     def texts(self, texts: Sequence[str]) -> Texts:
-        """The tokens of texts; those beyond the length are cut off."""
+        """Token numbers of texts, each cut to the length."""
         rows = [[START, *(FIRST + token for token in self.pairs.encode(text))][: self.length] for text in texts]
         return Texts(torch.tensor([row + [PADDING] * (self.length - len(row)) for row in rows]).view(-1, self.length))
 
     def beyond(self, text: str) -> int:
-        """How many tokens of a text are cut off."""
+        """The number of tokens of a text beyond the length, which are cut off."""
         return max(0, 1 + len(self.pairs.encode(text)) - self.length)
 
     def read(self, given: Sequence[Any]) -> Texts | None:
@@ -142,11 +142,11 @@ class TextReader(ConditionReader):
             return None
         wrong = next((c for c in given if c is not None and not isinstance(c, str)), None)
         if wrong is not None:
-            raise ValueError(f"condition: got {wrong!r}; this pipeline is told by text: give a prompt, such as 'a red heart', or None")
+            raise ValueError(f"condition: got {wrong!r}; this pipeline takes text: give a prompt, such as 'a red heart', or None")
         return self.texts([c or "" for c in given])
 
     def parse(self, text: str, argument: str) -> tuple[str, str | None]:
-        """A prompt is itself; as a class only "none" can be given."""
+        """As `ConditionReader.parse`, of any prompt; as a class only "none" is accepted."""
         if argument == "prompt":
             return text, text
         if text != "none":

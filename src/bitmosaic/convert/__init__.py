@@ -1,7 +1,8 @@
-"""The authors' checkpoints (BiGR, arXiv 2410.14672) as parts and pipelines of this house: sizes are read off the tensors, names are mapped.
+"""The authors' checkpoints (BiGR, arXiv 2410.14672) as parts and pipelines of this package: sizes are read off the tensors, names are
+mapped.
 
-Only what files cannot tell is asked for: the number of heads (published: width / 64), the head's target where the file does not say it, the
-sampler's settings. Weights are never copied: from the memory-mapped checkpoint they go to disk as they are.
+What files do not hold is an argument: the number of heads (published: width / 64), the head's target, the sampler's settings. Weights are
+not copied in memory: they go from the memory-mapped checkpoint to disk.
 """
 
 from bitmosaic.convert.checkpoint import read_checkpoint

@@ -1,4 +1,4 @@
-"""A published `.th`, `.pt` or `.safetensors` file as tensors under its authors' names; nothing in it is executed."""
+"""Reads a published `.th`, `.pt` or `.safetensors` file as tensors under its authors' names; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTERS = {"n_averaged"}  # of torch's AveragedModel, beside its weights
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a published file, memory-mapped, without what wrappers of torch put before their names.
+    """The tensors of a published file, memory-mapped, without the prefixes that wrappers of torch add to names.
 
     Every byte is compared with the archive's checksums. ValueError names the file.
     """
@@ -29,7 +29,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors as `read_checkpoint` gives them, and the settings of the training that some files hold beside them."""
+    """The tensors as of `read_checkpoint`, and the settings of the training that some files hold, else {}."""
     path = Path(path).expanduser()
     if not path.is_file():
         what = "a link that leads to no file" if path.is_symlink() else "no file" if path.exists() else "no such file"
@@ -44,7 +44,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         check_archive(path)
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused below
+            warnings.simplefilter("ignore")  # torch warns about kinds of tensors that are refused below
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: holds more than tensors, which is not read since it could run code; give a published file") from error
@@ -66,7 +66,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _unwrapped(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under names without what wrappers have put into them."""
+    """The tensors under names without the prefixes of wrappers. ValueError where two of one name differ."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         own = ".".join(part for part in name.split(".") if part not in WRAPPERS)
@@ -79,9 +79,9 @@ def _unwrapped(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, bit for bit; those without values are compared by shape."""
+    """Whether two tensors hold the same numbers, bit for bit; on the meta device, only their shapes."""
     if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
         return False
     if a.is_meta or b.is_meta or (a.data_ptr() == b.data_ptr() and a.stride() == b.stride()):
         return True
-    return torch.equal(a, b) or torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))  # NaN is no number
+    return torch.equal(a, b) or torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))  # NaN equals NaN so

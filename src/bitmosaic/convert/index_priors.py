@@ -35,11 +35,11 @@ def is_maskgit(state: dict[str, Tensor]) -> bool:
 
 
 def published_llamagen(state: dict[str, Tensor], grid: tuple[int, int], heads: int | None = None) -> Converted:
-    """The prior of a published file. grid: its places, which no tensor tells. heads: None: width / 64.
+    """The prior of a published file. grid: rows and columns of places, which no tensor shows. heads: None: width / 64.
 
     ValueError names tensors at fault.
     """
-    own = {name: tensor for name, tensor in state.items() if name not in ("freqs_cis", "causal_mask")}  # tables that are made, not learned
+    own = {name: tensor for name, tensor in state.items() if name not in ("freqs_cis", "causal_mask")}  # computed tables
     check_kind(own)
     try:
         codewords, width = shape(own, "tok_embeddings.weight", 2)
@@ -57,12 +57,14 @@ def published_llamagen(state: dict[str, Tensor], grid: tuple[int, int], heads: i
 
 
 def published_maskgit(state: dict[str, Tensor], grid: tuple[int, int] | None = None, heads: int | None = None) -> Converted:
-    """The prior of a published file. grid: None: all places in one row, as TiTok's are. heads: None: width / 64."""
+    """The prior of a published file. grid: rows and columns; None: one row, as TiTok's. heads: None: width / 64. ValueError names tensors
+    at fault.
+    """
     check_kind(state)
     try:
         codewords, width = shape(state, "lm_head.weight", 2)
         places, half = shape(state, "pos_embed", 3)[1] - 1, 1 + highest(state, r"in_blocks\.(\d+)\.")
-        classes = shape(state, "embeddings.weight", 2)[0] - codewords - 2  # the mask and the null class stand there too
+        classes = shape(state, "embeddings.weight", 2)[0] - codewords - 2  # the same table holds the mask and the null class
         grid = grid or (1, places)
         if math.prod(grid) != places:
             raise ValueError(f"pos_embed: {places} places, and a grid of {grid} has {math.prod(grid)}")
@@ -100,7 +102,7 @@ def _renamed(spec: IndexPriorSpec, part, own: dict[str, Tensor], names: dict[str
 
 
 def _multiple(width: int, inner: int) -> int:
-    """What 8/3 of the width was rounded up to, so that it became `inner`: 256 as published, else the largest that fits."""
+    """The m for which 8/3 of the width, rounded up to a multiple of m, is `inner`: 256 as published, else the largest."""
     least = int(8 * width / 3)
     fits = [m for m in (256, *range(inner, 0, -1)) if -(-least // m) * m == inner]
     if not fits:

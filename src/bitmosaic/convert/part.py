@@ -1,4 +1,4 @@
-"""One part that is read from a checkpoint, and what is checked of its tensors."""
+"""One part read from a checkpoint, and checks of its tensors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Converted:
     published: dict[str, str] = field(default_factory=dict)  # our name -> the published one
 
     def check_values(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
-        """ValueError that names tensors of the file `path` with values that are not finite, or not so in `dtype`."""
+        """ValueError names tensors of the file `path` with values that are not finite, or would not be in `dtype`."""
         wrong = [self.published.get(k, k) for k, v in self.tensors.items() if not bool(v.to(dtype or v.dtype).isfinite().all())]
         if wrong:
             as_ = f" as {dtype}" if dtype is not None else ""
             raise ValueError(f"{path}: not finite{as_}: {', '.join(wrong[:8])}{' and more' if len(wrong) > 8 else ''}")
 
     def build(self) -> nn.Module:
-        """The part with these very tensors as its weights."""
+        """The part, with these tensors, not copies, as its weights."""
         with torch.device("meta"):
             part = self.spec.build()
         part.load_state_dict(self.tensors, assign=True)
@@ -40,7 +40,7 @@ class Converted:
 
 
 def check_kind(state: dict[str, Tensor]) -> None:
-    """ValueError that names tensors that are not dense and of floating-point numbers."""
+    """ValueError names tensors that are not dense or not floating-point."""
     wrong = [k for k, v in state.items() if v.layout is not torch.strided or v.dtype not in FLOATS]
     if wrong:
         kinds = sorted({str(state[k].dtype if state[k].layout is torch.strided else state[k].layout) for k in wrong})
@@ -48,7 +48,7 @@ def check_kind(state: dict[str, Tensor]) -> None:
 
 
 def shape(state: dict[str, Tensor], name: str, axes: int) -> torch.Size:
-    """The shape of a tensor with that many axes; KeyError where it is missing, ValueError where it has others."""
+    """The shape of the tensor `name`; KeyError where it is missing, ValueError unless it has that many axes."""
     if state[name].ndim != axes:
         raise ValueError(f"{name}: got shape {tuple(state[name].shape)}; want {axes} axes")
     return state[name].shape
@@ -61,14 +61,14 @@ def highest(state: dict[str, Tensor], pattern: str) -> int:
     gap = next(i for i in range(len(found) + 1) if str(i) not in found)
     if gap == 0:
         raise KeyError(name.format(0))
-    if gap < len(found):  # before anything is built: an index may be huge
+    if gap < len(found):  # checked before building: an index may be huge
         other = min(found - {str(i) for i in range(gap)}, key=len)[:12]
         raise ValueError(f"{name.format(gap)} is missing, although there is {name.format(other)}")
     return gap - 1
 
 
 def checked(spec: Spec, part: nn.Module, ours: dict[str, Tensor], theirs_of: dict[str, str], extra: list[str]) -> Converted:
-    """`ours` as the weights of `spec`, or a ValueError with the published names of what is missing, extra or misshapen."""
+    """`ours` as the weights of `spec`, or a ValueError with the published names of tensors that are missing, extra or of a wrong shape."""
     wanted = {k: tuple(v.shape) for k, v in part.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in ours.items()}
 

@@ -1,4 +1,4 @@
-"""Published files become a pipeline's folder, or that of one part, which others are joined with later."""
+"""Published files to the folder of a pipeline, or of one part, to be joined with another later."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bitmosaic.samplers import EntropyOrderedSpec, LlamaGenSamplerSpec, MaskGITS
 from bitmosaic.spec import Spec
 from bitmosaic.tokenizers import Tokenizer
 
-PART = {"config.json", "model.safetensors"}  # what the folder of a part holds
+PART = {"config.json", "model.safetensors"}  # files in the folder of a part
 PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (table 8 of the paper: L, XL, XXL)
     1024: (20, 0.17), 1280: (25, 0.25), 1536: (25, 0.30),
 }  # fmt: skip
@@ -38,12 +38,13 @@ def convert(
 ) -> Path:  # fmt: skip
     """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
 
-    Either may be a folder that `convert_part` wrote, or any other that `load_part` reads. heads: of the prior; None: width / 64 where the
-    width is a published one, else it must be named. target: what the head's logits are of; None: as the file says, or flips, as published.
-    timesteps: T of the head's diffusion; None: as the file says, or 256. grid: places of a prior over indices whose tensors do not tell
-    them, rows and columns; None: 16 x 16 of LlamaGen, one row of MaskGIT. settings: fields of the pipeline's sampler that shall differ from
-    the published setting of a prior of that width. dtype: of the weights on disk; None: as they come, bit for bit, in which case files are
-    memory-mapped and never loaded whole. The image side is that of the prior's grid.
+    Either may be a folder that `convert_part` wrote, or any other that `load_part` reads. The image side follows from the prior's grid.
+
+    heads: of the prior; None: width / 64 where the width is a published one, else it must be given. target: what the head's logits predict;
+    None: as the file says, or flips, as published. timesteps: T of the head's diffusion; None: as the file says, or 256. grid: rows and
+    columns of a prior over indices, whose tensors do not show them; None: 16 x 16 for LlamaGen, one row for MaskGIT. settings: fields of
+    the sampler that differ from the published setting of a prior of that width. dtype: of the weights on disk; None: unchanged, bit for
+    bit, and then files are memory-mapped and never loaded whole.
 
     Raises ValueError that names the file and the tensors at fault; `out` is then as it was.
     """
@@ -75,7 +76,7 @@ def convert_part(
     """Writes one published file, a prior or a tokenizer, as the folder `out` of that part, which it returns.
 
     `Prior.from_pretrained` or `Tokenizer.from_pretrained` reads it, and `convert` takes it in the place of a file. Arguments and errors as
-    `convert` has them.
+    of `convert`.
     """
     out = Path(out).expanduser()
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - PART or out.resolve() == Path.cwd()):
@@ -89,7 +90,7 @@ def convert_part(
 
 
 def _check_kept(out: Path, *paths: str | Path) -> None:
-    """ValueError where what is read lies in the folder that is written."""
+    """ValueError where an input lies in the folder that will be replaced."""
     for path in paths:
         if real_path(out) in (real_path(path), *real_path(path).parents):
             raise ValueError(f"out: {out} holds {path}, which would be lost; give another folder")
@@ -97,7 +98,7 @@ def _check_kept(out: Path, *paths: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a caller says of a prior whose tensors do not tell it."""
+    """Arguments that describe what a prior's tensors do not show."""
 
     heads: int | None = None
     target: Literal["flips", "x_0"] | None = None
@@ -109,7 +110,7 @@ NO_HINTS = Hints()
 
 
 def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hints = NO_HINTS) -> Converted:
-    """The part in a published file or in a folder; ValueError that names it, also where it is not of that kind. "": of either."""
+    """The part in a published file or in a folder; kind "": either. ValueError names the path, also where it holds another kind."""
     if kind and Path(path).expanduser().is_dir():
         return _of_folder(Path(path).expanduser(), kind, hints)
     state, settings = read_file(path)
@@ -122,7 +123,7 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
         raise ValueError(f"{path}: this is a prior; the tokenizer's file comes first")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are refused here
+            warnings.simplefilter("ignore")  # torch warns about kinds of tensors that are refused here
             if of_indices:
                 return _of_indices(state, hints)
             if is_prior:
@@ -133,7 +134,7 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
 
 
 def _of_indices(state: dict[str, torch.Tensor], hints: Hints) -> Converted:
-    """A prior over indices."""
+    """A prior over codebook indices."""
     if hints.target is not None or hints.timesteps is not None:
         raise ValueError("target, timesteps: these are of a head of Bernoulli diffusion, which this prior does not have; leave them out")
     if is_llamagen(state):
@@ -142,25 +143,25 @@ def _of_indices(state: dict[str, torch.Tensor], hints: Hints) -> Converted:
 
 
 def _of_folder(folder: Path, kind: str, given: Hints) -> Converted:
-    """A part that lies in a folder of its own."""
+    """A part in a folder, as `convert_part` writes it."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: a folder without config.json; give a published file, .th or .pt, or the folder of a converted part")
     if given != NO_HINTS:
-        raise ValueError(f"{folder}: heads, target, timesteps and grid are settled here; leave them out")
+        raise ValueError(f"{folder}: heads, target, timesteps and grid are those of the folder; leave them out")
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     module = load_part(folder, Tokenizer if kind == "tokenizer" else Prior, None)
     return Converted(spec, module.state_dict())
 
 
 def _of_grid(part: Converted, grid: tuple[int, int]) -> Converted:
-    """A tokenizer for images of other sides; attention stays at its levels."""
+    """The tokenizer for images of another size, given by its grid; attention stays at its levels."""
     size = grid[0] * part.spec.factor, grid[1] * part.spec.factor
     sizes = tuple(side * min(size) // min(part.spec.image_size) for side in part.spec.attention_sizes)
     return replace(part, spec=replace(part.spec, image_size=size, attention_sizes=sizes))
 
 
 def _set(sampler: SamplerSpec, settings: dict[str, Any]) -> SamplerSpec:
-    """A sampler with other settings; ValueError for one that it does not have."""
+    """The sampler with some settings replaced; ValueError for one that it does not have."""
     known = {field.name for field in fields(sampler)}
     if settings.keys() - known:
         unknown = ", ".join(sorted(settings.keys() - known))
@@ -169,9 +170,9 @@ def _set(sampler: SamplerSpec, settings: dict[str, Any]) -> SamplerSpec:
 
 
 def published_sampler(prior: PriorSpec) -> SamplerSpec:
-    """The setting that the authors report with such a prior; BiGR's of L for a width they did not publish."""
+    """The sampler settings that the authors report for a prior of this kind and width; for other widths, those of BiGR-L."""
     if isinstance(prior, LlamaGenSpec):
-        return LlamaGenSamplerSpec(guidance_scale=2.0)  # of their class-conditional models, from B to 3B: 1.65 to 2
+        return LlamaGenSamplerSpec(guidance_scale=2.0)  # they report 1.65 to 2 for class-conditional models from B to 3B
     if isinstance(prior, MaskGITSpec):
         return MaskGITSamplerSpec()
     rounds, temperature = PUBLISHED_SAMPLERS.get(prior.width, PUBLISHED_SAMPLERS[1024])

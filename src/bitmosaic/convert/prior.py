@@ -1,4 +1,4 @@
-"""The published generator: a masked prior with a Bernoulli-diffusion head."""
+"""BiGR's published generator (arXiv 2410.14672): a masked prior with a Bernoulli-diffusion head."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bitmosaic.convert.part import Converted, check_kind, checked, highest, shap
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 
-WIDTHS = (1024, 1280, 1536)  # published, of L, XL and XXL; a head of attention is 64 wide there
-HEAD, COPY, SCHEDULE = "denoise_mlp.", "diffusion_processor._denoise_fn.", "diffusion_processor.scheduler."  # COPY: the head once more
+WIDTHS = (1024, 1280, 1536)  # of L, XL and XXL, as published, with attention heads 64 wide
+HEAD, COPY, SCHEDULE = "denoise_mlp.", "diffusion_processor._denoise_fn.", "diffusion_processor.scheduler."  # COPY: of the head
 
 
 def published_prior(
     state: dict[str, Tensor], heads: int | None = None, target: Literal["flips", "x_0"] | None = None, timesteps: int | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Converted:  # fmt: skip
-    """The generator of a published file's tensors.
+    """The prior of a published file's tensors.
 
     heads: None: width / 64 where the width is a published one. target, timesteps: of the head; None: as the file says, or flips and 256.
     T is one less than the entries of the file's noise schedule. settings: of the training, where the file holds them. Without adaLN.* and
     layers.*.ada_gss the blocks are not modulated, which is the default of the authors' program.
 
-    Raises ValueError with the names of tensors at fault; also where tensors that stand twice in the file differ.
+    ValueError names tensors at fault, also where the two copies of a tensor in the file differ.
     """
     check_kind(state)
     state, entries, other = _looked_through(state)
@@ -38,12 +38,12 @@ def published_prior(
         places = shape(state, "diffusion_pos_embed_learned", 3)[1]
         if heads is None and width not in WIDTHS:
             known = ", ".join(map(str, WIDTHS))
-            raise ValueError(f"heads: tensors do not tell their number; it is width / 64 at {known}, but this width is {width}: name it")
+            raise ValueError(f"heads: tensors do not show their number; it is width / 64 at {known}, but this width is {width}: give it")
         side = math.isqrt(places)
         if side * side != places:
             raise ValueError(f"diffusion_pos_embed_learned: {places} places are not a square grid")
         if said.get("cls_token_num", 1) != 1:
-            raise ValueError(f"its settings say {said['cls_token_num']} class tokens; one is known here")
+            raise ValueError(f"its settings say {said['cls_token_num']} class tokens; only one is supported")
         depth, blocks = 1 + highest(state, r"layers\.(\d+)\."), 1 + highest(state, r"denoise_mlp\.blocks\.(\d+)\.")
         head_width = shape(state, "denoise_mlp.x_embedder.weight", 2)[0]
         head = BernoulliDiffusionSpec(head_width, blocks, _timesteps(timesteps, entries, said), _target(target, said))
@@ -65,14 +65,14 @@ def published_prior(
     found = checked(spec, prior, ours, {mine: theirs for theirs, mine in names.items()}, [k for k in state if k not in names])
     if other:
         more = f" and {len(other) - 8} more" if len(other) > 8 else ""
-        raise ValueError(f"not a published prior: the head stands twice in it and differs: {', '.join(other[:8])}{more}")
+        raise ValueError(f"not a published prior: the two copies of the head in it differ: {', '.join(other[:8])}{more}")
     return found
 
 
 def _looked_through(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int | None, list[str]]:
     """The tensors without the head's copy and the noise schedule; the entries of the schedule, T + 1; the names in the copy that differ.
 
-    What is only in the copy is taken from there. Of schedules only the linear one is known; ValueError for another.
+    Tensors that only the copy has are taken from it. ValueError for a schedule that is not linear.
     """
     found = {k: v for k, v in state.items() if not k.startswith((COPY, SCHEDULE))}
     twice = {HEAD + k.removeprefix(COPY): v for k, v in state.items() if k.startswith(COPY)}
@@ -84,7 +84,7 @@ def _looked_through(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int | 
 
 
 def _entries(schedule: dict[str, Tensor]) -> int | None:
-    """T + 1, in which all tensors of a linear noise schedule agree; None where there are none. ValueError for any other."""
+    """T + 1, the common length of the tensors of a linear noise schedule; None where there are none. ValueError for any other schedule."""
     if not schedule:
         return None
     lengths = {name: tuple(tensor.shape) for name, tensor in schedule.items()}
@@ -97,13 +97,13 @@ def _entries(schedule: dict[str, Tensor]) -> int | None:
     linear = {"k_final": keep, "b_final": (1 - keep) / 2, "beta": ratio, "cumbeta": keep}
     for name, tensor in schedule.items():
         near = max(1e-4, 2 * torch.finfo(tensor.dtype).eps)
-        if not tensor.is_meta and not (tensor.double() - linear[name]).abs().max() <= near:  # NaN is not near either
-            raise ValueError(f"not a published prior: {SCHEDULE}{name} is no schedule of k_t = 1 - t/T, the only one that is known")
+        if not tensor.is_meta and not (tensor.double() - linear[name]).abs().max() <= near:  # also refuses NaN
+            raise ValueError(f"not a published prior: {SCHEDULE}{name} is not the schedule k_t = 1 - t/T, the only one that is supported")
     return entries
 
 
 def _timesteps(given: int | None, entries: int | None, settings: dict[str, Any]) -> int:
-    """T of the head, as the file says it in one place or the other, or else as given."""
+    """T of the head, from the schedule or the settings of the file, else as given. ValueError where they contradict."""
     file = entries - 1 if entries is not None else settings.get("n_sample_steps")
     if given is not None and type(file) is int and given != file:
         where = f"{SCHEDULE}k_final and the like have {entries} entries" if entries is not None else "its settings hold n_sample_steps"
@@ -112,7 +112,7 @@ def _timesteps(given: int | None, entries: int | None, settings: dict[str, Any])
 
 
 def _target(given: Literal["flips", "x_0"] | None, settings: dict[str, Any]) -> Literal["flips", "x_0"]:
-    """What the logits are of, as the settings say it or else as given."""
+    """What the logits predict, from the settings of the file, else as given. ValueError where they contradict."""
     flips = settings.get("p_flip")
     file = ("flips" if flips else "x_0") if isinstance(flips, bool) else None
     if given is not None and file is not None and given != file:
@@ -121,7 +121,7 @@ def _target(given: Literal["flips", "x_0"] | None, settings: dict[str, Any]) -> 
 
 
 def _prior_names(depth: int, blocks: int, modulated: bool) -> dict[str, str]:
-    """Published name -> ours, of a prior with `depth` blocks, with adaLN where they are modulated, and a head with `blocks`."""
+    """Published name -> ours, of a prior with `depth` blocks, modulated by adaLN or not, and a head with `blocks` blocks."""
     names = {
         "mask_tok": "hidden", "diffusion_pos_embed_learned": "positions", "norm.weight": "norm.weight",
         "cls_embedding.embedding_table.weight": "condition.table.weight",

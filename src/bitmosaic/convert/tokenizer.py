@@ -1,4 +1,4 @@
-"""The published tokenizer: binary autoencoders of `ae.*`."""
+"""BiGR's published tokenizer (arXiv 2410.14672): the binary autoencoder, tensors `ae.*`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from bitmosaic.convert.part import Converted, check_kind, checked, highest, shap
 from bitmosaic.nets import conv
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 
-OTHER_NETWORKS = ("disc.", "perceptual.")  # beside ae. in a tokenizer's file, for training alone
+OTHER_NETWORKS = ("disc.", "perceptual.")  # also in a tokenizer's file, used in training only
 _RESIDUAL = {"norm1": "norm1", "norm2": "norm2", "conv1": "conv1", "conv2": "conv2", "conv_out": "skip"}
 _ATTENTION = {"norm": "norm", "q": "q", "k": "k", "v": "v", "proj_out": "out"}
 
 
 def published_tokenizer(state: dict[str, Tensor], image_size: int | None = None) -> Converted:
-    """The B-AE of `ae.*`; `image_size` None: the side that 16 x 16 places have. Raises ValueError with the names of tensors at fault."""
+    """The binary autoencoder of tensors `ae.*`; image_size: side in pixels, None: that of 16 x 16 places. ValueError names tensors at
+    fault.
+    """
     foreign = [k for k in state if not k.startswith(("ae.", *OTHER_NETWORKS))]
     ae = {k.removeprefix("ae."): v for k, v in state.items() if k.startswith("ae.")}
     if not ae:
@@ -36,7 +38,7 @@ def published_tokenizer(state: dict[str, Tensor], image_size: int | None = None)
             for a, b in _names(part).items():
                 for kind in ("weight", "bias"):
                     if b == "skip." and isinstance(part.skip, nn.Identity):
-                        unused.add(f"{theirs}.blocks.{i}.{a}{kind}")  # does nothing where widths agree
+                        unused.add(f"{theirs}.blocks.{i}.{a}{kind}")  # stored but unused where widths agree
                     else:
                         names[f"{theirs}.blocks.{i}.{a}{kind}"] = f"{mine}.{i}.{b}{kind}"
     ours = {names[k]: v for k, v in ae.items() if k in names}

@@ -12,9 +12,9 @@ from bitmosaic.nets import conv
 from bitmosaic.quantizers.nearest import NearestSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 
-LOSS = "loss."  # the discriminator and the perceptual network, for training alone
+LOSS = "loss."  # the discriminator and the perceptual network, used in training only
 _OUTSIDE = {"quant_conv": "to_codes", "post_quant_conv": "from_codes"}
-_INSIDE = {"nin_shortcut": "skip", "proj_out": "out"}  # other names inside a block are ours too
+_INSIDE = {"nin_shortcut": "skip", "proj_out": "out"}  # the other names inside a block agree
 
 
 def is_vqgan(state: dict[str, Tensor]) -> bool:
@@ -23,7 +23,7 @@ def is_vqgan(state: dict[str, Tensor]) -> bool:
 
 
 def published_vqgan(state: dict[str, Tensor], image_size: int | None = None) -> Converted:
-    """The VQGAN of a published file; `image_size` None: the side that 16 x 16 places have. ValueError names the tensors at fault."""
+    """The VQGAN of a published file; image_size: side in pixels, None: that of 16 x 16 places. ValueError names the tensors at fault."""
     own = {name: tensor for name, tensor in state.items() if not name.startswith(LOSS)}
     check_kind(own)
     try:

@@ -1,4 +1,4 @@
-"""What a classifier thinks of made images: whether they are of the class asked for, and the Inception Score."""
+"""Figures by a classifier: the share of generated images in the class asked for, and the Inception Score."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def class_agreement(logits: Tensor, asked: Tensor) -> float:
 def classifier_score(logits: Tensor, parts: int = 10) -> float:
     """exp of the mean KL of p(class | image) from p(class), averaged over parts of the images (Salimans et al., arXiv 1606.03498).
 
-    Section 4 there. logits (n, classes). Called Inception Score only where they are Inception's. It lies between 1 and the number of
-    classes and depends on n / parts. Images are dealt out in a fixed random order, since classes may come in turn.
+    Section 4 there. logits (n, classes); with Inception's it is the Inception Score. It lies between 1 and the number of classes and
+    depends on n / parts. Images are assigned to parts in a fixed random order, since they may be sorted by class. ValueError for other
+    shapes.
     """
     if logits.ndim != 2 or not 1 <= parts <= len(logits):
         raise ValueError(f"logits {tuple(logits.shape)} must be (n, classes), parts {parts} in 1..n")

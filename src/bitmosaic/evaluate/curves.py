@@ -1,4 +1,4 @@
-"""A run's metrics as one picture: a panel for each metric, raw in pale and smoothed in strong colour."""
+"""A run's metrics as one picture: a panel for each metric, raw values in pale and smoothed ones in strong colour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.images import SOFTWARE, save
 from bitmosaic.images.text import families, shown
 
-_ASIDE = ("step", "seconds", "images_per_second")  # and what begins with "memory": of the machine, not of learning
+_ASIDE = ("step", "seconds", "images_per_second")  # and names that begin with "memory": about the machine, not the training
 _INK, _FAINT = "#2b2b2b", "#e6e6e6"
 COLOURS = (("#1f5fa8", "#a9c8ea"), ("#b4522d", "#eecdbf"), ("#2f8f6b", "#bfe0d2"), ("#8b4fa8", "#dcc9e5"), ("#7a6a1b", "#ddd6b0"))
 
@@ -24,10 +24,10 @@ Series = tuple[np.ndarray, np.ndarray]  # steps and values
 def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str = "") -> None:
     """Draws every metric of a metrics.jsonl against the step, as a PNG that is written whole or not at all.
 
-    A line is {"step": 10, "loss": 0.5, ...}; one whose step comes again later (a run was resumed) is dropped. The y
-    axis is logarithmic where values are positive and span more than a factor of 30; what is not finite leaves a gap,
-    and what is not a number is no metric.
-    ValueError if the file is no such list or holds no metric.
+    A line is {"step": 10, "loss": 0.5, ...}; of several lines of one step, as of a resumed run, the last counts. The y
+    axis is logarithmic where values are positive and span more than a factor of 30; values that are not finite leave a
+    gap, and entries that are not numbers are ignored.
+    ValueError if the file holds anything else, or no metric.
     """
     rows = read_metrics(Path(metrics_jsonl).expanduser())
     panels = _panels({"": rows}, [name for row in rows for name in row if not _aside(name)])
@@ -37,7 +37,10 @@ def curves(metrics_jsonl: str | os.PathLike, out: str | os.PathLike, title: str 
 
 
 def compared(runs: dict[str, list[dict[str, float]]]) -> Image.Image | None:
-    """Every metric of some runs, by their names, with their throughput and memory, one panel for each; None where there is none."""
+    """Every metric of some runs, and their throughput and memory, one panel for each; None where there is none.
+
+    runs: rows, as of `read_metrics`, by the name of the run.
+    """
     names = dict.fromkeys(name for rows in runs.values() for row in rows for name in row if name not in ("step", "seconds"))
     panels = _panels(runs, sorted(names, key=_aside))
     return _draw(panels, "", list(runs)) if panels else None
@@ -51,7 +54,7 @@ def _panels(runs: dict[str, list[dict[str, float]]], names: Iterable[str]) -> di
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows by step, the last where a step comes twice; a last line that is still being written is left out."""
+    """The rows in order of steps, the last where a step occurs twice; an incomplete last line is left out. ValueError names a bad line."""
     check_plain(path)
     try:
         text = path.read_text("utf-8", errors="replace")
@@ -76,7 +79,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """A running mean with Gaussian weights, centred so that it does not lag; what is not finite weighs nothing."""
+    """A centred running mean of values (n,) with Gaussian weights; values that are not finite have weight 0."""
     radius = len(values) // 20
     if radius < 1:
         return values
@@ -92,7 +95,7 @@ def _is_number(value) -> bool:
 
 
 def _bounded(value: float) -> float:
-    """Infinite where sums and exponentials of it would overflow."""
+    """The value, or an infinity where sums and exponentials of it would overflow."""
     return (math.inf if value > 0 else -math.inf) if abs(value) > 1e100 else value
 
 
@@ -126,7 +129,7 @@ def _draw(panels: dict[str, dict[str, Series]], heading: str, runs: list[str] | 
         _panel(axis, name, {run: (series, COLOURS[runs.index(run) % len(COLOURS)]) for run, series in lines.items()})
     for i, axis in enumerate(axes):
         axis.set_visible(i < len(panels))
-        if i + columns >= len(panels):  # nothing stands below
+        if i + columns >= len(panels):  # the lowest panel of its column
             axis.set_xlabel("step", color=_INK, fontsize=9)
             axis.tick_params(labelbottom=True)
     if heading:
@@ -163,7 +166,7 @@ def _panel(axis, name: str, lines: dict[str, tuple[Series, tuple[str, str]]]) ->
 
 
 def _ticks(axis, wide: bool) -> None:
-    """Few, and in plain numbers."""
+    """Few ticks, labelled with plain numbers."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,11 +1,11 @@
-"""Everything that is said of a pipeline in numbers, each beside its floor and with all that it depends on.
+"""All figures of a pipeline against real images, each with its floor and all that it depends on.
 
     real images -> reference      -> features ---+
-                                  -> tokenizer -> features (how well images are given back, where the pipeline has one)
+                                  -> tokenizer -> features (quality of reconstruction, where the pipeline has one)
                 -> other real ones -> features --+-> the floor: what a perfect model would get
     classes, seeds -> pipeline    -> features ---+
 
-Images are measured as they would be saved, in 8 bits. Other real images and made ones are as many, and of the same classes.
+Images are measured as they would be saved, in 8 bits. There are as many other real images as generated ones, of the same classes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from bitmosaic.names import composed
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
 from bitmosaic.tokenizers import Tokenizer
 
-CHUNK = 50  # images at once; figures depend on it in their last digits, so it is fixed
+CHUNK = 50  # images at once; fixed, since the last digits of figures depend on it
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 PARTS = 10  # of the classifier score
 SAME = "those of the other real images"  # the classes asked for
-SEEDS = 1_000_000  # between the first images of two seeds, so that no two evaluations share an image
+SEEDS = 1_000_000  # distance between the first images of two seeds, so that evaluations share no image
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Real:
     reference: ImageSet
     rows: Tensor  # (m,) of the reference
     beside: ImageSet
-    beside_rows: Tensor  # (n,) other real images, as many as are made
+    beside_rows: Tensor  # (n,) other real images, as many as are generated
 
 
 def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> Real:
-    """Real images for `count` made ones (None: 5,000, or as many as there are), always the same.
+    """Real images for `count` generated ones (None: 5,000, or as many as there are), always the same.
 
-    Without `beside` half of the reference stands aside. ValueError where there are too few, or the sets differ in size.
+    Without `beside`, half of the reference is set aside in its place. ValueError where there are too few, or the sets differ in size.
     """
     if beside is None:
         order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
@@ -60,7 +60,7 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
         rows, others, beside = order[half:], order[:half], reference
     else:
         if (tuple(beside.size), beside.channels) != (tuple(reference.size), reference.channels):
-            raise ValueError(f"beside: images of {beside.size}, but those they stand beside are of {reference.size}")
+            raise ValueError(f"beside: images of {beside.size}, but those of the reference are of {reference.size}")
         if beside.fingerprint() == reference.fingerprint():
             raise ValueError("beside: the same images as the reference, which would make a floor of nothing; name others, or none")
         rows = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
@@ -80,7 +80,7 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
 
 @dataclass(frozen=True)
 class Measured:
-    """Some real images, and what a tokenizer gives back of them, where there is one."""
+    """Some real images, and their reconstructions where there is a tokenizer."""
 
     real: Features
     rows: Tensor  # those that can be read
@@ -94,17 +94,17 @@ def evaluate(
     pipeline: Pipeline, real: Real, space: FeatureSpace, seed: int = 0, settings: dict[str, Any] | None = None, workers: int = 1,
     on_done: Callable[[int], object] = int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """Figures of a pipeline against real images, and what a picture of them is made from; both empty except on the first process.
+    """Figures of a pipeline against real images, and the pictures for `evaluation_plot`; both empty except on the first process.
 
-    Figures are plain values: "samples" and, of a pipeline with a tokenizer, "reconstruction", a value and its floor each. workers: threads,
-    on which nothing depends, nor does anything on processes. ValueError where images, pipeline and network do not fit.
+    Figures are plain values: "samples" and, for a pipeline with a tokenizer, "reconstruction", each a value and its floor. workers:
+    threads; figures depend neither on it nor on the number of processes. ValueError where images, pipeline and network do not fit.
     """
     size, channels = pipeline.image_size, pipeline.channels
     if (tuple(real.reference.size), real.reference.channels) != (size, channels):
         raise ValueError(f"images of {real.reference.size} with {real.reference.channels} channels do not fit a pipeline of {size}")
     asked, how = classes_asked(pipeline, real)
     count, settings = len(real.beside_rows), settings or {}
-    pipeline.settings(**settings)  # a wrong one is told before anything is measured
+    pipeline.settings(**settings)  # refuses wrong settings before anything is measured
     tokenizer = pipeline.tokenizer if isinstance(pipeline, TwoStagePipeline) else None
 
     def given(chunk: slice) -> Measured | None:
@@ -151,7 +151,7 @@ def evaluate(
 
 
 def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measured | None:
-    """Some images of a set, `few` of them kept for a picture; None where none of them can be read."""
+    """Features of some images of a set, and `few` of the images for a picture; None where none of them can be read."""
     pixels, readable = images.read(rows)
     if not readable.any():
         return None
@@ -166,10 +166,10 @@ def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tok
 def reconstruction(
     tokenizer: Tokenizer, parts: list[Measured], others: list[Measured], floor: Features, center: Statistics, space: FeatureSpace
 ) -> dict[str, Any]:
-    """How well images are given back: of the reference, and of others, where resemblance must not come from sameness."""
+    """Figures of reconstruction: against the images themselves, and against other images, so that identity does not help."""
     restored, restored_others = (Features.join([part.restored for part in some]).pooled for some in (parts, others))
     return {
-        space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against what becomes of themselves
+        space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against their own reconstructions
             "value": _frechet(restored, center), "floor": 0.0},
         space.word("rfid_of_others", "reconstruction_frechet_distance_of_others"): {
             "value": _frechet(restored_others, center), "floor": _frechet(floor.pooled, center)},
@@ -178,7 +178,7 @@ def reconstruction(
 
 
 def against(made: Features, floor: Features, reference: Features, space: FeatureSpace) -> dict[str, Any]:
-    """Every figure of made images against a reference, and of other real images in their place."""
+    """Every figure of generated images against a reference, and its floor, from other real images in their place."""
     n = min(len(made.pooled), len(floor.pooled), len(reference.pooled))
     center = Statistics.of(reference.pooled)
 
@@ -200,16 +200,17 @@ def against(made: Features, floor: Features, reference: Features, space: Feature
 
 
 def agreement(made: Features, asked: Tensor, floor: Features, labels: Tensor | None, columns: Tensor) -> dict[str, dict[str, float]]:
-    """The share of made images of the class asked for, and of real ones of their own where their classes are the same.
+    """The share of generated images that the network puts into the class asked for; as floor, that of real images, where their classes are
+    the same.
 
-    columns: of the network's logits, for each class of the pipeline.
+    columns: for each class of the pipeline its column of the network's logits.
     """
     real = {} if labels is None else {"floor": class_agreement(floor.logits[:, columns], labels)}
     return {"class_agreement": {"value": class_agreement(made.logits[:, columns], asked), **real}}
 
 
 def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
-    """The class of each image to be made, and in words where they come from."""
+    """The class of each image to be drawn, (n,), and the source of the classes in words."""
     if not pipeline.class_names:
         return None, "none"
     labels = named(real.beside, real.beside_rows, pipeline.class_names)
@@ -219,7 +220,7 @@ def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
 
 
 def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
-    """The classes of some images in the order of `class_names`; None where theirs are others."""
+    """Classes of some images as indices of `class_names`; None where the set's classes are others."""
     class_names, own = [*map(composed, class_names)], [*map(composed, images.class_names)]
     if images.labels is None or len(set(class_names)) < len(class_names) or set(own) != set(class_names):
         return None
@@ -227,9 +228,9 @@ def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor 
 
 
 def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | None:
-    """For each class of the pipeline the network's logit of it; None where it knows others.
+    """For each class of the pipeline its column of the network's logits; None where the network knows other classes.
 
-    By name where the network's file names its classes; else the same order is assumed where there are as many, but for Inception.
+    Matched by name where the network's file names its classes; else, except for Inception, by order where there are as many.
     """
     ours = [*map(composed, pipeline.class_names)]
     if space.class_names is not None:
@@ -240,12 +241,12 @@ def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | No
 
 
 def pictured(count: int) -> int:
-    """Images of each chunk that are kept for a picture, so that there are at least twelve in all."""
+    """Images to keep of each chunk for the picture, so that there are at least twelve in all."""
     return -(-12 // max(1, count // CHUNK))
 
 
 def total(real: Real) -> int:
-    """Images that are read or made in all."""
+    """The number of images that are read or drawn in all."""
     return len(real.rows) + 2 * len(real.beside_rows)
 
 

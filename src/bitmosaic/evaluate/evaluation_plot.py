@@ -1,4 +1,4 @@
-"""A picture of an evaluation: real, restored and made images, where they lie in feature space, and the figures."""
+"""A picture of an evaluation: real, reconstructed and generated images, their places in feature space, and the figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluation_plot(figures: dict[str, Any], pictures: dict[str, Tensor], note: 
 
 
 def _plane(axis, pictures: dict[str, Tensor]) -> None:
-    """Both sets in the plane of the reference's two main axes."""
+    """Both sets projected on the first two principal axes of the reference."""
     reference = pictures["reference"].double()
     mean = reference.mean(0)
     axes = torch.linalg.eigh((reference - mean).T.cov()).eigenvectors[:, -2:]

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def text(figures: dict[str, Any]) -> str:
-    """What is printed."""
+    """The table that `bitmosaic evaluate` prints."""
     lines = [f"{'':44}{'value':>12}{'floor':>12}"]
     for group in ("samples", "reconstruction"):
         for name, value in figures.get(group, {}).items():
@@ -26,6 +26,6 @@ def text(figures: dict[str, Any]) -> str:
 
 
 def title(name: str) -> str:
-    """A figure's name as it is shown."""
+    """A figure's name for people."""
     shown = {"fid": "FID", "kid": "KID", "sfid": "sFID", "rfid": "rFID", "frechet": "Frechet", "inception": "Inception"}
     return " ".join(shown.get(word, word) for word in name.split("_"))

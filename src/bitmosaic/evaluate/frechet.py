@@ -1,7 +1,7 @@
 """The Frechet distance of two sets of images, as Gaussians of features (Heusel et al., arXiv 1706.08500, eq. 6).
 
 We differ in taking any network's `embed`. Only with Inception's published weights is this the FID; with another network
-it is "a Frechet distance", comparable with nothing but distances of that same network at that same number of images.
+it is "a Frechet distance", comparable only with distances of the same network at the same number of images.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.images import ImageSet, in_order, to_uint8
 
-WIDEST = 8192  # numbers of a feature; a covariance of more takes over half a GiB and minutes
+WIDEST = 8192  # width of a feature; a larger covariance takes over half a GiB, and minutes
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """A Gaussian fitted to features: what is to be kept of a reference set."""
+    """A Gaussian fitted to features: all that a Frechet distance needs of a set."""
 
     mean: Tensor  # (d,) float64
     covariance: Tensor  # (d, d) float64, of divisor count - 1
@@ -30,7 +30,7 @@ class Statistics:
 
     @staticmethod
     def of(features: Tensor) -> Statistics:
-        """Of features (n, d) that are at hand. ValueError for fewer than two."""
+        """The statistics of features (n, d). ValueError for fewer than two rows or more than WIDEST columns."""
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(f"features: got {tuple(features.shape)}; want (n, d) with at least 2 rows")
         if features.shape[1] > WIDEST:
@@ -40,7 +40,7 @@ class Statistics:
 
     @cached_property
     def root(self) -> Tensor:
-        """R with R R' = covariance; eigenvalues that rounding made negative are 0."""
+        """R with R R' = covariance; eigenvalues that are negative by rounding count as 0."""
         values, vectors = torch.linalg.eigh(self.covariance)
         return vectors * values.clamp(min=0).sqrt()
 
@@ -55,7 +55,7 @@ class Statistics:
 def feature_statistics(net: nn.Module, images: Iterable[Tensor]) -> Statistics:
     """Mean and covariance of `net.embed` over batches of images, each (b, C, H, W), uint8 or float in [0, 1].
 
-    Batches are seen once and none is kept. ValueError for fewer than two images, and for features that are not finite.
+    Batches are read once and not kept. ValueError for fewer than two images, and for features that are not finite.
     """
     if not hasattr(net, "embed"):
         raise ValueError(f"net: {type(net).__name__} has no embed(images) -> (b, d); give a network with one")
@@ -90,9 +90,9 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def frechet_to_images(net: nn.Module, made: Tensor, reference: ImageSet, batch_size: int = 250) -> float:
-    """The Frechet distance from made images, float (n, C, H, W) in [0, 1], to a set.
+    """The Frechet distance from generated images, float (n, C, H, W) in [0, 1], to a set. ValueError for other shapes.
 
-    Made images are rounded to 8 bits, as they would be saved. If one set is compared with often, keep its
+    Generated images are rounded to 8 bits, as they would be saved. To compare with one set often, keep its
     `feature_statistics`.
     """
     shape = (reference.channels, *reference.size)

@@ -1,4 +1,4 @@
-"""What goes on inside, as numbers that can be drawn: how unsure a prior is while it reveals, in which order it does, what a bit means."""
+"""Inside a pipeline: a prior's entropy while places are revealed, the order in which they are, and what each bit means."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bitmosaic.pipelines.conditions import pairs
 
 @dataclass(frozen=True)
 class Seen:
-    """One moment of a reveal, of images with seeds of their own."""
+    """One moment of sampling a batch of images."""
 
     known: Tensor  # (b, *grid) bool
     digits: Tensor  # (b, *grid, k), 0 at places that are not known
     images: Tensor  # (b, C, H, W) in [0, 1], what the codes known so far decode to
-    entropy: Tensor  # (b, *grid) in [0, 1], mean bits a bit of the places that are not settled, 0 elsewhere
+    entropy: Tensor  # (b, *grid) in [0, 1], mean entropy in bits a bit of places that are still open, 0 elsewhere
 
 
 def reveal(pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
-    """The moments of `pipeline.stream`, the one before the first step too. Arguments and errors as there."""
+    """The moments of `pipeline.stream`, with one before the first step. Arguments and errors as of `stream`."""
     steps = pipeline.stream(condition, seeds, **settings)
     first = next(steps)
     nothing = Codes(torch.zeros_like(first.codes.digits), first.codes.radix), torch.zeros_like(first.known)
-    if pipeline.family == "denoising":  # it is as unsure at a moment as the next step's draw
+    if pipeline.family == "denoising":  # its entropy now is that of the next step's draw
         before = nothing
         for step in chain([first], steps):
             yield _seen(pipeline, *before, step.entropy)
@@ -46,7 +46,7 @@ def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, entropy: Tens
 
 
 def order_of(seen: list[Seen]) -> Tensor:
-    """The step, 1 to the last, in which each place took the code that it has at the end, (b, *grid)."""
+    """The step, from 1, in which each place took its final code, (b, *grid)."""
     order, end = torch.ones_like(seen[0].known, dtype=torch.long), seen[-1].digits
     for i, moment in enumerate(seen):
         settled = moment.known & (moment.digits == end).all(-1)
@@ -55,14 +55,16 @@ def order_of(seen: list[Seen]) -> Tensor:
 
 
 def flipped(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Tensor:
-    """Images (n, C, H, W) decoded with one bit of every place turned round. ValueError for a bit that there is not."""
+    """Images (n, C, H, W) decoded with one bit of every place inverted. ValueError for a bit outside the code."""
     codes = _encoded(pipeline, images, bit)
     codes.digits[..., bit] ^= 1
     return pipeline.decode(codes, "pt")
 
 
 def meaning(pipeline: TwoStagePipeline, images: Tensor, bit: int) -> Tensor:
-    """What a bit of the middle place does, (C, H, W) in [-1, 1]: the mean over images of decoding it as 1 less decoding it as 0."""
+    """The effect of a bit of the middle place, (C, H, W) in [-1, 1]: mean over images of the difference between decoding it as 1 and as
+    0.
+    """
     codes = _encoded(pipeline, images, bit)
     row, column = (side // 2 for side in codes.grid)
     ways = []

@@ -1,6 +1,6 @@
 """The kernel distance of two sets of images: squared maximum mean discrepancy of features (Bińkowski et al., arXiv 1801.01401, section 4).
 
-We differ in taking all pairs of images once, where the paper averages over random subsets: the same expectation, less variance, no draws.
+We differ in taking all pairs of images once, where the paper averages over random subsets: the same expectation with less variance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def kernel_distance(a: Tensor, b: Tensor, at_once: int = 1000) -> float:
-    """Unbiased MMD^2 of features (n, d) and (m, d) under k(x, y) = (x.y / d + 1)^3; near 0 for one law, and then as often below 0.
+    """Unbiased MMD^2 of features (n, d) and (m, d) under k(x, y) = (x.y / d + 1)^3; for equal distributions its expectation is 0, so it may
+    be negative.
 
     ValueError unless both have one width and at least two rows.
     """
@@ -21,7 +22,7 @@ def kernel_distance(a: Tensor, b: Tensor, at_once: int = 1000) -> float:
 
 
 def _mean(a: Tensor, b: Tensor, at_once: int, own: bool) -> float:
-    """The mean of k over all pairs; of one set's `own`, without those of a row and itself."""
+    """The mean of k over all pairs of rows; own: a and b are one set, and pairs of a row with itself are left out."""
     total = torch.stack([((part @ b.T) / a.shape[1] + 1).pow(3).sum() for part in a.split(at_once)]).sum()
     if not own:
         return float(total / (len(a) * len(b)))

@@ -1,8 +1,8 @@
-"""Are made images like real ones, and are real ones like them? Precision and recall (Kynkäänniemi et al., arXiv 1904.06991), density
-and coverage (Naeem et al., arXiv 2002.09797).
+"""Fidelity and diversity of generated images: precision and recall (Kynkäänniemi et al., arXiv 1904.06991), density and coverage (Naeem
+et al., arXiv 2002.09797).
 
-A set's manifold is the union of balls around its features, each reaching to its k-th nearest neighbour in the set. All figures depend on
-network, k and the number of images; we compare sets of one size only.
+A set's manifold is the union of balls around its features, each with the distance of its k-th nearest neighbour in the set as radius. All
+figures depend on network, k and the number of images; we differ in comparing sets of equal size only.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from torch import Tensor
 class Manifold:
     """Four figures of two sets, see `manifold`."""
 
-    precision: float  # share of made images within the manifold of real ones
-    recall: float  # share of real images within that of made ones
-    density: float  # balls of real images that hold a made one, on average, over k: outliers among the real count little; may exceed 1
-    coverage: float  # share of real images whose ball holds a made one
+    precision: float  # share of generated images within the manifold of real ones
+    recall: float  # share of real images within that of generated ones
+    density: float  # mean number of real balls around a generated image, over k: robust to real outliers; may exceed 1
+    coverage: float  # share of real images whose ball holds a generated one
 
 
 def manifold(made: Tensor, real: Tensor, k: int = 5) -> Manifold:
-    """The figures of made features (n, d) against real ones (n, d). ValueError unless both have one shape and more than k rows."""
+    """The figures of generated features (n, d) against real ones (n, d), by balls to the k-th neighbour. ValueError unless both have one
+    shape and more than k rows.
+    """
     if made.ndim != 2 or made.shape != real.shape or not 1 <= k < len(made):
         raise ValueError(f"made {tuple(made.shape)} and real {tuple(real.shape)} must be (n, d) of one shape, k {k} in 1..n-1")
     made, real = made.double(), real.double()
     of_real, of_made = _reach(real, k), _reach(made, k)
-    inside = torch.zeros(len(made), dtype=torch.int64)  # balls of real images around each made one
+    inside = torch.zeros(len(made), dtype=torch.int64)  # number of real balls around each generated image
     recalled, covered = torch.zeros(len(real), dtype=torch.bool), []
     for part, reach in zip(real.split(1000), of_real.split(1000), strict=True):
         distance = torch.cdist(part, made)
@@ -42,7 +44,7 @@ def manifold(made: Tensor, real: Tensor, k: int = 5) -> Manifold:
 
 
 def precision_recall(made: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
-    """The first two figures of `manifold`."""
+    """Precision and recall of `manifold`."""
     found = manifold(made, real, k)
     return found.precision, found.recall
 

@@ -1,4 +1,4 @@
-"""A network is measured in its evaluation mode, and afterwards is as it was."""
+"""Puts a network into evaluation mode for a block, and back after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def measuring(net: nn.Module) -> Iterator[torch.device]:
-    """Evaluation mode without gradients, undone at the end for each module by itself; yields the network's device."""
+    """Evaluation mode without gradients; afterwards each module has its own mode again. Yields the network's device."""
     training = [module for module in net.modules() if module.training]
     at = next(net.parameters(), next(net.buffers(), torch.zeros(())))
     try:

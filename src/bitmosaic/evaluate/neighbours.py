@@ -1,4 +1,4 @@
-"""The nearest image of a set: put beside a made image, it shows whether that was copied from the training images."""
+"""The nearest image of a set: beside a generated image, it shows whether that was copied from the training images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def nearest(query: Tensor, images: ImageSet | Tensor, batch_size: int = 250) -> 
     """The nearest image to each query, in pixel space: indices (n,) int64 and L2 distances (n,) of values in [0, 1].
 
     query: (n, C, H, W), and images if a tensor: float in [0, 1], which is rounded to 8 bits, or uint8. Of several at
-    one distance the first is taken. Exact: |q|^2 + |x|^2 - 2 q.x is a sum of integers, which float64 holds.
+    one distance the first counts. Exact: |q|^2 + |x|^2 - 2 q.x is a sum of integers, which float64 represents.
     ValueError if sizes differ or no image can be read.
     """
     images = images if isinstance(images, ImageSet) else ArrayImages(to_uint8(images).cpu())

@@ -1,7 +1,7 @@
 """Work on many images, cut into chunks that are each done on one core, over threads and over the processes of torchrun.
 
-A chunk's result cannot depend on who computes it, so neither do figures on the number of threads or processes. One core for each chunk is
-also faster than all cores for each: small networks do not fill two (docs/log.md).
+A chunk's result does not depend on who computes it, so figures do not depend on the number of threads or processes. One core for each
+chunk is also faster than all cores for each: small networks do not keep two busy (docs/log.md).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 def in_chunks(count: int, size: int, work: Callable[[slice], T], workers: int = 1, on_done: Callable[[int], object] = int) -> list[T]:
-    """`work` of slices of `size` of `count` things, all results in order on the first process; on the others an empty list.
+    """Applies `work` to slices of `size` of `count` items: all results in order on the first process, an empty list on the others.
 
-    workers: threads of this process. on_done: told how many things a chunk held, as those of this process end.
+    workers: threads of this process. on_done: called with the number of items of each chunk that this process has finished.
     """
     chunks = [slice(start, min(start + size, count)) for start in range(0, count, size)]
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -42,7 +42,7 @@ def in_chunks(count: int, size: int, work: Callable[[slice], T], workers: int = 
 
 
 def everywhere(value: T) -> list[T]:
-    """What each process says, the same list in all of them."""
+    """All-gather: the values of all processes in order of rank, the same list in each."""
     if not dist.is_initialized():
         return [value]
     gathered: list[Any] = [None] * dist.get_world_size()
@@ -51,14 +51,14 @@ def everywhere(value: T) -> list[T]:
 
 
 def alone(what: str) -> None:
-    """ValueError where torchrun has started several processes: `what` is for one."""
+    """ValueError where torchrun has started several processes, for `what` runs in one."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError(f"{what} runs in one process; start it without torchrun")
 
 
 @contextmanager
 def processes() -> Iterator[bool]:
-    """Joins the processes that torchrun has started, if it has; yields whether this is the first, which measures and writes."""
+    """Joins the processes that torchrun has started, if any; yields whether this is the first, which reports and writes."""
     threads = torch.get_num_threads()
     ours = "RANK" in os.environ and not dist.is_initialized()  # torchrun sets it
     if ours:
@@ -67,7 +67,7 @@ def processes() -> Iterator[bool]:
     try:
         yield not dist.is_initialized() or dist.get_rank() == 0
         if ours:
-            dist.barrier()  # nobody leaves while another still needs it
+            dist.barrier()  # no process leaves while another still needs it
     finally:
         torch.set_num_threads(threads)
         if ours:

@@ -1,6 +1,6 @@
-"""How much of the classes can be read off a representation by a simple classifier (BiGR, arXiv 2410.14672, section 4.3: linear probing).
+"""Probing: how well a simple classifier predicts classes from a representation (BiGR, arXiv 2410.14672, section 4.3: linear probing).
 
-We differ in reading single places too, not their mean alone, and in putting beside every figure the same probe on raw pixels, on the
+We differ in probing all places, not only their mean, and in reporting beside every figure the same probe on raw pixels, on the
 tokenizer's bits, and on an untrained copy of the network. Classifiers: scikit-learn's logistic regression up to 10,000 training images,
 above that a linear layer trained by SGD; weighted nearest neighbours as in Wu et al. (arXiv 1805.01978).
 """
@@ -19,7 +19,7 @@ from bitmosaic.images import ImageSet, in_order
 from bitmosaic.names import composed
 from bitmosaic.pipelines import TwoStagePipeline, pooled
 
-SMALL = 10_000  # images up to which logistic regression is fitted by L-BFGS
+SMALL = 10_000  # training images up to which logistic regression is fitted by L-BFGS
 STRENGTH = 10.0  # C of logistic regression, for vectors of mean square length 1
 EPOCHS, BATCH, RATE = 90, 1024, 20.0  # of SGD, for the same vectors; momentum 0.9, cosine decay, no weight decay
 MEMORY = 12 * 2**30  # bytes that the features of all layers may take
@@ -28,7 +28,7 @@ NEIGHBOURS, SHARPNESS = 20, 0.07  # k, and the temperature of their weights
 
 @dataclass(frozen=True)
 class Vectors:
-    """One representation of the same images: rows for training and for the test, and their classes."""
+    """One representation of the images: vectors for training and for the test, and their classes."""
 
     train: Tensor  # (n, d), float16
     test: Tensor  # (m, d)
@@ -36,11 +36,13 @@ class Vectors:
     test_labels: Tensor  # (m,)
 
     def scaled(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Training rows (some of them), test rows and training labels, by the training rows' mean and deviation; mean square length 1."""
+        """Training vectors (of `rows` only), test vectors and training labels: standardised by the training vectors, mean square length
+        1.
+        """
         train, labels = (self.train, self.train_labels) if rows is None else (self.train[rows], self.train_labels[rows])
         train, test = train.float(), self.test.float()
         deviation, mean = torch.std_mean(train, 0, correction=0)
-        deviation = deviation.clamp(min=0.01 * float(deviation.mean()))  # what hardly varies in training may in the test
+        deviation = deviation.clamp(min=0.01 * float(deviation.mean()))  # a column nearly constant in training may vary in the test
         scale = (deviation.clamp(min=1e-6) * train.shape[1] ** 0.5).reciprocal()
         return (train - mean).mul_(scale), (test - mean).mul_(scale), labels
 
@@ -50,10 +52,11 @@ def representations(
     pipeline: TwoStagePipeline, train: ImageSet, test: ImageSet, pool: bool | int = False, seed: int = 0,
     on_batch: Callable[[int], object] = int,
 ) -> dict[str, Vectors]:  # fmt: skip
-    """Vectors by name: "pixels", "bits", "layer 0", ... and "untrained 0", ... of a copy with fresh weights.
+    """Vectors by name: "pixels", "bits", "layer 0", ... and "untrained 0", ... of a copy with random weights.
 
-    Null class, whole images. pool: as for `TwoStagePipeline.features`; False puts all places side by side. Kept in float16: 150 MB for each
-    layer of 8,000 images of 7 x 7 places of 192. seed: of the fresh weights. ValueError for images without classes, or of other classes.
+    With the null class, of complete images. pool: as for `TwoStagePipeline.features`; False concatenates all places. Kept in float16: 150
+    MB for each layer of 8,000 images of 7 x 7 places of 192. seed: of the random weights. ValueError for images without classes, or of
+    other classes.
     """
     if train.labels is None or test.labels is None or [*map(composed, train.class_names)] != [*map(composed, test.class_names)]:
         raise ValueError("images: probing needs classes, the same in training and test; give a folder of one folder for each class")
@@ -63,7 +66,7 @@ def representations(
     if size > MEMORY:
         raise ValueError(f"pool: the features would take {size / 2**30:.0f} GiB; take means (pool 1 or few parts) or fewer images")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # modules start from the global generator
+        torch.manual_seed(seed)  # modules draw their weights from the global generator
         untrained = pipeline.prior.spec.build().to(pipeline.device).eval()
     parts, labels = [], []
     for images in (train, test):
@@ -85,12 +88,12 @@ def representations(
         labels.append(torch.cat(seen))
     wrong = [name for part in parts for name, rows in part.items() if not rows.isfinite().all()]
     if wrong:
-        raise ValueError(f"features of {', '.join(sorted(set(wrong)))} are not finite in float16; this prior cannot be probed so")
+        raise ValueError(f"features of {', '.join(sorted(set(wrong)))} are not finite in float16; this prior cannot be probed")
     return {name: Vectors(parts[0][name], parts[1][name], *labels) for name in parts[0]}
 
 
 def linear_accuracy(vectors: Vectors, rows: Tensor | None = None, seed: int = 0) -> float:
-    """Share of test images that a linear classifier gets right, in [0, 1]; rows: the training images it is given, None for all.
+    """Test accuracy of a linear classifier, in [0, 1]; rows: the training images it is given, None for all.
 
     ValueError where scikit-learn is missing, or the training images are all of one class.
     """
@@ -130,7 +133,7 @@ def _sgd(train: Tensor, labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def neighbour_accuracy(vectors: Vectors) -> float:
-    """Share of test images that their 20 nearest training images by cosine get right, weighted by exp(similarity / 0.07)."""
+    """Test accuracy, in [0, 1], of the 20 nearest training images by cosine, weighted by exp(similarity / 0.07)."""
     train, test, labels = vectors.scaled()
     train, test = nn.functional.normalize(train), nn.functional.normalize(test)
     right = 0
@@ -142,7 +145,7 @@ def neighbour_accuracy(vectors: Vectors) -> float:
 
 
 def few_label_accuracy(vectors: Vectors, per_class: int, draws: int = 5) -> list[float]:
-    """`linear_accuracy` with so many training images of each class, drawn anew each time. ValueError where a class has fewer."""
+    """`linear_accuracy` of `draws` random training sets of `per_class` images a class. ValueError where a class has fewer."""
     classes, found = int(vectors.train_labels.max()) + 1, []
     counts = torch.bincount(vectors.train_labels, minlength=classes)
     if int(counts.min()) < per_class:

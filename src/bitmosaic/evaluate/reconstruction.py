@@ -1,7 +1,7 @@
-"""How well a tokenizer gives images back, and whether every bit of its codes is used.
+"""The quality of a tokenizer's reconstructions, and the use of its codes.
 
 SSIM is Wang et al., IEEE TIP 13(4), 2004, MS-SSIM Wang et al., Asilomar 2003, both by torchmetrics. We differ where images are small: the
-window of 11 shrinks to fit, and of the five scales only those count at which it fits, their weights brought to sum 1.
+window of 11 pixels shrinks to fit, and MS-SSIM takes only the scales at which it fits, their weights scaled to sum 1.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class BitUse:
 
     @property
     def entropy(self) -> tuple[float, ...]:
-        """Of each bit by itself, in bits: 1 where ones and zeros are equally many."""
+        """(K,) entropy of each bit by itself, in bits: 1 where ones and zeros are equally frequent."""
         return tuple(sum(-p * math.log2(p) for p in (m, 1 - m) if p > 0) for m in self.mean)
 
     @property
     def dead(self) -> tuple[int, ...]:
-        """The bits that say next to nothing, counted from 0."""
+        """Indices of bits with an entropy below DEAD."""
         return tuple(bit for bit, entropy in enumerate(self.entropy) if entropy < DEAD)
 
     def summary(self) -> str:
@@ -54,18 +54,18 @@ class BitUse:
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """How often each codeword is taken, over all places of all images."""
+    """How often each codeword is used, over all places of all images."""
 
     counts: tuple[int, ...]  # (V,)
 
     @property
     def used(self) -> int:
-        """Codewords that are taken at all."""
+        """The number of codewords that are used at all."""
         return sum(count > 0 for count in self.counts)
 
     @property
     def perplexity(self) -> float:
-        """2 to the entropy in bits of how often each is taken: as many codewords, taken equally often, would say as much."""
+        """2^H of the entropy H, in bits, of the use of codewords: so many, used equally often, would carry as much."""
         whole = sum(self.counts)
         return 2 ** -sum(count / whole * math.log2(count / whole) for count in self.counts if count)
 
@@ -80,11 +80,11 @@ class CodebookUse:
 
 @dataclass(frozen=True)
 class ReconstructionReport:
-    """Images against what a tokenizer makes of them, both in 8 bits, as they would be saved."""
+    """Images against a tokenizer's reconstructions of them, both in 8 bits, as they would be saved."""
 
     count: int  # readable images
-    psnr: float  # dB, mean over images; an exact one counts as one value being off by one
-    ssim: float | None  # mean over images; None of sound, which has none
+    psnr: float  # dB, mean over images; of an exact one as if one value were off by one
+    ssim: float | None  # mean over images; None for sound
     ms_ssim: float | None  # mean over images; its scales are `scales(size)`
     l1: float  # mean absolute difference of values, over their range
     bits_per_image: float  # size of the codes when each digit is coded uniformly
@@ -117,8 +117,8 @@ def reconstruction_report(
 ) -> ReconstructionReport:  # fmt: skip
     """Encodes and decodes the readable images of a set, on the tokenizer's device.
 
-    limit: use at most so many images, spread evenly over the set. on_batch: told the number of images after each batch. ValueError if
-    none can be read.
+    limit: at most so many images, at regular intervals. on_batch: called with the number of images after each batch. ValueError if none can
+    be read.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ValueError(f"batch_size, limit: got {batch_size}, {limit}; give whole numbers of at least 1")
@@ -138,7 +138,7 @@ def reconstruction_report(
 
 @dataclass(frozen=True)
 class Part:
-    """What a report keeps of some images."""
+    """Sums over some images, from which a report is made."""
 
     count: int  # images
     sums: Tensor  # (4,) float64, over images: PSNR, SSIM, MS-SSIM, L1
@@ -149,7 +149,7 @@ class Part:
 
 
 def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
-    """What a tokenizer, on its device, makes of images, uint8 (n, C, H, W), or of other signals as they are stored, and how it compares."""
+    """Reconstructions of images, uint8 (n, C, H, W), or of other stored signals, by a tokenizer on its device; and their comparison."""
     medium = tokenizer.medium
     codes = tokenizer.encode(medium.floats(given.to(tokenizer.device)))
     made = medium.integers(tokenizer.decode(codes)).cpu()
@@ -161,7 +161,7 @@ def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
 
 
 def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionReport:
-    """Several parts as one report."""
+    """The report of several parts."""
     count, places = sum(p.count for p in parts), sum(p.places for p in parts)
     psnr, ssim, ms_ssim, l1 = (torch.stack([p.sums for p in parts]).sum(0) / count).tolist()
     ones = torch.stack([p.ones for p in parts]).sum(0).double()
@@ -175,18 +175,18 @@ def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionRepo
 
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first
-SIDES = (11, 22, 44, 99, 176)  # pixels of the shorter side from which on a scale counts; the fourth is torchmetrics' own bound
+SIDES = (11, 22, 44, 99, 176)  # pixels of the shorter side from which each scale counts; the fourth is torchmetrics' bound
 
 
 def scales(size: tuple[int, int]) -> int:
-    """The scales of MS-SSIM at which images (H, W) still hold its window: 5 from 176 pixels on, at least 1."""
+    """The number of scales of MS-SSIM at which its window fits images (H, W): 5 from 176 pixels on, at least 1."""
     return max(1, sum(min(size) >= side for side in SIDES))
 
 
 def likeness_of(medium: Medium, given: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """PSNR, SSIM, MS-SSIM and L1 over the range of values, of each signal, (n,) each, from stored signals (n, C, *size).
 
-    SSIM of a clip is the mean of its frames', of sound NaN.
+    SSIM of a clip is the mean over its frames, of sound NaN.
     """
     if medium.axes == PICTURES.axes:
         return likeness(given, made)

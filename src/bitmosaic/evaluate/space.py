@@ -1,7 +1,7 @@
-"""A feature space: a network with its checksum, and what evaluation reads of images in it.
+"""A feature space: a frozen network with its checksum, and the features that evaluation takes from it.
 
 A Frechet distance is a FID only in the space of Inception-v3 with the published weights, on images enlarged as TensorFlow 1 did; in any
-other space it is called a Frechet distance, and is comparable with nothing but that space.
+other space it is called a Frechet distance, and is comparable within that space only.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from bitmosaic.nets.feature_net import ConvClassifier, load_feature_net
 from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
 from bitmosaic.nets.precision import whole_float32
 
-SPATIAL = 2048  # at most so many numbers of a map, as many as Inception's have roughly
-SHIPPED = {"fashion-mnist": "fashion", "landscapes": "landscapes"}  # classifiers in the package, by the set that they are of
+SPATIAL = 2048  # width of spatial features at most, about that of Inception's
+SHIPPED = {"fashion-mnist": "fashion", "landscapes": "landscapes"}  # classifiers in the package, by the data set that they were trained on
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a network says of n images, float32 on the CPU."""
+    """A network's features of n images, float32 on the CPU."""
 
     pooled: Tensor  # (n, d)
     spatial: Tensor | None  # (n, s), None where the network gives no maps
-    logits: Tensor | None  # (n, classes), None where it has no head
+    logits: Tensor | None  # (n, classes), None where it is no classifier
 
     @staticmethod
     def join(parts: list[Features]) -> Features:
-        """Several of one network as one."""
+        """Features of several batches as one."""
         columns = [[getattr(part, field.name) for part in parts] for field in fields(Features)]
         return Features(*(None if column[0] is None else torch.cat(column) for column in columns))
 
@@ -44,15 +44,15 @@ class Features:
 
 
 class FeatureSpace:
-    """A frozen network, by file or the name of one that ships.
+    """A frozen network, from a file or one that ships.
 
-    A network of one's own, from `load_feature_net`, may have: `embed(images)` -> (b, d), `maps(images)` -> maps (b, c, h, w) or features
-    (b, d), of which the last counts, and `logits(images)` -> (b, classes); images are floats in [0, 1], (b, C, H, W).
+    A network of your own, from `load_feature_net`, may have `embed(images)` -> (b, d); `maps(images)` -> a list of maps (b, c, h, w) or
+    features (b, d), of which the last is used; and `logits(images)` -> (b, classes). images: floats in [0, 1], (b, C, H, W).
     """
 
     def __init__(self, net: nn.Module, name: str, checksum: str):
         self.net, self.name, self.checksum = net, name, checksum
-        self.class_names: tuple[str, ...] | None = getattr(net, "class_names", None)  # where the file says them
+        self.class_names: tuple[str, ...] | None = getattr(net, "class_names", None)  # where the file names them
         self.inception = isinstance(net, InceptionV3)
         self.fid = self.inception and checksum.startswith(REFERENCE)
 
@@ -64,7 +64,7 @@ class FeatureSpace:
         net, code = load_feature_net(path), ".py:" in str(path)
         file = Path(str(path).partition(".py:")[0] + ".py" if code else path)
         digest = hashlib.sha256(file.read_bytes())
-        for tensor in net.state_dict().values() if code else ():  # code does not say what its weights are
+        for tensor in net.state_dict().values() if code else ():  # code may draw its weights, differently in each process
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         space = FeatureSpace(net.to(device), str(name) if ships else file.name, digest.hexdigest())
         if len(set(everywhere(space.checksum))) > 1:
@@ -73,7 +73,9 @@ class FeatureSpace:
 
     @whole_float32()
     def measure(self, images: Tensor) -> Features:
-        """Features of uint8 images (b, C, H, W), in batches of any size. ValueError where the network does not take them."""
+        """Features of uint8 images (b, C, H, W). ValueError where the network fails on them, or gives other shapes or values that are not
+        finite.
+        """
         at = next(self.net.parameters(), next(self.net.buffers(), torch.zeros(())))
         images = images.to(at.device)
         try:
@@ -101,7 +103,7 @@ class FeatureSpace:
         return pooled, _spatial(maps), self.net.logits(images) if hasattr(self.net, "logits") else None
 
     def about(self) -> dict[str, Any]:
-        """What a figure in this space depends on."""
+        """Everything that a figure in this space depends on, as plain values."""
         preprocessing = f"repeated to 3 channels where grey, bilinear to {SIDE} as TensorFlow 1, (x - 128) / 128"
         return {
             "name": self.name, "sha256": self.checksum, "reference_inception": self.fid,
@@ -110,11 +112,11 @@ class FeatureSpace:
         }  # fmt: skip
 
     def word(self, inception: str, other: str) -> str:
-        """How a figure is called: the first name is Inception's alone."""
+        """The name of a figure: `inception` in Inception's space, else `other`."""
         return inception if self.fid else other
 
 
 def _spatial(maps: list[Tensor]) -> Tensor | None:
-    """The first channels of the last map that has places, at most SPATIAL numbers an image."""
+    """The first channels of the last spatial map, flattened: (b, s) with s <= SPATIAL; None where there is no such map."""
     placed = [m for m in maps if m.ndim == 4 and 1 < m.shape[2] * m.shape[3] <= SPATIAL]
     return placed[-1][:, : SPATIAL // (placed[-1].shape[2] * placed[-1].shape[3])].flatten(1) if placed else None

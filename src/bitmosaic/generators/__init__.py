@@ -1,4 +1,4 @@
-"""Generators: noise and a condition -> a signal, in one pass; the family of GANs. They know no codes."""
+"""Generators: noise and a condition -> a signal in one pass, without codes, as in GANs."""
 
 from bitmosaic.generators.base import Generator, GeneratorSpec
 from bitmosaic.generators.dcgan import DCGAN, DCGANSpec

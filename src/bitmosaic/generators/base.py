@@ -1,4 +1,4 @@
-"""What all generators have in common: one random generator an image, so that an image is its seed's, whatever its batch."""
+"""The base class of generators: noise comes from one random generator an image, so that an image depends on its seed, not on its batch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from bitmosaic.conditions import ClassConditionSpec, ConditionSpec
 from bitmosaic.spec import Spec
 
-AT_ONCE = 16  # images of a pass, always as many: a product of few rows sums in another order than one of many
+AT_ONCE = 16  # images of a pass, always as many: the order of summation in a matrix product depends on the number of rows
 
 
 @dataclass(frozen=True)
 class GeneratorSpec(Spec, abc.ABC, abstract=True):
-    """What a generator makes, and from what."""
+    """Sizes of what a generator makes, and of its noise and condition."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width
     channels: int = 3  # 1 grey, 3 colour
@@ -30,26 +30,27 @@ class GeneratorSpec(Spec, abc.ABC, abstract=True):
 
 
 class Generator(nn.Module, abc.ABC):
-    """Noise and labels -> images."""
+    """A network from noise and class labels to images."""
 
     spec: GeneratorSpec
     classes: int  # 0 without
 
     @abc.abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (b, Z), which is standard normal in training, and labels, (b,) integers or weights (b, classes), None without classes ->
-        images (b, C, H, W) in [0, 1]."""
+        """Images (b, C, H, W) in [0, 1] from z (b, Z), standard normal in training, and labels, (b,) integers or weights (b, classes);
+        None without classes."""
 
     def noise(self, rngs: Sequence[torch.Generator]) -> Tensor:
-        """z (n, Z) float32: row i is drawn from the i-th random generator, where the weights are."""
+        """z (n, Z) float32 on the weights' device; row i is drawn from the i-th random generator."""
         device = next(self.parameters()).device
         return torch.stack([torch.randn(self.spec.latent, generator=rng, device=device) for rng in rngs])
 
     @torch.no_grad()
     def sample(self, rngs: Sequence[torch.Generator], labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """Images (n, C, H, W) in [0, 1], one for each random generator, of `truncation` z: at 0 all noise is the same, at 1 as in training.
+        """Images (n, C, H, W) in [0, 1], one a random generator, from `truncation` times z: 0 is no noise, 1 as in training.
 
-        labels: as in `forward`; None where there are classes: each image's is drawn by its own generator, behind its noise.
+        labels: as in `forward`; None where there are classes: an image's class is drawn from its random generator, after the noise.
+        ValueError for a truncation outside [0, 1].
         """
         if not 0 <= truncation <= 1:
             raise ValueError(f"truncation: got {truncation}; want a number in [0, 1]")

@@ -1,6 +1,6 @@
 """DCGAN (Radford et al., arXiv 1511.06434) as StudioGAN has it (arXiv 2206.09479), with conditional batch normalisation.
 
-We differ in the number of levels and in sides, which are free: 28 x 28 pixels are 7 x 7 doubled twice; StudioGAN's has three levels.
+We differ in a free number of levels and free sides: 28 x 28 pixels are 7 x 7 doubled twice; StudioGAN's has three levels.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bitmosaic.nets.discriminators.base import check_halves, doubled, start_norm
 
 @dataclass(frozen=True)
 class DCGANSpec(GeneratorSpec):
-    """Transposed convolutions only."""
+    """Sizes of a DCGAN, a network of transposed convolutions."""
 
-    width: int = 8  # channels of the last level, of which each one before has twice as many; published 64
-    levels: int = 2  # that double the sides
+    width: int = 8  # channels of the last level; each level before has twice as many; published 64
+    levels: int = 2  # each doubles the sides
     embedding: int = 8  # numbers of the condition
     slope: float = 0.0  # of the activation below zero; 0: ReLU
 
@@ -46,7 +46,7 @@ class DCGAN(Generator):
         self.condition = spec.condition.build(spec.embedding)
         self.classes = self.condition.classes
         if not self.classes:
-            self.condition = None  # batch normalisation has gains and biases of its own
+            self.condition = None  # then batch normalisation keeps its own gains and biases
         self.linear = nn.Linear(spec.latent, inside * self.start[0] * self.start[1])
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for outside in widths:
@@ -57,7 +57,7 @@ class DCGAN(Generator):
         self.out = nn.Conv2d(inside, spec.channels, 3, padding=1)
         start_normal(self)
         if self.classes:
-            nn.init.normal_(self.condition.table.weight)  # far enough apart to be told from one another
+            nn.init.normal_(self.condition.table.weight)  # standard normal, so that classes differ from the start
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.linear(z).unflatten(1, (-1, *self.start))

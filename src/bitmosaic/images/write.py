@@ -183,9 +183,7 @@ def save(image: Image.Image, path: str | os.PathLike, **info) -> None:
 
 
 def software(path: str | os.PathLike) -> str:
-    """The software that a PNG or GIF says it was written by; empty where it says none, or is no such file. No pixels are read, so none
-    are too many.
-    """
+    """The software named in a PNG or GIF file; empty where none is named, or it is no such file. No pixels are decoded."""
     if not os.path.isfile(path):  # opening a pipe would wait for ever
         return ""
     try:
@@ -194,7 +192,7 @@ def software(path: str | os.PathLike) -> str:
                 found = GifImageFile(file).info.get("comment", b"")
                 return found.decode("latin-1") if isinstance(found, bytes) else str(found)
             return str(PngImageFile(file).info.get("Software", ""))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
 
 

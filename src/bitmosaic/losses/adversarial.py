@@ -1,6 +1,6 @@
 """Adversarial losses: hinge (arXiv 1705.02894), logistic (1406.2661), least squares (1611.04076), Wasserstein (1701.07875).
 
-Each is a pair: what a discriminator minimises, of logits r of real images and f of made ones, and what a generator does.
+Each is a pair of losses, of the discriminator and of the generator, of logits r of real images and f of generated ones.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from bitmosaic.spec import Spec
 
 @dataclass(frozen=True)
 class AdversarialLossSpec(Spec, abc.ABC, abstract=True):
-    """Logits of any shape -> scalars, computed in float32."""
+    """A pair of losses of logits of any shape; scalars, computed in float32."""
 
     @abc.abstractmethod
     def discriminator(self, real: Tensor, made: Tensor) -> Tensor:
-        """Small where real is high and made is low."""
+        """The discriminator's loss, of its logits of real and of generated images."""
 
     @abc.abstractmethod
     def generator(self, made: Tensor) -> Tensor:
-        """Small where made is high."""
+        """The generator's loss, of the discriminator's logits of generated images."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LeastSquaresSpec(AdversarialLossSpec):
 
 @dataclass(frozen=True)
 class WassersteinSpec(AdversarialLossSpec):
-    """mean f - mean r; -mean f. The discriminator has to be held smooth by other means."""
+    """mean f - mean r; -mean f. The discriminator must be kept Lipschitz by other means, such as spectral normalisation."""
 
     def discriminator(self, real: Tensor, made: Tensor) -> Tensor:
         return made.float().mean() - real.float().mean()

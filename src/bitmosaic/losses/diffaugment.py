@@ -1,4 +1,4 @@
-"""DiffAugment (Zhao et al., arXiv 2006.10738): colour and translation, the same for real and made images, differentiable.
+"""DiffAugment (Zhao et al., arXiv 2006.10738): differentiable changes of colour and translations, of real and generated images alike.
 
 We differ in drawing from a given generator.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def diffaugment(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Images (b, c, H, W) with random brightness (+-0.25 in [0, 1]), saturation, contrast, and a shift by up to 1/8 of the sides."""
+    """Images (b, c, H, W) in [0, 1] with random brightness (+-0.25), saturation, contrast, and a shift by up to 1/8 of the sides."""
     b = len(images)
 
     def uniform():
@@ -26,7 +26,7 @@ def diffaugment(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def translate(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Each image shifted by whole pixels, up to 1/8 of each side, zeros where nothing is left."""
+    """Images (b, c, H, W), each shifted by whole pixels, up to 1/8 of each side; zeros move in."""
     b, _, height, width = images.shape
     rows, columns = _shifted(b, height, rng, images.device), _shifted(b, width, rng, images.device)
     padded = F.pad(images, (1, 1, 1, 1))

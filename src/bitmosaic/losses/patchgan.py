@@ -1,6 +1,6 @@
 """The adversarial game of VQGAN (Esser et al., arXiv 2012.09841, eq. 6-7): hinge losses and the adaptive weight.
 
-We differ in taking the gradients at the reconstruction once and using them twice, for the weight and for the backward pass.
+We differ in computing the gradients at the reconstruction once, for both the adaptive weight and the backward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def hinge_generator(made: Tensor) -> Tensor:
 
 
 def adaptive_weight(reconstructed: Tensor, last_weight: Tensor, by_reconstruction: Tensor, by_adversary: Tensor) -> Tensor:
-    """w = clamp(|d reconstruction / d last| / (|d adversarial / d last| + 1e-4), 0, 1), a scalar.
+    """w = clamp(|d reconstruction / d W| / (|d adversarial / d W| + 1e-4), 0, 1), a scalar; W is the decoder's `last_weight`.
 
     `by_reconstruction` and `by_adversary` are the two losses' gradients at `reconstructed` (b, c, H, W).
     """

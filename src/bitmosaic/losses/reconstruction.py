@@ -1,6 +1,6 @@
 """Reconstruction: L1 and a perceptual distance (LPIPS, Zhang et al., arXiv 1801.03924, eq. 1).
 
-We differ in weighing all channels alike, so that any feature network serves without human judgements to calibrate it.
+We differ in weighting all channels alike, so that any feature network serves without calibration on human judgements.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def perceptual(net: nn.Module, images: Tensor, reconstructed: Tensor) -> Tensor:
 
 
 def _squared_angle(a: Tensor, b: Tensor) -> Tensor:
-    """|u|^2 + |v|^2 - 2 u.v with u = a / sqrt(|a|^2 + eps), which spares two full-size divisions; dead features are zero vectors."""
+    """|u|^2 + |v|^2 - 2 u.v with u = a / sqrt(|a|^2 + eps), which avoids two full-size divisions; u of a zero vector is zero."""
     a, b = a.float(), b.float()
     eps, aa, bb, ab = 1e-10, a.square().sum(1), b.square().sum(1), (a * b).sum(1)
     return (aa / (aa + eps) + bb / (bb + eps) - 2 * ab / ((aa + eps) * (bb + eps)).sqrt()).mean()

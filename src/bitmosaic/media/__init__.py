@@ -1,4 +1,4 @@
-"""Media: what signals are (pictures, sound, clips), how a file becomes a tensor and a tensor something to look at or to keep."""
+"""Media: kinds of signals (pictures, sound, clips), with reading, writing and previews."""
 
 from .base import Medium
 from .clips import Clips

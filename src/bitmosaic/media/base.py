@@ -1,4 +1,4 @@
-"""What a medium is: the axes of its signals, the range of their values, files in and out, a preview, and a measure of likeness."""
+"""The base class of media: axes and range of signals, reading and writing of files, a preview, and PSNR."""
 
 from __future__ import annotations
 
@@ -28,46 +28,46 @@ class UnreadableSignal(UnreadableImage):
 class Medium(Spec, abstract=True):
     """A kind of signal: floats (channels, *size) in [low, high], one axis of `size` for each of `axes`.
 
-    A set of signals keeps them as `stored`, of which `floats` makes floats and `integers` what is nearest.
+    Data sets keep signals as integers of dtype `stored`; `floats` and `integers` convert between both.
     """
 
-    plural: ClassVar[str]  # by which messages call its signals
-    value: ClassVar[str] = "pixel"  # by which they call what a signal has one of at each point
+    plural: ClassVar[str]  # what messages call its signals
+    value: ClassVar[str] = "pixel"  # what messages call one value of a signal
     axes: ClassVar[tuple[str, ...]]  # such as ("height", "width")
-    endings: ClassVar[tuple[str, ...]]  # of files that are read
-    ending: ClassVar[str]  # of the file that is written
+    endings: ClassVar[tuple[str, ...]]  # of files that can be read
+    ending: ClassVar[str]  # of files that are written
     low: ClassVar[float] = 0.0  # the least value of a signal
     high: ClassVar[float] = 1.0
     stored: ClassVar[torch.dtype] = torch.uint8
-    output: ClassVar[str] = "np"  # what signals come back as where nobody says
+    output: ClassVar[str] = "np"  # the default output_type
     outputs: ClassVar[tuple[str, ...]] = ("np", "pt")
 
     @abc.abstractmethod
     def parts(self, file: str | Path, size: tuple[int, ...], channels: int) -> list[Tensor]:
-        """All that a file holds, cut into signals of `size`, each `stored` (channels, *size); UnreadableSignal where it cannot be read."""
+        """A file cut into signals of `size`, each `stored` (channels, *size). UnreadableSignal where it cannot be read."""
 
     @abc.abstractmethod
     def fitted(self, value: Any, size: tuple[int, ...], channels: int, fit: str = "exact", background: str = "white") -> Tensor:
-        """One signal `stored` (channels, *size) of a file or of values, floats in the medium's range or `stored`.
+        """One signal, `stored` (channels, *size), from a file, or from values: floats in the medium's range, or `stored`.
 
-        fit: exact refuses one of another size by a ValueError, crop takes its middle and, where it is shorter, fills what is missing.
+        fit: "exact" raises ValueError for another size; "crop" takes the middle, and pads where the signal is shorter.
         """
 
     @abc.abstractmethod
     def to_output(self, signals: Tensor, output_type: str | None = None) -> Any:
-        """Signals (n, C, *size) in one of `outputs`; None: `output`. "pt": as they are, on the CPU."""
+        """Signals (n, C, *size) in one of the forms `outputs`; None: `output`. "pt": the tensor itself, on the CPU."""
 
     @abc.abstractmethod
     def write(self, signal: Tensor, path: Path, **about: Any) -> None:
-        """One signal (C, *size) as a file, `about` it in the file where its format has a place for that; whole or not at all."""
+        """Writes one signal (C, *size) as a file, whole or not at all; `about`: notes kept in the file where its format can hold them."""
 
     def kept(self, about: dict[str, str]) -> dict[str, str]:
-        """Of what is told about a file, as much as its format keeps: what `notes` gives back."""
+        """As much of the notes `about` as the format holds, which is what `notes` will return."""
         return about
 
     @abc.abstractmethod
     def notes(self, path: Path) -> dict[str, str]:
-        """What `write` was told about a file. OSError, SyntaxError or ValueError where it is no such file."""
+        """The notes that `write` kept in a file. OSError, SyntaxError or ValueError where it is no such file."""
 
     @abc.abstractmethod
     def preview(self, signals: Tensor) -> Tensor:
@@ -82,26 +82,26 @@ class Medium(Spec, abstract=True):
         return stored.float() / 255
 
     def integers(self, signals: Tensor) -> Tensor:
-        """Floats, clamped, as stored values; stored ones stay. ValueError for NaN."""
+        """Floats, clamped to the range, as stored values; stored values stay. ValueError for NaN and for other dtypes."""
         if signals.dtype == self.stored:
             return signals
         if not signals.is_floating_point():
             raise ValueError(f"signals: got {signals.dtype}; give floats in [{self.low:g}, {self.high:g}] or {self.stored}")
         if signals.isnan().any():
-            raise ValueError("signals: got NaN; look for where it arose")
+            raise ValueError("signals: got NaN; give finite numbers")
         return self.floats_to_stored(signals.float().clamp(self.low, self.high))
 
     def floats_to_stored(self, signals: Tensor) -> Tensor:
-        """Floats in range to the nearest stored values."""
+        """Floats in [low, high] rounded to stored values."""
         return (signals * 255).round().to(torch.uint8)
 
     def several(self, values: Any) -> bool:
-        """Whether values are several signals: a list of them, or a batch, rather than one."""
+        """Whether values are several signals, in a list or a batch, rather than one."""
         batch = isinstance(values, Tensor | np.ndarray) and values.ndim == 2 + len(self.axes)
         return batch or isinstance(values, list | tuple)
 
     def check_output(self, output_type: str | None, batch_size: int = 1) -> None:
-        """ValueError unless there is such a form, and a batch of at least one signal."""
+        """ValueError unless output_type is one of `outputs` or None, and batch_size at least 1."""
         if output_type is not None and output_type not in self.outputs:
             wanted = ", ".join(map(repr, self.outputs[:-1])) + f" or {self.outputs[-1]!r}"
             raise ValueError(f"output_type: got {output_type!r}; want {wanted}")
@@ -114,27 +114,27 @@ class Medium(Spec, abstract=True):
             raise ValueError(f"size: got {size}; {self.plural} have {' x '.join(self.axes)}")
 
     def psnr(self, given: Tensor, made: Tensor) -> Tensor:
-        """Peak signal-to-noise ratio of each, dB (n,), of stored signals (n, C, *size); one value off by one is the best there is."""
+        """PSNR in dB, (n,), of stored signals (n, C, *size); of equal signals as if one value were off by one."""
         whole = torch.iinfo(self.stored).max - torch.iinfo(self.stored).min
         error = (given.double() - made.double()).square().flatten(1).mean(1)
         return 10 * torch.log10(whole**2 / error.clamp(min=1 / given[0].numel()))
 
 
 def comment_of(about: dict[str, Any]) -> str:
-    """What is told about a file, as a comment in it."""
+    """Notes about a file as the text of a comment in it."""
     return json.dumps({name: str(value) for name, value in about.items()}, ensure_ascii=False)
 
 
 def notes_of(comment: str) -> dict[str, str]:
-    """The inverse of `comment_of`; ValueError where a comment is none of ours."""
+    """The inverse of `comment_of`; ValueError for any other comment."""
     found = parse_json(comment)
     if not isinstance(found, dict):
-        raise ValueError("the comment is none of ours")
+        raise ValueError("the comment was not written by bitmosaic")
     return {str(name): str(value) for name, value in found.items()}
 
 
 def middle(signal: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The middle of a signal (C, *any), and zeros around it where it is shorter."""
+    """The middle of a signal (C, *any) as (C, *size), with zeros around it where it is shorter."""
     for axis, wanted in enumerate(size, 1):
         there = signal.shape[axis]
         if there > wanted:

@@ -1,13 +1,14 @@
 """Clips: films without sound, (channels, frames, height, width) in [0, 1], in animated GIF, WebP or PNG files.
 
-Frames are taken in turn, whatever their times (of files written here a longer one stands for several equal frames, which Pillow joins);
-each is cropped and scaled as a picture is.
+Frames are taken in order, whatever their durations; only in files written here does a longer one stand for several equal frames, which
+Pillow merges. Each frame is cropped and scaled like a picture.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ from bitmosaic.images.read import picture_of, pixels_of
 from bitmosaic.images.write import animation, to_output, to_pil, to_uint8
 from bitmosaic.media.base import Medium, UnreadableSignal, comment_of, notes_of
 
-LONGEST = 10_000  # frames of a file
+LONGEST, MOST = 10_000, 2**28  # frames of a file at most, and pixels of all of them: two minutes of 320 x 240 at 25 frames a second
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,23 @@ class Clips(Medium):
     output: ClassVar[str] = "pil"
     outputs: ClassVar[tuple[str, ...]] = ("pil", "np", "pt")
 
-    rate: int = 10  # frames a second, of files that are written
+    rate: int = 10  # frames a second of files that are written
 
     def __post_init__(self):
         if not 1 <= self.rate <= 100:
             raise ValueError(f"rate: got {self.rate}; want frames a second, from 1 to 100")
 
     def parts(self, file: str | Path, size: tuple[int, ...], channels: int) -> list[Tensor]:
-        """As many frames one after another as a clip has, and again; what is left over at the end is not used. Too few hold the last."""
-        frames = [pixels_of(picture, size[1:], channels) for picture in self._frames(file)]
+        """As `Medium.parts`: consecutive clips without overlap; remaining frames are dropped, and a film too short repeats its last
+        frame.
+        """
+        frames = self._frames(file, use=lambda picture: pixels_of(picture, size[1:], channels))
         frames += [frames[-1]] * (size[0] - len(frames))
         whole = torch.stack(frames, 1)
         return [part.contiguous() for part in whole.split(size[0], 1) if part.shape[1] == size[0]]
 
     def fitted(self, value: Any, size: tuple[int, ...], channels: int, fit: str = "exact", background: str = "white") -> Tensor:
-        """Of a file, a list of pictures, arrays (F, H, W[, C]) uint8 or in [0, 1], or tensors (C, F, H, W)."""
+        """As `Medium.fitted`, of a file, a list of pictures, arrays (F, H, W[, C]) uint8 or in [0, 1], or tensors (C, F, H, W)."""
         if isinstance(value, str | os.PathLike):
             pictures, name = self._frames(value, background), os.fspath(value)
         else:
@@ -88,14 +91,18 @@ class Clips(Medium):
         return [to_output(clip.movedim(1, 0), "pil") for clip in signals]
 
     def write(self, signal: Tensor, path: Path, **about: Any) -> None:
-        """An animation that loops; a GIF's comment holds what is `about` it."""
+        """As `Medium.write`: an animation that loops, with notes in the comment of a GIF."""
         path.parent.mkdir(parents=True, exist_ok=True)
         frames = [to_pil(frame) for frame in signal.movedim(1, 0)]
         animation(frames, path, 1 / self.rate, 1 / self.rate, comment_of(about))
 
     def notes(self, path: Path) -> dict[str, str]:
         with path.open("rb") as file:
-            return notes_of(GifImageFile(file).info.get("comment", b"").decode())
+            try:
+                comment = GifImageFile(file).info.get("comment", b"").decode()
+            except Exception as error:  # decoders raise many kinds for a broken file
+                raise ValueError(f"{path}: {' '.join(str(error).split())[:200]}") from error
+        return notes_of(comment)
 
     def preview(self, signals: Tensor) -> Tensor:
         """Frames side by side, (n, C, H, F W)."""
@@ -104,22 +111,30 @@ class Clips(Medium):
     def about(self, size: tuple[int, ...]) -> str:
         return f"{size[0]} frames of {size[1]}x{size[2]} pixels"
 
-    def _frames(self, file: str | os.PathLike, background: str = "white") -> list[Image.Image]:
-        """The frames of a file, in mode L or RGB; of one that we wrote equal ones too, which Pillow writes as one that stays longer."""
+    def _frames(
+        self, file: str | os.PathLike, background: str = "white", use: Callable[[Image.Image], Any] = lambda picture: picture
+    ) -> list[Any]:
+        """What `use` makes of the frames of a file, in mode L or RGB; in files of `Clips.write`, one that is shown longer counts as
+        several equal frames.
+        """
         if not os.path.isfile(file):
             raise UnreadableSignal(str(file), "there is no such file", gone=True)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)  # as for pictures: more than 89 million pixels
                 with Image.open(file) as picture:
                     count, found, ours = getattr(picture, "n_frames", 1), [], _ours(picture)
-                    for frame in ImageSequence.Iterator(picture) if count <= LONGEST else ():
+                    pixels = count * picture.width * picture.height
+                    for frame in ImageSequence.Iterator(picture) if count <= LONGEST and pixels <= MOST else ():
                         times = max(1, round(frame.info.get("duration", 0) * self.rate / 1000)) if ours else 1
-                        found += [picture_of(frame.copy(), background)] * min(times, LONGEST + 1 - len(found))
-        except Exception as error:  # whatever a decoder says of a broken file
+                        found += [use(picture_of(frame.copy(), background))] * min(times, LONGEST + 1 - len(found))
+        except Exception as error:  # decoders raise many kinds for a broken file
             raise UnreadableSignal(str(file), " ".join(str(error).split())[:200] or type(error).__name__) from error
         if count > LONGEST or len(found) > LONGEST:
             raise UnreadableSignal(str(file), f"it has more than {LONGEST:,} frames")
+        if pixels > MOST:
+            raise UnreadableSignal(str(file), f"its frames have more than {MOST:,} pixels in all; scale it down, or cut it")
         return found
 
 

@@ -1,6 +1,6 @@
-"""A folder of sounds or clips as a set of signals of one size: each file is cut into as many as it holds.
+"""A folder of sounds or clips as a data set of signals of one size, into which each file is cut.
 
-Sub-folders are classes, as of pictures (`images.scan`).
+Sub-folders are classes, as for pictures (`images.scan`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bitmosaic.media.waves import Waves
 class SignalFolder(ImageSet):
     """The signals below a folder.
 
-    Every file is read once at the start, since only then it is known how many signals it holds; what fits into `cache_bytes` stays in
-    memory. ValueError where there is no such folder, no such file, or none that can be read.
+    Every file is read once at the start to count its signals; as many as fit into `cache_bytes` stay in memory. ValueError where there is
+    no such folder, or no file in it that can be read.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SignalFolder(ImageSet):
         self.class_names, self.unreadable = self.found.class_names, {}
         self._room, self._kept, self._last = cache_bytes, {}, {}
         self._readable: set[int] = set()  # files that could be read at the start
-        self.of: list[tuple[int, int]] = []  # the file of each signal, and which of its parts it is
+        self.of: list[tuple[int, int]] = []  # of each signal: its file, and its number within the file
         for number in range(len(self.found.names)):
             parts = len(self._parts(number))
             self.of += [(number, part) for part in range(parts)]
@@ -61,7 +61,7 @@ class SignalFolder(ImageSet):
         return parts[part] if part < len(parts) else None
 
     def _parts(self, number: int) -> list[Tensor]:
-        """The signals of a file; of one that cannot be read none, or ImagesGone where it could be read at the start."""
+        """The signals of a file; none where it cannot be read. ImagesGone where it could be read at the start."""
         file = str(self.found.files[number])
         if number in self._kept:
             return self._kept[number]
@@ -81,7 +81,7 @@ class SignalFolder(ImageSet):
             self._room -= taken
             self._kept[number] = parts
         else:
-            self._last = {number: parts}  # the one read last, which batches in order ask again
+            self._last = {number: parts}  # a cache of one file, for reading in order
         return parts
 
     def check_there(self) -> None:
@@ -90,7 +90,7 @@ class SignalFolder(ImageSet):
             raise ImagesGone(len(gone), len(self.found.names), gone[0])
 
     def fingerprint(self) -> str:
-        """Over what the files hold, in their order, their classes, and what signals are made of them."""
+        """SHA-256 over the contents of the files, in order, their classes, and how signals are cut from them."""
         digest = hashlib.sha256(repr((self.medium, self.size, self.channels, self.class_names)).encode(errors="surrogateescape"))
         digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
         digest.update(Contents.of(self.path, self.found.names).sums.tobytes())

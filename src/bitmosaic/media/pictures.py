@@ -17,11 +17,11 @@ from bitmosaic.media.base import Medium
 
 @dataclass(frozen=True)
 class Pictures(Medium):
-    """Grey pictures or such in colour."""
+    """Pictures, grey or in colour."""
 
     plural: ClassVar[str] = "images"
     axes: ClassVar[tuple[str, ...]] = ("height", "width")
-    endings: ClassVar[tuple[str, ...]] = ()  # those that Pillow and its plug-ins read: see `images.scan`
+    endings: ClassVar[tuple[str, ...]] = ()  # `images.scan` knows those that Pillow and its plug-ins read
     ending: ClassVar[str] = ".png"
     output: ClassVar[str] = "pil"
     outputs: ClassVar[tuple[str, ...]] = ("pil", "np", "pt")
@@ -39,7 +39,7 @@ class Pictures(Medium):
         save(to_pil(signal), path, **about)
 
     def notes(self, path: Path) -> dict[str, str]:
-        with path.open("rb") as file:  # the pixels are not looked at, so that there may be any number of them
+        with path.open("rb") as file:  # pixels are not decoded, so that a huge picture does no harm
             return {str(name): str(text) for name, text in PngImageFile(file).info.items()}
 
     def preview(self, signals: Tensor) -> Tensor:

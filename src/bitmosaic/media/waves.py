@@ -1,6 +1,6 @@
 """Sound: waves (channels, time) in [-1, 1] at one sampling rate, read and written by libsndfile (WAV, FLAC, Ogg, MP3).
 
-Other sampling rates are brought to ours by scipy's polyphase filter; more channels than wanted are mixed, one is doubled.
+Other sampling rates are resampled by scipy's polyphase filter; channels are mixed to the number wanted, or one is repeated.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from bitmosaic.disk import write_whole
 from bitmosaic.media.base import Medium, UnreadableSignal, comment_of, middle, notes_of
 
 INSTALL = "sound needs libsndfile: pip install 'bitmosaic[sound]'"
-LONGEST = 1900  # bytes of a comment
-HEIGHT, COLUMNS = 64, 256  # of a preview: frequencies, and moments at most
+BLOCK, MOST = 2**20, 2**30  # frames that are read at once, and samples of a file at most: three hours of stereo at 48 kHz
+FASTEST = 768_000  # samples a second
+LONGEST = 1900  # bytes of a comment that libsndfile reads back
+HEIGHT, COLUMNS = 64, 256  # of a preview: frequencies, and time steps at most
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Waves(Medium):
     rate: int = 8000  # samples a second
 
     def __post_init__(self):
-        if not 1 <= self.rate <= 768_000:
-            raise ValueError(f"rate: got {self.rate}; want samples a second, from 1 to 768,000")
+        if not 1 <= self.rate <= FASTEST:
+            raise ValueError(f"rate: got {self.rate}; want samples a second, from 1 to {FASTEST:,}")
 
     def parts(self, file: str | Path, size: tuple[int, ...], channels: int) -> list[Tensor]:
-        """Windows one after another. The last, where it is shorter, is filled with silence, or left out where more than half would be."""
+        """As `Medium.parts`: consecutive windows. A shorter last one is padded with silence, or left out where more than half would be."""
         whole = self._read(file, channels)
         windows = list(whole.split(size[0], 1))
         if len(windows) > 1 and 2 * windows[-1].shape[1] < size[0]:
@@ -76,11 +78,16 @@ class Waves(Medium):
         if not os.path.isfile(file):
             raise UnreadableSignal(str(file), "there is no such file", gone=True)
         try:
-            samples, rate = soundfile.read(os.fspath(file), dtype="float32", always_2d=True)
+            with soundfile.SoundFile(os.fspath(file)) as opened:
+                samples, rate = _samples(opened, str(file)), opened.samplerate
         except (soundfile.SoundFileError, RuntimeError, TypeError, OSError) as error:
             raise UnreadableSignal(str(file), " ".join(str(error).split())[:200]) from error
         if not len(samples) or not np.isfinite(samples).all():
             raise UnreadableSignal(str(file), "it holds no samples" if not len(samples) else "not all of its samples are finite")
+        if rate > FASTEST:
+            raise UnreadableSignal(str(file), f"its sampling rate is {rate:,} Hz; the highest is {FASTEST:,}")
+        if samples.size * self.rate > MOST * rate:
+            raise UnreadableSignal(str(file), f"it would have more than {MOST:,} samples at {self.rate:,} Hz")
         if rate != self.rate:
             from scipy.signal import resample_poly
 
@@ -89,7 +96,7 @@ class Waves(Medium):
         return _mixed(self.integers(torch.from_numpy(samples.T.copy())), channels)
 
     def floats(self, stored: Tensor) -> Tensor:
-        return stored.float() / 32768  # as libsndfile has it
+        return stored.float() / 32768  # the scale of libsndfile
 
     def floats_to_stored(self, signals: Tensor) -> Tensor:
         return (signals * 32768).round().clamp(max=32767).to(torch.int16)
@@ -100,7 +107,7 @@ class Waves(Medium):
         return signals.cpu() if output_type == "pt" else signals.cpu().float().numpy()
 
     def write(self, signal: Tensor, path: Path, **about: Any) -> None:
-        """In the format of its ending, of 16 bits where that has them; WAV's comment holds what is `about` it."""
+        """As `Medium.write`, in the format of the ending, 16 bits a sample where it has them; notes go into the comment of a WAV file."""
         try:
             import soundfile
         except ImportError as error:
@@ -117,7 +124,7 @@ class Waves(Medium):
         write_whole(path, data.getvalue())
 
     def kept(self, about: dict[str, str]) -> dict[str, str]:
-        """All, or the beginnings of its values: libsndfile does not read longer comments back."""
+        """As `Medium.kept`: all, or the first letters of each value, since libsndfile does not read longer comments back."""
         for letters in (None, 200, 40, 10):
             cut = {name: value[:letters] for name, value in about.items()}
             if len(comment_of(cut).encode()) <= LONGEST:
@@ -136,7 +143,7 @@ class Waves(Medium):
             raise ValueError(f"{path}: {error}") from error
 
     def preview(self, signals: Tensor) -> Tensor:
-        """Spectrograms, (n, 1, 64, columns): low frequencies below, in decibels from 80 under the loudest (black) to it (white)."""
+        """Spectrograms, (n, 1, 64, columns), low frequencies at the bottom, from 80 dB below the loudest (black) to the loudest (white)."""
         waves = signals.float().mean(1)
         hop = max(1, -(-waves.shape[1] // COLUMNS))
         window = max(2 * HEIGHT, 2 * hop)
@@ -152,8 +159,19 @@ class Waves(Medium):
         return f"{size[0] / self.rate:.3g} s at {self.rate:,} Hz"
 
 
+def _samples(opened: Any, name: str) -> np.ndarray:
+    """All samples of an open file, (T, C) float32, read in blocks: the length in a damaged header may be of any size."""
+    blocks, count = [], 0
+    while len(block := opened.read(BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block)
+        count += block.size
+        if count > MOST:
+            raise UnreadableSignal(name, f"it has more than {MOST:,} samples")
+    return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
+
+
 def _mixed(wave: Tensor, channels: int) -> Tensor:
-    """(C, T) int16 with so many channels."""
+    """(C, T) int16 -> (channels, T): channels are averaged, and the average repeated, unless there are as many."""
     if len(wave) == channels:
         return wave
     mono = wave.float().mean(0, keepdim=True).round().to(torch.int16)

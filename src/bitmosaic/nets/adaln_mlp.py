@@ -1,6 +1,6 @@
 """The head's network: an MLP modulated by a condition and a timestep (MAR, arXiv 2406.11838, section 3.3; used by BiGR, 2410.14672).
 
-We differ in taking the embedded timestep and condition apart, so that each can be computed once (savings E2 of the sampler).
+We differ in taking the embedded timestep and condition as two arguments, so that each is computed once (E2 in docs/performance.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AdaLNMLP(nn.Module):
         self.modulation, self.out = nn.Linear(width, 2 * width), nn.Linear(width, bits)
 
     def embed_time(self, t: Tensor) -> Tensor:
-        """Timesteps as the network is given them (timestep - 1), (n,) -> (n, H)."""
+        """Embeds timesteps t - 1, (n,) -> (n, H)."""
         return self.time2(F.silu(self.time1(sinusoid(t, 256).to(self.from_bits.weight.dtype))))
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from bitmosaic.nets.llama import RMSNorm, Sees, products
 
 
 def among(mask: Tensor) -> Sees:
-    """Attention to those keys alone that are there: mask (b, n) bool, one at least in each row."""
+    """Attention restricted to keys where mask (b, n) bool is True, at least one in each row."""
     there = mask[:, None, None]
 
     def sees(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def among(mask: Tensor) -> Sees:
 
 
 class CrossAttention(nn.Module):
-    """Attention(RMSNorm(x); tokens), no biases, no positions: those of the tokens are in the tokens."""
+    """Attention of RMSNorm(x) to tokens, without biases and positions: tokens carry their own."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -30,7 +30,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """What is added to x (b, n, D) of tokens (b, m, D) where mask (b, m) says that they are there."""
+        """The residual (b, n, D) for x (b, n, D) from tokens (b, m, D); mask (b, m): False where a token is padding."""
         b, n, width = x.shape
         q = self.query(self.norm(x)).view(b, n, self.heads, -1).transpose(1, 2)
         k, v = self.key_value(tokens.to(x.dtype)).view(b, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)

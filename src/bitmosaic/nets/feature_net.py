@@ -1,6 +1,6 @@
 """Feature networks: a small residual classifier of our own, Inception-v3, or any network in a local file.
 
-The classifier serves as perceptual distance (its maps), as space for Frechet distances (its embedding) and as judge of classes.
+The classifier serves for a perceptual loss (its maps), Frechet distances (its embedding) and class agreement (its logits).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ConvClassifierSpec(Spec):
 
 
 class ConvClassifier(nn.Module):
-    """Images (b, channels, H, W) in [0, 1] -> class logits; `maps` and `embed` are what it is kept for."""
+    """Images (b, channels, H, W) in [0, 1] -> class logits, with the activations of its levels (`maps`) and an embedding (`embed`)."""
 
     def __init__(self, spec: ConvClassifierSpec):
         super().__init__()
@@ -85,7 +85,7 @@ class _Level(nn.Module):
 
 
 class Maps(nn.Module):
-    """Any network: images (b, c, H, W) in [0, 1] -> one tensor or a list of tensors."""
+    """Wraps any network from images (b, c, H, W) in [0, 1] to a tensor or a list of tensors."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -98,7 +98,7 @@ class Maps(nn.Module):
 
 
 def save_feature_net(net: ConvClassifier, path: Path, **about: str) -> None:
-    """One .safetensors file with the weights, and in its metadata the spec and what else is said of it; written beside and renamed."""
+    """Writes one .safetensors file with the weights, the spec and the texts `about` it in the metadata; whole or not at all."""
     from safetensors.torch import save_file
 
     with whole_file(path) as beside:
@@ -119,7 +119,7 @@ def load_feature_net(path: str | Path) -> nn.Module:
         raise ValueError(f"feature net: {path} is not a file")
     try:
         if not name and path.suffix in (".pt", ".pth") and zipfile.is_zipfile(path):
-            check_archive(path, packed=path.suffix == ".pt")  # TorchScript packs its code
+            check_archive(path, packed=path.suffix == ".pt")  # TorchScript compresses its code
         if name:
             net = _from_code(path, name)
         elif path.suffix == ".pth":
@@ -167,13 +167,13 @@ def _load_inception(path: Path) -> nn.Module:
 
 def _from_script(path: Path) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export; files of this kind are many
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated, but such files are common
         return Maps(torch.jit.load(path, map_location="cpu"))
 
 
 def _from_code(path: Path, name: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # whoever draws weights gets the same ones each time
+        torch.manual_seed(0)  # code that draws weights shall draw the same ones each time
         found = runpy.run_path(str(path)).get(name)
         net = found if isinstance(found, nn.Module) else found() if callable(found) else None
     if not isinstance(net, nn.Module):

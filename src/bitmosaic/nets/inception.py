@@ -2,7 +2,7 @@
 
 That is TensorFlow's graph of 2015-12-05: 1,008 classes, average pooling that leaves padding out of its mean, maximum pooling in the last
 block, and images enlarged as TensorFlow 1 did. Tensors have the names of the weights file that pytorch-fid and torch-fidelity publish.
-We differ in giving all that evaluation reads in one pass.
+We differ in returning all outputs that evaluation needs from one pass.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-REFERENCE = "6726825d"  # how the SHA-256 of the published weights file begins, as its name says
-SIDE = 299  # pixels that the network looks at
-SPATIAL = 7  # channels of the map that stands for sFID's spatial features: 7 x 17 x 17 = 2023 numbers (Nash et al., arXiv 2103.03841)
+REFERENCE = "6726825d"  # first digits of the SHA-256 of the published weights file, as in its name
+SIDE = 299  # pixels of the network's input
+SPATIAL = 7  # channels of the map that gives sFID's spatial features: 7 x 17 x 17 = 2023 numbers (Nash et al., arXiv 2103.03841)
 
 
 class InceptionV3(nn.Module):

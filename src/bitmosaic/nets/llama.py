@@ -1,6 +1,6 @@
 """Llama block with adaptive modulation (BiGR, arXiv 2410.14672; Llama, 2302.13971; adaLN, DiT 2212.09748).
 
-We differ in taking who sees whom as a function: all places see all (BiGR's, without a mask), those before, or a past that is kept.
+We differ in taking the attention as a function: bidirectional (BiGR's), causal, or causal with a KV cache.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v over all places, (b, heads, n, d).
 
-    torch's fused attention, but for training on a CPU: forward and backward there take 51 ms where plain products take 10
+    torch's fused attention, except in training on a CPU, where its forward and backward passes take 51 ms and plain products 10 ms
     (128 x 4 x 50 x 64, bf16, two cores).
     """
     if q.device.type == "cpu" and q.requires_grad:
@@ -35,14 +35,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attend_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """As `attend`, where a place sees itself and those before it."""
+    """Causal `attend`: a place attends to itself and those before it."""
     if q.device.type == "cpu" and q.requires_grad:
         return products(q, k, v, is_causal=True)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def products(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False, attn_mask: Tensor | None = None) -> Tensor:
-    """Attention as plain products, whose matrices of weights are kept for the backward pass; arguments as torch names them."""
+    """Attention as plain products, which keep the matrix of weights for the backward pass; arguments as of torch's function."""
     weights = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
     if is_causal:
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
@@ -53,7 +53,7 @@ def products(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False, attn_mask
 
 
 class Past:
-    """Attention of one new place to itself and all that came before, whose keys and values are kept."""
+    """Causal attention of new places with a KV cache of all places before."""
 
     def __init__(self):
         self.kept: tuple[Tensor, Tensor] | None = None
@@ -76,7 +76,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.normalised(x) * self.weight.type_as(x)  # under autocast all of the block stays in bf16
+        return self.normalised(x) * self.weight.type_as(x)  # keeps the block in bf16 under autocast
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         """`forward(x) (1 + scale) + shift` with two passes fewer over x (b, n, D); shift and scale (b, 1, D)."""
@@ -90,7 +90,7 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """w2(SiLU(w1 x) * w3 x), width 8/3 of the input's rounded up to a multiple, no biases."""
+    """w2(SiLU(w1 x) * w3 x), inner width 8/3 of the input's, rounded up to a multiple of `multiple`; no biases."""
 
     def __init__(self, width: int, multiple: int = 256):
         super().__init__()
@@ -102,7 +102,7 @@ class SwiGLU(nn.Module):
         gate, h = self.w1(x), self.w3(x)
         if torch.is_grad_enabled():
             return self.w2(F.silu(gate) * h)
-        return self.w2(h.mul_(F.silu(gate, inplace=True)))  # nothing else needs them
+        return self.w2(h.mul_(F.silu(gate, inplace=True)))  # in place: neither is used again
 
 
 class Attention(nn.Module):
@@ -121,9 +121,9 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2); not `modulated`: gates 1, the others 0.
+    """x + g1 Attention(RMSNorm(x) (1 + s1) + b1), then x + g2 SwiGLU(RMSNorm(x) (1 + s2) + b2); without `modulated`, g = 1, s = b = 0.
 
-    With `recompute` the backward pass works out again what the forward pass saw, instead of keeping it (activation checkpointing).
+    recompute: the backward pass recomputes activations instead of keeping them (activation checkpointing).
     """
 
     recompute = False
@@ -145,7 +145,7 @@ class Block(nn.Module):
         began, ended = None if rng is None else rng.clone_state(), []
 
         def again(x: Tensor, modulation: Tensor | None) -> Tensor:
-            own = None if began is None else began.clone_state()  # the same draws each time
+            own = None if began is None else began.clone_state()  # recomputation draws the same dropout
             out = self._once(x, modulation, table, own, sees)
             ended.append(own)
             return out

@@ -30,7 +30,7 @@ class PatchGANSpec(Spec):
 
 
 class PatchGAN(nn.Module):
-    """(b, channels, H, W) in [0, 1] -> patch logits (b, 1, h, w), positive for real. Sides of 2^layers * 3 pixels or more."""
+    """(b, channels, H, W) in [0, 1] -> patch logits (b, 1, h, w), positive for real. Sides are at least 2^layers * 3 pixels."""
 
     def __init__(self, spec: PatchGANSpec):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which arithmetic a machine is fast in."""
+"""Arithmetic by machine: whether it multiplies bf16, and full float32 where cuDNN would use TF32."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Precision = Literal["auto", "float32", "bf16"]
 def has_bf16_products(device: str | torch.device = "cpu") -> bool:
     """Whether `device` multiplies bf16 matrices in hardware.
 
-    A CPU without such instructions emulates them: on two cores of an Intel Ice Lake at a third of float32's rate, where an AMD
-    Zen 5, which has them, is four times as fast as its float32 (docs/log.md).
+    A CPU without such instructions emulates them: two cores of an Intel Ice Lake reach a third of their float32 rate, two of an AMD
+    Zen 5, which has them, four times theirs (docs/log.md).
     """
     if torch.device(device).type != "cpu":
         return True
@@ -25,7 +25,7 @@ def has_bf16_products(device: str | torch.device = "cpu") -> bool:
 
 
 def resolve(precision: Precision, device: str | torch.device = "cpu") -> Literal["float32", "bf16"]:
-    """What "auto" means: bf16 where `device` has products of it, float32 elsewhere; the others mean themselves."""
+    """Resolves "auto": bf16 where `device` multiplies it in hardware, else float32; other values are returned as they are."""
     if precision == "auto":
         return "bf16" if has_bf16_products(device) else "float32"
     return precision
@@ -37,17 +37,17 @@ def autocast(precision: Precision, device: str | torch.device = "cpu") -> torch.
 
 
 class _Whole:
-    """How many blocks of `whole_float32` are open, in all threads together: the setting is the process's."""
+    """The number of open `whole_float32` blocks of all threads, for the setting is the process's."""
 
     lock, depth, before = threading.Lock(), 0, "none"
 
 
 @contextmanager
 def whole_float32() -> Iterator[None]:
-    """Inside the block, or in the function under it, convolutions of float32 are float32's on a GPU too.
+    """A context manager, also a decorator, in which float32 convolutions use full float32 on a GPU too.
 
-    cuDNN rounds their factors to TF32's ten bits unless told otherwise: of 500 images' codes on an H100 thirty had a bit that was not the
-    CPU's, and none with this (docs/performance.md). torch's matrix products are whole as they come. Threads may be inside at once.
+    By default cuDNN rounds their inputs to TF32: of 500 images encoded on an H100 thirty had a bit that differed from the CPU's, and none
+    with this (docs/performance.md). torch's matrix products are in full float32 by default. Several threads may be inside at once.
     """
     convolutions = torch.backends.cudnn.conv
     with _Whole.lock:

@@ -12,7 +12,7 @@ from bitmosaic.nets.llama import Sees, attend
 class ViTBlock(nn.Module):
     """x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)), GELU; with `skips` first a linear layer over x and an earlier stream.
 
-    With `recompute` the backward pass works out again what the forward pass saw (activation checkpointing).
+    recompute: the backward pass recomputes activations instead of keeping them (activation checkpointing).
     """
 
     recompute = False
@@ -26,7 +26,7 @@ class ViTBlock(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
     def forward(self, x: Tensor, earlier: Tensor | None = None, sees: Sees = attend) -> Tensor:
-        """x and `earlier`, where the block has a skip connection, (b, n, D); sees: the attention."""
+        """x, and `earlier` where the block has a skip connection, (b, n, D) -> (b, n, D); sees: the attention function."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(self._once, x, earlier, sees, use_reentrant=False, preserve_rng_state=False)
         return self._once(x, earlier, sees)

@@ -16,7 +16,11 @@ Pool = bool | int | None
 
 
 def code_features(prior: Prior, codes: Codes, condition: Condition | None, layers: Sequence[int], pool: Pool) -> list[Tensor]:
-    """The streams after blocks `layers` of fully visible images, each as `pooled` has it; the same bits in any batch on a CPU."""
+    """The residual streams after blocks `layers` of fully known images, each reduced by `pooled`.
+
+    On a CPU an image's features do not depend on its batch: to the last bit where matrix products give equal rows equal sums, as MKL's
+    kernels for AVX-512 do, else to about 1e-5.
+    """
     at_once = 8 if codes.digits.device.type == "cpu" else 64
     parts = []
     with torch.no_grad():

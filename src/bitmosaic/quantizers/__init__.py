@@ -1,4 +1,4 @@
-"""Vectors <-> digits, one file per scheme; importing the room enters its specs in the table."""
+"""Quantizers: vectors <-> digits, one file per scheme; importing the package registers their specs."""
 
 from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 from bitmosaic.quantizers.bernoulli import BernoulliQuantizer, BernoulliQuantizerSpec

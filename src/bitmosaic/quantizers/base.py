@@ -1,4 +1,4 @@
-"""What every quantizer is: vectors <-> digits, one file per scheme."""
+"""The base class of quantizers, which turn vectors into digits and back; one file per scheme."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bitmosaic.spec import Spec
 class Quantized:
     """What a quantizer's forward pass returns."""
 
-    z: Tensor  # (batch, *grid, d) quantized vectors, gradients pass to the input
+    z: Tensor  # (batch, *grid, d) quantized vectors, through which gradients reach the input
     digits: Tensor  # (batch, *grid, k) integers
     losses: dict[str, Tensor] = field(default_factory=dict)  # scalars to be added to the loss, such as a commitment
 
 
 @dataclass(frozen=True)
 class QuantizerSpec(Spec, abstract=True):
-    """What all quantizers' specs have in common: they build one, and say what digits it makes."""
+    """Base class of descriptions of quantizers."""
 
     @property
     def radix(self) -> tuple[int, ...]:
@@ -49,4 +49,4 @@ class Quantizer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
-        """The differentiable way; `rng` draws where the scheme is random in training, None is the deterministic way."""
+        """Quantizes z (..., width) so that gradients reach it; `rng` draws where the scheme is random in training, None: deterministic."""

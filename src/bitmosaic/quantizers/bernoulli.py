@@ -32,7 +32,7 @@ class BernoulliQuantizerSpec(QuantizerSpec):
 
 
 class BernoulliQuantizer(Quantizer):
-    """Logits (..., K) <-> bits (..., K): p = sigmoid(z); b = [p > 1/2], in training b ~ Bernoulli(p), straight-through b + p - stop(p)."""
+    """Logits z (..., K) <-> bits b (..., K): p = sigmoid(z), b = [p > 1/2]; in training b ~ Bernoulli(p), passed on as b + p - sg[p]."""
 
     def __init__(self, bits: int):
         super().__init__()

@@ -1,7 +1,7 @@
 """Nearest codeword (VQ-VAE, arXiv 1711.00937, eq. 1-3; VQGAN, arXiv 2012.09841): a place is the index of the closest of K vectors.
 
-We differ in choosing among the few closest by distances in float64, so that no vector's index hangs on the others in its batch, and in
-walking over chunks, so that a codebook of 262,144 codewords takes no matrix of all pairs.
+We differ in comparing the few closest again in float64, so that a vector's index does not depend on its batch, and in computing distances
+in chunks, so that a codebook of 262,144 codewords needs no matrix of all pairs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 
-PAIRS = 2**24  # distances that are held at once, 64 MiB
-CLOSEST = 4  # codewords whose distances are computed again: rounding can only exchange such as are nearly as close
+PAIRS = 2**24  # distances in memory at once, 64 MiB
+CLOSEST = 4  # codewords whose distances are computed again: rounding in float32 only confuses codewords that are nearly as close
 
 
 @dataclass(frozen=True)
 class NearestSpec(QuantizerSpec):
-    """K codewords of width d, moved by the gradient."""
+    """K codewords of width d, trained by gradient descent."""
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -39,7 +39,7 @@ class NearestSpec(QuantizerSpec):
 
 
 class Nearest(Quantizer):
-    """Vectors (..., d) <-> one index (..., 1) below K; training passes the gradient straight through."""
+    """Vectors (..., d) <-> one index (..., 1) below K, with the straight-through gradient in training."""
 
     def __init__(self, spec: NearestSpec):
         super().__init__()
@@ -57,7 +57,7 @@ class Nearest(Quantizer):
 
 
 def check_codebook(codewords: int, width: int, *weights: float) -> None:
-    """ValueError unless there are at least two codewords, of some width, and the losses' weights are finite and not negative."""
+    """ValueError unless codewords >= 2, width >= 1, and the losses' weights are finite and not negative."""
     if codewords < 2 or width < 1:
         raise ValueError(f"codewords {codewords}, width {width}: a codebook needs at least two vectors of width at least 1")
     if not all(0 <= weight < math.inf for weight in weights):
@@ -66,7 +66,7 @@ def check_codebook(codewords: int, width: int, *weights: float) -> None:
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """Indices (...) int64 of the rows of `codebook` (K, d) that are closest to vectors `z` (..., d); the first of those equally close."""
+    """Indices (...) int64 of the rows of `codebook` (K, d) closest to vectors `z` (..., d); ties go to the smallest index."""
     rows, codewords = z.reshape(-1, z.shape[-1]).float(), codebook.float()
     squares = codewords.square().sum(1)
     found = [_closest(part, codewords, squares) for part in rows.split(max(1, PAIRS // len(codewords)))]
@@ -81,7 +81,7 @@ def _closest(rows: Tensor, codewords: Tensor, squares: Tensor) -> Tensor:
 
 
 def straight_through(z: Tensor, codebook: Tensor, commitment: float, pull: float) -> Quantized:
-    """The closest rows of `codebook` (K, d) to `z` (..., d), with z's gradient: z + sg[e - z]; losses are means over all numbers."""
+    """The closest rows e of `codebook` (K, d) to `z` (..., d) as z + sg[e - z], with their losses, means over all elements."""
     index = nearest(z, codebook)
     e = codebook[index]
     losses = {"commitment": commitment * (e.detach() - z).square().mean(), "codebook": pull * (e - z.detach()).square().mean()}

@@ -1,4 +1,4 @@
-"""SimVQ (arXiv 2411.02038, ICCV 2025): codewords are a frozen random basis seen through one linear layer, so each step moves all of them.
+"""SimVQ (arXiv 2411.02038, ICCV 2025): codewords are a frozen random basis behind a trained linear layer, so each step moves all.
 
 We differ in decoding from indices with the projection, which the published `get_codebook_entry` leaves out.
 """
@@ -16,7 +16,7 @@ from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_throu
 
 @dataclass(frozen=True)
 class SimVQSpec(QuantizerSpec):
-    """K codewords C W^T + b of width d; C stays as it was drawn, W and b learn."""
+    """K codewords C W^T + b of width d; C is random and fixed, W and b are trained."""
 
     codewords: int = 8  # K
     width: int = 4  # d

@@ -96,7 +96,7 @@ class Task:
             except ValueError as error:
                 raise Refused(422, of_library(error)) from None
         if found is not None and self.guest.reader.kind == "text":
-            raise Refused(422, f"class: got {shown(found)}; this pipeline is told by text: give a prompt, such as \"a red heart\"")
+            raise Refused(422, f"class: got {shown(found)}; this pipeline takes text: give a prompt, such as \"a red heart\"")
         found = {self.single(name): weight for name, weight in found.items()} if isinstance(found, dict) else self.single(found)
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
             raise Refused(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")

@@ -1,4 +1,4 @@
-"""What discriminators of whole images have in common. A class is told by projection (Miyato and Koyama, arXiv 1802.05637, eq. 4)."""
+"""The base class of discriminators of images, and the class-conditional projection head (Miyato and Koyama, arXiv 1802.05637, eq. 4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EPS = 1e-6  # of power iterations, StudioGAN's
 
 @dataclass(frozen=True)
 class DiscriminatorSpec(Spec, abc.ABC, abstract=True):
-    """What a discriminator is given."""
+    """Sizes of a discriminator's input."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width
     channels: int = 3  # 1 grey, 3 colour
@@ -27,7 +27,7 @@ class DiscriminatorSpec(Spec, abc.ABC, abstract=True):
 
 
 class Discriminator(nn.Module, abc.ABC):
-    """Images and labels -> logits."""
+    """A network from images and class labels to logits."""
 
     spec: DiscriminatorSpec
 
@@ -63,12 +63,12 @@ def start_normal(module: nn.Module) -> None:
 
 
 def check_halves(image_size: tuple[int, int], levels: int) -> None:
-    """ValueError unless both sides can be halved so many times."""
+    """ValueError unless both sides can be halved `levels` times."""
     if levels < 1 or any(side < 2**levels or side % 2**levels for side in image_size):
         raise ValueError(f"image_size: got {image_size}; with {levels} levels both sides must be multiples of {2 ** max(1, levels)}")
 
 
 def doubled(width: int, levels: int) -> list[int]:
-    """Channels of so many levels, each twice the one before."""
+    """Channels of `levels` levels: width, 2 width, 4 width, ..."""
     return [width * 2**level for level in range(levels)]
 

@@ -1,6 +1,6 @@
 """The discriminator of spectrally normalised DCGAN (Miyato et al., arXiv 1802.05957, table 3), as StudioGAN has it, with projection.
 
-We differ in the number of levels and in sides, which are free; StudioGAN's has three levels, of 32 x 32 pixels.
+We differ in a free number of levels and free sides; StudioGAN's has three levels, for 32 x 32 pixels.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bitmosaic.nets.discriminators.base import EPS, Discriminator, Discriminator
 
 @dataclass(frozen=True)
 class DeepConvDiscriminatorSpec(DiscriminatorSpec):
-    """Convolutions only, all spectrally normalised."""
+    """Sizes of a discriminator of spectrally normalised convolutions."""
 
-    width: int = 8  # channels of the first level, which each level doubles; published 64
-    levels: int = 2  # that halve the sides
+    width: int = 8  # channels of the first level; each level has twice as many; published 64
+    levels: int = 2  # each halves the sides
     slope: float = 0.1  # of the activation below zero
 
     def __post_init__(self):
@@ -49,7 +49,7 @@ class DeepConvDiscriminator(Discriminator):
         self.head = ProjectionHead(2 * inside, spec.classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (b, C, H, W) in [0, 1] -> what the head judges, (b, D)."""
+        """Images (b, C, H, W) in [0, 1] -> features for the head, (b, D)."""
         h = images * 2 - 1
         for conv in self.convs:
             h = F.leaky_relu(conv(h), self.spec.slope)
