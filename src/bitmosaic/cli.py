@@ -29,6 +29,7 @@ COMMANDS = {  # name -> what it does; each is the function of that name in bitmo
     "sample": "New images of some classes, as PNG files and one sheet.",
     "inpaint": "What a mask covers is painted anew; all else stays, pixel for pixel.",
     "outpaint": "A picture goes on beyond its edges.",
+    "panorama": "A picture several times as large as the pipeline's own, from nothing or around a picture, without an edge.",
     "edit": "Another class inside a mask.",
     "interpolate": "From class to class: a strip and an animation.",
     "enrich": "Fine detail of a coarse picture, drawn anew.",

@@ -117,6 +117,10 @@ class CodesPipeline(TwoStagePipeline, saved_as=("CodesPipeline", "Pipeline")):
     def outpaint(self, *arguments, **settings):
         return editing.outpaint(self, *arguments, **settings)
 
+    @wraps(editing.panorama)
+    def panorama(self, *arguments, **settings):
+        return editing.panorama(self, *arguments, **settings)
+
     @wraps(editing.edit)
     def edit(self, *arguments, **settings):
         return editing.edit(self, *arguments, **settings)

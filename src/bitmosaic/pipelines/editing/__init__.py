@@ -1,8 +1,10 @@
 """Jobs without retraining: inpaint, outpaint, edit, interpolate, enrich; methods of Pipeline."""
 
+from .answers import Answers
 from .blends import blend, way
 from .canvas import Fit, canvas
-from .jobs import Answers, coarse, edit, edit_settings, enrich, inpaint, interpolate, outpaint
+from .jobs import coarse, edit, edit_settings, enrich, inpaint, interpolate, outpaint
+from .panorama import panorama
 from .windows import windows
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "inpaint",
     "interpolate",
     "outpaint",
+    "panorama",
     "way",
     "windows",
 ]

@@ -6,8 +6,8 @@ pictures larger than the pipeline's are done window by window. These functions a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal
 
@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bitmosaic.images import Output, check_output, fitted, to_output
+from bitmosaic.images import Output, fitted
 from bitmosaic.images.read import picture_of, pixels_of
-from bitmosaic.pipelines.conditions import Condition, generators, pairs
+from bitmosaic.pipelines.conditions import Condition
 from bitmosaic.pipelines.protocol import OnStep, Pipeline
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 from bitmosaic.samplers import SamplerSpec
 from bitmosaic.values import value
 
+from .answers import Answers, ranked
 from .blends import blend
 from .canvas import Fit, canvas, check_window
 from .fill import complete, fill
@@ -30,18 +31,6 @@ from .partly import known_of, told
 from .windows import windows
 
 EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5 in docs/editing.md
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Several answers to one question, the likeliest first."""
-
-    images: Any  # as `output_type` says
-    seeds: tuple[int, ...]
-    # that the prior, unguided, needs for what it painted (`priors.likelihood`), and that known pixels cost by which places were
-    # steered (`editing.partly`): fewer, likelier
-    bits: tuple[float, ...]
-    notes: tuple[str, ...] = ()  # what was done that the arguments do not say, each a line
 
 
 def inpaint(
@@ -146,7 +135,7 @@ def enrich(
         nothing = torch.zeros(groups.shape, dtype=torch.bool, device=groups.device)
         return pipeline.decode(codes, "pt"), pipeline.code_length(codes, nothing, [condition] * len(codes))
 
-    return _ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
+    return ranked(pipeline, fresh, condition, seeds, batch_size, output_type, settings)
 
 
 def coarse(pipeline: TwoStagePipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
@@ -179,7 +168,7 @@ def _answers(
             bits = bits + cost
         return canvas, bits
 
-    answers = _ranked(pipeline, painted, condition, seeds, batch_size, output_type, settings)
+    answers = ranked(pipeline, painted, condition, seeds, batch_size, output_type, settings)
     return replace(answers, notes=_notes(pipeline, [hidden for _, hidden in parts], tuple(repaint.shape)))
 
 
@@ -202,21 +191,3 @@ def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:
     rows, columns = grid
     blocks = torch.rand((rows + 1) // 2, (columns + 1) // 2, 4, generator=rng, device=rng.device).argsort(-1)
     return blocks.unflatten(-1, (2, 2)).transpose(1, 2).flatten(2, 3).flatten(0, 1)[:rows, :columns]
-
-
-def _ranked(
-    pipeline: TwoStagePipeline, make: Callable[[int, list[torch.Generator], SamplerSpec], tuple[Tensor, Tensor]], condition, seeds,
-    batch_size: int, output_type: Output, settings: dict[str, Any],
-) -> Answers:  # fmt: skip
-    """`make(n, generators, settings)` for each batch of seeds, its images and their bits; the answers by rising bits."""
-    _, seeds = pairs(None, seeds)
-    check_output(output_type, batch_size)
-    how, _ = pipeline.settings(**settings), pipeline.labels([condition])  # what is wrong is said even where nothing is to be done
-    parts = []
-    for start in range(0, len(seeds), batch_size):
-        rngs = generators(seeds[start : start + batch_size], pipeline.device)
-        parts.append(make(len(rngs), rngs, how))
-    bits = torch.cat([cost for _, cost in parts])
-    order = bits.argsort(stable=True)
-    images = torch.cat([images for images, _ in parts])[order]
-    return Answers(to_output(images, output_type), tuple(seeds[i] for i in order), tuple(bits[order].tolist()))

@@ -1,0 +1,46 @@
+"""`bitmosaic panorama`: pictures several times as large as a pipeline's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
+from bitmosaic.commands.edited import USUAL, Painting, Task, paint
+
+OwnSide = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Middle = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="(default: none, all is drawn)")]
+
+
+def panorama(
+    image: Middle = "", *, height: OwnSide = None, width: OwnSide = None, fit: Literal["exact", "crop"] = "exact",
+    painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
+    out: Path = Path("panorama"),
+) -> list[Path]:  # fmt: skip
+    """Draws pictures larger than the pipeline's own, from nothing or around a picture, and writes them as PNG files with one sheet.
+
+    Codes are filled in window by window, and decoded all at once, so there is no edge between windows. A picture in the middle comes back
+    as its codes give it; outpaint keeps it pixel for pixel. The answers are ranked: the fewer bits, the likelier the model holds
+    them to be.
+
+    Args:
+        image: a picture that stands in the middle, or a test image that ships, such as landscapes:17.
+        height: of the whole in pixels, whole places; the pipeline's own unless given.
+        width: likewise; four times the pipeline's own unless given.
+        fit: for an image of another size than the pipeline's: exact refuses it, crop takes its centre and scales it.
+        painting: what is painted, how often, and by what.
+        settings: of the sampler.
+        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
+
+    Returns:
+        The files written: the answers, the likeliest first, and sheet.png.
+    """
+
+    def ask(pipe, label, arguments):
+        size = height or pipe.image_size[0], width or 4 * pipe.image_size[1]
+        given = painting.picture(image, pipe) if image else None
+        return pipe.panorama(label, size=size, image=given, fit=fit, **arguments), []
+
+    return paint(Task("panorama", image or "panorama", painting, settings, {"height": height, "width": width, "fit": fit}), ask, out)

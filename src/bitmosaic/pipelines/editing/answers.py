@@ -1,0 +1,45 @@
+"""Several answers to one question, ranked by how likely the prior holds them to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitmosaic.images import check_output, to_output
+from bitmosaic.pipelines.conditions import generators, pairs
+from bitmosaic.pipelines.two_stage import TwoStagePipeline
+from bitmosaic.samplers import SamplerSpec
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Several answers to one question, the likeliest first."""
+
+    images: Any  # as `output_type` says
+    seeds: tuple[int, ...]
+    # that the prior, unguided, needs for what it painted (`priors.likelihood`), and that known pixels cost by which places were
+    # steered (`editing.partly`): fewer, likelier
+    bits: tuple[float, ...]
+    notes: tuple[str, ...] = ()  # what was done that the arguments do not say, each a line
+
+
+def ranked(
+    pipeline: TwoStagePipeline, make: Callable[[int, list[torch.Generator], SamplerSpec], tuple[Tensor, Tensor]], condition, seeds,
+    batch_size: int, output_type, settings: dict[str, Any],
+) -> Answers:  # fmt: skip
+    """`make(n, generators, settings)` for each batch of seeds, its images and their bits; the answers by rising bits."""
+    _, seeds = pairs(None, seeds)
+    check_output(output_type, batch_size)
+    how, _ = pipeline.settings(**settings), pipeline.labels([condition])  # what is wrong is said even where nothing is to be done
+    parts = []
+    for start in range(0, len(seeds), batch_size):
+        rngs = generators(seeds[start : start + batch_size], pipeline.device)
+        parts.append(make(len(rngs), rngs, how))
+    bits = torch.cat([cost for _, cost in parts])
+    order = bits.argsort(stable=True)
+    images = torch.cat([images for images, _ in parts])[order]
+    return Answers(to_output(images, output_type), tuple(seeds[i] for i in order), tuple(bits[order].tolist()))
