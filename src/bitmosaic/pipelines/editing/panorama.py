@@ -29,8 +29,8 @@ LARGEST = 4096  # places
 
 def panorama(
     pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] = 0, *, size: tuple[int, int] | None = None,
-    image: Any = None, fit: Literal["exact", "crop"] = "exact", output_type: Output = "pil", batch_size: int = 16, callback_on_step_end: OnStep = None,
-    **settings,
+    image: Any = None, fit: Literal["exact", "crop"] = "exact", output_type: Output = "pil", batch_size: int = 16,
+    callback_on_step_end: OnStep = None, **settings,
 ) -> Answers:  # fmt: skip
     """Pictures of `size` (height, width), once for each seed, ranked as `inpaint`'s answers.
 
