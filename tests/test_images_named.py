@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bitmosaic.commands.pipelines import DEFAULT, meant
 from bitmosaic.commands.real import learned_and_held, named_images, own_test_set, real_images
 from bitmosaic.images import NAMED_SETS, SHIPPED_SETS, ArrayImages, fashion_sample, landscapes_sample, shipped_image, shipped_name
 
@@ -48,3 +49,13 @@ def test_sets_that_ship_are_there():
     for name, load in SHIPPED_SETS.items():
         assert any(named.load is load for named in NAMED_SETS.values()), name
         assert load().labels.unique().numel() == len(load().class_names)
+
+
+def test_which_pipeline_is_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert meant("mine", "fashion:3") == "mine"
+    assert meant("", "fashion:3") == "fashion" and meant("", "photo.png") == meant("") == DEFAULT
+    monkeypatch.setattr("bitmosaic.commands.pipelines.zoo_names", lambda: ["fashion", "landscapes"])
+    assert meant("", "landscapes:3") == "landscapes"
+    (tmp_path / "landscapes:3").touch()
+    assert meant("", "landscapes:3") == DEFAULT

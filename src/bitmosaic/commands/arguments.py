@@ -18,6 +18,7 @@ import tyro
 T = TypeVar("T")
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # off unless named: no --no-... beside it
+OwnPipeline = Annotated[str, tyro.conf.arg(metavar="PIPELINE", help_behavior_hint="(default: the one that ships for the picture)")]
 PipelineName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")]
 Background = Annotated[str, tyro.conf.arg(metavar="COLOUR", help_behavior_hint="(default: the pipeline's own)")]

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bitmosaic.commands.arguments import Background
+from bitmosaic.commands.arguments import Background, OwnPipeline
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import DEFAULT, load, meant
 from bitmosaic.commands.reconstruct import shipped
 from bitmosaic.evaluate.insight import flipped, meaning
 from bitmosaic.images import Fit, captioned, fitted, heat, save
@@ -22,7 +22,7 @@ PICTURED = 112  # pixels that a small picture is at least high
 
 
 def bits(
-    image: Picture = "fashion:0", *, count: int = 500, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
+    image: Picture = f"{DEFAULT}:0", *, count: int = 500, fit: Fit = "exact", background: Background = "", pipeline: OwnPipeline = "",
     out: Path = Path("bits"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
     """Shows what each bit means: a picture with that bit turned round in every place, and what the bit does to the middle place.
@@ -44,7 +44,7 @@ def bits(
     Returns:
         The two files.
     """
-    pipe = load(pipeline, device, TwoStagePipeline)
+    pipe = load(meant(pipeline, image), device, TwoStagePipeline)
     size, channels = pipe.image_size, pipe.channels
     one = fitted(given(image, background or pipe.background), size, channels, fit)[None].float() / 255
     many = shipped(count, size, channels).pixels.float() / 255

@@ -17,7 +17,7 @@ from bitmosaic.codec import Container
 from bitmosaic.codes import Codes
 from bitmosaic.commands.arguments import Background, Flag, Images
 from bitmosaic.commands.files import Files, check_free, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import DEFAULT, load
 from bitmosaic.images import Fit, in_order
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
@@ -30,7 +30,7 @@ Folder = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 def compress(
     images: Images = (), *, coder: Literal["uniform", "static", "prior"] = "prior", packets: int = 1, fit: Fit = "exact",
-    background: Background = "", pipeline: str = "fashion", out: Folder = Path("compressed"), replace: Flag = False,
+    background: Background = "", pipeline: str = DEFAULT, out: Folder = Path("compressed"), replace: Flag = False,
 ) -> list[Path]:  # fmt: skip
     """Turns each image into a small file that 'bitmosaic decompress' reads, named after the picture: x.jpg becomes x.jpg.bmc.
 

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from bitmosaic.codes import Codes
 from bitmosaic.commands.encode import BATCH, FORMAT
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.pipelines import fingerprint, load
+from bitmosaic.commands.pipelines import DEFAULT, fingerprint, load
 from bitmosaic.folders import parse_json
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 
 
 def decode(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], *, pipeline: str = "fashion",
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], *, pipeline: str = DEFAULT,
     out: Path = Path("decoded"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
     """Turns the codes in a file of 'bitmosaic encode' back into images, PNG files under the names that they had; into WAV files of sounds,

@@ -18,7 +18,7 @@ from bitmosaic.codes import Codes, digit_dtype
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.compress import ENDING, Folder, names_below, some
 from bitmosaic.commands.files import SOFTWARE, check_free, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import DEFAULT, load
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.pipelines.compression import AT_ONCE, decompressed, opened
@@ -27,7 +27,7 @@ Compressed = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(met
 
 
 def decompress(
-    files: Compressed = (), *, restore: Flag = False, unconfirmed: Flag = False, pipeline: str = "fashion",
+    files: Compressed = (), *, restore: Flag = False, unconfirmed: Flag = False, pipeline: str = DEFAULT,
     out: Folder = Path("decompressed"), seed: int = 0,
 ) -> list[Path]:  # fmt: skip
     """Turns files of 'bitmosaic compress' back into images, PNG files: x.png.bmc into x.png, x.jpg.bmc into x.jpg.png; into WAV files

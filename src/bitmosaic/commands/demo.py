@@ -21,7 +21,7 @@ from tqdm import tqdm
 from bitmosaic.commands.demo_page import CodesPictures, Pictures, page
 from bitmosaic.commands.drawing import conditions
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_by_us
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.commands.reconstruct import pairs, shipped, side_by_side
 from bitmosaic.commands.sample import draw
 from bitmosaic.evaluate.reconstruction import reconstruction_report
@@ -40,7 +40,7 @@ BLANK, LINE = 158, 138  # greys of a place that is not known yet, and of its edg
 
 
 def demo(
-    *, out: Path = Path("demo"), pipeline: str = "fashion", count: int = 8, seed: int = 0,
+    *, out: Path = Path("demo"), pipeline: str = DEFAULT, count: int = 8, seed: int = 0,
     precision: Drawing = "auto",
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")] = (),
 ) -> Path:  # fmt: skip

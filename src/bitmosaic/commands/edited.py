@@ -15,10 +15,10 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from bitmosaic.commands.arguments import Background, OwnBox
+from bitmosaic.commands.arguments import Background, OwnBox, OwnPipeline
 from bitmosaic.commands.drawing import OwnClass, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import Drawing, load, meant
 from bitmosaic.images import captioned, read_image, save, shipped_image, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipelines import CodesPipeline, Condition
@@ -80,7 +80,7 @@ class Painting:
     prompt: Prompt = ""
     count: int = 4
     seed: int = 0
-    pipeline: str = "fashion"
+    pipeline: OwnPipeline = ""
     background: Background = ""
     device: str = "cpu"
     precision: Drawing = "own"
@@ -121,6 +121,11 @@ class Task:
         if self.painting.count < 1:
             raise ValueError(f"count: got {self.painting.count}; give a whole number of at least 1")
 
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that is meant."""
+        return meant(self.painting.pipeline, self.image)
+
     def files(self) -> list[str]:
         """Names of the answers, the likeliest first, and of their sheet."""
         stem = file_name(Path(self.image).stem if Path(self.image).exists() else self.image)
@@ -131,7 +136,7 @@ class Task:
         """The pipeline, the condition, and arguments of its methods; a progress bar counts steps."""
         of = self.painting
         argument, text = of.named
-        pipe = load(of.pipeline, of.device, CodesPipeline, precision=of.precision)
+        pipe = load(self.pipeline, of.device, CodesPipeline, precision=of.precision)
         _, label = condition(pipe, text, argument)
         with tqdm(desc=self.name, unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:
             yield pipe, label, {
@@ -146,7 +151,7 @@ class Task:
         used |= {"device": of.device, **self.more, "precision": pipe.precision}
         argument, text = of.named
         return {
-            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": of.pipeline,
+            "Software": SOFTWARE, "Command": self.name, "Image": self.image, "Pipeline": self.pipeline,
             argument.title(): plain(text), "Settings": json.dumps(used, default=str),
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Background, Images
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import fingerprint, load
+from bitmosaic.commands.pipelines import DEFAULT, fingerprint, load
 from bitmosaic.images import Fit, in_order
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
@@ -22,7 +22,7 @@ BATCH = 64  # images at once
 
 
 def encode(
-    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
+    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT,
     out: Path = Path("codes.safetensors"), device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Turns images into codes, packed into one small file that 'bitmosaic decode' reads; or sounds or clips, if the pipeline is of these.

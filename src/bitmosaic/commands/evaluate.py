@@ -16,7 +16,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import Drawing, check_device, checksum, find, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, check_device, checksum, find, load
 from bitmosaic.commands.real import Data, learned_and_held, own_test_set, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
@@ -35,7 +35,7 @@ Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 
 
 def evaluate(
-    pipeline: PipelineName = "fashion", *, against: Data = "", beside: Data = "", net: str = "", count: Count = None,
+    pipeline: PipelineName = DEFAULT, *, against: Data = "", beside: Data = "", net: str = "", count: Count = None,
     seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, train_features: Flag = False,
     out: Path = Path("evaluation"), device: str = "cpu", precision: Drawing = "float32", workers: int = 0,
 ) -> dict[str, Any]:  # fmt: skip

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from bitmosaic.codec.base import fingerprint
 from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.files import Files, tell_unreadable, tell_used
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import DEFAULT, load
 from bitmosaic.commands.real import real_images
 from bitmosaic.images import NAMED_SETS, Fit, ImageSet, check_sizes
 from bitmosaic.images.contents import BYTES, Contents
@@ -36,7 +36,7 @@ SAME = 0.5  # share of an index's images that a folder must hold to be taken for
 def index(
     data: Data, out: Out, *, by: Literal["codes", "bits", "features"] = "codes",
     structure: Literal["flat", "ivf", "hnsw", "ivf-pq"] = "flat", layer: int = -1, parts: int = 2, prune: Flag = False,
-    fit: Fit = "exact", background: Background = "", pipeline: str = "fashion",
+    fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT,
 ) -> Path:  # fmt: skip
     """Makes images findable by 'bitmosaic search'.
 

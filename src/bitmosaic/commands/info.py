@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitmosaic.commands.arguments import Flag, PipelineName
-from bitmosaic.commands.pipelines import find, fingerprint
+from bitmosaic.commands.pipelines import DEFAULT, find, fingerprint
 from bitmosaic.evaluate.curves import read_metrics
 from bitmosaic.names import plain
 from bitmosaic.nets.parameters import parameters_of
@@ -18,7 +18,7 @@ from bitmosaic.train.claim import read_run
 from bitmosaic.train.stages import Stage
 
 
-def info(pipeline: PipelineName = "fashion", *, json: Flag = False) -> dict:
+def info(pipeline: PipelineName = DEFAULT, *, json: Flag = False) -> dict:
     """Describes a pipeline (sizes, parameters, bits of an image, classes, sampler) or a training run (stages, metrics).
 
     Args:

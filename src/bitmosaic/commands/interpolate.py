@@ -14,14 +14,14 @@ from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Settings, condition
 from bitmosaic.commands.edited import PICTURED
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.images import animation, grid, save, sheet
 from bitmosaic.names import plain
 from bitmosaic.pipelines import editing
 
 
 def interpolate(
-    pipeline: PipelineName = "fashion", *, classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...")],
+    pipeline: PipelineName = DEFAULT, *, classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...")],
     frames: int = 9, count: int = 4, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("interpolation"), device: str = "cpu", precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip

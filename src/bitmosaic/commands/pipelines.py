@@ -12,12 +12,19 @@ from safetensors import SafetensorError, safe_open
 
 from bitmosaic.folders import part_fingerprint
 from bitmosaic.nets.precision import resolve
-from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of
+from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of, zoo_names
 
 P = TypeVar("P", bound=Pipeline)
 Drawing = Literal["own", "auto", "float32", "bf16", "int8"]
+DEFAULT = "fashion"  # the pipeline that is meant where none is named
 LARGE = 100_000_000  # parameters from which on a pipeline draws in bf16 unless told, where the processor multiplies it
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+
+
+def meant(pipeline: str, image: str = "") -> str:
+    """The pipeline that is named; else the one that ships for the set that an image is of, such as fashion:17; else the default."""
+    of = image.partition(":")[0] if ":" in image and not Path(image).exists() else ""
+    return pipeline or (of if of in zoo_names() else DEFAULT)
 
 
 def find(name: str | Path) -> Path:

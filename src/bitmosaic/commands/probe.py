@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.commands.real import own_test_set
 from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accuracy, neighbour_accuracy, representations
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
@@ -26,7 +26,7 @@ MAPPED = 2000  # images on the map
 
 
 def probe(
-    pipeline: PipelineName = "fashion", *, data: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    pipeline: PipelineName = DEFAULT, *, data: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None,
     train: int = 10_000, test: int = 5_000, pool: int = 0, seed: int = 0, out: Path = Path("probe"), device: str = "cpu",
     precision: Drawing = "float32",
 ) -> dict:  # fmt: skip

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Background, Images
 from bitmosaic.commands.files import SOFTWARE, Files, tell_unreadable, tell_used, written_into
-from bitmosaic.commands.pipelines import load
+from bitmosaic.commands.pipelines import DEFAULT, load
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.images import SHIPPED_SETS, ArrayImages, Fit, ImageSet, in_order, read_image, save, sheet, shipped_name
 from bitmosaic.names import plain
@@ -24,7 +24,7 @@ PICTURED = 64  # images on the sheet, at most
 
 
 def reconstruct(
-    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = "fashion", count: int = 16,
+    images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT, count: int = 16,
     out: Path = Path("reconstructions"), device: str = "cpu",
 ) -> dict:  # fmt: skip
     """Encodes images, decodes them again, and says how well they are kept: PSNR, SSIM, and the use of each bit.

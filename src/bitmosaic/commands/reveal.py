@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.evaluate.insight import Seen, order_of
 from bitmosaic.evaluate.insight import reveal as moments
 from bitmosaic.images import animation, captioned, grid, heat, save, sheet
@@ -27,7 +27,7 @@ BLANK = 158 / 255  # grey of a place that is not known yet
 
 
 def reveal(
-    pipeline: PipelineName = "fashion", *, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0,
+    pipeline: PipelineName = DEFAULT, *, class_: Class = "none", prompt: Prompt = "", count: int = 4, seed: int = 0,
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
     precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip

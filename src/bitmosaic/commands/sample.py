@@ -21,7 +21,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Settings, conditions
 from bitmosaic.commands.files import SOFTWARE, check_free, file_name, sweep, unlike, written_into
-from bitmosaic.commands.pipelines import Drawing, checksum, find, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, checksum, find, load
 from bitmosaic.evaluate.parallel import everywhere, in_chunks, processes
 from bitmosaic.images import save, sheet, sheet_fits
 from bitmosaic.media import PICTURES, Medium
@@ -36,7 +36,7 @@ MOST = 20  # classes that are all drawn unless others are named
 
 
 def sample(
-    pipeline: PipelineName = "fashion", *,
+    pipeline: PipelineName = DEFAULT, *,
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", help_behavior_hint="(default: all, or some of many)")] = (),
     prompt: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT ...", help_behavior_hint="")] = (),
     count: int = 8, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("samples"),

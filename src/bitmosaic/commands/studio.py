@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from bitmosaic.commands.pipelines import Drawing, load
+from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.memory import keep
 from bitmosaic.web.limits import Limits
 
@@ -25,7 +25,7 @@ Pipelines = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metav
 
 
 def studio(
-    pipelines: Pipelines = ("fashion",), *, host: str = "127.0.0.1", port: int = 8420,
+    pipelines: Pipelines = (DEFAULT,), *, host: str = "127.0.0.1", port: int = 8420,
     token: Annotated[str | None, tyro.conf.arg(metavar="TOKEN", help_behavior_hint=f"(default: ${TOKEN})")] = None,
     origin: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ORIGIN ...", help_behavior_hint="")] = (), batch: int = 64,
     wait: float = 0.05, limits: tyro.conf.OmitArgPrefixes[Limits] = NO_LIMITS_GIVEN, device: str = "cpu", precision: Drawing = "own",
@@ -70,7 +70,7 @@ def studio(
     keep(one_heap=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
-    named = {_name(path): load(path, device, precision=precision) for path in pipelines or ("fashion",)}
+    named = {_name(path): load(path, device, precision=precision) for path in pipelines or (DEFAULT,)}
     for pipe in named.values():
         pipe.check_pictures()
     if len(named) < len(pipelines):

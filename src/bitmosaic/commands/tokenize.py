@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.files import tell_used
-from bitmosaic.commands.pipelines import check_device, find
+from bitmosaic.commands.pipelines import DEFAULT, check_device, find
 from bitmosaic.commands.real import named_images
 from bitmosaic.disk import writing
 from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
@@ -47,7 +47,7 @@ OURS = {"begun.json", "scan.json", "manifest.json", "tokenizer", "shards", "lock
 
 
 def tokenize(
-    data: Data, out: Out, *, pipeline: str = "fashion", views: Literal["plain", "flip", "ten-crop"] = "plain", labels: Path | None = None,
+    data: Data, out: Out, *, pipeline: str = DEFAULT, views: Literal["plain", "flip", "ten-crop"] = "plain", labels: Path | None = None,
     classes: int | None = None, no_classes: Flag = False, captions: str = "", shard_images: int = 1000, device: str = "auto",
 ) -> Path:  # fmt: skip
     """Turns images into packed codes in shards, which 'bitmosaic train RECIPE --codes OUT' trains a prior on.
