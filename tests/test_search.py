@@ -12,7 +12,7 @@ from bitmosaic import Pipeline
 from bitmosaic.cli import main
 from bitmosaic.images import fashion_sample, save, to_pil
 from bitmosaic.search import Index, VectorSpec, vectors
-from bitmosaic.search import index as index_module
+from bitmosaic.search import entries as entries_module
 from bitmosaic.search.vectors import medians_of
 
 CODES, FEATURES = VectorSpec("codes"), VectorSpec("features")
@@ -128,7 +128,7 @@ def test_a_build_that_was_stopped_goes_on(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(index_module, "write_json", stop)  # the faiss index is written, what names it is not
+        patched.setattr(entries_module, "write_json", stop)  # the faiss index is written, what names it is not
         with pytest.raises(KeyboardInterrupt):
             list(found.build())
     (tmp_path / "part" / "chunks" / "00004.new").write_bytes(b"half of a chunk")

@@ -284,7 +284,7 @@ def test_what_is_no_index_stays_as_it_is(photos, tmp_path, capsys):
 
 def test_a_full_disk_is_told_and_the_same_command_goes_on(photos, tmp_path, capsys, monkeypatch):
     out = tmp_path / "index"
-    for place in ("bitmosaic.search.shelf.save_file", "bitmosaic.search.structures.library", "bitmosaic.search.index.write_json"):
+    for place in ("bitmosaic.search.shelf.save_file", "bitmosaic.search.structures.library", "bitmosaic.search.entries.write_json"):
         with monkeypatch.context() as patched:
             if "library" in place:
                 class Full:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,16 +58,12 @@ def compress(
     for name in names:
         check_free(out, Path(name))
     made, others, start = {}, [], time.perf_counter()
-    with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
-        for batch in in_order(files, AT_ONCE):
-            codes = pipe.encode_pixels(pipe.medium.floats(batch.images))
-            for row, data in enumerate(compress_codes(pipe, codes, coder, packets)):
-                name = names[int(batch.indices[row])]
-                if not replace and _holds_another(pipe, out / name, data, codes[row]):
-                    others.append(str(out / name))
-                    continue
-                made[name] = data
-            bar.update(len(batch.images))
+    for number, data, codes in compressed(pipe, files, coder, packets):
+        name = names[number]
+        if not replace and _holds_another(pipe, out / name, data, codes):
+            others.append(str(out / name))
+        else:
+            made[name] = data
     if not made and not others:
         raise ValueError(f"images: none of {len(files)} can be read: {files.unreadable_summary(at_most=3)}")
     seconds = time.perf_counter() - start
@@ -77,18 +73,35 @@ def compress(
             (folder / name).write_bytes(data)
     tell_unreadable(files)
     if made:
-        payload = sum(len(packet) for data in made.values() for packet in Container.from_bytes(data).packets)
-        values, whole = math.prod(pipe.size), sum(map(len, made.values())) / len(made)
-        print(plain(
-            f"{len(made)} {pipe.medium.plural}: {out} ({whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; "
-            f"{8 * whole / values:.3f} bits a {pipe.medium.value}; {len(made) / seconds:.1f} {pipe.medium.plural} a second)"
-        ))  # fmt: skip
+        print(plain(f"{len(made)} {pipe.medium.plural}: {out} ({sizes(pipe, [*made.values()], seconds)})"))
     if others:
         raise ValueError(
             f"out: {len(others)} files stay as they are, for they hold other pictures, are of another pipeline, or cannot be read: "
             f"{some(others)}; give another folder, or --replace"
         )
     return [out / name for name in made]
+
+
+def compressed(
+    pipe: TwoStagePipeline, files: Files, coder: Literal["uniform", "static", "prior"], packets: int
+) -> Iterator[tuple[int, bytes, Codes]]:  # fmt: skip
+    """The number of each picture that can be read, its bytes and its codes."""
+    with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
+        for batch in in_order(files, AT_ONCE):
+            codes = pipe.encode_pixels(pipe.medium.floats(batch.images))
+            for row, data in enumerate(compress_codes(pipe, codes, coder, packets)):
+                yield int(batch.indices[row]), data, codes[row]
+            bar.update(len(batch.images))
+
+
+def sizes(pipe: TwoStagePipeline, made: Sequence[bytes], seconds: float) -> str:
+    """How large files are, and how fast they were made."""
+    payload = sum(len(packet) for data in made for packet in Container.from_bytes(data).packets)
+    values, whole = math.prod(pipe.size), sum(map(len, made)) / len(made)
+    return (
+        f"{whole:.1f} bytes each, of which {payload / len(made):.1f} are codes; {8 * whole / values:.3f} bits a {pipe.medium.value}; "
+        f"{len(made) / seconds:.1f} {pipe.medium.plural} a second"
+    )
 
 
 def _holds_another(pipe: TwoStagePipeline, path: Path, data: bytes, codes: Codes) -> bool:

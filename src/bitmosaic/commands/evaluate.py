@@ -22,6 +22,7 @@ from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
 from bitmosaic.evaluate.evaluation_text import text as evaluation_text
 from bitmosaic.evaluate.parallel import alone, everywhere, processes
+from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, Real, parted, total
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
@@ -29,7 +30,7 @@ from bitmosaic.names import plain
 from bitmosaic.threads import processors
 from bitmosaic.train.features import protocol, train_features
 
-LARGEST = 2**63 // evaluation.SEEDS - 1  # seed
+LARGEST = 2**63 // SEEDS - 1  # seed
 FILES = ("evaluation.json", "evaluation.png")
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 5000, or as many as there are real ones)")]
 
@@ -78,29 +79,21 @@ def evaluate(
         others = real_images(beside, size, channels, pipe.class_names) if beside else None
         if first:
             tell_used([*reference.told(), *(others.told() if others else ())])
-        real = evaluation.parted(reference, others, count)
+        real = parted(reference, others, count)
         space = FeatureSpace.load(network(net, against), device)
         workers = 1 if torch.device(device).type != "cpu" else workers or processors()
         with written_into(out, FILES) if first else nullcontext() as folder:
-            with tqdm(total=evaluation.total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
+            with tqdm(total=total(real), desc="evaluate", unit="image", disable=None if first else True, dynamic_ncols=True,
                       leave=False) as bar:  # fmt: skip
                 figures, pictures = evaluation.evaluate(pipe, real, space, seed, settings.given(), workers, bar.update)
             sets = {id(s): s for s in (reference, real.beside)}.values()
             skipped = {path: why for process in everywhere([s.unreadable for s in sets]) for part in process for path, why in part.items()}
             if not first:
                 return {}
-            prints = reference.fingerprint(), real.beside.fingerprint()
             found = {
                 "software": SOFTWARE, "pipeline": str(pipeline), "pipeline_sha256": checksum(find(pipeline)), **figures,
-                "net": {**space.about(), "has_seen_these_images": space.about()["trained_on"] in prints},
-                "reference": {"data": against, "fingerprint": prints[0]},
-                "other_real": {"data": beside or f"{against}, the other half", "fingerprint": prints[1]}, "unreadable": len(skipped),
-                "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
-                "quantisation": "8 bits, rounded",
-                "sampler": pipe.settings(**settings.given()).to_json(), "precision": pipe.precision,
-                "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else torch.device(device).type,
-                "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": evaluation.NEIGHBOURS,
-                "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},
+                **of_images(real, space, against, beside), "unreadable": len(skipped), **HOW,
+                "sampler": pipe.settings(**settings.given()).to_json(), "precision": pipe.precision, **of_machine(device),
             }  # fmt: skip
             write_json(folder / "evaluation.json", found)
             note = f"{pipeline} against {against}: {figures['counts']['samples']:,} images drawn, feature net {space.name}"
@@ -109,6 +102,31 @@ def evaluate(
             tell_unreadable(images)
         print(evaluation_text(figures), *notes(found), plain(f"written: {out / 'evaluation.json'}, {out / 'evaluation.png'}"), sep="\n")
         return found
+
+
+HOW = {
+    "resize": "real images cropped at the centre and scaled to the pipeline's size as in ADM, where they are larger or smaller",
+    "quantisation": "8 bits, rounded",
+}
+
+
+def of_images(real: Real, space: FeatureSpace, against: str, beside: str) -> dict[str, Any]:
+    """The feature network and the real images, by name and fingerprint."""
+    prints = real.reference.fingerprint(), real.beside.fingerprint()
+    return {
+        "net": {**space.about(), "has_seen_these_images": space.about()["trained_on"] in prints},
+        "reference": {"data": against, "fingerprint": prints[0]},
+        "other_real": {"data": beside or f"{against}, the other half", "fingerprint": prints[1]},
+    }
+
+
+def of_machine(device: str) -> dict[str, Any]:
+    """What figures may depend on in their last digits."""
+    return {
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else torch.device(device).type,
+        "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": NEIGHBOURS,
+        "versions": {name: version(name) for name in ("torch", "numpy", "torchmetrics")} | {"python": platform.python_version()},
+    }  # fmt: skip
 
 
 def notes(found: dict[str, Any]) -> list[str]:

@@ -72,12 +72,7 @@ def sample(
     own = settings.given()
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": pipe.precision}
     made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
-    told = conditions(pipe, () if classes == ("all",) else classes, prompt)
-    if not classes and len(told) > MOST:
-        few, many = min(count, len(told)), len(told)
-        told, count = [told[i * many // few] for i in range(few)], 1
-        print(f"{few} of {many:,} classes, one image each; --classes names others, --classes all draws {many * count:,} or more")
-    labels, wanted = zip(*told, strict=True)
+    labels, wanted, count = wished(pipe, classes, prompt, count)
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}{pipe.medium.ending}" for stem in stems for i in range(count)]
     about = [{**made_by, "Prompt" if prompt else "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
@@ -103,6 +98,19 @@ def sample(
         each = f", {seconds / len(left):.2f} s each" if left else ""
         print(plain(f"{len(names)} {pipe.medium.plural}{there} in {seconds:.1f} s{each}: {out}"))
     return [out / name for name in names + [SHEET] * sheet]
+
+
+def wished(
+    pipe: Pipeline, classes: Sequence[str], prompts: Sequence[str], count: int
+) -> tuple[tuple[str, ...], tuple[Condition, ...], int]:  # fmt: skip
+    """Labels and conditions, and how many images of each: of more classes than `MOST`, where none is named, one image of some."""
+    told = conditions(pipe, () if tuple(classes) == ("all",) else classes, prompts)
+    if not classes and len(told) > MOST:
+        few, many = min(count, len(told)), len(told)
+        told, count = [told[i * many // few] for i in range(few)], 1
+        print(f"{few} of {many:,} classes, one image each; --classes names others, --classes all draws {many * count:,} or more")
+    labels, wanted = zip(*told, strict=True)
+    return labels, wanted, count
 
 
 def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]], sheet: bool, medium: Medium) -> list[int] | str:

@@ -15,6 +15,7 @@ import tyro
 
 from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
 from bitmosaic.memory import keep
+from bitmosaic.pipelines import Pipeline
 from bitmosaic.web.limits import Limits
 
 TOKEN = "BITMOSAIC_TOKEN"
@@ -49,13 +50,10 @@ def studio(
             multiplies it, else float32.
     """
     try:
-        import uvicorn
-
         from bitmosaic.web.app import application
-        from bitmosaic.web.connections import Patient
         from bitmosaic.web.guard import is_loopback
-        from bitmosaic.web.interrupts import Interruptible
         from bitmosaic.web.kept import cache_folder
+        from bitmosaic.web.server import server_of
         from bitmosaic.web.studio import Studio
     except ImportError as error:
         raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
@@ -70,11 +68,7 @@ def studio(
     keep(one_heap=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
-    named = {_name(path): load(path, device, precision=precision) for path in pipelines or (DEFAULT,)}
-    for pipe in named.values():
-        pipe.check_pictures()
-    if len(named) < len(pipelines):
-        raise ValueError(f"pipelines: two of {', '.join(pipelines)} have one name, {', '.join(named)}; rename a folder")
+    named = loaded(pipelines or (DEFAULT,), device, precision)
     listening = listen(host, port)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -82,15 +76,20 @@ def studio(
     app = application(Studio(named, limits, batch, wait, threads, cache_folder()), token=token, hosts=hosts, origins=origin)
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("bitmosaic.studio").setLevel(logging.INFO)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
-        timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
-    )  # fmt: skip
-    server = Interruptible(config)
-    server.take_signals()
+    server = server_of(app, limits)
     print(f"bitmosaic studio: http://{shown}:{port}/{shown_token}  (Ctrl-C ends it)", flush=True)
     server.run(sockets=[listening])
     server.end()
+
+
+def loaded(paths: tuple[str, ...], device: str, precision: Drawing) -> dict[str, Pipeline]:
+    """Pipelines by their names. ValueError for two of one name, and for one that is not of pictures."""
+    named = {_name(path): load(path, device, precision=precision) for path in paths}
+    for pipe in named.values():
+        pipe.check_pictures()
+    if len(named) < len(paths):
+        raise ValueError(f"pipelines: two of {', '.join(paths)} have one name, {', '.join(named)}; rename a folder")
+    return named
 
 
 def check_token(token: str) -> None:

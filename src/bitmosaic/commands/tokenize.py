@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from filelock import FileLock
 from tqdm import tqdm
 
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.files import tell_used
 from bitmosaic.commands.pipelines import DEFAULT, check_device, find
 from bitmosaic.commands.real import named_images
-from bitmosaic.disk import writing
-from bitmosaic.folders import load_part, part_fingerprint, read_json, write_json, written_beside
 from bitmosaic.images import NAMED_SETS
 from bitmosaic.images.captions import BESIDE, captions_of
 from bitmosaic.images.labels import MOST, LabelFile
@@ -29,21 +21,17 @@ from bitmosaic.images.scan import Scan
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars
 from bitmosaic.images.views import VIEWS
-from bitmosaic.media import PICTURES
 from bitmosaic.names import plain
-from bitmosaic.spec import Spec
-from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
-from bitmosaic.train.finish import COUNTS, finish, remove_damaged
+from bitmosaic.train.finish import COUNTS
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.sealed import check
 from bitmosaic.train.sources import Listed, Source, Tars
-from bitmosaic.train.tokenize import tokenize_pieces
-from bitmosaic.train.tokenized import FORMAT, Manifest
+from bitmosaic.train.tokenized import Manifest
+from bitmosaic.train.tokenizing import Tokenizing, check_out, named
 
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 MOST_LINES = 40  # about what was wrong, on the screen; the manifest has all
-OURS = {"begun.json", "scan.json", "manifest.json", "tokenizer", "shards", "locks"}  # what lies in a folder of codes
 
 
 def tokenize(
@@ -79,85 +67,20 @@ def tokenize(
     device = own_device() if device == "auto" else device
     check_device(device)
     part, speak = tokenizer_folder(pipeline), os.environ.get("RANK", "0") == "0"
-    check_of_pictures(part)
     check_out(out, data)
-    with begun_in(out):
-        file = LabelFile(labels) if labels else None
-        source = source_of(data, out, shard_images, file, classes, no_classes, captions)
-        tell_used(source.told() if speak else ())
-        check_there(source, out)
-        try:
-            settings = begin(out, source, part, views)
-        except OtherCodes:
-            if not (out / "scan.json").exists():
-                raise
-            (out / "scan.json").unlink()  # the list that was kept may be what is wrong
-            source = source_of(data, out, shard_images, file, classes, no_classes, captions)
-            settings = begin(out, source, part, views)
-        tokenizer = load_part(out / "tokenizer", Tokenizer)
-        damaged = remove_damaged(source, out, tokenizer, settings)
-        check_there(source, out)
-    if damaged and speak:
-        print(plain(f"bitmosaic: damaged, made anew: {named(damaged)}"), file=sys.stderr)
-    tokenizer = tokenizer.to(device)
-    manifest = None
-    total = source.count if isinstance(source, Listed) else None
+    file = LabelFile(labels) if labels else None
+    begun = Tokenizing.begin(
+        out, lambda: source_of(data, out, shard_images, file, classes, no_classes, captions), part, views,
+        lambda source: tell_used(source.told() if speak else ()),
+    )  # fmt: skip
+    if begun.damaged and speak:
+        print(plain(f"bitmosaic: damaged, made anew: {named(begun.damaged)}"), file=sys.stderr)
+    total = begun.source.count if isinstance(begun.source, Listed) else None
     with tqdm(total=total, desc="tokenizing", unit="image", disable=None if speak else True, dynamic_ncols=True, leave=False) as bar:
-        while manifest is None:
-            for _ in tokenize_pieces(source, tokenizer, out, views, bar.update):
-                pass
-            manifest = finish(source, out, tokenizer, settings)
+        manifest = begun.run(device, bar.update)
     if speak:
         tell(manifest)
     return out
-
-
-@contextmanager
-def begun_in(out: Path) -> Iterator[None]:
-    """Alone in the folder; where it is new and nothing is begun in it, it does not stay."""
-    new = [place for place in (out / "locks", out, *out.parents) if not place.exists()]  # innermost first
-    (out / "locks").mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / "locks" / "begin"):
-            yield
-    finally:
-        if new and not (out / "begun.json").exists():
-            for file in (out / "locks" / "begin", out / "scan.json"):
-                file.unlink(missing_ok=True)
-            for place in new:
-                with suppress(OSError):  # another process has put something there
-                    place.rmdir()
-
-
-def check_there(source: Source, out: Path) -> None:
-    """ValueError that names the tars that are still to be read and are not there."""
-    missing = source.missing(i for i in range(len(source)) if not (out / "shards" / f"{i:05d}").is_dir())
-    if missing:
-        raise ValueError(f"data: there is no plain file {named(missing)}; give tars that are there, all of them")
-
-
-def named(things: Sequence[str], most: int = 8) -> str:
-    """The first of several things, and how many more there are."""
-    return ", ".join(things[:most]) + (f" and {len(things) - most:,} more" if len(things) > most else "")
-
-
-def check_out(out: Path, data: str) -> None:
-    """ValueError where codes cannot be put: among other things, or among their own images."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out: {out} is a file; give a folder")
-    other = sorted(path.name for path in out.iterdir() if path.name not in OURS and not path.name.startswith(".")) if out.is_dir() else []
-    if other:
-        raise ValueError(f"out: {out} holds {other[0]}, which is no part of codes; give a new or empty folder")
-    root = Path(data).expanduser()
-    if root.is_dir() and root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"out: {out} lies inside the images in {root}; give another folder")
-
-
-def check_of_pictures(part: Path) -> None:
-    """ValueError where the tokenizer in a folder is of another medium."""
-    spec = Spec.from_json(read_json(part / "config.json"), str(part / "config.json"))
-    if isinstance(spec, TokenizerSpec) and spec.medium != PICTURES:
-        raise ValueError(f"pipeline: its tokenizer is of {spec.medium.plural}; tokenize reads pictures, and 'train' codes these by itself")
 
 
 def tokenizer_folder(pipeline: str) -> Path:
@@ -190,57 +113,6 @@ def source_of(
     if captions and not isinstance(found, Scan):
         raise ValueError(f"captions: {data} has none; leave them out, or give a folder of pictures")
     return Listed(found, data, each, labels, captions_of(captions, found) if captions else None)
-
-
-def begin(out: Path, source: Source, part: Path, views: str) -> dict[str, Any]:
-    """Notes what the folder is for and puts the tokenizer there, or checks that it is the same as before."""
-    fingerprint = part_fingerprint(part)
-    settings = {
-        "format": FORMAT, "tokenizer": fingerprint, "views": views, "labels": source.file.fingerprint if source.file else "",
-        "source": source.about(),
-    }  # fmt: skip
-    before = begun(out, settings)
-    named = before.get("source")
-    if isinstance(named, dict) and isinstance(named.get("data"), str) and {**named, "data": source.data} == settings["source"]:
-        source.data = named["data"]  # the same images under another name, as DATA/, or by an absolute path: called as they were
-        settings["source"] = named
-    other = [name for name, value in before.items() if value != settings[name]]
-    if other:
-        raise OtherCodes(f"out: {out} was begun with another {', '.join(other)}; give the same images and settings, or another folder")
-    with suppress(OSError):
-        if part_fingerprint(out / "tokenizer") == fingerprint and (out / "begun.json").exists():
-            return settings
-    with written_beside(out / "tokenizer") as beside:
-        for name in ("config.json", "model.safetensors"):
-            with writing(beside / name):
-                shutil.copyfile(part / name, beside / name)
-    write_json(out / "begun.json", {**settings, "checksum": sum_of(settings)})
-    return settings
-
-
-class OtherCodes(ValueError):
-    """What lies in a folder was made of other images, or in another way."""
-
-
-def begun(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of the settings with which the folder was begun that are known; ValueError where the note of them is damaged."""
-    path = out / "begun.json"
-    if path.exists():
-        with suppress(ValueError):
-            found = read_json(path)
-            sum_ = found.pop("checksum", None) if isinstance(found, dict) else ""
-            if sum_ in (None, sum_of(found)) and found.keys() >= settings.keys():  # None: an older one
-                return {name: found[name] for name in settings}
-        raise ValueError(f"out: {path} is damaged; if {out} was begun with these images and settings, take it away and try again")
-    with suppress(ValueError):
-        made = Manifest.read(out).about
-        return {name: made[name] for name in ("format", "views")} | {"source": {**settings["source"], "data": made["source"]}}
-    return {}
-
-
-def sum_of(settings: dict[str, Any]) -> str:
-    """A checksum of settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def tell(manifest: Manifest) -> None:

@@ -11,7 +11,7 @@ Images are measured as they would be saved, in 8 bits. There are as many other r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,6 +25,8 @@ from bitmosaic.evaluate.kernel import kernel_distance
 from bitmosaic.evaluate.manifold import manifold
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks
+from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, Real, named
+from bitmosaic.evaluate.real import parted as parted  # users find it here
 from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ImageSet, to_uint8
@@ -33,49 +35,8 @@ from bitmosaic.pipelines import Pipeline, TwoStagePipeline
 from bitmosaic.tokenizers import Tokenizer
 
 CHUNK = 50  # images at once; fixed, since the last digits of figures depend on it
-NEIGHBOURS = 5  # k of precision, recall, density and coverage
 PARTS = 10  # of the classifier score
 SAME = "those of the other real images"  # the classes asked for
-SEEDS = 1_000_000  # distance between the first images of two seeds, so that evaluations share no image
-
-
-@dataclass(frozen=True)
-class Real:
-    """Real images in two parts without overlap: rows of two sets, or of one and the same."""
-
-    reference: ImageSet
-    rows: Tensor  # (m,) of the reference
-    beside: ImageSet
-    beside_rows: Tensor  # (n,) other real images, as many as are generated
-
-
-def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> Real:
-    """Real images for `count` generated ones (None: 5,000, or as many as there are), always the same.
-
-    Without `beside`, half of the reference is set aside in its place. ValueError where there are too few, or the sets differ in size.
-    """
-    if beside is None:
-        order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
-        half = len(reference) // 2
-        rows, others, beside = order[half:], order[:half], reference
-    else:
-        if (tuple(beside.size), beside.channels) != (tuple(reference.size), reference.channels):
-            raise ValueError(f"beside: images of {beside.size}, but those of the reference are of {reference.size}")
-        if beside.fingerprint() == reference.fingerprint():
-            raise ValueError("beside: the same images as the reference, which would make a floor of nothing; name others, or none")
-        rows = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
-        others = torch.randperm(len(beside), generator=torch.Generator().manual_seed(1))
-    least = 2 * (NEIGHBOURS + 1)
-    if min(len(rows), len(others)) < least:
-        raise ValueError(
-            f"images: there are {len(rows)} as reference and {len(others)} beside them, and {least} of each are the fewest: "
-            f"name a folder of {2 * least} or more, or others by --beside"
-        )
-    most = min(len(others), SEEDS)
-    count = min(5000, most) if count is None else count
-    if not least <= count <= most:
-        raise ValueError(f"count: got {count}; of {len(others)} images beside the reference, give {least} to {most}")
-    return Real(reference, rows, beside, others[:count])
 
 
 @dataclass(frozen=True)
@@ -132,22 +93,20 @@ def evaluate(
     reference, floor = (Features.join([part.real for part in some]) for some in (parts, others))
     made, center = Features.join([part[0] for part in samples]), Statistics.of(reference.pooled)
     labels = named(real.beside, torch.cat([part.rows for part in others]), pipeline.class_names)
-    columns = None if made.logits is None else judged(space, pipeline, made.logits.shape[1])
-    agrees = agreement(made, asked, floor, labels, columns) if asked is not None and columns is not None else {}
-    kept = {} if tokenizer is None else {"reconstruction": reconstruction(tokenizer, parts, others, floor, center, space)}
     figures = {
-        "samples": against(made, floor, reference, space) | agrees,
-        **kept,
+        "samples": against(made, floor, reference, space) | agreement(pipeline, space, made, asked, floor, labels),
+        **({} if tokenizer is None else {"reconstruction": reconstruction(tokenizer, parts, others, floor, center, space)}),
         "counts": {"samples": count, "reference": len(reference.pooled), "other_real": len(floor.pooled)},
         "seeds": [seed * SEEDS, seed * SEEDS + count - 1],
         "classes": how,
         "reference_statistics_sha256": center.checksum(),
         "reference_spatial_statistics_sha256": None if reference.spatial is None else Statistics.of(reference.spatial).checksum(),
     }
-    pictures = {"reference": reference.pooled, "samples": made.pooled, "real": torch.cat([part.pictures for part in parts])}
-    if tokenizer is not None:
-        pictures["restored"] = torch.cat([part.restored_pictures for part in parts])
-    return figures, {**pictures, "drawn": torch.cat([part[1] for part in samples])}
+    return figures, {
+        "reference": reference.pooled, "samples": made.pooled, "real": torch.cat([part.pictures for part in parts]),
+        **({} if tokenizer is None else {"restored": torch.cat([part.restored_pictures for part in parts])}),
+        "drawn": torch.cat([part[1] for part in samples]),
+    }  # fmt: skip
 
 
 def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measured | None:
@@ -199,12 +158,15 @@ def against(made: Features, floor: Features, reference: Features, space: Feature
     return found
 
 
-def agreement(made: Features, asked: Tensor, floor: Features, labels: Tensor | None, columns: Tensor) -> dict[str, dict[str, float]]:
+def agreement(
+    pipeline: Pipeline, space: FeatureSpace, made: Features, asked: Tensor | None, floor: Features, labels: Tensor | None
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """The share of generated images that the network puts into the class asked for; as floor, that of real images, where their classes are
-    the same.
-
-    columns: for each class of the pipeline its column of the network's logits.
+    the same. Empty where no class was asked for, or the network knows other classes.
     """
+    columns = None if asked is None or made.logits is None else judged(space, pipeline, made.logits.shape[1])
+    if columns is None:
+        return {}
     real = {} if labels is None else {"floor": class_agreement(floor.logits[:, columns], labels)}
     return {"class_agreement": {"value": class_agreement(made.logits[:, columns], asked), **real}}
 
@@ -217,14 +179,6 @@ def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
     if labels is not None:
         return labels, SAME
     return torch.arange(len(real.beside_rows)) % len(pipeline.class_names), "each as often"
-
-
-def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
-    """Classes of some images as indices of `class_names`; None where the set's classes are others."""
-    class_names, own = [*map(composed, class_names)], [*map(composed, images.class_names)]
-    if images.labels is None or len(set(class_names)) < len(class_names) or set(own) != set(class_names):
-        return None
-    return torch.tensor([class_names.index(name) for name in own])[images.labels[rows]]
 
 
 def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | None:
@@ -243,11 +197,6 @@ def judged(space: FeatureSpace, pipeline: Pipeline, classes: int) -> Tensor | No
 def pictured(count: int) -> int:
     """Images to keep of each chunk for the picture, so that there are at least twelve in all."""
     return -(-12 // max(1, count // CHUNK))
-
-
-def total(real: Real) -> int:
-    """The number of images that are read or drawn in all."""
-    return len(real.rows) + 2 * len(real.beside_rows)
 
 
 def _frechet(features: Tensor, reference: Statistics) -> float:

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from bitmosaic.names import plain
 
 from .labels import NAMES, column_word, matched, path_key
-from .scan import Left, Scan
+from .scan import Scan
+from .walk import Left
 
 BESIDE = "beside"  # instead of a file: each caption lies beside its picture
 LONGEST = 2**16  # bytes of a caption

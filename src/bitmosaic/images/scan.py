@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,39 +17,11 @@ from torch import Tensor
 
 from bitmosaic.names import composed, plain
 
-from .formats import endings, unread
-from .write import written_as_sheet
+from .parts import check_no_parts
+from .walk import Left, Walk, identity
 
 BESIDE = "beside the classes, in none of them"
-HIDDEN = "hidden (their names begin with a dot)"
-PIPES = "pipes, sockets or devices"
-SHEETS = "drawn by bitmosaic as sheets"
-SHOWN = 8  # classes, and kinds of files, that are named in a report
-EXAMPLES = 3  # names of each kind
-_PART = re.compile(r"(train|training|trainval|val|valid|validation|test|testing|eval|dev|holdout)(set|data|images?|imgs?|split)?")
-_FILLING = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"}
-
-
-@dataclass
-class Left:
-    """What is not used: by reason how many files, and the names of the first ones."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    first: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, reason: str, name: str = "") -> None:
-        """One more file; without a name, where its ending says enough."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        some = self.first.setdefault(reason, [])
-        if name and len(some) < EXAMPLES:
-            some.append(name)
-
-    def text(self) -> str:
-        """One line: the most frequent reasons first; empty where nothing is left."""
-        reasons = sorted(self.counts, key=lambda reason: (_is_other(reason), -self.counts[reason]))
-        parts = [f"{self.counts[reason]:,} {reason}{_named(self.first.get(reason, []), self.counts[reason])}" for reason in reasons]
-        more = sum(self.counts[reason] for reason in reasons[SHOWN:])
-        return plain(", ".join(parts[:SHOWN]) + (f", and {more:,} other files" if more else ""))
+SHOWN = 8  # classes that are named in a report
 
 
 @dataclass(frozen=True)
@@ -124,23 +95,23 @@ def scan(
     if not root.is_dir():
         what, many = "is not a folder" if root.exists() else "does not exist", "files" if known else "images"
         raise ValueError(plain(f"path: {root} {what}; give a folder of {many}, or of one sub-folder of {many} for each class"))
-    walk, noun = _Walk(root, {} if entered is None else entered, known), "file" if known else "picture"
+    walk, noun = Walk(root, {} if entered is None else entered, known), "file" if known else "picture"
     if not classes:
         found = walk.below(root, set())
         return Scan(root, _sorted(found), None, (), walk.left, noun) if found else _refuse(root, walk.left, known)
     loose, folders = walk.listed(root)
-    held = {folder: walk.below(folder, {_identity(root)}) for folder in folders}
+    held = {folder: walk.below(folder, {identity(root)}) for folder in folders}
     if not any(held.values()):
         return Scan(root, _sorted(loose), None, (), walk.left, noun) if loose else _refuse(root, walk.left, known)
     named: dict[str, list[str]] = {}
     for folder, names in held.items():
         if not names:
-            own = _Walk(folder, {}, known)
+            own = Walk(folder, {}, known)
             own.below(folder, set())
             why = f" ({own.left.text()})" if own.left.counts else ""
             raise ValueError(plain(f"path: class {folder.name!r} of {root} has no image{why}; put one in, or take the sub-folder away"))
         named.setdefault(class_name(folder.name), []).extend(names)
-    _check_parts(root, named)
+    check_no_parts(root, named)
     for name in loose:
         walk.left.add(BESIDE, name)
     class_names = in_order(named)
@@ -162,83 +133,9 @@ def class_name(folder: str) -> str:
     return composed(os.fsencode(folder).decode("utf-8", "backslashreplace"))
 
 
-class _Walk:
-    """One look through a folder: names of pictures below the root, and what is passed over."""
-
-    def __init__(self, root: Path, entered: dict[Path, int], known: Collection[str] = ()):
-        self.root, self.entered, self.left, self.known = root, entered, Left(), known or endings()
-
-    def below(self, folder: Path, seen: set[tuple[int, int]]) -> list[str]:
-        """Pictures at any depth. Each real folder is entered once, by its own name first: links cannot lead in circles."""
-        found, linked, waiting = [], [], [folder]
-        while waiting or linked:
-            here = waiting.pop() if waiting else linked.pop()
-            if (identity := _identity(here)) in seen:
-                continue
-            seen.add(identity)
-            files, folders = self.listed(here)
-            found += files
-            for one in reversed(folders):
-                (linked if one.is_symlink() else waiting).append(one)
-        return found
-
-    def listed(self, folder: Path) -> tuple[list[str], list[Path]]:
-        """Names, below the root, of the pictures directly in a folder, and its sub-folders, sorted."""
-        try:
-            self.entered[folder] = folder.stat().st_mtime_ns  # before it is listed: what comes later changes it
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            raise ValueError(plain(f"path: cannot list {folder} ({error.strerror}); make it readable, or take it away")) from error
-        files, folders = [], []
-        for entry in entries:
-            kind = _kind(entry)
-            if kind == "folder":
-                if not entry.name.startswith("."):
-                    folders.append(folder / entry.name)
-                continue
-            name = (folder / entry.name).relative_to(self.root).as_posix()
-            reason, shown = self._reason(entry, kind)
-            if reason:
-                self.left.add(reason, name if shown else "")
-            else:
-                files.append(name)
-        return files, folders
-
-    def _reason(self, entry: os.DirEntry, kind: str) -> tuple[str, bool]:
-        """Why a file is passed over, and whether it is named; empty where it is taken."""
-        ending = os.path.splitext(entry.name)[1].lower()
-        picture = ending in self.known
-        if entry.name.startswith("."):
-            return (HIDDEN, True) if picture else ("hidden files", False)
-        if kind == "pipe":
-            return PIPES, True
-        if not picture:
-            return unread(ending) or (f"{ending} files" if ending else "files without an ending"), False
-        return (SHEETS, True) if written_as_sheet(entry.path) else ("", False)
-
-
 def some(names: Sequence[str]) -> str:
     """The first of several names, and how many more there are."""
     return plain(", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""))
-
-
-def _kind(entry: os.DirEntry) -> str:
-    """folder, file (a link that leads nowhere too: it may be mended) or pipe."""
-    try:
-        if entry.is_dir():
-            return "folder"
-        if entry.is_file():
-            return "file"
-        mode = entry.stat().st_mode
-    except OSError:
-        return "file"
-    return "file" if stat.S_ISREG(mode) else "pipe"
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
-    return found.st_dev, found.st_ino
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
@@ -249,30 +146,3 @@ def _refuse(root: Path, left: Left, known: Collection[str]) -> Scan:
     held = f" ({left.text()})" if left.counts else ""
     what = "is empty" if not left.counts and not os.listdir(root) else "holds none of these files" if known else "holds no images"
     raise ValueError(plain(f"path: {root} {what}{held}; put in files such as {', '.join(known) if known else '.png or .jpg'}"))
-
-
-def _check_parts(root: Path, classes: Iterable[str]) -> None:
-    """ValueError where the sub-folders are parts of a data set, as train/ and val/, rather than classes."""
-    names = sorted(classes)
-    parts = [name for name in names if _is_part(name)]
-    if len(parts) == len(names) or (len(parts) > 1 and any("train" in name.casefold() for name in parts)):
-        raise ValueError(plain(
-            f"path: {', '.join(parts)} in {root} are parts of a data set by their names, no classes; give one of them, such as "
-            f"{root / parts[0]}, take all pictures without classes (--no-classes), or call the folders otherwise"))  # fmt: skip
-
-
-def _is_part(name: str) -> bool:
-    """Whether a folder is called as a part of a data set: train, val2017, test_set; but not "train station"."""
-    words = re.split(r"[^a-z]+", name.casefold())
-    return any(_PART.fullmatch(word) for word in words) and all(word in _FILLING or _PART.fullmatch(word) for word in words)
-
-
-def _is_other(reason: str) -> bool:
-    """Whether it is of files that nobody takes for pictures: told last."""
-    return reason.endswith(" files") or reason == "files without an ending"
-
-
-def _named(some: list[str], count: int) -> str:
-    return f" ({', '.join(some)}{', ...' if count > len(some) else ''})" if some else ""
-
-

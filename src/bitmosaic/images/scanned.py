@@ -13,7 +13,8 @@ from bitmosaic.disk import whole_file
 from bitmosaic.folders import parse_json
 
 from .formats import endings
-from .scan import Left, Scan, scan
+from .scan import Scan, scan
+from .walk import Left
 
 
 def kept_scan(root: Path, path: Path, classes: bool = True) -> Scan:

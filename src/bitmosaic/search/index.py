@@ -14,23 +14,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from bitmosaic.disk import checksum, whole_file
-from bitmosaic.folders import write_json
-from bitmosaic.images.contents import BYTES
 from bitmosaic.names import plain
-from bitmosaic.search.about import FIRST, FORMAT, LOCK, NEW, check_free, read_about
-from bitmosaic.search.shelf import CHUNK, FOREIGN, Damaged, Shelf
+from bitmosaic.search.about import FORMAT, NEW, check_free, read_about
+from bitmosaic.search.entries import Entries
+from bitmosaic.search.shelf import CHUNK, FOREIGN, Damaged
 from bitmosaic.search.structures import STRUCTURES, Faiss
 from bitmosaic.search.vectors import VectorSpec
-from bitmosaic.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -42,21 +39,19 @@ class Hit:
     distance: float  # bits that differ, or 2 - 2 cosine
 
 
-class Index:
+class Index(Entries):
     """Opened by `open`, begun by `begin`. Who changes it holds its lock (see `locked`) and sets `alone`.
 
     mended: what was found damaged and was made again, as a line, or "".
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]):
-        self.folder, self.about, self.about_read, self.alone, self.mended = folder, about, about, False, ""
-        self.spec: VectorSpec = Spec.from_json(about["vectors"], f"{folder / 'index.json'}: vectors")
-        made = hashlib.sha256(f"{sorted(self.spec.to_json().items())} {about['fingerprint']}".encode()).hexdigest()
-        self.shelf = Shelf(folder / "chunks", made, self.spec.binary, about["format"] == FIRST)
-        self._forget()
+        super().__init__(folder, about)
+        self.mended = ""
 
     def _forget(self) -> None:
-        self._index, self._names, self._dead = None, None, None
+        super()._forget()
+        self._index = None
 
     @staticmethod
     def begin(
@@ -91,75 +86,6 @@ class Index:
             raise ValueError(f"index: {folder} holds no index.json; give a folder that 'bitmosaic index' wrote")
         return Index(folder, read_about(folder))
 
-    @contextmanager
-    def for_moment(self) -> Iterator[None]:
-        """Held alone, to write what was found to be missing. OSError where another holds it or has changed it, or where none may write."""
-        with nullcontext() if self.alone else FileLock(self.folder / LOCK, timeout=0):
-            if not self.alone and read_about(self.folder) != self.about_read:
-                raise OSError("another process has changed the index")
-            yield
-
-    @property
-    def first_version(self) -> bool:
-        """Whether it is of the version that knew nothing of its files; it can be searched, and `bitmosaic index` makes it anew."""
-        return self.about["format"] == FIRST
-
-    @property
-    def removed(self) -> set[int]:
-        """Ids, of those in the faiss index, that are no longer to be found: taken out, or replaced by a later row of their name."""
-        if self._dead is None:
-            names = self.names()[: CHUNK * self.about["indexed"]]
-            last = {name: i for i, name in enumerate(names)}
-            taken_out = {i for i in self.about["removed"] if i < len(names) and names[i]}
-            self._dead = {i for i, name in enumerate(names) if name and last[name] != i} | taken_out
-        return self._dead
-
-    def findable(self) -> int:
-        """How many images of the faiss index can be found."""
-        chunks = min(self.about["indexed"], len(self.names()) // CHUNK)
-        return sum(len(self.shelf.rows(number).names) for number in range(chunks)) - len(self.removed)
-
-    @property
-    def chunks(self) -> int:
-        """On the shelf."""
-        return len(self.shelf)
-
-    def __len__(self) -> int:
-        return len(self.present())
-
-    def names(self) -> list[str]:
-        """Of all images that were ever on the shelf, by their ids; "" where a chunk is not full."""
-        if self._names is None:
-            self._names = []
-            for number in range(self.chunks):
-                names = self.shelf.rows(number).names
-                self._names += names + [""] * (CHUNK - len(names))
-        return self._names
-
-    def _known(self, ids: Iterable[int]) -> set[int]:
-        """Those of some ids that can be found."""
-        names, removed = self.names()[: CHUNK * self.about["indexed"]], self.removed
-        return {i for i in ids if 0 <= i < len(names) and names[i] and i not in removed}
-
-    def present(self) -> dict[str, int]:
-        """Names of the images on the shelf, and their ids; not of those taken out."""
-        removed, last = set(self.about["removed"]), {name: i for i, name in enumerate(self.names()) if name}
-        return {name: i for name, i in last.items() if i not in removed}
-
-    def add(
-        self, names: Sequence[str], vectors: np.ndarray, stats: np.ndarray | None = None, sums: np.ndarray | None = None,
-        medians: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
-        """Puts at most CHUNK images on the shelf; `build` makes them findable. stats, sums: of their files, as `images.contents` has
-        them. ValueError where vectors are of another kind.
-        """
-        if vectors.dtype != self.shelf.dtype or vectors.ndim != 2 or len(vectors) != len(names) or not 0 < len(names) <= CHUNK:
-            raise ValueError(f"vectors: got {vectors.dtype} {vectors.shape} for {len(names)} names; want {self.shelf.dtype} (n, ...)")
-        stats = np.full((len(names), 3), -1, np.int64) if stats is None else stats
-        sums = np.zeros((len(names), BYTES), np.uint8) if sums is None else sums
-        self.shelf.add(names, vectors, stats, sums, medians)
-        self._names = None
-
     def remove(self, names: Iterable[str]) -> int:
         """Takes images out; how many there were. Their vectors leave the faiss index where its structure lets them."""
         present = self.present()
@@ -174,11 +100,6 @@ class Index:
             else:
                 self.write_about()
         return len(ids)
-
-    def empty(self, number: int) -> None:
-        """Leaves nothing in a chunk."""
-        self.shelf.empty(number)
-        self._names = self._dead = None
 
     def upgrade(self) -> None:
         """Leaves behind what the first version wrote, once everything has been indexed anew; `build` does the rest."""
@@ -219,15 +140,6 @@ class Index:
                     index.add(self.shelf.vectors(number)[keep], ids[keep])
                 yield len(names)
         index.remove(dead[dead < first * CHUNK])
-
-    def vectors(self, ids: np.ndarray) -> np.ndarray:
-        """Of some images, by their ids, in their order."""
-        numbers, found = np.unique(ids // CHUNK), [np.empty((0, 0))] * len(ids)
-        for number in numbers.tolist():
-            held = self.shelf.vectors(number)
-            for place in np.flatnonzero(ids // CHUNK == number).tolist():
-                found[place] = held[ids[place] % CHUNK]
-        return np.stack(found)
 
     def search(self, vectors: np.ndarray, k: int = 10, leave_out: Sequence[Collection[int]] | None = None) -> list[list[Hit]]:
         """The k nearest images of each vector, nearest first; all where there are fewer. Structures that look at some of the images look
@@ -314,13 +226,6 @@ class Index:
             if path.name != name:
                 path.unlink(missing_ok=True)
         self._index = index
-
-    def write_about(self, **changed: Any) -> None:
-        """Writes index.json with what has changed."""
-        self.about = {**self.about, **changed}
-        write_json(self.folder / "index.json", self.about)
-        self.about_read = self.about
-
 
 def _check_structure(spec: VectorSpec, structure: str) -> None:
     if structure not in STRUCTURES[spec.binary]:

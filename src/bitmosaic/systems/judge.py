@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from bitmosaic.evaluate.classes import class_agreement, classifier_score
-from bitmosaic.evaluate.evaluation import CHUNK, SEEDS
+from bitmosaic.evaluate.evaluation import CHUNK
 from bitmosaic.evaluate.frechet import Statistics, frechet_distance
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks, processes
+from bitmosaic.evaluate.real import SEEDS
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, to_uint8
 from bitmosaic.pipelines import Pipeline

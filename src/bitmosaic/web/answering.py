@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 from bitmosaic.images import UnreadableImage
 from bitmosaic.web import requests
 from bitmosaic.web.job import Gone, Job
-from bitmosaic.web.jobs import Task, Uploads, about, answer, draw
+from bitmosaic.web.jobs import about, answer, draw
 from bitmosaic.web.limits import Limits, Refused
 from bitmosaic.web.pictures import encoded, strip, unreadable
 from bitmosaic.web.studio import Studio
+from bitmosaic.web.task import Task, Uploads
 from bitmosaic.web.words import of_library, shown
 
 T = TypeVar("T")

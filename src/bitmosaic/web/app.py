@@ -24,10 +24,11 @@ from bitmosaic.memory import give_back
 from bitmosaic.web import requests
 from bitmosaic.web.answering import Events, in_thread, pictures, read_body, refused, wanted_form
 from bitmosaic.web.guard import LOG, Guard
-from bitmosaic.web.jobs import Task, encode, features
+from bitmosaic.web.jobs import encode, features
 from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import bundled_image, encoded
 from bitmosaic.web.studio import Studio
+from bitmosaic.web.task import Task
 
 PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
 GIVE_BACK = 60  # seconds between times that free memory is given back
