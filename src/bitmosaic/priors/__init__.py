@@ -1,4 +1,4 @@
-"""Distributions over Codes given a condition; importing the room enters its specs in the table."""
+"""Priors, distributions over Codes given a condition, and their heads; importing the package registers their specs."""
 
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.autoregressive import AutoregressivePrior, AutoregressivePriorSpec

@@ -1,8 +1,8 @@
 """An autoregressive prior over bits: places in raster order, each given all before it (LlamaGen, arXiv 2406.06525).
 
-It is S0 and S2 of BiGR (arXiv 2410.14672): S0 has a categorical head, S2 draws the bits of a place by Bernoulli diffusion. We differ in
-blocks modulated by the class, as BiGR's masked prior has them, and in taking a place's code as bits with every head, so that only order
-and head differ from it.
+Baselines S0 and S2 of BiGR (arXiv 2410.14672): S0 has a categorical head, S2 draws the bits of a place by Bernoulli diffusion. We differ
+in blocks modulated by the class, as in BiGR's masked prior, and in bits as the input with every head, so that only order and head differ
+from it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AutoregressivePriorSpec(BinaryPriorSpec):
 
 
 class AutoregressivePrior(CausalPrior):
-    """Bits through one linear layer; blocks by the class; a learned vector for the place that is asked for."""
+    """Bits enter by a linear layer, the class modulates the blocks, and a learned vector marks the place to be predicted."""
 
     def __init__(self, spec: AutoregressivePriorSpec):
         super().__init__()
@@ -37,7 +37,7 @@ class AutoregressivePrior(CausalPrior):
         self.modulation = nn.Linear(spec.width, 6 * spec.width)  # one for all blocks
         self.blocks = nn.ModuleList(Block(spec.width, spec.heads) for _ in range(spec.depth))
         self.norm = RMSNorm(spec.width)
-        self.positions = nn.Parameter(torch.randn(math.prod(spec.grid), spec.width) * 0.02)  # of the place that is asked for
+        self.positions = nn.Parameter(torch.randn(math.prod(spec.grid), spec.width) * 0.02)  # of the place to be predicted
         self.head = spec.head.build(spec.bits, spec.width)
         self.apply(start)
 

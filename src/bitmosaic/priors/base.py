@@ -1,7 +1,7 @@
-"""What every prior is: a distribution over codes given a condition, of one of three families that samplers ask in their own ways.
+"""The base classes of priors, distributions over codes given a condition, in three families, each with samplers of its own.
 
-Masked priors say of any hidden places what they hold, given the known ones (MaskGIT, arXiv 2202.04200; BiGR, 2410.14672); causal ones of
-the next place in order (LlamaGen, 2406.06525); denoising ones of all places at once, given noisy codes (D3PM, 2107.03006).
+Masked priors predict any hidden places from the known ones (MaskGIT, arXiv 2202.04200; BiGR, 2410.14672), causal ones the next place in
+raster order (LlamaGen, 2406.06525), denoising ones the clean codes of all places from noisy ones (D3PM, 2107.03006).
 """
 
 from __future__ import annotations
@@ -25,18 +25,16 @@ from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
 
 Family = Literal["masked", "causal", "denoising"]
-Given = Condition | Tensor | None  # what may be told of a batch; tensors are class labels or weights
+Given = Condition | Tensor | None  # conditions of a batch; tensors are class labels or weights
 
 
 @dataclass(frozen=True)
 class PriorSpec(Spec, abstract=True):
-    """What all priors' specs have in common; each has fields `grid`, places along each axis such as (rows, columns), and
-    `condition`.
-    """
+    """Base class of descriptions of priors; each has fields `grid`, places along each axis such as (rows, columns), and `condition`."""
 
     @property
     def end(self) -> int | None:
-        """The index behind which nothing is to be drawn but itself, of priors over codes with lengths."""
+        """For priors over codes with lengths, the index that ends an image and follows itself; else None."""
         return None
 
     @property
@@ -45,9 +43,9 @@ class PriorSpec(Spec, abstract=True):
         raise NotImplementedError
 
     def on(self, grid: tuple[int, ...], radix: tuple[int, ...], condition: ConditionSpec, end: int | None = None) -> PriorSpec:
-        """The same for other codes, whose `end` is as `TokenizerSpec.end`; a prior that knows of none learns it like any value.
+        """This prior for other codes and conditions; `end` as of `TokenizerSpec`, which a prior without lengths learns like any value.
 
-        ValueError where it does not know such digits.
+        ValueError for digits that it cannot model.
         """
         raise NotImplementedError
 
@@ -57,7 +55,7 @@ class PriorSpec(Spec, abstract=True):
 
 @dataclass(frozen=True)
 class BinaryPriorSpec(PriorSpec, abstract=True):
-    """What priors over bits have in common: sizes, a condition, a head."""
+    """Base class of descriptions of priors over bits: sizes, a condition, a head."""
 
     grid: tuple[int, ...] = (4, 4)  # places along each axis, such as rows and columns
     bits: int = 8  # K, bits of a place
@@ -87,7 +85,7 @@ class BinaryPriorSpec(PriorSpec, abstract=True):
 
 @dataclass(frozen=True)
 class IndexPriorSpec(PriorSpec, abstract=True):
-    """What priors over indices of a codebook have in common: sizes and a condition."""
+    """Base class of descriptions of priors over codebook indices: sizes and a condition."""
 
     grid: tuple[int, ...] = (4, 4)  # places along each axis, such as rows and columns
     codewords: int = 24  # V
@@ -112,10 +110,10 @@ class IndexPriorSpec(PriorSpec, abstract=True):
 
 
 class Prior(nn.Module, abc.ABC):
-    """A network over the places of a grid; its family says how it is asked."""
+    """A network over the places of a grid; `family` says what it predicts."""
 
     family: ClassVar[Family]
-    per_digit: ClassVar[bool] = False  # whether `known` may be of each digit, (b, *grid, K), so that places are known in part
+    per_digit: ClassVar[bool] = False  # whether `known` may be per digit, (b, *grid, K)
     spec: PriorSpec
     grid: tuple[int, ...]
     radix: tuple[int, ...]
@@ -130,18 +128,18 @@ class Prior(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
-        """What is minimised, a scalar; conditions (b,) or None, of which each is replaced by the null with `class_dropout`."""
+        """The training loss, a scalar; conditions of b images or None, each replaced by the null with probability `class_dropout`."""
 
     @abc.abstractmethod
     def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
-        """The residual stream of fully visible images after each block in turn, (b, 1 + N, D)."""
+        """The residual stream of completely known images after each block in turn, (b, 1 + N, D); digits (b, N, K)."""
 
     def embed(self, condition: Given, batch: int) -> Encoded:
         """Encoded conditions of `batch` images: values, None for the null, or tensors of class labels (b,) or weights (b, classes)."""
         return self.condition(condition, batch)
 
     def check(self, codes: Codes, known: Tensor | None = None) -> None:
-        """ValueError where codes or known (b, *grid), or (b, *grid, K) of each digit, do not fit this prior."""
+        """ValueError where codes, or known, bool (b, *grid) or per digit (b, *grid, K), do not fit this prior."""
         if codes.grid != self.grid or codes.radix != self.radix:
             raise ValueError(
                 f"codes: grid {codes.grid}, {described(codes.radix)}; this prior has {self.grid}, {described(self.radix)}"
@@ -155,11 +153,11 @@ class Prior(nn.Module, abc.ABC):
             raise ValueError(f"known: got one mark a digit, {shape}; this prior knows whole places, so want bool {shape[:-1]}")
 
     def features(self, codes: Codes, condition: Given, layer: int) -> Tensor:
-        """The residual stream after block `layer` (0 is the first) of fully visible images, (b, N, D). ValueError for no such layer."""
+        """The residual stream after block `layer`, from 0, of completely known images, (b, N, D). ValueError for another layer."""
         return self.intermediates(codes, condition, [layer])[0]
 
     def intermediates(self, codes: Codes, condition: Given, layers: Sequence[int]) -> list[Tensor]:
-        """What `features` gives for each of several layers, in one pass."""
+        """`features` of several layers from one pass, in the order of `layers`."""
         wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
         if wrong or not layers:
             raise ValueError(f"layer: got {', '.join(map(str, wrong)) or 'none'}; this prior has layers 0 to {len(self.blocks) - 1}")
@@ -170,16 +168,16 @@ class Prior(nn.Module, abc.ABC):
 
 
 class HeadedPrior(Prior):
-    """A backbone that says what is known of each place, and a head that draws its digits from that: masked and causal priors."""
+    """A masked or causal prior: a backbone that gives a context vector for each place, and a head that draws its digits from it."""
 
     head: Head
 
     @abc.abstractmethod
     def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Tensor:
-        """What the head is told of every place, (b, N, D); digits (b, N, K), encoded: what `embed` gives, or vectors (b, D); known (b, N),
-        or of each digit, (b, N, K), where the prior is `per_digit`.
+        """The head's condition for every place, (b, N, D); digits (b, N, K), encoded as of `embed`, or vectors (b, D); known (b, N), or
+        (b, N, K) where the prior is `per_digit`.
 
-        What stands at hidden places changes nothing.
+        Digits at hidden places have no influence.
         """
 
 
@@ -190,14 +188,14 @@ class MaskedPrior(HeadedPrior):
 
 
 def check_grid(grid: tuple[int, ...]) -> None:
-    """ValueError unless a grid has one axis or more, each of one place or more."""
+    """ValueError unless a grid has at least one axis and at least one place along each."""
     if min(grid, default=0) < 1:
         raise ValueError(f"grid: got {grid}; want places along one axis or more, all positive")
 
 
 def check_rotary(grid: tuple[int, ...], width: int, heads: int) -> None:
-    """ValueError unless a head of width / heads has pairs of numbers for rotary embedding, as many for each axis of a 2-D grid, and one at
-    least for each axis of any.
+    """ValueError unless rotary embedding fits attention heads of width / heads: pairs of numbers, equally many for both axes of a 2-D grid,
+    and at least one for each axis of any grid.
     """
     axes, each = len(grid), 4 if len(grid) == 2 else 2
     if width % (each * heads):
@@ -207,7 +205,7 @@ def check_rotary(grid: tuple[int, ...], width: int, heads: int) -> None:
 
 
 def token_readers(condition: ConditionSpec, width: int, heads: int, depth: int) -> nn.ModuleList | None:
-    """Cross-attention to the tokens of such conditions before each of `depth` blocks; None where they have no tokens."""
+    """Cross-attention to the tokens of a condition, one module a block; None where the condition has no tokens."""
     return nn.ModuleList(CrossAttention(width, heads) for _ in range(depth)) if condition.has_tokens else None
 
 

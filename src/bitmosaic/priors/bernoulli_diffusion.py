@@ -1,6 +1,6 @@
 """Bernoulli diffusion over the K bits of one place (BiGR, arXiv 2410.14672, section 3.2; Binary Latent Diffusion, 2304.04820).
 
-We differ in the closed-form jump between any two timesteps, and in embedding condition and timesteps once for a whole chain.
+We differ in a closed-form jump between any two timesteps, and in embedding condition and timesteps once for a whole chain.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BernoulliDiffusionSpec(HeadSpec):
     width: int = 16  # H
     depth: int = 1  # blocks
     steps: int = 256  # T, timesteps of the forward process
-    target: Literal["flips", "x_0"] = "flips"  # what the logits are of: r = x_0 XOR x_t, or x_0 itself
-    weights: Literal["published", "balanced"] = later(  # of bits in the loss; balanced: the rarer value of a place counts more
+    target: Literal["flips", "x_0"] = "flips"  # what the logits predict: r = x_0 XOR x_t, or x_0
+    weights: Literal["published", "balanced"] = later(  # of bits in the loss; balanced: the rarer value of a place weighs more
         "published", lambda others: "balanced" if others.get("target") == "x_0" else "published"  # which is so of flips alone
     )  # fmt: skip
 
@@ -52,9 +52,9 @@ def keep_probability(t: Tensor, steps: int) -> Tensor:
 
 
 def chain_timesteps(evaluations: int, steps: int) -> list[int]:
-    """Timesteps of S evaluations of T, 1 + int(linspace(0, 1, S) (T - 1)), descending; a single evaluation stands at T.
+    """Timesteps of S evaluations of T, 1 + int(linspace(0, 1, S) (T - 1)), descending; a single evaluation is at T.
 
-    More evaluations than timesteps are cut to T, since a timestep is never visited twice.
+    At most T, since no timestep is visited twice. ValueError for less than one evaluation.
     """
     if evaluations < 1:
         raise ValueError(f"evaluations: got {evaluations}; the head needs at least one")
@@ -79,7 +79,7 @@ def jump_probability(p_0: Tensor, x_t: Tensor, k_t: float, k_s: float) -> Tensor
 
 
 class BernoulliDiffusion(Head):
-    """Draws the bits of places jointly, given what the backbone says of each."""
+    """Draws the bits of each place jointly, given its context vector."""
 
     noisy = True
 
@@ -118,7 +118,7 @@ class BernoulliDiffusion(Head):
         return self.elementwise_loss(x_0, t, x_t, condition)[0].mean()
 
     def draws(self, evaluations: int) -> int:
-        """How many uniforms `draw` takes for each bit."""
+        """The number of uniforms that `draw` takes for each bit."""
         return evaluations + 1
 
     def draw(
@@ -126,7 +126,7 @@ class BernoulliDiffusion(Head):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Bits (m, K) bool of places under `conditions` (branches, m, D), and the P(bit = 1) that each was drawn with, float32.
 
-        `sample_last` False rounds the chain's last probability, where True draws.
+        sample_last: draw from the chain's last probability; False: round it.
         """
         p = self.chain(conditions, guidance_scale, evaluations, uniform)
         return p > (uniform() if sample_last else 0.5), p
@@ -138,8 +138,8 @@ class BernoulliDiffusion(Head):
     def chain(self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor]) -> Tensor:
         """One reverse chain for each place: P(x_0 = 1) at its end, (m, K) float32.
 
-        The published jump multiplies P(x_0 | x_t), which x_t has shaped already, by q(x_t | x_s) once more, and so stays away from the law
-        of x_0 even where the network is perfect; exact jumps drew no better images (docs/performance.md).
+        The published jump multiplies P(x_0 | x_t), which accounts for x_t already, by q(x_t | x_s) once more, so it is biased even with a
+        perfect network; exact jumps drew no better images (docs/performance.md).
 
         conditions (branches, m, D): one branch, or class then null, combined as l_null + scale (l_class - l_null) at every
         evaluation on the same x_t. `uniform()` gives (m, K) in [0, 1), called once for each evaluation.
@@ -158,9 +158,9 @@ class BernoulliDiffusion(Head):
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
         """As `Head.bit_by_bit`, in a random order.
 
-        The i-th of K bits is asked for at t = T (K - i) / K, where the share i / K of all bits holds, as it does after i of them when the
-        others are noise; its own noise is taken out as evidence. So these are probabilities of the bit given those before it, and the
-        likelihoods of all 2^K codes sum to 1 whatever order and noise `uniform` gives.
+        The i-th of K bits is predicted at t = T (K - i) / K, where a share i / K of bits is clean, as here, with noise in the place of the
+        later bits; the evidence of the noise in its own place is removed. So these are conditional probabilities given the bits before,
+        and the likelihoods of all 2^K codes sum to 1 for any order and noise from `uniform`.
         """
         embedded = self.net.from_condition(conditions)
         order, x = uniform().argsort(1), (uniform() < 0.5).to(torch.uint8)

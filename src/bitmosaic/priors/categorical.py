@@ -1,7 +1,7 @@
 """Categorical: the K bits of a place are one index of 2^K, drawn by softmax; the head of S0 and S1 of BiGR (arXiv 2410.14672).
 
-We differ in drawing the index bit by bit, most significant first, down the tree of the indices that begin alike: the same law, and
-every head says in the same way how sure it was of each bit.
+We differ in drawing the index bit by bit, most significant first, down the binary tree of indices: the same distribution, and a
+probability for each bit, as other heads give.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MOST = 16  # bits of an index; the last layer has 2^K rows
 
 @dataclass(frozen=True)
 class CategoricalSpec(HeadSpec):
-    """One linear layer; it has nothing to choose."""
+    """One linear layer, without settings."""
 
     def build(self, bits: int, condition: int) -> Categorical:
         return Categorical(self, bits, condition)
 
 
 class Categorical(Head):
-    """P(index), one logit for each."""
+    """P(index), one logit for each of 2^K."""
 
     def __init__(self, spec: CategoricalSpec, bits: int, condition: int):
         super().__init__()
@@ -69,7 +69,7 @@ class Categorical(Head):
 
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
         """As `Head.bit_by_bit`, most significant first."""
-        left = guided(self.net(conditions), 1.0)  # logits of the indices that begin as those bits
+        left = guided(self.net(conditions), 1.0)  # logits of the indices with the prefix drawn so far
         for k in range(self.bits):
             left = left.unflatten(-1, (2, -1))
             half = left.logsumexp(-1)  # (m, 2)

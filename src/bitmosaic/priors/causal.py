@@ -16,24 +16,24 @@ from bitmosaic.priors.base import Given, HeadedPrior
 
 
 class CausalPrior(HeadedPrior):
-    """p(codes of a place | codes of all places before it, condition), by Llama's blocks; whose token is first, the condition's."""
+    """p(codes of a place | codes of all places before it, condition), by Llama's blocks; the condition is the first token."""
 
     family = "causal"
 
     @abc.abstractmethod
     def tokens(self, digits: Tensor) -> Tensor:
-        """What enters of the digits of places, (b, n, K) -> (b, n, D)."""
+        """Input embeddings of the digits of places, (b, n, K) -> (b, n, D)."""
 
     @abc.abstractmethod
     def modulation_of(self, vectors: Tensor) -> Tensor | None:
-        """What modulates the blocks, (b, 6, D), of condition vectors (b, D); None: nothing does."""
+        """The blocks' modulation (b, 6, D) from condition vectors (b, D); None: blocks are not modulated."""
 
     @abc.abstractmethod
     def leave(self, x: Tensor, first: int) -> Tensor:
-        """What the head is told, of the stream (b, n, D) at the tokens before places `first`, `first` + 1, ..."""
+        """The head's condition for places `first`, `first` + 1, ... from the stream (b, n, D) at the tokens before them."""
 
     def streams(self, x: Tensor, vectors: Tensor, first: int = 0, pasts: list[Past] | None = None) -> Iterator[Tensor]:
-        """The stream after each block of tokens x (b, n, D), the condition and then places, of which x holds those from `first` on."""
+        """The stream after each block, of tokens x (b, n, D) from number `first` on; token 0 is the condition, then come the places."""
         modulation = self.modulation_of(vectors)
         table = rotary_table(self.grid, x.shape[-1] // self.spec.heads, x.device)[first : first + x.shape[1]]
         for block, sees in zip(self.blocks, pasts or [attend_causal] * len(self.blocks), strict=True):
@@ -50,13 +50,13 @@ class CausalPrior(HeadedPrior):
         return self.streams(self._entered(digits, torch.ones_like(digits[..., 0], dtype=torch.bool), vectors), vectors)
 
     def context(self, digits: Tensor, known: Tensor, encoded: Encoded | Tensor) -> Tensor:
-        """As `Prior.context`. Of a place with a hidden one before it this says little: such places were never trained on."""
+        """As `HeadedPrior.context`. At a place behind a hidden one it means little, since no such place occurs in training."""
         vectors = Encoded.of(encoded).vector
         *_, x = self.streams(self._entered(digits[:, :-1], known[:, :-1], vectors), vectors)
         return self.leave(x, 0)
 
     def in_order(self, encoded: Encoded | Tensor) -> InOrder:
-        """The contexts of one place after another, with the keys and values of those before kept."""
+        """The contexts of one place after another, with a KV cache."""
         return InOrder(self, Encoded.of(encoded).vector)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
@@ -69,7 +69,7 @@ class CausalPrior(HeadedPrior):
 
 
 class InOrder:
-    """Contexts in raster order, each from one token instead of all before it."""
+    """Contexts in raster order by a KV cache: each call takes one token."""
 
     def __init__(self, prior: CausalPrior, vectors: Tensor):
         self.prior, self.vectors, self.at = prior, vectors, 0

@@ -1,8 +1,8 @@
 """D3PM over indices of a codebook: discrete denoising diffusion by a Transformer (Austin et al., arXiv 2107.03006; on codes of images
 VQ-Diffusion, Gu et al., 2111.14822, and VQ-DDM, Hu et al., 2112.01799).
 
-We differ in the network, the Llama blocks of BiGR with rotary positions, all modulated by time and condition together (adaLN), before
-each cross-attention to the tokens of a condition that has some, as VQ-Diffusion reads text.
+We differ in the network, the Llama blocks of BiGR with rotary positions, all modulated by time and condition together (adaLN), and,
+for conditions with tokens, cross-attention before each block, as VQ-Diffusion reads text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bitmosaic.priors.base import IndexPriorSpec, check_rotary, start, token_rea
 from bitmosaic.priors.chain import ChainSpec, MaskAndReplaceSpec
 from bitmosaic.priors.denoising import DenoisingPrior
 
-WAVES, SPAN = 256, 1000  # numbers of a sinusoidal time, and what T is called there, so that a network means the same at any T
+WAVES, SPAN = 256, 1000  # width of the sinusoidal embedding, and the time that T is scaled to, so that a network serves any T
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,5 @@ class D3PM(DenoisingPrior):
         return self.out(self.norm(x)[:, 1:])
 
     def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
-        """Of codes without noise, at time 1, the first that the network knows."""
+        """As `Prior.whole`: clean codes at time 1, the smallest in training."""
         return self.streams(digits[..., 0].long(), torch.ones(len(digits), device=digits.device), told)

@@ -1,6 +1,7 @@
-"""Denoising priors: a chain turns codes to noise, a network says what codes noisy ones come from (D3PM, Austin et al., arXiv 2107.03006).
+"""Denoising priors: a chain turns codes to noise, and a network predicts clean codes from noisy ones (D3PM, Austin et al., arXiv
+2107.03006).
 
-We differ in timesteps that are spread evenly over a batch, and in places that are given, which stay clean through the whole chain.
+We differ in timesteps that are spread evenly over a batch, and in given places, which stay clean through the whole chain.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ class DenoisingPrior(Prior):
 
     @abc.abstractmethod
     def logits(self, x_t: Tensor, t: Tensor, told: Encoded | Tensor) -> Tensor:
-        """Of x_0, (b, N, K), from codes x_t (b, N) at times t (b,) in 1..T; told: what `embed` gives, or vectors (b, D)."""
+        """Logits of x_0, (b, N, K), from codes x_t (b, N) at times t (b,) in 1..T; told: the condition as of `embed`, or vectors (b, D)."""
 
     def denoise(self, x_t: Tensor, t: Tensor, told: Encoded | Tensor) -> Tensor:
         """log p(x_0 | x_t, t, condition), (b, N, K) float32; arguments as of `logits`.
 
-        Codes that a chain which never replaces has left are what they were, whatever the network says.
+        Where the chain only masks, codes of x_t that are not masked are certain, whatever the network predicts.
         """
         return self.chain.pinned(self.logits(x_t, t, told).float().log_softmax(-1), x_t)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
-        """The variational bound in nats a place, and lambda times the cross-entropy of x_0, which early times weigh up to twice as much.
+        """The variational bound in nats a place, plus lambda times the cross-entropy of x_0, which weighs up to twice as much at early
+        times.
 
-        One time for each image, uniform on 1..T; those of a batch are spread evenly.
+        One time for each image, uniform on 1..T, stratified over the batch.
         """
         self.check(codes)
         x_0 = codes.flat()[..., 0].long()
@@ -66,10 +68,10 @@ def step_bound(chain: Chain, log_p_0: Tensor, x_0: Tensor, x_t: Tensor, s: Tenso
 
 @torch.no_grad()
 def bound_of_places(prior: DenoisingPrior, digits: Tensor, known: Tensor, told: Encoded, noise: Tensor) -> Tensor:
-    """Bits that hidden places of one image cost at most, (), under the chain that jumps through as many times as there is noise for.
+    """An upper bound on the code length in bits of the hidden places of one image, a scalar, by the chain with S jumps.
 
-    digits (N, 1), known (N,); told of one image; noise (2, S, N) uniforms, by which x_t is drawn at each of S times. It bounds -log2 of the
-    law of an ancestral sampler with S steps, in the mean over noise; known places stay clean, as there.
+    digits (N, 1), known (N,); told: the condition of one image; noise (2, S, N) uniforms, by which x_t is drawn at each of S times. In the
+    mean over noise it bounds -log2 p of an ancestral sampler with S steps; known places stay clean, as there.
     """
     chain, rounds = prior.chain, noise.shape[1]
     times = torch.tensor(chain.times(rounds), device=digits.device)

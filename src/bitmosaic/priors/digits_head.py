@@ -1,4 +1,4 @@
-"""The head of several digits: a softmax over the values of each, given what is said of the place (ResGen's baseline, arXiv 2412.10208).
+"""The head of several digits: a softmax over the values of each, given the context of the place (ResGen's baseline, arXiv 2412.10208).
 
 A draw takes one uniform a digit: the first value at which the cumulative probability exceeds it.
 """
@@ -19,7 +19,7 @@ from bitmosaic.priors.index_head import down_tree
 
 
 class DigitsHead(Head):
-    """P(digits) is a product over the digits of a place; logits of values that a digit has not are -inf."""
+    """P(digits) is a product over the digits of a place; logits beyond the radix of a digit are -inf."""
 
     of_indices = True
 
@@ -44,7 +44,7 @@ class DigitsHead(Head):
         return p[..., len(self.radix) :]
 
     def relative_entropy(self, p: Tensor) -> Tensor:
-        """Entropies (..., K) of probabilities (..., K, largest radix), each over the most that its digit can have."""
+        """Entropies (..., K) of probabilities (..., K, largest radix), each divided by the logarithm of the digit's radix."""
         scale = torch.tensor([math.log(max(self.radix)) / math.log(r) for r in self.radix], device=p.device)
         return (relative_entropy(p) * scale).clamp(0, 1)
 

@@ -1,6 +1,6 @@
 """Direct bits: every bit of a place by itself, by binary cross-entropy; what BiGR's diffusion is compared with (arXiv 2410.14672).
 
-It cannot say that bits hang together: that is its point. We differ in giving it as many residual blocks as a diffusion head has.
+By design it cannot model dependence between the bits of a place. We differ in giving it as many residual blocks as a diffusion head.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every head is: it draws the digits of a place, K bits or one index, given what the backbone says of it."""
+"""The base class of heads, which draw the digits of a place, such as K bits or one index, given its context vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BitByBit = Generator[tuple[Tensor, Tensor], Tensor, None]  # yields columns and 
 
 @dataclass(frozen=True)
 class HeadSpec(Spec, abstract=True):
-    """What heads of bits have in common: they are built for a number of bits and a width of what they are told."""
+    """Base class of descriptions of heads of bits, built for a number of bits and a width of context vectors."""
 
     def build(self, bits: int, condition: int) -> Head:
         """The head for K = `bits` under conditions of width `condition`."""
@@ -28,53 +28,54 @@ class HeadSpec(Spec, abstract=True):
 class Head(nn.Module, abc.ABC):
     """A distribution over the digits of places, each by itself.
 
-    Conditions are (branches, m, D): one branch, or class then null, whose logits are combined as l_null + scale (l_class - l_null). Draws
-    come from `uniform()`, which gives (m, K) in [0, 1) for the K digits of a place and is called at most `draws` times. What a head says
-    of a draw is a row of `told` numbers, for bits P(bit = 1) of each; `certainty` and `entropy` read it.
+    Conditions are context vectors (branches, m, D): one branch, or class then null, whose logits are combined as l_null + scale (l_class -
+    l_null). Randomness comes from `uniform()`, which gives (m, K) in [0, 1) for the K digits of a place and is called at most `draws`
+    times. With each draw a head returns `told` numbers a place, for bits P(bit = 1) of each, from which `certainty` and `entropy` are
+    computed.
     """
 
-    told: int  # numbers that are said of the draw of a place
-    net: nn.Module  # where the work is
+    told: int  # numbers that accompany the draw of a place
+    net: nn.Module  # the network
     of_indices = False  # True: logits(conditions, guidance_scale) gives one of each codeword, or of each value of each digit
-    noisy = False  # what `bit_by_bit` says hangs on noise beside the order of the bits
+    noisy = False  # whether probabilities of `bit_by_bit` depend on noise, besides the order of the bits
 
     def certainty(self, p: Tensor) -> Tensor:
-        """How sure a place was drawn, (...) in [0, 1], by what `draw` or `marginals` says of it (..., told)."""
+        """The certainty of places, (...) in [0, 1], from the numbers (..., told) of `draw` or `marginals`."""
         return (2 * p - 1).abs().mean(-1)
 
     def entropy(self, p: Tensor) -> Tensor:
-        """Of each digit, (..., digits), in bits of those that it takes at most: from 0 to 1."""
+        """The entropy of each digit, (..., digits), relative to its maximum: from 0 to 1."""
         return binary_entropy(p)
 
     @abc.abstractmethod
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
-        """What is minimised, a scalar; bits x_0 (m, K) of places under conditions (m, D)."""
+        """The training loss, a scalar; digits x_0 (m, K) of places under conditions (m, D)."""
 
     @abc.abstractmethod
     def draws(self, evaluations: int) -> int:
-        """How many uniforms `draw` takes for each bit."""
+        """The number of uniforms that `draw` takes for each bit."""
 
     @abc.abstractmethod
     def draw(
         self, conditions: Tensor, guidance_scale: float, evaluations: int, uniform: Callable[[], Tensor], sample_last: bool = True
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Digits (m, K), bits as bool, and what is said of them (m, told), float32: for bits the P(bit = 1) that each was drawn with, given
-        those drawn before it.
+        """Digits (m, K), bits as bool, and their numbers (m, told), float32: for bits the P(bit = 1) that each was drawn with, given those
+        drawn before it.
 
-        `sample_last` False rounds where the last draw would be. A head that needs no evaluations, or fewer, takes no notice of those it
-        is granted.
+        sample_last: False takes the likelier value instead of the last draw. evaluations: at most so many of the network; heads that need
+        fewer ignore it.
         """
 
     @abc.abstractmethod
     def marginals(self, conditions: Tensor, guidance_scale: float, uniform: Tensor) -> Tensor:
-        """What is said of places before any is drawn, (m, told) float32, for bits P(bit = 1) of each by itself, with noise from `uniform`
-        (m, K) where the head needs any."""
+        """The numbers of places before any digit is drawn, (m, told) float32, for bits the marginal P(bit = 1) of each; `uniform` (m, K) is
+        noise for heads that need it."""
 
     @abc.abstractmethod
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
-        """The bits of places (`Codes.bits`) one after another, or several at once, each once, by the chain rule; conditions (1, m, D).
+        """The bits of places (`Codes.bits`), each once, one or several at a time, by the chain rule; conditions (1, m, D).
 
-        Yields columns (m, c) and the logits (m, c), float32, that the bits there are 1, given all bits before; is sent those bits (m, c).
+        Yields columns (m, c) and logits (m, c), float32, that these bits are 1 given all bits before, and is sent the bits (m, c).
         `uniform()` gives (m, K) in [0, 1), for the order of the bits and for noise, and is called at most twice.
         """
 

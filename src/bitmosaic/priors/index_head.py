@@ -20,7 +20,7 @@ class IndexHead(Head):
     """P(index), one logit for each of V codewords."""
 
     of_indices = True
-    told = 2  # the probability that a place was drawn with, and its entropy in bits over those of an index, log2 V
+    told = 2  # the probability that a place was drawn with, and its entropy over log V
 
     def __init__(self, codewords: int, condition: int, bias: bool = False):
         super().__init__()
@@ -55,7 +55,7 @@ class IndexHead(Head):
         return torch.stack([p.amax(-1), relative_entropy(p)], -1)
 
     def bit_by_bit(self, conditions: Tensor, uniform: Callable[[], Tensor]) -> BitByBit:
-        """As `Head.bit_by_bit`, most significant first, down the tree of the indices that begin alike; there is none beyond V."""
+        """As `Head.bit_by_bit`, most significant first, down the binary tree of indices below V."""
         yield from down_tree(self.logits(conditions), (self.codewords - 1).bit_length(), 0)
 
     def log_likelihood(self, digits: Tensor, conditions: Tensor, uniform: Callable[[], Tensor]) -> Tensor:
@@ -63,11 +63,11 @@ class IndexHead(Head):
 
 
 def down_tree(logits: Tensor, width: int, first: int) -> BitByBit:
-    """The `width` bits of values with logits (m, V), which stand from column `first` on, most significant first, as `Head.bit_by_bit`."""
-    left = F.pad(logits, (0, 2**width - logits.shape[-1]), value=-math.inf)  # logits of the values that begin as those bits
+    """As `Head.bit_by_bit`, of the `width` bits of a value with logits (m, V), most significant first, in columns from `first` on."""
+    left = F.pad(logits, (0, 2**width - logits.shape[-1]), value=-math.inf)  # logits of the values with the prefix seen so far
     for k in range(width):
         left = left.unflatten(-1, (2, -1))
         half = left.logsumexp(-1)  # (m, 2)
-        there = (half[:, 1:] - half[:, :1]).nan_to_num(nan=0.0)  # neither half can be where bits are sent that no value has
+        there = (half[:, 1:] - half[:, :1]).nan_to_num(nan=0.0)  # NaN where no value has the bits that were sent
         bit = yield torch.full((len(half), 1), first + k, device=half.device), there
         left = torch.where(bit.bool(), left[:, 1], left[:, 0])

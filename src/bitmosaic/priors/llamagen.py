@@ -1,8 +1,8 @@
 """LlamaGen's prior: a causal Llama over codebook indices in raster order (Sun et al., arXiv 2406.06525, section 2.2).
 
-We differ in nothing of its arithmetic, not even in the rotary table that is zero at the class (docs of `nets.rotary`), so published weights
-convert; the text-conditional form and grouped key/value heads are not here. Codes may have lengths (`end`), as in JPEG-LM (2408.08459):
-that `end` follows `end` is learned like all else, and samplers do not ask it.
+The arithmetic is the published one, with a rotary table that is zero at the class (see `nets.rotary`), so published weights convert. We
+differ in leaving out text conditions and grouped key/value heads, and in codes with lengths (`end`), as in JPEG-LM (2408.08459): that `end`
+follows `end` is learned like all else, and samplers fill it in without asking.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LlamaGenSpec(IndexPriorSpec):
     """Sizes of a LlamaGen."""
 
     multiple: int = 256  # the inner width of SwiGLU is 8/3 of D rounded up to a multiple of this
-    end: int | None = later(None, lambda _: None)  # the index that ends an image's codes, of codes that have lengths
+    end: int | None = later(None, lambda _: None)  # the index that ends an image, for codes with lengths
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""BiGR's prior: a bidirectional Llama over codes fills in hidden places (Hao et al., arXiv 2410.14672, section 3.2).
+"""BiGR's prior: a bidirectional Llama over binary codes that predicts hidden places (Hao et al., arXiv 2410.14672, section 3.2).
 
 We differ in running the head on hidden places only, in a mask ratio for each image where BiGR has one for each batch (docs/log.md), in
 position embeddings at the input where `input_positions` asks for them, and in conditions of any kind: where one has tokens, as text, each
@@ -27,8 +27,8 @@ class MaskedPriorSpec(BinaryPriorSpec):
     """Sizes of a masked prior over binary codes."""
 
     dropout: float = 0.0  # after attention and SwiGLU, in training
-    modulated: bool = later(True, lambda _: True)  # blocks by the class (adaLN); False: the class is the first token and no more
-    input_positions: bool = later(False, lambda _: False)  # a learned vector a place at the input; without, all hidden places enter alike
+    modulated: bool = later(True, lambda _: True)  # blocks modulated by the class (adaLN); False: the class is only the first token
+    input_positions: bool = later(False, lambda _: False)  # a vector a place at the input; False: hidden places enter alike
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,7 +45,7 @@ def hidden_counts(places: int, u: Tensor) -> Tensor:
 
 
 class BiGR(MaskedPrior):
-    """Bits of hidden places, by Llama's blocks without a causal mask."""
+    """p(bits of hidden places | bits of known places, condition), by Llama's blocks without a causal mask."""
 
     def __init__(self, spec: MaskedPriorSpec):
         super().__init__()
@@ -90,9 +90,9 @@ class BiGR(MaskedPrior):
         return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), encoded)
 
     def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
-        """The head's mean loss on hidden places, a scalar: for each image a mask ratio, and places uniform.
+        """The head's mean loss on hidden places, a scalar: each image has a mask ratio, and its hidden places are uniform.
 
-        The ratios of a batch are spread evenly (stratified u), so the number of hidden places hardly changes from step to step.
+        The ratios of a batch are stratified, so the number of hidden places hardly changes from step to step.
         """
         self.check(codes)
         digits, places = codes.flat(), codes.places
@@ -101,5 +101,5 @@ class BiGR(MaskedPrior):
         ranks = torch.rand(b, places, generator=rng, device=device).argsort(1).argsort(1)
         known = ranks >= hidden_counts(places, u)[:, None]
         context = self.context(digits, known, self.embed(self.condition.drop(condition, class_dropout, rng), b), rng)
-        hidden = (~known).flatten().nonzero()[:, 0]  # once: a mask as an index waits for a GPU each time, in the backward pass too
+        hidden = (~known).flatten().nonzero()[:, 0]  # once: each boolean index synchronises with a GPU
         return self.head.loss(digits.flatten(0, 1)[hidden], context.flatten(0, 1)[hidden], rng)

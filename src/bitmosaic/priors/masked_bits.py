@@ -1,6 +1,6 @@
-"""Masked bits (BAR, arXiv 2602.09024): the bits of a place are hidden and filled in, in a few rounds, as places are in the image.
+"""Masked bits (BAR, arXiv 2602.09024): the bits of a place are masked and predicted in a few rounds, as places are in the image.
 
-We differ in the network, the same MLP that diffusion uses, told how many bits are known in the place of a timestep.
+We differ in the network, the MLP of the diffusion head, with the number of known bits in the place of a timestep.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class MaskedBits(Head):
         self.spec, self.bits, self.told, self.net = spec, bits, bits, AdaLNMLP(bits, condition, spec.width, spec.depth)
 
     def logits(self, x_0: Tensor, known: Tensor, condition: Tensor) -> Tensor:
-        """(..., m, K) for bits x_0 (m, K) of which `known` (m, K) counts, under conditions (..., m, D)."""
+        """Logits (..., m, K) given the bits of x_0 (m, K) where `known` (m, K), under conditions (..., m, D)."""
         signs = (x_0 * 2.0 - 1.0).to(condition.dtype) * known
         time = self.net.embed_time(known.sum(-1))
         shape = (*condition.shape[:-1], -1)
         return self.net(signs.expand(shape), time.expand(shape), self.net.from_condition(condition))
 
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
-        """Mean cross-entropy of hidden bits; of each place a number from 0 to K - 1 is known, all as often."""
+        """Mean cross-entropy of hidden bits; the number of known bits of a place is uniform on 0 to K - 1."""
         count = torch.randint(self.bits, (len(x_0), 1), generator=rng, device=x_0.device)
         known = _ranks(torch.rand(x_0.shape, generator=rng, device=x_0.device)) < count
         loss = F.binary_cross_entropy_with_logits(self.logits(x_0, known, condition).float(), x_0.float(), reduction="none")

@@ -48,7 +48,7 @@ class MaskedDigitsSpec(PriorSpec):
 
 
 class MaskedDigits(MaskedPrior):
-    """p(hidden digits | known digits, condition); what is known of a place enters as the sum of its digits' vectors."""
+    """p(hidden digits | known digits, condition); the input at a place is the sum of the embeddings of its digits."""
 
     per_digit = True
 

@@ -1,8 +1,8 @@
-"""MaskGIT's prior: a bidirectional Transformer over codebook indices fills in masked ones (Chang et al., CVPR 2022, arXiv 2202.04200).
+"""MaskGIT's prior: a bidirectional Transformer over codebook indices that predicts masked ones (Chang et al., CVPR 2022, arXiv 2202.04200).
 
 The network is the U-ViT of TiTok's published generator (Yu et al., arXiv 2406.07550): skip connections from the first half of the blocks to
-the second, the class as the first token. We differ in spreading the mask ratios of a batch evenly, as `priors.masked` does, and in
-cross-attention before each block to the tokens of a condition that has some, as text (Muse, arXiv 2301.00704).
+the second, the class as the first token. We differ in stratified mask ratios in a batch, as in `priors.masked`, and in
+cross-attention before each block to the tokens of a condition, such as text (Muse, arXiv 2301.00704).
 """
 
 from __future__ import annotations

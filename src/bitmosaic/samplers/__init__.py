@@ -1,4 +1,4 @@
-"""How a prior is asked; importing the room enters its specs in the table."""
+"""Samplers, which draw codes from a prior; importing the package registers their specs."""
 
 from typing import Any
 
@@ -20,12 +20,11 @@ SAMPLERS: dict[str, type[SamplerSpec]] = {  # by the names that users type
     "ancestral": AncestralSpec,
 }
 
-# What a Pipeline does that is given no sampler; a saved one has its own (the shipped one other guidance and temperature). Of all ways
-# measured in docs/quality_speed.md the fastest that is as near to real images as the published law. Guidance rests in the first quarter
-# of the rounds.
+# The default of Pipeline(...); saved pipelines have their own settings. Of all settings measured in docs/quality_speed.md it is the fastest
+# whose images are as near to real ones as with the published settings. The first quarter of the rounds has no guidance.
 DEFAULT = EntropyOrderedSpec(steps=10, evaluations=10, guidance_scale=1.5, temperature=0.17, unguided=0.25)
 
-PRESETS: dict[str, SamplerSpec] = {  # whole settings, by names that users type beside those of SAMPLERS
+PRESETS: dict[str, SamplerSpec] = {  # complete settings, by names that users type like those of SAMPLERS
     "fast": DEFAULT,
     "looks": MarginalsFirstSpec(steps=20, evaluations=50, guidance_scale=2.25, temperature=0.02, shortlist=2.0),  # surer, plainer; by eye
 }
@@ -34,7 +33,7 @@ PRESET_WORDS = {"fast": "few steps and evaluations", "looks": "surer, plainer"}
 
 
 def described_samplers() -> list[dict[str, Any]]:
-    """Presets and samplers as plain values, for pages: which priors each asks, and which of `SETTINGS` it has."""
+    """Presets and samplers as plain values, for pages: the priors that each samples from, and which of `SETTINGS` it has."""
     found = []
     for name, spec in [*PRESETS.items(), *((name, kind()) for name, kind in SAMPLERS.items())]:
         built, preset = spec.build(), name in PRESETS

@@ -1,8 +1,8 @@
-"""Ancestral sampling of denoising priors (D3PM, Austin et al., arXiv 2107.03006): from noise step by step to codes, all places at once.
+"""Ancestral sampling of denoising priors (D3PM, Austin et al., arXiv 2107.03006): from noise to codes, all places in each step.
 
-We differ from VQ-Diffusion (Gu et al., 2111.14822) in exact jumps where there are fewer steps than the chain has, in a start from the law
-of the chain's end, which is all masks where all is masked, and in given places, which stay clean through the whole chain. Guidance is in
-log space, as in its improved form (Tang et al., 2205.16007).
+We differ from VQ-Diffusion (Gu et al., 2111.14822) in exact jumps where there are fewer steps than the chain has, in starting from the
+chain's final distribution, which is all masks for an absorbing chain, and in given places, which stay clean through the whole chain.
+Guidance is in log space, as in its improved form (Tang et al., 2205.16007).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from bitmosaic.samplers.llamagen import kept
 
 @dataclass(frozen=True)
 class AncestralSpec(SamplerSpec):
-    """Settings."""
+    """Settings of ancestral sampling."""
 
     steps: int = 25  # S, evaluations of the network; the chain's T where that is fewer
     guidance_scale: float = 2.0  # 1: none, 0: the null class
-    top_p: float = 1.0  # of p(x_0 | x_t) only the likeliest codewords that together have more than this; 1: all
+    top_p: float = 1.0  # keeps the likeliest codewords of p(x_0 | x_t) whose total probability exceeds this; 1: all
 
     def build(self) -> Ancestral:
         return Ancestral(self)
 
 
 class Ancestral(Sampler):
-    """For t = T, ..., 0: what the network takes the clean codes for, and a draw of all places at the next time from that."""
+    """For t = T, ..., 0: predict the clean codes, then draw all places at the next time from the posterior."""
 
     name = "ancestral"
     words = "noise becomes codes, step by step"

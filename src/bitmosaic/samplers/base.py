@@ -1,4 +1,4 @@
-"""What every sampler is: a generator of steps that asks a prior for hidden places, given known ones."""
+"""The base class of samplers, which yield steps while they draw hidden places from a prior, given known ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FITS = {"masked": "entropy-ordered", "causal": "raster", "denoising": "ancestral
 
 
 class PriorLike(Protocol):
-    """What a sampler needs of a prior, whatever its family; what else it asks, the family has (`priors.base`, `causal`, `denoising`)."""
+    """What samplers need of a prior of any family; each family has more (`priors.base`, `causal`, `denoising`)."""
 
-    spec: Spec  # whose `end` is the index that ends an image's codes, where these have lengths, else None
+    spec: Spec  # its `end` is the index that ends an image, for codes with lengths, else None
     family: str  # "masked", "causal" or "denoising"
     radix: tuple[int, ...]  # of a place's digits
     condition: nn.Module  # .classes, 0 without classes
@@ -34,20 +34,20 @@ class PriorLike(Protocol):
 class Step:
     """The state after one step of sampling.
 
-    Samplers of masked and causal priors reveal: what a place shows stays. Those of denoising priors may change any place but the given
-    ones in every step, and nothing is certain before the last.
+    With masked and causal priors a revealed place keeps its code. With denoising priors any place but the given ones may change in every
+    step, and none is final before the last.
     """
 
     index: int  # steps done, 1..total
     total: int
     codes: Codes  # digits at places that are not known are zero
-    known: Tensor  # (batch, *grid) bool: places that hold a code by now; none that did holds none later
-    entropy: Tensor  # (batch, *grid) bits of entropy a bit, from 0 to 1, at the places that were drawn in this step, zero elsewhere
+    known: Tensor  # (batch, *grid) bool: places that hold a code by now; once True, always True
+    entropy: Tensor  # (batch, *grid) relative entropy, from 0 to 1, of the places drawn in this step, zero elsewhere
 
 
 @dataclass(frozen=True)
 class SamplerSpec(Spec, abstract=True):
-    """A frozen description of a sampler; calling what it builds yields Steps. Fields that users set are those of `settings.SETTINGS`."""
+    """A description of a sampler; those of its fields that are in `settings.SETTINGS` are set by users and checked."""
 
     def __post_init__(self):
         check_settings(self)
@@ -57,16 +57,16 @@ class SamplerSpec(Spec, abstract=True):
 
 
 class Sampler(abc.ABC):
-    """complete(codes, known, condition): the one way to generate, inpaint and edit."""
+    """Completes codes: the one way to generate, inpaint and edit."""
 
-    name: ClassVar[str]  # by which users ask for it
-    words: ClassVar[str]  # what it does, in a few
-    families: ClassVar[tuple[str, ...]]  # of the priors that it asks
-    of_indices: ClassVar[bool] = False  # whether it asks only those whose head has a logit for each codeword, or value of a digit
-    per_digit: ClassVar[bool] = False  # whether it takes `known` of each digit
+    name: ClassVar[str]  # that users type
+    words: ClassVar[str]  # a short description
+    families: ClassVar[tuple[str, ...]]  # of priors that it samples from
+    of_indices: ClassVar[bool] = False  # whether it needs a head with a logit for each codeword, or each value of a digit
+    per_digit: ClassVar[bool] = False  # whether it takes `known` per digit
 
     def check(self, prior: PriorLike, codes: Codes, known: Tensor, generators: list[torch.Generator]) -> None:
-        """ValueError where this sampler asks no such prior, or where codes, known or the number of generators do not fit."""
+        """ValueError where this sampler does not fit the prior, or codes, known or the number of generators do not."""
         if prior.family not in self.families or (self.of_indices and not prior.head.of_indices):
             asked = f"{' or '.join(self.families)} priors{' over indices' if self.of_indices else ''}"
             raise ValueError(f"sampler: {self.name!r} asks {asked}, and this one is {prior.family}; use the sampler {FITS[prior.family]!r}")
@@ -84,7 +84,6 @@ class Sampler(abc.ABC):
     ) -> Iterator[Step]:  # fmt: skip
         """Yields a Step after each round; the last has every place known.
 
-        codes (b, *grid, k) and known (b, *grid) bool, or (b, *grid, k) where prior and sampler are `per_digit`, say what is kept;
-        condition: values for b images, or None;
-        one generator an image, so that an image does not depend on its batch.
+        codes (b, *grid, k): digits where `known` is True are kept; known (b, *grid) bool, or (b, *grid, k) where prior and sampler are
+        `per_digit`. condition: of b images, or None. generators: one an image, so that an image does not depend on its batch.
         """

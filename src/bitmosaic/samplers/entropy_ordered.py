@@ -1,7 +1,7 @@
 """Entropy-ordered sampling (BiGR, arXiv 2410.14672, section 3.3): the most certain places are revealed first.
 
-We differ in doing exactly the same with less work (hidden places only, both guidance branches in one call), in counting the hidden
-places where the published schedule counts the visible ones, and in one generator per image.
+We differ in computing the same with less work (hidden places only, both guidance branches in one call), in a schedule over the hidden
+places where the published one is over all, and in one generator per image.
 """
 
 from __future__ import annotations

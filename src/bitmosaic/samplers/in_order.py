@@ -1,4 +1,4 @@
-"""What samplers in raster order share: one place after another, an end that ends, steps; what is final says how a place is drawn."""
+"""The base class of samplers in raster order: one place after another, until an `end`; subclasses draw one place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bitmosaic.samplers.guidance import Branches
 class InOrderSampler(Sampler):
     """For each place in raster order: its context, and a draw where it is hidden. Known places are passed over.
 
-    A masked prior is asked anew for each place, a causal one keeps keys and values.
+    A masked prior is evaluated anew for each place; a causal one keeps a KV cache.
     """
 
     @torch.no_grad()
@@ -32,7 +32,7 @@ class InOrderSampler(Sampler):
         encoded = Branches(prior, condition, b)(self.spec.guidance_scale)
         n, total = len(encoded) // b, known.shape[1]
         context = prior.in_order(encoded) if prior.family == "causal" else None
-        hidden = (~known).cpu()  # the one wait for the device
+        hidden = (~known).cpu()  # the only synchronisation with the device
         for i in range(total):
             entropy = torch.zeros(known.shape, device=known.device)
             if i and prior.spec.end is not None:
@@ -56,11 +56,11 @@ class InOrderSampler(Sampler):
 
     @abc.abstractmethod
     def _draw(self, prior, contexts: Tensor, place: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        """Digits (m, K) of a place of m images, and how unsure the prior was of them (m,), of contexts (branches, m, D)."""
+        """Digits (m, K) of a place in m images and their relative entropy (m,), from contexts (branches, m, D)."""
 
 
 def ended(digits: Tensor, known: Tensor, end: int, place: int) -> tuple[Tensor, Tensor]:
-    """Digits (b, N, 1) and known (b, N) where hidden places from `place`, at least 1, on hold `end` in images that have ended before it."""
+    """Digits (b, N, 1) and known (b, N) with `end` at all hidden places from `place` >= 1 on, in images that ended before it."""
     late = torch.arange(known.shape[1], device=known.device) >= place
     over = (digits[:, place - 1] == end) & ~known & late
     return torch.where(over[..., None], end, digits), known | over

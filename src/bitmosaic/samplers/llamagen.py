@@ -1,4 +1,4 @@
-"""LlamaGen's sampling (Sun et al., arXiv 2406.06525): raster order, guided logits over a temperature, cut to the likeliest few.
+"""LlamaGen's sampling (Sun et al., arXiv 2406.06525): raster order, guided logits divided by a temperature, top-k and top-p.
 
 We differ in drawing by one uniform a place from each image's own generator, and in passing over places that are given.
 """
@@ -18,13 +18,13 @@ from bitmosaic.samplers.in_order import InOrderSampler
 
 @dataclass(frozen=True)
 class LlamaGenSamplerSpec(SamplerSpec):
-    """Settings; there are as many steps as places."""
+    """Settings of LlamaGen's sampling; there are as many steps as places."""
 
     guidance_scale: float = 2.0  # 1: none, 0: the null class
     temperature: float = 1.0  # logits are divided by it; 0: the likeliest index
-    top_k: int = 0  # only so many of the likeliest indices; 0: all
-    top_p: float = 1.0  # only the likeliest that together have more than this probability; 1: all
-    guided_places: int = 0  # places from the first on that are guided, those after are drawn under the class alone; 0: all
+    top_k: int = 0  # keeps the k likeliest indices; 0: all
+    top_p: float = 1.0  # keeps the likeliest indices whose total probability exceeds this; 1: all
+    guided_places: int = 0  # guidance for so many places from the first on, none after them; 0: for all
 
     def __post_init__(self):
         super().__post_init__()
@@ -36,7 +36,7 @@ class LlamaGenSamplerSpec(SamplerSpec):
 
 
 class LlamaGenSampler(InOrderSampler):
-    """A place's logits, what is kept of them, and a draw."""
+    """For each place: guided logits, top-k and top-p, and a draw."""
 
     name = "llamagen"
     words = "row by row, of the likeliest few"
@@ -56,7 +56,7 @@ class LlamaGenSampler(InOrderSampler):
 
 
 def probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """What an index is drawn from, (m, V) of guided logits (m, V)."""
+    """Probabilities (m, V) to draw from, of guided logits (m, V)."""
     if temperature == 0:
         return torch.zeros_like(logits).scatter(1, logits.argmax(-1, keepdim=True), 1.0)
     logits = logits / temperature
@@ -64,8 +64,8 @@ def probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) 
 
 
 def kept(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Which indices stay, (m, V) bool: those whose logits reach the k-th largest, equal ones too; of these the likeliest, up to and with
-    the one with which they have more than `top_p` together."""
+    """Indices that top-k and then top-p keep, (m, V) bool: logits not below the k-th largest; of these the likeliest, up to the one with
+    which their total probability exceeds `top_p`."""
     stays = torch.ones_like(logits, dtype=torch.bool)
     if top_k:
         stays = logits >= logits.topk(min(top_k, logits.shape[-1]), -1).values[:, -1:]

@@ -1,4 +1,4 @@
-"""What samplers of masked priors have in common: rounds, guidance, one generator an image, the head asked about hidden places only."""
+"""The base class of samplers of masked priors with any head: rounds, guidance, one generator an image, work on hidden places only."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bitmosaic.nets.schedules import hidden_after
 from bitmosaic.samplers.base import PriorLike, Sampler, SamplerSpec, Step
 from bitmosaic.samplers.guidance import Branches, GuidanceSchedule, scale_of_round
 
-SLACK = 0.1  # how far below certain chains are taken to end: on the shipped model 2 % of the rounds then walk a second time
+SLACK = 0.1  # assumed distance of a chain's end from certainty: on the shipped model 2 % of the rounds then need a second pass
 
 
 @dataclass(frozen=True)
 class MaskedSamplerSpec(SamplerSpec, abstract=True):
-    """What all samplers here can be told."""
+    """Settings common to samplers of masked priors."""
 
     gone: ClassVar[dict[str, Any]] = {"procedure": "chain"}
     steps: int = 20  # n, rounds
     evaluations: int = 100  # S, of the head for one place
     guidance_scale: float = 2.5  # 1: none, 0: the null class
     temperature: float = 0.17  # of the Gumbel noise on the confidence
-    sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest
+    sample_last: bool = True  # draw the digits at the end of a chain; False: take the likeliest value
     guidance_schedule: GuidanceSchedule = "constant"  # over the rounds
     guidance_power: float = 2.0  # of power-cosine: the higher, the later guidance rises
     unguided: float = 0.0  # share of the rounds, from the first on, without guidance
@@ -42,15 +42,15 @@ class MaskedSamplerSpec(SamplerSpec, abstract=True):
 
 
 @dataclass
-class Asked:
-    """Hidden places that the head is asked about: of image j the first counts[j] columns; the others only fill the batch."""
+class HiddenPlaces:
+    """Hidden places for which the head draws: in row j the first counts[j] columns; the others only pad the batch."""
 
     places: Tensor  # (b, m) indices of places
     counts: list[int]
-    contexts: Tensor  # (branches, b, m, D) what the backbone says of each
+    contexts: Tensor  # (branches, b, m, D) context vectors
     scale: float  # of guidance
     generators: list[torch.Generator]
-    gumbel: Tensor | None = None  # (b, m) noise on the confidence of each
+    gumbel: Tensor | None = None  # (b, m) noise of the confidence
 
     def first(self, counts: list[int]) -> Tensor:
         """(b, m) True at the first counts[j] columns of image j."""
@@ -65,15 +65,15 @@ class Asked:
                 drawn[:, j, :own] = torch.rand(count, own, digits, generator=rng, device=rng.device)
         return drawn
 
-    def at(self, columns: Tensor, counts: list[int]) -> Asked:
-        """Those at `columns` (b, c), of which counts[j] are image j's own."""
+    def at(self, columns: Tensor, counts: list[int]) -> HiddenPlaces:
+        """The places at `columns` (b, c), of which counts[j] belong to image j."""
         wide = columns[..., None].expand(len(self.contexts), *columns.shape, self.contexts.shape[-1])
         contexts, gumbel = self.contexts.gather(2, wide), self.gumbel.gather(1, columns)
-        return Asked(self.places.gather(1, columns), counts, contexts, self.scale, self.generators, gumbel)
+        return HiddenPlaces(self.places.gather(1, columns), counts, contexts, self.scale, self.generators, gumbel)
 
 
 class MaskedSampler(Sampler):
-    """For i = 1..n: ask the backbone, have the head draw, reveal the most confident; what is final says where it differs."""
+    """For i = 1..n: evaluate the backbone, draw by the head, reveal the most confident places; subclasses differ in the draws."""
 
     families = ("masked",)
 
@@ -90,7 +90,7 @@ class MaskedSampler(Sampler):
         known = known.flatten(1)
         digits = codes.flat() * known[..., None]  # (b, N, K)
         conditions = Branches(prior, condition, len(known))
-        at_start = hidden = (~known).sum(1).tolist()  # E6: no wait for the device but this, and two a round for E9
+        at_start = hidden = (~known).sum(1).tolist()  # the only synchronisation (E6), but for two a round (E9)
         for i in range(1, spec.steps + 1):
             left = self._plan(i, hidden, at_start)
             entropy = torch.zeros(known.shape, device=known.device)
@@ -101,31 +101,31 @@ class MaskedSampler(Sampler):
             yield Step(i, spec.steps, Codes(digits.view(*shape, len(codes.radix)), codes.radix), known.view(shape), entropy.view(shape))
 
     def _plan(self, i: int, hidden: list[int], at_start: list[int]) -> list[int]:
-        """Places of each image that stay hidden after round i, of the `hidden` before it."""
+        """The number of places of each image that are hidden after round i, of `hidden` before it."""
         return [min(h, hidden_after(i, self.spec.steps, start)) for h, start in zip(hidden, at_start, strict=True)]
 
     def _ask(self, prior, digits: Tensor, known: Tensor, encoded, scale: float, hidden: list[int], left: list[int], generators):
-        """What the backbone says of the hidden places, of images that reveal some in this round."""
+        """The context vectors of the hidden places, for images that reveal some in this round."""
         b, most = len(known), max(hidden)
         places = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]  # (b, m) hidden places first (E1)
         n = len(encoded) // b  # branches, both in one call (E3)
         contexts = prior.context(digits.repeat(n, 1, 1), known.repeat(n, 1), encoded)  # (n * b, N, D)
         contexts = contexts.gather(1, places.repeat(n, 1)[..., None].expand(-1, -1, contexts.shape[-1])).view(n, b, most, -1)
-        asked = Asked(places, [h if k < h else 0 for h, k in zip(hidden, left, strict=True)], contexts, scale, generators)
+        asked = HiddenPlaces(places, [h if k < h else 0 for h, k in zip(hidden, left, strict=True)], contexts, scale, generators)
         asked.gumbel = -(-asked.uniform(1, 1)[0, ..., 0].clamp(1e-20, 1 - 1e-7).log()).log()
         return asked
 
-    def _reveal(self, prior, digits: Tensor, known: Tensor, asked: Asked, hidden: list[int], left: list[int]):
+    def _reveal(self, prior, digits: Tensor, known: Tensor, asked: HiddenPlaces, hidden: list[int], left: list[int]):
         """One round: image j goes from hidden[j] to left[j] hidden places. New digits (b, N, K), known (b, N), entropy (b, N), hidden."""
         reveal = [h - k for h, k in zip(hidden, left, strict=True)]
         return *self._reveal_surest(prior, digits, known, asked, reveal), left
 
-    def _reveal_surest(self, prior, digits: Tensor, known: Tensor, asked: Asked, reveal: list[int]):
-        """Image j reveals those reveal[j] of its places whose chains end surest. New digits, known, and entropy where chains walked.
+    def _reveal_surest(self, prior, digits: Tensor, known: Tensor, asked: HiddenPlaces, reveal: list[int]):
+        """Image j reveals the reveal[j] places whose chains end most certain. New digits, known, and entropy where chains ran.
 
-        No chain ends surer than certain, so a place's Gumbel noise bounds its confidence before its chain has walked: first walk those
-        within SLACK of the last bound that would be revealed, then those whose bounds exceed the last confidence that would be. The
-        others cannot be among the revealed, whatever their chains did; the same places and bits come out as if all walked (E9, ours).
+        A chain ends at most certain, so its Gumbel noise bounds a place's confidence before its chain runs. First run the chains of places
+        within SLACK of the last bound that would be revealed, then those whose bounds exceed the last confidence that would be. No other
+        place can be revealed, so places and bits are those of running all chains (E9 in docs/performance.md, ours).
         """
         noise = asked.uniform(prior.head.draws(self.spec.evaluations), digits.shape[-1])
         own = asked.first(asked.counts)
@@ -142,8 +142,8 @@ class MaskedSampler(Sampler):
         entropy = self._spread(known, asked, prior.head.entropy(p).mean(-1), walked)
         return *self._keep(digits, known, asked, drawn, sure, reveal), entropy
 
-    def _walk(self, prior, asked: Asked, noise: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Digits (b, m, K) that the head draws at the columns `wanted` (b, m) from `noise`, and what it says of them (b, m, told)."""
+    def _walk(self, prior, asked: HiddenPlaces, noise: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Digits (b, m, K) that the head draws at the columns `wanted` (b, m) from `noise`, and their numbers (b, m, told)."""
         spec, rows = self.spec, wanted.flatten().nonzero()[:, 0]
         drawn = torch.zeros(noise.shape[1:], dtype=digit_dtype(prior.radix), device=noise.device)
         p = torch.zeros(*wanted.shape, prior.head.told, device=noise.device)
@@ -154,15 +154,15 @@ class MaskedSampler(Sampler):
             drawn.flatten(0, 1)[rows], p.flatten(0, 1)[rows] = found[0].to(drawn.dtype), found[1]
         return drawn, p
 
-    def _confidence(self, certainty: Tensor, asked: Asked) -> Tensor:
-        """(b, m): how sure the head is of a place, and noise; finite, so that it stands above what is not asked."""
+    def _confidence(self, certainty: Tensor, asked: HiddenPlaces) -> Tensor:
+        """Confidence (b, m): certainty plus Gumbel noise; finite, so that it ranks above padding."""
         return (certainty + self.spec.temperature * asked.gumbel).clamp(-1e38, 1e38)
 
-    def _order(self, confidence: Tensor, asked: Asked) -> Tensor:
-        """Columns (b, m) by falling confidence, an image's own first."""
+    def _order(self, confidence: Tensor, asked: HiddenPlaces) -> Tensor:
+        """Columns (b, m) by falling confidence, padding last."""
         return confidence.masked_fill(~asked.first(asked.counts), -math.inf).argsort(dim=1, descending=True, stable=True)
 
-    def _keep(self, digits: Tensor, known: Tensor, asked: Asked, drawn: Tensor, confidence: Tensor, reveal: list[int]):
+    def _keep(self, digits: Tensor, known: Tensor, asked: HiddenPlaces, drawn: Tensor, confidence: Tensor, reveal: list[int]):
         """New digits (b, N, K) and known (b, N): image j reveals its reveal[j] most confident places."""
         chosen = torch.zeros_like(asked.places, dtype=torch.bool).scatter(1, self._order(confidence, asked), asked.first(reveal))
         rows = torch.arange(len(known), device=known.device)[:, None]
@@ -171,7 +171,7 @@ class MaskedSampler(Sampler):
         new_known[rows, asked.places] = known[rows, asked.places] | chosen
         return new_digits, new_known
 
-    def _spread(self, known: Tensor, asked: Asked, values: Tensor, where: Tensor) -> Tensor:
+    def _spread(self, known: Tensor, asked: HiddenPlaces, values: Tensor, where: Tensor) -> Tensor:
         """`values` (b, m) at the columns `where` (b, m), zero elsewhere, (b, N)."""
         values = torch.where(where, values, 0.0)
         return torch.zeros(known.shape, device=known.device).scatter(1, asked.places, values)

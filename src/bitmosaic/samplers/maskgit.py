@@ -1,8 +1,8 @@
-"""MaskGIT's sampling (Chang et al., CVPR 2022, arXiv 2202.04200): draw every masked place at once, keep the surest, mask the rest again.
+"""MaskGIT's sampling (Chang et al., CVPR 2022, arXiv 2202.04200): draw every masked place, keep the most confident, mask the others again.
 
-The arithmetic is that of TiTok's published generator (Yu et al., arXiv 2406.07550): Gumbel noise that fades stands both on the logits
-that an index is drawn by and on the confidence, which is the guided logit of what was drawn. We differ in counting the places of each
-image for itself, in one generator an image, and in places that are given, which are never masked.
+The arithmetic is that of TiTok's published generator (Yu et al., arXiv 2406.07550): Gumbel noise that decays is added both to the logits
+by which an index is drawn and to the confidence, the guided logit of what was drawn. We differ in a schedule for each image by itself, in
+one generator an image, and in given places, which are never masked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MaskGITSamplerSpec(SamplerSpec):
 
     steps: int = 8  # S, rounds
     guidance_scale: float = 3.0  # 1: none, 0: the null class; at its strongest
-    temperature: float = 4.5  # of the Gumbel noise on logits and confidence, times what is left of the rounds
+    temperature: float = 4.5  # of the Gumbel noise on logits and confidence, times the share of rounds that is left
     guidance_decay: GuidanceDecay = "constant"  # how guidance grows over the rounds
     guidance_power: float = 3.0  # of power-cosine: the higher, the later it grows
     anneal: bool = False  # logits are divided by a temperature that falls from 1.3 to 0.5 over the rounds
@@ -49,7 +49,7 @@ class MaskGITSamplerSpec(SamplerSpec):
 
 
 class MaskGITSampler(Sampler):
-    """For i = 1..S: logits of masked places, an index of each, mask the least sure again; of codes of several digits, digit by digit."""
+    """For i = 1..S: logits of masked places, an index for each, mask the least confident again; codes of several digits, per digit."""
 
     name = "maskgit"
     words = "all at once, the surest stay"
@@ -118,12 +118,12 @@ def draw(logits: Tensor, uniform: Tensor, noise: float) -> Tensor:
 
 
 def confidence(logits: Tensor, index: Tensor, uniform: Tensor, noise: float) -> Tensor:
-    """How sure each index (...) is: its logit, and Gumbel noise of that scale."""
+    """Confidence (...) of each index: its logit plus Gumbel noise of that scale."""
     return logits.gather(-1, index[..., None])[..., 0] + noise * gumbel(uniform)
 
 
 def masked_again(sure: Tensor, masked: Tensor, at_start: Tensor, done: int, steps: int) -> Tensor:
-    """Which of the masked places (b, N) are masked again after round `done` of `steps`: those least sure (b, N).
+    """(b, N) bool: the masked places that are masked again after round `done` of `steps`, those of least confidence `sure` (b, N).
 
     As many as floor(n arccos(done / steps) / (pi / 2)) of the n (b,) that were masked at the start, at least one and at least one fewer
     than now, while rounds are left; after the last none.

@@ -1,7 +1,7 @@
-"""Raster order: one place after another, row by row; what autoregressive priors are sampled with, and one of the orders BiGR is compared in
-(arXiv 2410.14672).
+"""Raster order: one place after another, row by row, for autoregressive priors, and as one of the orders compared by BiGR (arXiv
+2410.14672).
 
-A masked prior is asked anew for each place, an autoregressive one keeps keys and values. Known places are passed over.
+A masked prior is evaluated anew for each place, an autoregressive one keeps a KV cache. Known places are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bitmosaic.samplers.in_order import InOrderSampler
 
 @dataclass(frozen=True)
 class RasterSpec(SamplerSpec):
-    """Settings; there are as many steps as places."""
+    """Settings of raster order; there are as many steps as places."""
 
     gone: ClassVar[dict[str, Any]] = {"procedure": "chain"}
     evaluations: int = 100  # S, of the head for one place
@@ -30,7 +30,7 @@ class RasterSpec(SamplerSpec):
 
 
 class Raster(InOrderSampler):
-    """A place is drawn by the head."""
+    """Draws one place after another by the head."""
 
     name = "raster"
     words = "row by row"

@@ -1,6 +1,6 @@
-"""The numbers that users set, each described once: for specs, the command line, the studio's requests and its page.
+"""Settings of samplers that users set, each described once for specs, the command line, the studio's requests and its page.
 
-Which sampler has which of them are the fields of its Spec; a field that bears one of these names has that range.
+A sampler has those that are fields of its Spec; a field with one of these names has the range given here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Setting:
             raise ValueError(f"{name}: got {value}; want a {'whole' if self.whole else 'finite'} number {self.range()}")
 
     def range(self) -> str:
-        """In words."""
+        """The range in words."""
         least = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
         ends = [least] * (self.least > -math.inf) + [f"at most {self.most:g}"] * (self.most < math.inf)
         return f"of {', '.join(ends)}"
@@ -38,17 +38,17 @@ class Setting:
 
 SETTINGS = {
     "guidance_scale": Setting(
-        "Guidance", "how strictly an image keeps to its class: 1 draws it as it was learned, more keeps to it more and varies less, "
-        "0 draws without it", (0, 6, 0.05), least=-1e6, most=1e6,
+        "Guidance", "how strictly an image keeps to its class: 1 samples the model itself, more keeps to the class more and varies less, "
+        "0 ignores it", (0, 6, 0.05), least=-1e6, most=1e6,
     ),
     "steps": Setting(
         "Steps", "rounds in which places are revealed, or noise becomes codes; more is slower and mostly better", (1, 64, 1), True, 1
     ),
     "evaluations": Setting("Evaluations", "of the head for a place, in each round; more is slower and mostly better", (1, 256, 1), True, 1),
     "temperature": Setting(
-        "Temperature", "how much chance there is, in the order of places or in what is drawn; more is more varied", (0, 5, 0.01), least=0
+        "Temperature", "randomness in the order of places or in what is drawn; more is more varied", (0, 5, 0.01), least=0
     ),
-    "shortlist": Setting("Shortlist", "places that walk the chain for each that is revealed; more is slower", (1, 50, 0.5), least=1),
+    "shortlist": Setting("Shortlist", "places for which the chain runs, for each that is revealed; more is slower", (1, 50, 0.5), least=1),
     "truncation": Setting(
         "Truncation", "of a generator's noise: 1 draws as in training, less is likelier and less varied", (0, 1, 0.01), least=0, most=1
     ),
@@ -61,13 +61,13 @@ SETTINGS = {
 
 
 def settings_of(spec: Spec | type[Spec]) -> list[str]:
-    """Names of those that a spec has, in the order of the table."""
+    """Names of the settings that a spec has, in the order of the table."""
     own = {field.name for field in fields(spec)}
     return [name for name in SETTINGS if name in own]
 
 
 def check_settings(spec: Spec) -> None:
-    """ValueError for one that does not fit."""
+    """ValueError for a setting of a spec out of its range."""
     for name in settings_of(spec):
         SETTINGS[name].check(name, getattr(spec, name))
 

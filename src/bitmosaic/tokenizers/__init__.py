@@ -1,4 +1,4 @@
-"""Signals <-> Codes; importing the room enters its specs in the table."""
+"""Tokenizers, signals <-> Codes; importing the package registers their specs."""
 
 from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoder, BinaryAutoencoderSpec

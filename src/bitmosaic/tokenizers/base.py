@@ -1,4 +1,4 @@
-"""What every tokenizer is: signals of one medium (pictures, sound, clips) <-> Codes."""
+"""The base class of tokenizers: signals of one medium (pictures, sound, clips) <-> Codes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bitmosaic.spec import Spec
 
 @dataclass(frozen=True)
 class TokenizerSpec(Spec, abstract=True):
-    """What all tokenizers' specs have in common; each has a field `channels` of the signal and, of pictures, `image_size`, (height, width)
+    """Base class of descriptions of tokenizers; each has a field `channels` of the signal and, for pictures, `image_size`, (height, width)
     in pixels.
     """
 
     @property
     def medium(self) -> Medium:
-        """What its signals are."""
+        """The kind of its signals."""
         return PICTURES
 
     @property
@@ -44,9 +44,7 @@ class TokenizerSpec(Spec, abstract=True):
 
     @property
     def end(self) -> int | None:
-        """The value of a place's one digit that ends a signal's codes, of tokenizers whose codes have lengths: what stands behind it is
-        `end` again.
-        """
+        """For codes with lengths, of one digit a place: the value that ends a signal and fills all places after it; else None."""
         return None
 
     def build(self) -> Tokenizer:
@@ -56,26 +54,26 @@ class TokenizerSpec(Spec, abstract=True):
 class Tokenizer(nn.Module, abc.ABC):
     """Signals (batch, channels, *size) in the medium's range <-> Codes; pictures (batch, channels, height, width) in [0, 1].
 
-    Where places lie on the signal, each extent must be divisible by its `factors`.
+    Where places correspond to parts of the signal, each extent must be divisible by its factor.
     """
 
     spec: TokenizerSpec
-    medium: Medium = PICTURES  # what its signals are
+    medium: Medium = PICTURES  # the kind of its signals
     axes: int = 2  # of its grid
     channels: int
-    factor: int | None  # pixels along the side of a place, of pictures whose places lie on them; else None
+    factor: int | None  # pixels along the side of a place, where places are squares of a picture; else None
     radix: tuple[int, ...]
-    image_size: tuple[int, ...]  # height, width it was trained for; of another medium the extents of its axes
+    image_size: tuple[int, ...]  # (height, width) that it was trained for; for other media the extents of their axes
     decoding: tuple[str, ...] = ()  # names of the modules that decode alone, which may compute in another type than the others
 
     @property
     def size(self) -> tuple[int, ...]:
-        """The extents of a signal that it was trained for."""
+        """The extents of the signals that it was trained for."""
         return tuple(self.image_size)
 
     @property
     def factors(self) -> tuple[int, ...] | None:
-        """Samples or pixels of a place along each axis; None where places do not lie on the signal."""
+        """Samples or pixels of a place along each axis; None where places do not correspond to parts of the signal."""
         return None if self.factor is None else (self.factor,) * len(self.size)
 
     @property
@@ -85,7 +83,7 @@ class Tokenizer(nn.Module, abc.ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights; float32 where it has none."""
+        """The dtype of its weights; float32 where it has none."""
         return next((p.dtype for p in self.parameters()), torch.float32)
 
     def decode_in(self, dtype: torch.dtype) -> None:
@@ -103,7 +101,7 @@ class Tokenizer(nn.Module, abc.ABC):
         """(b, channels, *size) -> Codes; pictures (b, channels, H, W) on a grid of (H / factor, W / factor)."""
 
     def draws(self, images: Tensor, generators: Sequence[torch.Generator]) -> list[Codes]:
-        """Codes as a prior is trained on, one of all images for each generator: here always those of `encode`."""
+        """Codes for training a prior: those of all images once for each generator; by default `encode`'s each time."""
         return [self.encode(images)] * len(generators)
 
     @abc.abstractmethod

@@ -1,6 +1,6 @@
 """JPEG-LM's tokenizer (Han et al., arXiv 2408.08459): a picture is the bytes of its JPEG file, one a place, and an end.
 
-We differ in keeping the entropy-coded segment alone, since all headers are the same for every picture of one size and quality, and in bytes
+We differ in coding the entropy-coded segment only, since headers are the same for all pictures of one size and quality, and in bytes
 instead of byte pairs. It has no weights.
 """
 
@@ -20,12 +20,12 @@ from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 
 END = 256  # the digit behind the last byte
 END_OF_IMAGE = b"\xff\xd9"
-GREY = 0.5  # of a picture of which nothing can be decoded
+GREY = 0.5  # value of a picture of which nothing can be decoded
 
 
 @dataclass(frozen=True)
 class JPEGBytesSpec(TokenizerSpec):
-    """Of which pictures, and how JPEG codes them."""
+    """Sizes of pictures, and JPEG's settings."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width in pixels
     channels: int = 1  # of the image: 1 grey, 3 colour (coded as YCbCr 4:2:0)
@@ -77,7 +77,7 @@ class JPEGBytes(Tokenizer):
         return Codes(digits.to(images.device), self.radix)
 
     def decode(self, codes: Codes) -> Tensor:
-        """What JPEG makes of bytes up to the first END; of what is no JPEG, as much as comes before the fault, and grey."""
+        """JPEG's picture of the bytes up to the first END; behind a byte that is no valid JPEG the picture is grey."""
         self.check_codes(codes)
         digits = codes.digits[..., 0].cpu().numpy()
         made = [self._picture(row[:count].astype(np.uint8).tobytes()) for row, count in zip(digits, lengths(codes, END), strict=True)]
@@ -93,18 +93,18 @@ class JPEGBytes(Tokenizer):
 
     def _picture(self, scan: bytes) -> Tensor:
         whole, grey = scan[: first_fault(scan)], torch.full((self.channels, *self.size), GREY)
-        if not whole:  # of which libjpeg would make texture
+        if not whole:  # else libjpeg would fill it with texture
             return grey
         try:
             with Image.open(BytesIO(self.header + whole + END_OF_IMAGE)) as picture:
                 pixels = np.array(picture)
-        except OSError:  # libjpeg mends what it can, and gives up on the rest
+        except OSError:  # libjpeg repairs some faults and raises for others
             return grey
         return torch.from_numpy(pixels).view(*self.size, self.channels).movedim(-1, 0).float() / 255
 
 
 def scan_start(jpeg: bytes) -> int:
-    """Where the entropy-coded segment of a JPEG file begins: behind the header of its one scan."""
+    """The offset of the entropy-coded segment of a JPEG file, behind the header of its one scan."""
     at = 2
     while True:
         marker, count = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4])
@@ -114,7 +114,9 @@ def scan_start(jpeg: bytes) -> int:
 
 
 def first_fault(scan: bytes) -> int:
-    """Where bytes stop to be an entropy-coded segment: at a 0xFF that neither 0x00 nor a restart marker follows; else their number."""
+    """The offset at which bytes stop being an entropy-coded segment: of a 0xFF followed by neither 0x00 nor a restart marker; else their
+    number.
+    """
     at = -1
     while (at := scan.find(b"\xff", at + 1)) >= 0:
         if at + 1 == len(scan) or not (scan[at + 1] == 0 or 0xD0 <= scan[at + 1] <= 0xD7):

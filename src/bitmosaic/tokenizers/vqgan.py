@@ -1,6 +1,6 @@
 """VQGAN's autoencoder (Esser et al., arXiv 2012.09841, section 3.1), around any quantizer of one vector a place.
 
-We differ in images in [0, 1] at the door, which the networks see in [-1, 1] as published, and in allowing all sides of whole places.
+We differ in images in [0, 1], mapped to the published [-1, 1] inside, and in any sides divisible by the factor.
 """
 
 from __future__ import annotations

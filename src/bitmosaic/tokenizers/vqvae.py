@@ -1,8 +1,8 @@
 """VQ-VAE (van den Oord et al., arXiv 1711.00937) for signals of one, two or three axes: sound as in Jukebox (arXiv 2005.00341), clips as in
 VideoGPT (arXiv 2104.10157), pictures.
 
-We differ in any quantizer of one vector a place in the middle, and in bringing what enters it to unit size (RMS), without which fresh
-networks give vectors so small that one codeword takes them all, and nothing is learned.
+We differ in any quantizer of one vector a place, and in normalising its input to unit RMS: an untrained encoder's vectors are otherwise so
+small that one codeword takes them all, and nothing is learned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTransp
 
 @dataclass(frozen=True)
 class VQVAESpec(TokenizerSpec):
-    """Sizes of a VQ-VAE; each level halves the axes that have not come down by their factor yet."""
+    """Sizes of a VQ-VAE; each level halves the axes whose factor is not reached yet."""
 
     medium: Medium = Waves()
     size: tuple[int, ...] = (32,)  # of a signal along each axis of its medium: samples, or frames, height and width
@@ -35,7 +35,7 @@ class VQVAESpec(TokenizerSpec):
     quantizer: QuantizerSpec = NearestSpec()
     width: int = 16  # channels of all levels
     residual_blocks: int = 2  # behind each level
-    dilation: int = 1  # of a level's block i the convolution is dilated dilation^i times: 3 for sound, as in Jukebox; 1 for none
+    dilation: int = 1  # block i of a level has dilation^i: 3 for sound, as in Jukebox; 1 for none
 
     def __post_init__(self):
         self.medium.check_size(self.size)
@@ -56,7 +56,7 @@ class VQVAESpec(TokenizerSpec):
 
     @property
     def strides(self) -> tuple[tuple[int, ...], ...]:
-        """Of each level, finest first, 2 along the axes that it halves."""
+        """The stride of each level, finest first: 2 along the axes that it halves, else 1."""
         return tuple(tuple(1 + (f > 2**level) for f in self.factors) for level in range(int(math.log2(max(self.factors)))))
 
     def build(self) -> VQVAE:
@@ -90,7 +90,7 @@ class VQVAE(Tokenizer):
         blocks = [spec.dilation**i for i in range(spec.residual_blocks)]
         down: list[nn.Module] = [conv(spec.channels, width, 3, padding=1)]
         up: list[nn.Module] = [conv(self.quantizer.width, width, 3, padding=1)]
-        for stride in spec.strides:  # of 2 by a kernel of 4, of 1 by one of 3: both leave whole sizes
+        for stride in spec.strides:  # kernel 4 with stride 2, 3 with stride 1, so that sizes stay exact
             kernel = tuple(2 + s for s in stride)
             down += [nn.ReLU(), conv(width, width, kernel, stride, 1), *(Residual(axes, width, d) for d in blocks)]
         for stride in reversed(spec.strides):
