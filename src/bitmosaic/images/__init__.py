@@ -1,4 +1,4 @@
-"""Pixels in and out: folders, arrays, Fashion-MNIST, crops, batches, grids, files."""
+"""Images: folders, arrays and named data sets, crops, batches, masks, sheets, and files."""
 
 from .background import background_of
 from .base import ArrayImages, ImageSet, ImagesGone

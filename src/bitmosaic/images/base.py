@@ -1,4 +1,4 @@
-"""What every source of images is: an indexed set of pictures, or of signals of another medium, of one size, with or without classes."""
+"""The base class of data sets: indexed images, or signals of another medium, of one size, with or without classes and captions."""
 
 import abc
 import hashlib
@@ -11,9 +11,7 @@ from bitmosaic.names import plain
 
 
 class ImagesGone(ValueError):
-    """Images of a set that were there when it was made are gone or damaged, or what they lie on fails: nothing is to be learned without
-    them.
-    """
+    """Images that were there when the set was opened are gone or damaged, or their disk fails; training must not go on without them."""
 
     def __init__(self, gone: int, of: int, first: str):
         many = "1 is" if gone == 1 else f"{gone:,} are"
@@ -23,12 +21,12 @@ class ImagesGone(ValueError):
 
 
 class ImageSet(abc.ABC):
-    """An indexed set of images of one size, or of other signals, which are called images here all the same."""
+    """An indexed set of images of one size; signals of other media are called images here, too."""
 
     size: tuple[int, ...]            # height, width; of another medium its axes
     channels: int                    # 1 or 3
-    stored: torch.dtype = torch.uint8  # of the values of an image
-    medium: Any = None               # of signals that are no pictures: their `media.Medium`
+    stored: torch.dtype = torch.uint8  # dtype of an image's values
+    medium: Any = None               # their `media.Medium`, where signals are not pictures
     labels: Tensor | None            # (n,) int64, None without classes
     class_names: tuple[str, ...]     # () without classes
     captions: tuple[str, ...] | None = None  # of each image, "" where it has none; None without captions
@@ -65,18 +63,18 @@ class ImageSet(abc.ABC):
         return pixels, readable
 
     def check_there(self) -> None:  # noqa: B027, images in memory stay
-        """ImagesGone unless all images that were there when the set was made still are."""
+        """ImagesGone unless all images that were there when the set was opened still are."""
 
     def summary(self) -> str:
         """How many images of which size, and of how many classes, in a few words."""
         return f"{len(self)} images of {self.size[0]} x {self.size[1]}, {len(self.class_names) or 'no'} classes"
 
     def told(self) -> list[str]:
-        """What of a folder is used, as which class, and what is not, by reason: a line each, to be said before the work begins."""
+        """Lines for people, before the work begins: what of a folder is used, as which classes, and what is not used, and why."""
         return []
 
     def unreadable_summary(self, at_most: int = 20) -> str:
-        """One line for the end of an epoch: how many images were skipped, which and why. Empty if none were."""
+        """One line on images that were skipped: how many, which and why. Empty if none were."""
         named = [f"{path} ({reason})" for path, reason in sorted(self.unreadable.items())]
         if not named:
             return ""

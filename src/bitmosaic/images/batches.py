@@ -1,4 +1,4 @@
-"""Shuffled batches without state: a batch depends on the seed and the step alone, so a run resumes by counting."""
+"""Shuffled batches without state: a batch depends only on the seed and the step, so a run resumes at any step."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Batch:
 
 
 def blank_images(count: int, channels: int, size: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Batch:
-    """A batch of black images of class 0, or of signals as another medium stores them: what a plan works with."""
+    """A batch of zeros of class 0, for planning; dtype: that in which the medium stores signals."""
     return Batch(torch.zeros(count, channels, *size, dtype=dtype), torch.zeros(count, dtype=torch.long), torch.arange(count))
 
 
@@ -102,7 +102,7 @@ def in_order(images: ImageSet, batch_size: int) -> Iterator[Batch]:
 
 
 def some_images(images: ImageSet, count: int) -> Tensor:
-    """Some readable images of a set, (n, C, H, W) as they are stored: uint8. Drawn, since a set may repeat in even steps."""
+    """Some readable images of a set, (n, C, H, W) as they are stored: uint8. Drawn at random, since images at even steps may be alike."""
     spread = sorted(epoch_order(len(images), 0, 0)[:count].tolist())
     readable = [x for x in (images.image(i) for i in spread) if x is not None]
     return torch.stack(readable) if readable else next(in_order(images, count)).images

@@ -1,7 +1,7 @@
-"""Captions of pictures: name.txt beside name.png, or one file, CSV or JSON Lines, that says a picture and its caption on each line.
+"""Captions of pictures: name.txt beside name.png, or one file, CSV or JSON Lines, with a picture and its caption in each row.
 
-A caption is text in UTF-8 (or what a byte-order mark says) on one line: white space of any kind and length counts as one blank. A picture
-has one caption; what does not fit is counted and told, with the first names, and nothing of it is guessed.
+A caption is text in UTF-8 (or as a byte-order mark says) on one line: any white space counts as one blank. A picture has one caption;
+what does not fit is counted and reported with the first names, and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .labels import NAMES, column_word, matched, path_key
 from .scan import Scan
 from .walk import Left
 
-BESIDE = "beside"  # instead of a file: each caption lies beside its picture
+BESIDE = "beside"  # in the place of a file's name: each caption is in a file beside its picture
 LONGEST = 2**16  # bytes of a caption
 TEXTS = {"caption", "captions", "text", "prompt", "description", "alttext", "alt", "title", "sentence"}  # column names, as in `labels`
 EMPTY, TOO_LONG, TWICE, OTHER, ABSENT, BAD = (
@@ -35,7 +35,7 @@ class Captions:
 
     source: str  # where they come from, for people
     texts: tuple[str, ...]
-    left: Left = field(default_factory=Left)  # what was of no use, by reason
+    left: Left = field(default_factory=Left)  # what was not used, by reason
 
     @property
     def without(self) -> int:
@@ -65,7 +65,7 @@ def captions_of(where: str, scan: Scan) -> Captions:
         give = "put name.txt beside name.png, or give a file of captions" if where == BESIDE else "give the file of these pictures"
         raise ValueError(plain(f"captions: no picture in {root} has a caption {found.source}{what}; {give}"))
     if where == BESIDE:
-        scan.left.counts.pop(".txt files", None)  # which the scan says are not used
+        scan.left.counts.pop(".txt files", None)  # which the scan counted as not used
     return found
 
 
@@ -161,7 +161,7 @@ def _json_rows(text: str, left: Left) -> Iterator[tuple[str, str]]:
 def _table_rows(text: str, path: Path, left: Left) -> Iterator[tuple[str, str]]:
     """Rows of a table with tabs, commas or semicolons between its columns, in quotes where a caption holds one; a header may name them."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    mark = min("\t,;", key=lambda mark: (mark not in first, first.find(mark)))  # the first that there is
+    mark = min("\t,;", key=lambda mark: (mark not in first, first.find(mark)))  # the first delimiter that occurs
     try:
         rows = [row for row in csv.reader(text.splitlines(keepends=True), delimiter=mark, skipinitialspace=True) if any(row)]
     except csv.Error as error:

@@ -1,7 +1,7 @@
-"""What the pictures of a folder hold: a checksum of every file, kept with its size and times so that a file is read once.
+"""Checksums of the files of a folder, kept with sizes and times so that a file is read once.
 
-Two folders hold the same where their checksums are the same in the same order, whatever they are called and whenever they were copied.
-A file is read again where its size or one of its times is another: nobody can set the time of the last change of its entry (ctime) back.
+Two folders hold the same pictures where their checksums agree in order, whatever the files' names and times. A file is read again where its
+size or one of its times has changed; its ctime cannot be set back.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 from bitmosaic.disk import whole_file
 from bitmosaic.names import plain
 
-THREADS, EACH = 8, 128  # that read at once, for storage far away; files that one of them takes at a time
-FRESH = 2 * 10**9  # nanoseconds: a file that changed so shortly before it was read may change again without another time
+THREADS, EACH = 8, 128  # readers at once, for remote storage; files of one task
+FRESH = 2 * 10**9  # nanoseconds: a file changed so shortly before it was read may change again within its clock's resolution
 BYTES = 16  # of a checksum: the first half of SHA-256
-READ = 2**20  # bytes that are read at once
+READ = 2**20  # bytes read at once
 Look = tuple[tuple[int, int, int], Any]  # size and times of a file, and its checksum
 UNREAD: Look = (-1, -1, -1), bytes(BYTES)
 
@@ -33,7 +33,7 @@ UNREAD: Look = (-1, -1, -1), bytes(BYTES)
 @dataclass(frozen=True)
 class Contents:
     """names: paths below the folder, in order. stats (n, 3) int64: size, time of the content, time of the entry, in nanoseconds; -1 where
-    a file could not be read or is not to be trusted. sums (n, 16) uint8, zero where a file could not be read.
+    a file could not be read or had just changed. sums (n, 16) uint8, zero where a file could not be read.
     """
 
     names: list[str]
@@ -42,7 +42,9 @@ class Contents:
 
     @staticmethod
     def of(root: Path, names: Sequence[str], kept: Contents | None = None, on_files: Callable[[int], object] = int) -> Contents:
-        """Looks at every file, and reads those that are not as in `kept`. on_files: told how many were looked at, a part at a time."""
+        """Looks at every file, and reads those that are not as in `kept`. on_files: called with the number of files of each task when it
+        ends.
+        """
         known = {} if kept is None else dict(zip(kept.names, zip(map(tuple, kept.stats.tolist()), kept.sums, strict=True), strict=True))
         base, found = os.path.join(root, ""), []
 
@@ -58,7 +60,7 @@ class Contents:
 
     @staticmethod
     def load(path: Path) -> Contents | None:
-        """What `save` wrote; None where there is none, or where it is damaged: then everything is read anew."""
+        """What `save` wrote; None where it is missing or damaged, so that everything is read anew."""
         try:
             if path.exists() and not path.is_file():  # opening a pipe would wait for ever
                 return None
@@ -78,11 +80,11 @@ class Contents:
             np.savez(file, names=joined, stats=self.stats, sums=self.sums)
 
     def same_looks(self, other: Contents | None) -> bool:
-        """Whether the other would serve as well, so that it need not be written."""
+        """Whether sizes, times and checksums are those of the other, so that it need not be written again."""
         return other is not None and self.names == other.names and np.array_equal(self.stats, other.stats)
 
     def changes(self, before: Contents) -> str:
-        """What was done since to the files, as "1 added (b/new.png), 2 removed (a/1.png, a/2.png)"; empty where nothing was."""
+        """The changes since `before`, as "1 added (b/new.png), 2 removed (a/1.png, a/2.png)"; empty where there are none."""
         then, now = before._by_name(), self._by_name()
         added, removed = sorted(now.keys() - then.keys()), sorted(then.keys() - now.keys())
         moved = sum((Counter(now[name] for name in added) & Counter(then[name] for name in removed)).values())

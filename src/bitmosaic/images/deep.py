@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits become 8: by the bits that their values use: 12-bit scans and small numbers lie in files of 16 and 32."""
+"""Pictures of more than 8 bits to 8 bits, scaled by the bits that their values use: 12-bit scans come in files of 16 and 32 bits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-BITS = (8, 10, 12, 14, 16)  # that scanners and cameras give
-_SWAPPED = {  # the raw mode of the same pixels with their bytes turned round: Pillow keeps one byte of two, and so keeps the other
+BITS = (8, 10, 12, 14, 16)  # depths that scanners and cameras produce
+_SWAPPED = {  # the raw mode with swapped bytes: Pillow keeps one byte of two, so by both modes we get both
     f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA")
     for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of another size or colour than a pipeline's: one rule for all that is given to one. Data sets to train on are cropped anyway."""
+"""Pictures of another size or colour than a pipeline's: one rule for all input. Training data is always cropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as colours, over the images that they are about."""
+"""Heat maps: numbers as colours over an image."""
 
 from __future__ import annotations
 

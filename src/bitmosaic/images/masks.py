@@ -1,4 +1,4 @@
-"""Masks: which pixels are to be repainted, which places of a code grid that hides, and what may stand there meanwhile.
+"""Masks: the pixels to repaint, the places of the code grid that these hide, and a smooth continuation of the known pixels.
 
 White is repainted, as in diffusers.
 """
@@ -117,7 +117,7 @@ def crop_with_mask(picture: Image.Image, mask: Tensor, size: tuple[int, int], ch
     covered = _covered(mask, size)
     beside = crop_mask(mask, size) & ~covered
     if beside.any():
-        weight = np.maximum(_scaled(known, size), 0.25)  # of a pixel that is known all over it is near 1
+        weight = np.maximum(_scaled(known, size), 0.25)  # near 1 where a pixel is wholly known
         planes = pixels_of(picture, None, channels).numpy().astype(np.float32)
         alone = np.stack([_scaled(plane * known, size) / weight for plane in planes])
         pixels = torch.where(beside, torch.from_numpy(np.rint(alone.clip(0, 255)).astype(np.uint8)), pixels)
@@ -157,16 +157,16 @@ def places_of(mask: Tensor, factor: int) -> Tensor:
 
 
 def spread(values: Tensor, known: Tensor, most: int | None = None) -> tuple[Tensor, Tensor]:
-    """Known pixels grown over the others ring by ring, each the mean of its neighbours that are there: a smooth continuation.
+    """A smooth continuation: known pixels grow over the others ring by ring, each new pixel the mean of its filled neighbours.
 
-    values (n, C, H, W), known (H, W) bool; most: rings, None for as many as it takes. Returns values (n, C, H, W), where what stood
-    at pixels not known is gone (zero where no ring came), and rings (H, W): 0 for known pixels, the ring of others, 0 where none came.
+    values (n, C, H, W), known (H, W) bool; most: rings at most, None for as many as needed. Returns values (n, C, H, W), zero where no ring
+    came, and the ring of each pixel (H, W): 0 for known pixels and where none came.
     """
     there = known.to(values.dtype)[None, None]
     values, rings, ring = values * there, torch.zeros(known.shape, dtype=torch.long), 0
     while (most is None or ring < most) and 0 < there.sum() < there.numel():
         ring += 1
-        near = 9 * F.avg_pool2d(there, 3, 1, 1)  # how many neighbours are there
+        near = 9 * F.avg_pool2d(there, 3, 1, 1)  # the number of filled neighbours
         new = (there == 0) & (near > 0.5)
         values = torch.where(new, 9 * F.avg_pool2d(values, 3, 1, 1) / near.clamp(min=1), values)
         rings[new[0, 0]] = ring

@@ -15,11 +15,11 @@ from .landscapes import Landscapes, landscapes_sample
 
 @dataclass(frozen=True)
 class Named:
-    """A set of real images that has a name."""
+    """A named set of real images."""
 
     about: str  # what it is, in a few words
     load: Callable[[], ImageSet]
-    test: str = ""  # name of the set that has other images of the same kinds, to test on
+    test: str = ""  # name of the set of other images of the same classes, to test on
 
 
 NAMED_SETS = {

@@ -1,4 +1,4 @@
-"""Sub-folders that are parts of a data set, as train/ and val/, and no classes."""
+"""Detects sub-folders that are splits of a data set, such as train/ and val/, rather than classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FILLING = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "spl
 
 
 def check_no_parts(root: Path, classes: Iterable[str]) -> None:
-    """ValueError where the sub-folders are parts of a data set, as train/ and val/, rather than classes."""
+    """ValueError where the sub-folders are splits of a data set, such as train/ and val/, rather than classes."""
     names = sorted(classes)
     parts = [name for name in names if is_part(name)]
     if len(parts) == len(names) or (len(parts) > 1 and any("train" in name.casefold() for name in parts)):
@@ -23,7 +23,7 @@ def check_no_parts(root: Path, classes: Iterable[str]) -> None:
 
 
 def is_part(name: str) -> bool:
-    """Whether a folder is called as a part of a data set: train, val2017, test_set; but not "train station"."""
+    """Whether a folder is named like a split of a data set: train, val2017, test_set; but not "train station"."""
     words = re.split(r"[^a-z]+", name.casefold())
     return any(_PART.fullmatch(word) for word in words) and all(word in _FILLING or _PART.fullmatch(word) for word in words)
 

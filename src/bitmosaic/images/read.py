@@ -1,6 +1,6 @@
-"""One picture of any kind becomes a uint8 tensor.
+"""Reads one picture of any kind as a uint8 tensor.
 
-Resizing follows ADM (Dhariwal and Nichol, arXiv 2105.05233), as BiGR's does. We differ in taking non-square sizes too.
+Resizing follows ADM (Dhariwal and Nichol, arXiv 2105.05233), as BiGR's does. We differ in allowing sizes that are not square.
 Colour profiles are not applied.
 """
 
@@ -21,7 +21,7 @@ from .formats import needed, plug_in
 
 Size = int | tuple[int, int]
 
-_FAILING = {  # what the system says of a disk or a server that fails, and never of what a file holds
+_FAILING = {  # errors of a failing disk or server, never of a file's content
     getattr(errno, name) for name in (
         "ENOENT", "EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "ECONNREFUSED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
         "ENETUNREACH", "ENODEV", "ENXIO", "EREMOTEIO", "ENOLINK", "ESHUTDOWN") if hasattr(errno, name)
@@ -31,7 +31,7 @@ _WARNINGS = threading.Lock()  # warnings.catch_warnings changes the whole proces
 
 
 class UnreadableImage(ValueError):
-    """A file that is no picture we can read; `name` says which, `reason` says why. gone: it is not there, or what it lies on fails."""
+    """A picture cannot be read; name: its path, reason: why. gone: it is missing, or its disk fails."""
 
     def __init__(self, name: str, reason: str, gone: bool = False):
         super().__init__(name, reason, gone)
@@ -118,7 +118,7 @@ def flatten(image: Image.Image, background: str | None = "white") -> Image.Image
     if background is None and image.has_transparency_data:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise ValueError("it has transparency")
-        background = "white"  # of which nothing will be seen
+        background = "white"  # of which nothing is visible
     ground = (255, 255, 255) if background is None else as_colour(background)
     if image.mode == "F" or image.mode.startswith("I"):
         return eight_bits(image, Image.new("RGB", (1, 1), ground).convert("L").getpixel((0, 0)))
@@ -160,13 +160,13 @@ def picture_of(image, background: str | None = "white") -> Image.Image:
 
 
 def _load(source, name: str, background: str | None) -> Image.Image:
-    """Decodes a path, a stream or a PIL image, upright, in mode L or RGB. All that goes wrong is an UnreadableImage."""
+    """Decodes a path, a stream or a PIL image, upright, in mode L or RGB. Any failure is an UnreadableImage."""
     plug_in()
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            ours = not isinstance(source, Image.Image)  # and so ours to close
+            ours = not isinstance(source, Image.Image)  # opened here, so closed here
             with Image.open(source) if ours else contextlib.nullcontext(source) as picture:
                 if picture.format == "EPS":
                     raise ValueError("it is PostScript, a program, which Pillow would have Ghostscript run")

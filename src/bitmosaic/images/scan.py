@@ -1,6 +1,6 @@
-"""What lies below a folder: the one list of pictures that every command takes, of which class each is, and what is there besides.
+"""Scans a folder for pictures, the same for every command: their classes, and what is passed over.
 
-A class is a sub-folder directly in the folder, with its pictures at any depth. Where classes mean nothing, every picture below is taken.
+A class is a direct sub-folder, with its pictures at any depth. Without classes every picture below the folder is taken.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Scan:
     labels: Tensor | None
     class_names: tuple[str, ...]
     left: Left
-    noun: str = "picture"  # by which the files are called
+    noun: str = "picture"  # what messages call the files
 
     @property
     def files(self) -> list[Path]:
@@ -46,14 +46,14 @@ class Scan:
         return self.left.counts.get(BESIDE, 0)
 
     def fingerprint(self) -> str:
-        """Over the names and classes."""
+        """SHA-256 over names and classes."""
         digest = hashlib.sha256(repr(self.class_names).encode(errors="surrogateescape"))
         digest.update("\0".join(self.names).encode(errors="surrogateescape"))
         digest.update(b"" if self.labels is None else self.labels.numpy().tobytes())
         return digest.hexdigest()
 
     def told(self) -> list[str]:
-        """What is used, as which class, and what is not, by reason: a line each."""
+        """Lines for people: what is used, as which classes, and what is not used, and why."""
         what = "no classes"
         if self.labels is not None:
             each = torch.bincount(self.labels, minlength=len(self.class_names)).tolist()
@@ -86,10 +86,10 @@ def scan(
     """Finds the pictures below a folder, or files with the endings `known`. classes: whether sub-folders are classes; where not, all
     pictures below are taken.
 
-    Passed over and counted: names that begin with a dot; endings of no format that is read; pipes, sockets and devices; sheets that
-    bitmosaic drew; pictures beside the classes. A linked folder is entered like any other, each once in a class. Class names are text:
-    composed as in NFC, and escaped where they are no UTF-8. They are numbered by name or, where all are whole numbers, by value.
-    `entered` gets each folder that was looked into, and its time. ValueError says what the folder lacks.
+    Passed over and counted: hidden names (that begin with a dot); endings of formats that are not read; pipes, sockets and devices; sheets
+    that bitmosaic drew; pictures beside the classes. A linked folder is entered like any other, once in a class. Class names are text in
+    NFC, escaped where they are not UTF-8, and numbered by name or, where all are whole numbers, by value. entered: is filled with each
+    folder visited, and its mtime. ValueError says what the folder lacks.
     """
     root = Path(path).expanduser()
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""A folder's scan as a list that is kept: made once, and again only where a folder below it has changed."""
+"""A folder's scan, cached in a file: made again only where a folder below it has changed."""
 
 from __future__ import annotations
 

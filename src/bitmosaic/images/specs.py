@@ -1,4 +1,4 @@
-"""Where a run's images come from, as frozen descriptions."""
+"""Descriptions of data sets of images, for runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LandscapesSpec(ImagesSpec):
 
 @dataclass(frozen=True)
 class CodesSpec(ImagesSpec):
-    """Images of which a run sees the codes alone, which 'bitmosaic tokenize' made: it trains a prior, and no tokenizer."""
+    """Codes that 'bitmosaic tokenize' made, without their images: such a run trains a prior, and no tokenizer."""
 
     path: str = "codes"
 
@@ -61,7 +61,7 @@ class CodesSpec(ImagesSpec):
 
 @dataclass(frozen=True)
 class AnyFolderSpec(ImagesSpec, abstract=True):
-    """What both kinds of folders have in common."""
+    """Base class of both kinds of folders."""
 
     path: str = "."
     size: tuple[int, int] = (64, 64)  # height, width

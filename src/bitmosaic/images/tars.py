@@ -1,9 +1,10 @@
-"""Tar shards in the layout of webdataset: members of one name are one sample, such as 7.jpg, 7.cls and 7.txt. We differ in names with dots:
-the last ending says what a member is, so 22.05.png is an image, and 7.left.png and 7.right.png are two, both of the class in 7.cls; but
-where there is a 7.jpg, 7.depth.png is passed over, as a further part of that sample.
+"""Tar shards in the layout of webdataset: members of one name are one sample, such as 7.jpg, 7.cls and 7.txt.
 
-From a file, or any URL that fsspec opens. A shard is read as a stream and never unpacked: names of members are text in a report and no
-paths. webdataset itself opens neither URL nor tar here, since it runs commands ("pipe:...") and believes any size that a header states.
+We differ in names with several dots: the last ending is the type, so 22.05.png is an image, and 7.left.png and 7.right.png are two images
+of the class in 7.cls; but where there is a 7.jpg, 7.depth.png is skipped as a further part of that sample.
+
+From a file, or any URL that fsspec opens. A shard is read as a stream and never unpacked; names of members are never used as paths.
+webdataset itself opens neither URL nor tar here, since it runs commands ("pipe:...") and trusts any size in a header.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 from .formats import endings
 
 LARGEST = 256 * 2**20  # bytes of a member, and of all members of one sample
-HELD = 16  # members of names that differ behind a dot which are looked at together, of LARGEST bytes in all
+HELD = 16  # samples whose names differ behind a dot that are held together, of at most LARGEST bytes in all
 HEADER = 2**20  # bytes of a header that is longer than its block, such as a long name
-SHARDS = 100_000  # that braces and stars may name
+SHARDS = 100_000  # that a name with braces and stars may stand for
 
 
 def _needed(name: str) -> ModuleType:
@@ -31,12 +32,12 @@ def _needed(name: str) -> ModuleType:
 
 
 class BrokenTar(ValueError):
-    """A shard that cannot be opened, or not to its end; samples before the break are good."""
+    """A shard that cannot be opened, or read to its end; samples before the break are valid."""
 
 
 @dataclass
 class Sample:
-    """An image in a tar, as bytes, under its name; `label` what its .cls says, `caption` its .txt. Without an image: these alone."""
+    """A sample of a shard: the bytes of its image, and of its .cls (label) and .txt (caption) members, each None where there is none."""
 
     name: str
     image: bytes | None
@@ -46,7 +47,7 @@ class Sample:
 
 @dataclass
 class Passed:
-    """What was passed over in a shard so far: members of no use, and images that were refused, with the reason."""
+    """What was skipped in a shard so far: a count of members that are not used, and (name, reason) of images that were refused."""
 
     members: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -94,7 +95,7 @@ def samples(file: Any, passed: Passed, captions: bool = False) -> Iterator[Sampl
         with file as stream:
             found = wds.group_by_keys(_members(stream, pictures, beside, passed), keys=_split, handler=twice)
             yield from _joined((_sample(one, pictures, passed) for one in found), passed)
-    except Exception as error:  # whatever a file system says
+    except Exception as error:  # file systems raise many kinds
         raise BrokenTar(_reason(error)) from error
     if passed.broken:
         raise BrokenTar(passed.broken)

@@ -1,4 +1,4 @@
-"""Text in pictures, in letters of any script that a font here has; what no font has is written as code points, and can be asked for."""
+"""Text in pictures, in any script that an installed font has; other characters are written as code points and reported."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import ImageDraw, ImageFont, features
 
 from bitmosaic.names import composed, plain
 
-UNKNOWN: set[str] = set()  # characters that this process had to write as code points
-_PILLOWS, _NOWHERE = "", "-"  # in the place of a font's file: the font that comes with Pillow; none
+UNKNOWN: set[str] = set()  # characters that this process wrote as code points
+_PILLOWS, _NOWHERE = "", "-"  # in the place of a font's path: Pillow's built-in font; no font
 _EMPTY = ("lastresort", "adobeblank", "notdef")  # fonts that have a box for everything
 
 

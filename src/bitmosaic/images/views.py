@@ -1,6 +1,6 @@
-"""Several views of each image, for codes that are made once: its mirror, or the ten crops that LlamaGen (arXiv 2406.06525) trains on.
+"""Augmented views of each image, encoded once: its mirror image, or ten crops as in LlamaGen (arXiv 2406.06525).
 
-We differ in one scale of crops, 1.1 times the size, where theirs has two.
+We differ in one scale of crops, 1.1 times the size, where LlamaGen has two.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""One look through a folder: which files are pictures, and what is passed over, by reason."""
+"""One walk through a folder: which files are pictures, and what is passed over, by reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLES = 3  # names of each kind
 
 @dataclass
 class Left:
-    """What is not used: by reason how many files, and the names of the first ones."""
+    """Files that are not used: for each reason their number and the names of the first ones."""
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, list[str]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Left:
 
 
 class Walk:
-    """One look through a folder: names of pictures below the root, and what is passed over."""
+    """One walk through a folder: names of pictures below the root, and what is passed over."""
 
     def __init__(self, root: Path, entered: dict[Path, int], known: Collection[str] = ()):
         self.root, self.entered, self.left, self.known = root, entered, Left(), known or endings()
@@ -112,13 +112,13 @@ def _kind(entry: os.DirEntry) -> str:
 
 
 def identity(folder: Path) -> tuple[int, int]:
-    """By which a folder is the same under another name."""
+    """Device and inode, which identify a folder under any name."""
     found = folder.stat()
     return found.st_dev, found.st_ino
 
 
 def _is_other(reason: str) -> bool:
-    """Whether it is of files that nobody takes for pictures: told last."""
+    """Whether a reason is about files other than pictures, which are reported last."""
     return reason.endswith(" files") or reason == "files without an ending"
 
 

@@ -1,4 +1,4 @@
-"""Tensors to pictures: grids, sheets with a name at each row, files and animations."""
+"""Writes tensors as pictures: grids, sheets with a name at each row, files and animations."""
 
 import os
 import re
@@ -19,11 +19,11 @@ from bitmosaic.disk import write_whole
 
 from .text import Pen
 
-Output = Literal["pil", "np", "pt"]  # what images come back as
+Output = Literal["pil", "np", "pt"]  # output_type
 
-LARGEST = 8192  # pixels of a side of a sheet: what others still open, and 200 MB of memory
+LARGEST = 8192  # pixels of a side of a sheet: 200 MB, which viewers still open
 NAME, CAPTION = 400, 400  # pixels of a name at a row, and of a caption that is wider than its image
-SOFTWARE = f"bitmosaic {__version__}"  # stands in every file that a command writes
+SOFTWARE = f"bitmosaic {__version__}"  # in every file that a command writes
 SHEETS = re.compile(  # names of what commands draw of many pictures
     r"(sheet|strip|classes|reconstructions|duplicates|entropy|order|reveal|meaning|layers|labels|map|evaluation|curves|curves-[a-z]+"
     r"|step-[0-9]{6,}|.*-search|.*-bits)\.(png|gif)")  # fmt: skip
@@ -41,7 +41,7 @@ def to_uint8(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images: got {images.dtype}; give float in [0, 1] or uint8")
     if images.isnan().any():
-        raise ValueError("images: got NaN; look for where it arose, a picture of it would hide it")
+        raise ValueError("images: got NaN; give finite numbers")
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -54,7 +54,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def check_output(output_type: str, batch_size: int = 1) -> None:
-    """ValueError unless there is such a form, and a batch of at least one image."""
+    """ValueError unless output_type is an `Output`, and batch_size at least 1."""
     if output_type not in get_args(Output):
         raise ValueError(f"output_type: got {output_type!r}; want 'pil', 'np' or 'pt'")
     if batch_size < 1:
@@ -93,7 +93,7 @@ def grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2, background:
 
 
 def sheet_fits(size: tuple[int, int], scale: int = 1) -> tuple[int, int]:
-    """How many rows and columns of images of a size (height, width) a sheet shows at most, beside names of any length."""
+    """The largest number of rows and columns of images of a size (height, width) on a sheet, beside names of any length."""
     gap = max(2, scale)
     height, width = (side * scale + gap for side in size)
     return max(1, (LARGEST - 5 * _MARGIN - 20) // height), max(1, (LARGEST - 3 * _MARGIN - NAME) // width)
@@ -197,7 +197,7 @@ def software(path: str | os.PathLike) -> str:
 
 
 def written_as_sheet(path: str | os.PathLike) -> bool:
-    """Whether a picture is one that bitmosaic drew of many, by its name and by what it says of itself; single pictures are none."""
+    """Whether a picture is a sheet of many images drawn by bitmosaic, by its name and the software named in it."""
     return SHEETS.fullmatch(os.path.basename(path)) is not None and software(path).startswith("bitmosaic ")
 
 

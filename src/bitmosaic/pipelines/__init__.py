@@ -1,4 +1,4 @@
-"""What users hold: pipelines of any kind, in `editing` and `compression` what is done with one that has codes; from disk, zoo and hub."""
+"""Pipelines: conditions and seeds to pictures; editing and compression by those with codes; loading from disk, zoo and hub."""
 
 from bitmosaic.pipelines import hub
 from bitmosaic.pipelines.codes import CodesPipeline, pipeline_config

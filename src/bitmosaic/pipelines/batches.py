@@ -1,18 +1,18 @@
-"""Which images a convolutional network is given together: so many that memory stays, and never one alone where two are no more work."""
+"""Batches of images for convolutional networks: limited by memory, and never of one image, which oneDNN convolves differently."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
-PIXELS = 64 * 64 * 64  # at once
+PIXELS = 64 * 64 * 64  # of a batch
 
 
 def batches(images: int, image_size: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Numbers of the images that are given together, and how many of them are asked for.
+    """For each batch the indices of its images, and how many of these count.
 
-    One alone is given twice where there is room for two: for a batch of one, oneDNN takes another way to convolve, the last digits
-    differ, and with them now and then a pixel; an image should not depend on its batch.
+    A single image is repeated where two fit: oneDNN convolves a batch of one by another algorithm, whose last digits differ and now and
+    then change a pixel; an image should not depend on its batch.
     """
     at_once = max(1, PIXELS // math.prod(image_size))
     for start in range(0, images, at_once):

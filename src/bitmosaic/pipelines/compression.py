@@ -1,4 +1,4 @@
-"""Images <-> bytes, with the tokenizer and the probabilities of a pipeline."""
+"""Images <-> bytes, by the tokenizer of a pipeline and a coder of its codes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bitmosaic.codes import Codes, digit_dtype, digit_widths
 from bitmosaic.images import Fit
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 
-AT_ONCE = 64  # images
+AT_ONCE = 64  # images of a batch
 
 
 def compress(pipe: TwoStagePipeline, images: Any, coder: str = "prior", packets: int = 1, fit: Fit = "exact") -> Any:
-    """The bytes of an image, or a list of them for a list; `decompress` gives back what the tokenizer keeps of it.
+    """The compressed file of an image as bytes, or a list of them for a list; `decompress` gives back the tokenizer's reconstruction.
 
     images, fit: as for `encode`. coder: "uniform", "static" or "prior", from large and fast to small and slow. packets: parts of the file,
-    each of places spread over the image; a file that is cut short, or that has lost some, can be restored from the others, one by the prior
-    from those before the first that is lost.
-    ValueError for a coder that this pipeline does not have.
+    each of places spread over the image; a file that has lost packets can be restored from the others (with the coder "prior" from those
+    before the first lost one).
+    ValueError for a coder that this pipeline does not have, and for more packets than places.
     """
     several = pipe.medium.several(images)
     files = compress_codes(pipe, pipe.encode(images, fit), coder, packets)
@@ -33,7 +33,7 @@ def compress(pipe: TwoStagePipeline, images: Any, coder: str = "prior", packets:
 
 
 def compress_codes(pipe: TwoStagePipeline, codes: Codes, coder: str = "prior", packets: int = 1) -> list[bytes]:
-    """The bytes of images that are at hand as codes."""
+    """`compress` of images given by their codes: a list of files."""
     with_, tokenizer = coder_of(pipe, coder), fingerprint(pipe.tokenizer)
     parts = [codes[start : start + AT_ONCE] for start in range(0, len(codes), AT_ONCE)]
     return [file for part in parts for file in codec.compress(part, with_, tokenizer, packets)]
@@ -43,12 +43,11 @@ def decompress(
     pipe: TwoStagePipeline, data: bytes | Sequence[bytes], restore: bool = False, seeds: int | Sequence[int] | None = None,
     output_type: str | None = None, *, unconfirmed: bool = False, **settings,
 ) -> Any:  # fmt: skip
-    """The image of some bytes, or all images of a list of them.
+    """The image of a compressed file, given as bytes, or the images of a list of them.
 
-    restore: what is lost, at the end or in between, is filled in by the model, with `seeds` and `settings` as for `complete`; else it is an
-    error. A place counts as known where the check of its packet confirms the codes; an image of which no place is known is an error too,
-    unless `unconfirmed`: then it is whatever the model draws. CodecError, a ValueError, where bytes are no file of ours, are damaged, or
-    were made with another tokenizer or prior.
+    restore: lost packets are filled in by the model, with `seeds` and `settings` as for `complete`; else they are an error. A place is
+    known where the checksum of its packet's codes matches; an image without any known place is an error, unless `unconfirmed`: then the
+    model draws all of it. CodecError, a ValueError, for bytes that are no such file, damaged, or of another tokenizer or prior.
     """
     single = isinstance(data, bytes | bytearray | memoryview)
     codes, known = decompress_codes(pipe, [data] if single else list(data), restore, unconfirmed)
@@ -60,7 +59,7 @@ def decompressed(
     pipe: TwoStagePipeline, codes: Codes, known: Tensor, seeds: int | Sequence[int] | None = None, output_type: str | None = None,
     **settings,
 ) -> Any:  # fmt: skip
-    """Images of codes of which only some places are known; the model fills in the others."""
+    """Images of codes of which some places are known, (b, *grid) bool; the model fills in the others. Arguments as of `decompress`."""
     hurt = (~known.flatten(1).all(1)).nonzero()[:, 0]
     if len(hurt):
         seeds = list(range(len(codes))) if seeds is None else [seeds] * len(codes) if isinstance(seeds, int) else list(seeds)
@@ -75,8 +74,8 @@ def decompressed(
 def decompress_codes(
     pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False
 ) -> tuple[Codes, Tensor]:  # fmt: skip
-    """Codes of some files, and which places are known, (b, *grid) bool: all of them unless `restore`. CodecError for the first that is
-    refused, with its number where there are several.
+    """Codes of some files, and their known places, (b, *grid) bool: all unless `restore`. CodecError for the first file that cannot be
+    decoded, with its number where there are several.
     """
     found = opened(pipe, data, restore, unconfirmed)
     for number, error in sorted(found.refused.items()):
@@ -86,16 +85,16 @@ def decompress_codes(
 
 @dataclass(frozen=True)
 class Opened:
-    """Some files, in the order given."""
+    """The result of decoding some files, in the order given."""
 
     codes: Codes  # zeros where nothing is known
     known: Tensor  # (b, *grid) bool
-    refused: dict[int, CodecError]  # by number, why a file gives no image
-    differ: set[int]  # whole packets of these files give other codes than were encoded: the machine's probabilities differ
+    refused: dict[int, CodecError]  # file number -> why it gives no image
+    differ: set[int]  # files whose packets are whole but decode to other codes: this machine's probabilities differ
 
 
 def opened(pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> Opened:
-    """As `decompress_codes`, but files that are refused do not stop the others."""
+    """As `decompress_codes`, but a file that cannot be decoded does not stop the others."""
     if not data:
         raise ValueError("data: got nothing; want at least one file's bytes")
     files, refused, coders, tokenizer = {}, {}, {}, fingerprint(pipe.tokenizer)
@@ -139,7 +138,7 @@ def _coder(pipe: TwoStagePipeline, file: Container, coders: dict[tuple[int, int]
 
 
 def _refused(file: Container, wrong: int | None, restore: bool) -> CodecError:
-    """Why a file gives no image. wrong: the packet whose codes are not those that were encoded."""
+    """The error of a file that gives no image. wrong: the packet whose codes are not those that were encoded, or None."""
     count = len(file.packets)
     if wrong is not None:
         why = f"packet {wrong + 1} of {count} gives other codes than were encoded: this machine's probabilities are not the encoder's"

@@ -1,4 +1,4 @@
-"""Conditions and seeds as callers give them: checked, one of each an image. What a condition means, its kind says (`conditions`)."""
+"""Conditions and seeds as callers give them, checked and paired, one of each an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def is_single(condition: Condition) -> bool:
 
 
 def pairs(condition: Condition, seeds: Seeds) -> tuple[list, list[int]]:
-    """As many conditions as seeds: one of either goes with all of the other; no seeds are 0, 1, 2, ... ValueError where they do not fit."""
+    """As many conditions as seeds: one of either is repeated for all of the other; None are seeds 0, 1, 2, ... ValueError for other
+    lengths.
+    """
     condition, seeds = value(condition), value(seeds)
     conditions = [condition] if is_single(condition) else values(condition, "condition")
     if not conditions:
@@ -39,7 +41,7 @@ def pairs(condition: Condition, seeds: Seeds) -> tuple[list, list[int]]:
 
 
 def generators(seeds: Sequence[int], device: torch.device) -> list[torch.Generator]:
-    """One an image, so that an image is its seed's whatever its batch."""
+    """One random generator an image, so that an image depends on its seed, not on its batch."""
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 

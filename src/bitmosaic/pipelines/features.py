@@ -1,4 +1,4 @@
-"""Features of places, read off a prior's residual stream for a linear classifier."""
+"""Features of images from a prior's residual stream, for a linear classifier."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ def code_features(prior: Prior, codes: Codes, condition: Condition | None, layer
     with torch.no_grad():
         for start in range(0, len(codes), at_once):
             own = range(start, min(start + at_once, len(codes)))
-            some = (list(own) * at_once)[:at_once]  # always as many: a product of few rows sums in another order than one of many
+            some = (list(own) * at_once)[:at_once]  # always as many rows: a matrix product's sums depend on their number
             found = prior.intermediates(codes[some], None if condition is None else condition[some], layers)
             parts.append([x[: len(own)] for x in found])
     return [torch.cat([pooled(part.float(), prior.grid, pool) for part in layer]) for layer in zip(*parts, strict=True)]
 
 
 def pooled(x: Tensor, grid: tuple[int, int], pool: Pool) -> Tensor:
-    """Features of places (n, N, D): side by side (n, N D), their mean (n, D), all of them, or means of g x g parts (n, g g, D).
-
-    By `pool` None, True, False or g, as `TwoStagePipeline.features` says.
+    """Features of places x (n, N, D), by `pool`: None concatenated (n, N D), True their mean (n, D), False unchanged, or g, means over
+    g x g parts of the grid (n, g g, D). ValueError for any other.
     """
     if pool is None:
         return x.flatten(1)

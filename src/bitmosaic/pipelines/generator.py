@@ -1,4 +1,4 @@
-"""GeneratorPipeline: pictures in one pass of a generator from noise and a class; it has no codes, so it draws and no more."""
+"""GeneratorPipeline: pictures in one pass of a generator from noise and a class, without codes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bitmosaic.threads import share_processors
 
 @dataclass(frozen=True)
 class NoiseSpec(Spec):
-    """What a generator is given."""
+    """Settings of a generator's noise."""
 
-    truncation: float = 1.0  # of the noise: at 1 as in training, less is likelier and less varied, at 0 all pictures of a class are alike
+    truncation: float = 1.0  # factor of the noise: 1 as in training, less is less varied, 0 makes all pictures of a class alike
 
     def __post_init__(self):
         check_settings(self)
 
 
 class GeneratorPipeline(Pipeline, saved_as=("GeneratorPipeline",)):
-    """A generator, and the names of its classes. No class is any class: one that the seed draws."""
+    """A generator, and the names of its classes. Without a condition the class is drawn by the seed."""
 
     part_names = ("generator",)
 

@@ -1,4 +1,4 @@
-"""Pipelines from the Hugging Face hub, by `pip install bitmosaic[hub]`; nothing is imported until one is asked for."""
+"""Pipelines from the Hugging Face hub, by `pip install bitmosaic[hub]`; the client library is imported when first used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def from_pretrained(
 ) -> Pipeline:
     """The pipeline in the repository "owner/name", downloaded once and kept in huggingface-hub's cache.
 
-    revision: a branch, tag or commit; name a commit where a number must be reproduced. offline: only what is in the cache.
-    Raises ValueError where huggingface-hub is missing, the repository or revision cannot be had, or holds no pipeline.
+    revision: a branch, tag or commit; give a commit where a number must be reproduced. offline: use only the cache.
+    Raises ValueError where huggingface-hub is missing, the repository or revision cannot be downloaded, or it holds no pipeline.
     """
     try:
         from huggingface_hub import snapshot_download
@@ -23,7 +23,7 @@ def from_pretrained(
         raise ValueError("the hub needs huggingface-hub; install it with: pip install 'bitmosaic[hub]'") from error
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=offline)
-    except Exception as error:  # of the library, of its HTTP client, of the disk: too many kinds to name
+    except Exception as error:  # the library, its HTTP client and the disk raise many kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name}: cannot be had from the hub ({first})") from error
     return Pipeline.from_pretrained(folder, device, dtype)

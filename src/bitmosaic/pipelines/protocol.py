@@ -1,8 +1,8 @@
-"""What every pipeline is: conditions and seeds -> pictures, or signals of another medium.
+"""The base class of pipelines: conditions and seeds -> pictures, or signals of another medium.
 
-A kind of pipeline is a subclass; `saved_as` enters it in the table by which `Pipeline.from_pretrained` opens folders. Functions over
-pipelines (evaluation, the commands, the studio's Generate panel) ask for no more than stands here; those that need codes, such as
-editing, ask for what `TwoStagePipeline` has besides.
+A kind of pipeline is a subclass; `saved_as` registers the name by which `Pipeline.from_pretrained` opens its folders. Functions over
+pipelines (evaluation, commands, the studio's Generate panel) use only what is defined here; those that need codes, such as editing, take a
+`TwoStagePipeline`.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ OnStep = Callable[[Step], None] | None
 
 
 class Pipeline(abc.ABC):
-    """Conditions and seeds -> pictures, with the names of diffusers where it has them.
+    """Conditions and seeds -> pictures; arguments are named as in diffusers where it has them.
 
-    `condition` is a class (its number or name), a blend {class: weight}, a prompt where captions were learned from, None for nothing, or
-    several of these, one an image, in a list; numbers may come in tensors and arrays, a data set's labels as they are. Seeds likewise.
+    `condition` is a class (its number or name), a blend {class: weight}, a prompt for a pipeline trained on captions, None for none, or a
+    list of these, one an image; numbers may come in tensors and arrays, such as a data set's labels. Seeds likewise.
     `Pipeline(tokenizer, prior, ...)` makes a `CodesPipeline`.
     """
 
     kinds: ClassVar[dict[str, type[Pipeline]]] = {}  # by the "type" of a config.json
     saved_as: ClassVar[str] = ""  # the "type" that this kind writes
-    does: ClassVar[str] = "draws pictures and no more"  # told where another kind is wanted
-    part_names: ClassVar[tuple[str, ...]]  # attributes that are its networks, and their folders on disk; the last of them draws
-    more_files: ClassVar[tuple[str, ...]] = ()  # that its folder may hold beside these, config.json and README.md
+    does: ClassVar[str] = "draws pictures and no more"  # for messages where another kind is needed
+    part_names: ClassVar[tuple[str, ...]]  # attributes that are its networks, and their folders on disk; the last one draws
+    more_files: ClassVar[tuple[str, ...]] = ()  # further files that its folder may hold
 
     class_names: tuple[str, ...]  # of the classes that it was trained with; () without classes
-    background: str = "white"  # what transparent pictures are laid on, as in the data it saw
+    background: str = "white"  # colour under transparent pictures, as in the training data
 
     def __init_subclass__(cls, saved_as: Sequence[str] = (), **keywords):
-        """saved_as: the "type"s in a config.json that this kind opens; it writes the first. None: it is never saved."""
+        """saved_as: values of "type" in a config.json that this kind opens; it writes the first. Empty: it is never saved."""
         super().__init_subclass__(**keywords)
         if saved_as:
             cls.saved_as = saved_as[0]
@@ -59,36 +59,36 @@ class Pipeline(abc.ABC):
             Pipeline.kinds[name] = cls
 
     def __new__(cls, *arguments, **named):
-        """As `pathlib.Path` does: the name of all kinds makes the first of them."""
+        """`Pipeline(...)` itself makes a CodesPipeline, as `pathlib.Path(...)` makes a PosixPath."""
         return super().__new__(Pipeline.kinds["CodesPipeline"] if cls is Pipeline else cls)
 
     # ---- what a kind says of itself
 
     @property
     def medium(self) -> Medium:
-        """What its signals are: pictures, sound or clips."""
+        """The kind of its signals: pictures, sound or clips."""
         return PICTURES
 
     @property
     @abc.abstractmethod
     def size(self) -> tuple[int, ...]:
-        """Of its signals along each axis of the medium, (height, width) of pictures."""
+        """The size of its signals along each axis of the medium, (height, width) of pictures."""
 
     @property
     @abc.abstractmethod
     def channels(self) -> int:
-        """Of its signals; of pictures 1 grey, 3 colour."""
+        """Channels of its signals; of pictures 1 grey, 3 colour."""
 
     @abc.abstractmethod
     def settings(self, **changes) -> Spec:
-        """Its settings of a drawing, with those fields changed that are not None. ValueError names one that it does not have."""
+        """Its sampling settings with the fields changed that are not None. ValueError names one that it does not have."""
 
     @abc.abstractmethod
     def draw(self, conditions: list, seeds: list[int], settings: Spec, on_step: OnStep = None) -> Tensor:
-        """Signals (n, C, *size), pictures in [0, 1], of as many conditions as seeds, in one batch; each is its own condition's and seed's
-        alone.
+        """Signals (n, C, *size), pictures in [0, 1], of as many conditions as seeds, in one batch; each depends on its own condition and
+        seed only.
 
-        on_step: called after each step, of a kind that draws in steps.
+        on_step: called after each step, by kinds that sample in steps.
         """
 
     @classmethod
@@ -107,12 +107,12 @@ class Pipeline(abc.ABC):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """`size` of its pictures, (height, width). ValueError where its signals are none."""
+        """`size` of its pictures, (height, width). ValueError for another medium."""
         self.check_pictures()
         return self.size
 
     def check_pictures(self) -> None:
-        """ValueError where its signals are no pictures."""
+        """ValueError where its signals are not pictures."""
         if self.medium != PICTURES:
             raise ValueError(f"pipeline: its signals are {self.medium.plural}; this is for pictures")
 
@@ -123,7 +123,7 @@ class Pipeline(abc.ABC):
 
     @property
     def network(self) -> nn.Module:
-        """The one that draws, whose precision is chosen."""
+        """The network that draws, whose precision can be chosen."""
         return getattr(self, self.part_names[-1])
 
     def __call__(
@@ -131,13 +131,13 @@ class Pipeline(abc.ABC):
         num_inference_steps: int | None = None, output_type: str | None = None, batch_size: int = 64,
         callback_on_step_end: OnStep = None, **settings,
     ) -> Any:  # fmt: skip
-        """New signals, one for each condition and seed; image i depends on its own condition and seed alone, up to rounding: in bf16, and
-        seldom in float32 on a GPU, another batch size can tip a bit (docs/performance.md).
+        """New signals, one for each condition and seed; each depends on its own condition and seed only, up to rounding: in bf16, and
+        rarely in float32 on a GPU, another batch size can change a bit (docs/performance.md).
 
-        One condition is used for all seeds. `seeds` None: 0, 1, 2, ... as many as conditions. `settings` are further fields of what the
-        method `settings` returns, such as a sampler's evaluations or temperature.
-        `output_type`, of pictures: "pil" a list (where nothing is said), "np" (n, H, W, C) uint8, "pt" (n, C, H, W) in [0, 1]; of other
-        media see their `to_output`.
+        One condition is used for all seeds. seeds: None is 0, 1, 2, ..., as many as conditions. settings: further fields of the sampler's
+        settings, such as evaluations or temperature.
+        output_type, of pictures: "pil", the default, a list; "np" (n, H, W, C) uint8; "pt" (n, C, H, W) in [0, 1]; of other media see their
+        `to_output`. ValueError for conditions, seeds or settings that do not fit.
         """
         self.medium.check_output(output_type, batch_size)
         conditions, seeds = given.pairs(condition, seeds)
@@ -153,7 +153,7 @@ class Pipeline(abc.ABC):
 
     @property
     def precision(self) -> str:
-        """Of the network that draws: float32, bf16 or int8, or what torch calls another."""
+        """The precision of the network that draws: float32, bf16 or int8, or torch's name of another."""
         if any(isinstance(part, Int8Linear) for part in self.network.modules()):
             return "int8"
         found = next(self.network.parameters()).dtype
@@ -162,9 +162,8 @@ class Pipeline(abc.ABC):
     def to(self, device=None, dtype: torch.dtype | None = None) -> Self:
         """Moves the weights.
 
-        bf16 samples faster where the processor has bf16 products (`bitmosaic.nets.precision.has_bf16_products`). torch.int8 is for
-        CPUs: linear layers of the network that draws multiply 8-bit integers, all else is float32; there is no way back, and it cannot be
-        saved.
+        bf16 samples faster where the processor multiplies it (`bitmosaic.nets.precision.has_bf16_products`). torch.int8, for CPUs only:
+        linear layers of the network that draws multiply 8-bit integers, all else is float32; this cannot be undone, nor saved.
         """
         others = self.parts.values()
         if dtype is torch.int8:
@@ -180,16 +179,16 @@ class Pipeline(abc.ABC):
         """Lets what makes pictures of codes compute in another type."""
 
     def class_number(self, name: int | str | None) -> int:
-        """The number of a class given by number or name; None is the null class, which follows the last. ValueError where there is none."""
+        """The number of a class given by number or name; None is the null class, numbered after the last. ValueError for an unknown one."""
         return ClassReader(self.class_names).number(name)
 
     @property
     def reader(self) -> ConditionReader:
-        """The form in which its conditions are given."""
+        """The reader of conditions as users give them."""
         return ClassReader(self.class_names) if self.class_names else NoReader()
 
     def labels(self, conditions: Sequence) -> Value | None:
-        """Conditions as values, where the network is; None where nothing is told. ValueError for one that there is not."""
+        """Conditions as a batch of values, on the network's device; None where no image has one. ValueError for an unknown one."""
         found = self.reader.read(conditions)
         return None if found is None else found.to(self.device)
 
@@ -226,7 +225,7 @@ class Pipeline(abc.ABC):
 
 
 def kind_of(folder: Path) -> type[Pipeline]:
-    """The kind of the pipeline in a folder, by its config.json. ValueError where it is none."""
+    """The kind of the pipeline in a folder, by its config.json. ValueError where there is no pipeline."""
     config = read_json(folder / "config.json")
     name = config.get("type") if isinstance(config, dict) else None
     if isinstance(name, str) and name in Pipeline.kinds:
@@ -237,7 +236,7 @@ def kind_of(folder: Path) -> type[Pipeline]:
 
 
 def check_config(path: Path, config: dict[str, Any], keys: set[str]) -> tuple[list[str], str]:
-    """Class names and background of a config.json that has these keys besides. ValueError where it has others, or theirs do not fit."""
+    """Class names and background of a config.json with exactly `keys` besides. ValueError for other keys or wrong values."""
     if config.keys() - {"background"} != {"type", "class_names", *keys}:
         wanted = ", ".join(["class_names", *sorted(keys)])
         raise ValueError(f"{path}: want an object with type {config['type']!r}, {wanted}, perhaps background, and no more")

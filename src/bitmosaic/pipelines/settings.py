@@ -1,4 +1,4 @@
-"""Settings of a drawing: a frozen description with some fields changed, or another sampler's."""
+"""Sampling settings: a description with some fields changed, or those of another sampler."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from bitmosaic.spec import Spec
 
 
 def changed(spec: Spec, changes: dict[str, Any]) -> Spec:
-    """`spec` with the fields changed that are not None; `num_inference_steps` is diffusers' word for steps.
+    """`spec` with the fields changed that are not None; `num_inference_steps` is diffusers' name for steps.
 
-    ValueError names a field that it does not have, and values that do not fit.
+    ValueError names a field that it does not have, or a value out of range.
     """
     given = {"steps" if name == "num_inference_steps" else name: value for name, value in changes.items() if value is not None}
     known = {f.name for f in fields(spec)}
     unknown = sorted(given.keys() - known)
     if unknown:
         raise ValueError(f"{type(spec).__name__} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
-    return Spec.from_json({**spec.to_json(), **given}, "settings")  # types and choices are checked there
+    return Spec.from_json({**spec.to_json(), **given}, "settings")  # checks types and choices
 
 
 def sampler_of(name: str | SamplerSpec | None, own: SamplerSpec) -> SamplerSpec:
-    """A sampler by its spec, by its name, which then keeps the values of the fields of `own` that both have, or a preset; None: `own`."""
+    """A sampler's spec: as given; by name, keeping values of `own` in the fields that both have; or a preset by name. None: `own`."""
     if name is None:
         return own
     if isinstance(name, SamplerSpec):

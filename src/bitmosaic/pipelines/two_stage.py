@@ -1,7 +1,7 @@
-"""What a pipeline over codes is: pictures <-> codes by a tokenizer, codes given a condition by a prior that a sampler asks.
+"""The base class of pipelines over codes: pictures <-> codes by a tokenizer, codes given a condition by a prior and a sampler.
 
-Two stages in the sense of VQ-VAE (van den Oord et al., arXiv 1711.00937). Whoever implements it says where the six abstract methods
-compute: `CodesPipeline` where it is called, the studio's guest in the thread of its model. Editing, compression, search and probing are
+Two stages in the sense of VQ-VAE (van den Oord et al., arXiv 1711.00937). Subclasses decide where the six abstract methods compute:
+`CodesPipeline` in the calling thread, the studio's guest in the thread of its model. Editing, compression, search and probing are
 functions over it.
 """
 
@@ -41,8 +41,8 @@ class TwoStagePipeline(Pipeline):
     tokenizer: Tokenizer
     prior: Prior
     sampler: SamplerSpec  # its own settings
-    static: StaticCoder | None = None  # how often each bit is 1, for `compress`
-    logit_scale: int = ONE  # what the prior's logits are multiplied by there, in 16ths
+    static: StaticCoder | None = None  # frequencies of bits, for `compress`
+    logit_scale: int = ONE  # factor of the prior's logits in `compress`, in 16ths
 
     # ---- where it computes; conditions and generators are one an image
 
@@ -54,7 +54,7 @@ class TwoStagePipeline(Pipeline):
 
     @abc.abstractmethod
     def encode_pixels(self, pixels: Tensor) -> Codes:
-        """Codes of signals (n, C, *size), pixels in [0, 1], of its own size, as they are."""
+        """Codes of signals (n, C, *size), pixels in [0, 1], of its own size."""
 
     @abc.abstractmethod
     def decode_pixels(self, codes: Codes) -> Tensor:
@@ -66,11 +66,11 @@ class TwoStagePipeline(Pipeline):
 
     @abc.abstractmethod
     def code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        """Bits (n,) that the places not known cost (`priors.likelihood.code_length`), in an order that is the same for all images."""
+        """Code length in bits, (n,), of the places not known (`priors.likelihood.code_length`), in one order for all images."""
 
     @abc.abstractmethod
     def entropy(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        """How unsure the prior is of each hidden place, (n, *grid) in [0, 1] (`priors.likelihood.marginal_entropy`)."""
+        """Marginal entropy of each hidden place, (n, *grid) in [0, 1] (`priors.likelihood.marginal_entropy`)."""
 
     # ---- what it is
 
@@ -88,14 +88,14 @@ class TwoStagePipeline(Pipeline):
 
     @property
     def factor(self) -> int:
-        """Pixels along the side of a place. ValueError where places do not lie on pictures, square by square."""
+        """Pixels along the side of a place. ValueError where places are not squares of a picture."""
         if self.tokenizer.factor is None:
             raise ValueError("pipeline: its places are no squares of a picture; `complete` fills its codes, whatever they are of")
         return self.tokenizer.factor
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Places of a signal along each axis, of a picture rows and columns."""
+        """Places along each axis of the code grid, for pictures (rows, columns)."""
         return tuple(self.prior.grid)
 
     @property
@@ -105,7 +105,7 @@ class TwoStagePipeline(Pipeline):
 
     @property
     def family(self) -> Family:
-        """How the prior is asked: masked, causal or denoising (`priors.base`)."""
+        """The family of the prior: masked, causal or denoising (`priors.base`)."""
         return self.prior.family
 
     @property
@@ -113,11 +113,10 @@ class TwoStagePipeline(Pipeline):
         return self.prior.condition.reader(self.class_names)
 
     def settings(self, sampler: str | SamplerSpec | None = None, **changes) -> SamplerSpec:
-        """The sampler's spec with some fields changed, those that are not None (num_inference_steps is diffusers' word for steps).
+        """The sampler's spec with the fields changed that are not None (num_inference_steps is diffusers' name for steps).
 
-        `sampler`: another one, by its spec; by its name, which then keeps the pipeline's own values of fields that both have; or
-        whole settings by name: "fast", what `Pipeline(tokenizer, prior)` draws with where it is given no sampler (a saved pipeline has
-        its own settings, the shipped one other guidance and temperature), or "looks", chosen by eye.
+        sampler: another one, by its spec; by its name, keeping the pipeline's values of fields that both have; or a preset by name:
+        "fast", the default of `Pipeline(tokenizer, prior)` (saved pipelines have their own settings), or "looks", chosen by eye.
         ValueError names a field that it does not have.
         """
         return changed(sampler_of(sampler, self.sampler), changes)
@@ -131,7 +130,7 @@ class TwoStagePipeline(Pipeline):
         return self.decode_pixels(step.codes)
 
     def stream(self, condition: Condition = None, seeds: Seeds = None, **settings) -> Iterator[Step]:
-        """The steps of `__call__` for one batch; decode(step.codes) shows where it stands. Settings as there."""
+        """The sampling steps of `__call__` for one batch; decode(step.codes) shows the image so far. Settings as there."""
         conditions, seeds = given.pairs(condition, seeds)
         yield from self._from_nothing(conditions, seeds, self.settings(**settings))
 
@@ -142,7 +141,7 @@ class TwoStagePipeline(Pipeline):
         return self.fill(codes, known, conditions, given.generators(seeds, self.device), settings)
 
     def complete(self, codes: Codes, known: Tensor, condition: Condition = None, seeds: Seeds = None, **settings) -> Iterator[Step]:
-        """Steps that fill the places where `known` (b, *grid) is False; known codes are never touched. All editing is this call."""
+        """Steps that fill the places where `known` (b, *grid) is False; known codes are kept. All editing uses this."""
         if not len(codes):
             raise ValueError("codes: got those of no image; give those of one at least")
         condition = value(condition)
@@ -157,8 +156,8 @@ class TwoStagePipeline(Pipeline):
         """Codes of PIL images, arrays (H, W[, C]) or tensors (C, H, W), one or a list, or a batch tensor (n, C, H, W); of another medium
         of what its `fitted` takes, one, a list or a batch.
 
-        fit, for images of other sizes than the tokenizer's, and for colour where it knows grey: "exact" refuses them by a ValueError,
-        "crop" takes their centre, scales it, and makes grey of colour. Transparent ones are laid on `background`.
+        fit, for images of other sizes than the tokenizer's, and in colour where it takes grey: "exact" raises ValueError, "crop" takes
+        their centre, scales it, and converts to grey. Transparent ones are laid on `background`.
         """
         images = list(images) if self.medium.several(images) else [images]
         if not images:
@@ -178,27 +177,27 @@ class TwoStagePipeline(Pipeline):
 
     @property
     def feature_layer(self) -> int:
-        """The block after which features are read by default, two thirds of the way: 4 of 0 to 5, the best of the shipped model's."""
+        """The block after which features are taken by default, two thirds of the depth: of the shipped model 4 of 0 to 5, its best."""
         return 2 * len(self.prior.blocks) // 3
 
     def features(
         self, images: Any, layer: int | None = None, condition: Condition = None, pool: Pool = None, fit: Fit = "exact"
     ) -> Tensor:  # fmt: skip
-        """The prior's residual stream after block `layer` of fully visible images, for a linear classifier.
+        """The prior's residual stream after block `layer` of completely known images, for a linear classifier.
 
-        By default what a linear classifier reads best: `feature_layer`, and all places side by side, (n, N D). pool: True the mean over
-        places, (n, D); False all of them apart, (n, N, D); a number g the means of g x g parts of the image, (n, g g, D), which are fewer
-        numbers. fit: as for `encode`. An image's features are the same bits alone and among others on a CPU.
-        ValueError for no images, a layer that there is not, or more parts than places.
+        Defaults give the best linear classifier: `feature_layer`, and all places concatenated, (n, N D). pool: True the mean over places,
+        (n, D); False all places, (n, N, D); a number g the means over g x g parts of the grid, (n, g g, D). fit: as for `encode`. On a CPU
+        an image's features do not depend on its batch (`pipelines.features`).
+        ValueError for no images, an unknown layer, or more parts than places.
         """
         return self._features(images, [self.feature_layer if layer is None else layer], condition, pool, fit)[0]
 
     def forward_intermediates(
         self, images: Any, indices: int | Sequence[int] | None = None, condition: Condition = None, pool: Pool = False, fit: Fit = "exact"
     ) -> list[Tensor]:  # fmt: skip
-        """The streams after blocks `indices`, in one pass, each as `features` has it.
+        """`features` after several blocks from one pass.
 
-        As in timm, None is all of them, a number the last so many, and -1 the last of all.
+        indices: as in timm, None is all blocks, a number n the last n, and -1 the last one.
         """
         every = list(range(len(self.prior.blocks)))
         if indices is None or isinstance(indices, Integral):
@@ -208,7 +207,7 @@ class TwoStagePipeline(Pipeline):
         return self._features(images, chosen, condition, pool, fit)
 
     def forward_features(self, images: Any, condition: Condition = None, fit: Fit = "exact") -> Tensor:
-        """What the last block and the last norm make of fully visible images, (n, N, D); the name is timm's."""
+        """The stream after the last block and norm of completely known images, (n, N, D); the name is timm's."""
         last = self.forward_intermediates(images, [len(self.prior.blocks) - 1], condition, fit=fit)[0]
         with torch.no_grad():
             return self.prior.norm(last.to(self.prior.norm.weight.dtype)).float()

@@ -1,4 +1,4 @@
-"""Images found by their codes or features: vectors on a shelf, and an index of faiss over them; copies among them."""
+"""Search for images by their codes or features: vectors in chunks on disk, a faiss index over them, and duplicates among them."""
 
 from bitmosaic.search.about import locked
 from bitmosaic.search.duplicates import Pair, duplicates, groups, within

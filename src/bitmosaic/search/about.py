@@ -1,4 +1,4 @@
-"""What an index says of itself: index.json, who may write, and whether a folder is one."""
+"""The description of an index, index.json, its lock, and whether a folder holds an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bitmosaic.search.vectors import VectorSpec
 from bitmosaic.spec import Spec
 
 FORMAT, FIRST = "bitmosaic index 2", "bitmosaic index 1"
-NEW = {"beside": "", "background": "", "sum": "", "shelf": ""}  # what the first version did not have
+NEW = {"beside": "", "background": "", "sum": "", "shelf": ""}  # fields that the first version lacks
 KINDS = {"structure": str, "pipeline": str, "fingerprint": str, "root": str, "faiss": str, "indexed": int, "removed": list}
 LOCK = "index.lock"
 OURS = ("index.json", LOCK, "medians.npy", "chunks")
@@ -26,9 +26,9 @@ OURS = ("index.json", LOCK, "medians.npy", "chunks")
 
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], object]) -> Iterator[None]:
-    """Holds an index, or the folder where one will be, alone; waits while another process does, after a call of `on_wait`.
+    """Locks an index, or the folder of a new one; calls `on_wait` and waits while another process holds the lock.
 
-    ValueError where the folder holds something that is no index.
+    ValueError where the folder holds something other than an index.
     """
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def locked(folder: Path, on_wait: Callable[[], object]) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """ValueError where a folder holds something that is no index, nor the rest of one."""
+    """ValueError where a folder holds something other than an index or remains of one."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(plain(f"out: {folder} is a file; give a folder"))
     others = [] if not folder.exists() else [path.name for path in folder.iterdir() if path.name not in OURS]
@@ -55,7 +55,7 @@ def check_free(folder: Path) -> None:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What index.json says. Damaged where it says nothing, ValueError where it is of a later version."""
+    """The contents of index.json. Damaged where it cannot be read, ValueError where it is of a later version."""
     path = folder / "index.json"
     try:
         about = read_json(path)

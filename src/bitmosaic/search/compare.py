@@ -1,6 +1,6 @@
-"""How much two pictures differ once one is laid over the other: shifted, scaled or cropped, brighter or darker.
+"""The difference of two pictures after alignment: shift, scale or crop, and brightness (Lucas and Kanade, 1981, by Gauss-Newton steps).
 
-Everything is done on small pictures, so it costs the same for a thumbnail and for a photograph.
+All of it works on small pictures, so it costs the same for a thumbnail and for a photograph.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ZOOMS = (1.08, 1.17, 1.27)  # by how much a crop was enlarged; what lies between
 SHIFTS = 2  # small pixels that alignment begins from, to each side
 FREQUENCIES = 8  # of the spectrum, in each direction
 STEPS = 4  # of alignment
-SPREAD = 0.05, 0.05, 0.01, 0.01, 1e-4, 1e-4  # how firmly scales, shifts, gain and offset are held where a picture says nothing of them
-FLAT = 1e-5  # variance below which a picture shows nothing
-PAIRS = 1000  # at once
+SPREAD = 0.05, 0.05, 0.01, 0.01, 1e-4, 1e-4  # regularisation of scales, shifts, gain and offset, for pictures that do not determine them
+FLAT = 1e-5  # variance below which a picture counts as flat
+PAIRS = 1000  # aligned at once
 
 
 def small(pixels: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def small(pixels: Tensor) -> Tensor:
 
 
 def spectra(pictures: Tensor, zoom: float = 1.0) -> np.ndarray:
-    """float32 (n, D) of unit length: how strong each low frequency is. Shifts and brightness hardly change it.
+    """Magnitudes of low frequencies, float32 (n, D) of unit length, which shifts and brightness hardly change.
 
     pictures: uint8 (n, C, h, w). zoom: the middle is enlarged by so much first.
     """
@@ -62,7 +62,7 @@ def differences(
 
     It is the geometric mean of 1 - correlation of the pictures and of 1 - correlation of their fine detail, where they overlap.
     pictures: uint8 (n, C, h, w). views_of, on: (pairs,) numbers of those that are warped, and of those that they are laid on.
-    ways: (pairs, 4) where alignment begins. on_pairs: told how many are done, and of how many.
+    ways: (pairs, 4) where alignment begins. on_pairs: called with the number of pairs done, and their total.
     """
     found = [np.empty(0, np.float32)]
     for start in range(0, len(on), PAIRS):
@@ -82,7 +82,7 @@ def _differ(below: Tensor, above: Tensor, way: Tensor) -> Tensor:
     whole, flat = _unlike(soft_a, warped, inside, count)
     detail, smooth = _unlike(soft_a - _blurred(a, 1.5), fine, inside, count)
     detail = torch.where(smooth == 2, whole, torch.where(smooth == 1, 1.0, detail))
-    return torch.where(flat > 0, 1.0, (whole * detail).sqrt())  # of what shows nothing, only the very same is a copy
+    return torch.where(flat > 0, 1.0, (whole * detail).sqrt())  # of flat pictures only identical ones are copies
 
 
 def _unlike(a: Tensor, b: Tensor, inside: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Images of an index that are copies of one another: pairs with their distances, and groups around one image each."""
+"""Near duplicates among the images of an index: pairs with their distances, and groups around one image each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bitmosaic.search.same import FLOOR, copies, unique
 from bitmosaic.search.shelf import CHUNK
 
 NEIGHBOURS = 20  # of an image whose picture cannot be read
-USUAL = slice(11, 18)  # of these, by rank: their median distance is what is usual around it
-CLOSER = 0.4  # the distance of copies, of what is usual around both: bits that differ, or the length of the difference of features
-FEW = 10  # of the very same pictures
-MOST = 0.1  # and no more than this share of the bits, or this length
+USUAL = slice(11, 18)  # ranks of neighbours whose median distance is the usual one around an image
+CLOSER = 0.4  # distance of copies over the usual one around both: bits that differ, or length of the difference of features
+FEW = 10  # identical pictures that are all paired
+MOST = 0.1  # and at most this share of the bits, or this length
 MANY = 200  # copies of an image that are looked for by distance alone, at most
 
 
@@ -36,10 +36,10 @@ class Pair:
 def duplicates(
     found: Index, ids: np.ndarray, pictures: Tensor, on_pairs: Callable[[int, int], object] = lambda done, of: None
 ) -> list[Pair]:
-    """Pairs of images that are copies. Of more than FEW that are the very same, only the first so many are paired with all others.
+    """Pairs of images that are copies. Of more than FEW identical images, only the first FEW are paired with all others.
 
     ids (n,), pictures (n, C, h, w) uint8, as `compare.small` makes them: of the images whose pictures can be read. Others are judged by
-    their vectors: by what distances to their neighbours are usual. on_pairs: told how many pairs were compared, and of how many.
+    their vectors, relative to the usual distance to neighbours. on_pairs: called with the number of pairs compared, and their total.
     """
     same = identical([picture.tobytes() for picture in pictures.numpy()])
     kept = [numbers[0] for numbers in same]
@@ -55,7 +55,7 @@ def duplicates(
 
 
 def within(found: Index, distance: float) -> list[Pair]:
-    """Pairs of images whose vectors are no further apart than `distance`; of each image at most MANY."""
+    """Pairs of images whose vectors are at most `distance` apart; of each image at most MANY."""
     pairs = [np.empty((0, 2), np.int64)]
     for ids, vectors in _alive(found):
         asked, rows = 10, np.arange(len(ids))
@@ -69,8 +69,9 @@ def within(found: Index, distance: float) -> list[Pair]:
 
 
 def groups(pairs: Sequence[Pair]) -> list[list[Hit]]:
-    """Images around one each, which is the first and has a pair with all others of its group: who is only near one of these is in no group
-    with it. Each image is in one group at most; distances are those to the first. The closest groups first.
+    """Groups of images, each around its first image, which has a pair with every other one in the group; the closest groups first.
+
+    Each image is in at most one group; distances are those to the first.
     """
     near: dict[int, dict[int, Hit]] = {}
     names: dict[int, str] = {}

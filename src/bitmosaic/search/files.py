@@ -1,4 +1,4 @@
-"""What an index knows of the files of its images: what they held when they were coded, and where they lie."""
+"""The files of the images of an index: their contents when they were encoded, and their folder."""
 
 from __future__ import annotations
 

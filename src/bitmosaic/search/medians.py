@@ -1,4 +1,4 @@
-"""The medians of features, against which the signs in an index by `bits` were taken: in every chunk, and in a file for other programs."""
+"""The medians of features that define the bits of an index by `bits`: stored in every chunk, and in a file for other programs."""
 
 from __future__ import annotations
 

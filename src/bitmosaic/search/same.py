@@ -1,4 +1,4 @@
-"""Which pictures are copies of one another: candidates by their spectra, compared after alignment, judged by what is usual around them."""
+"""Copies among pictures: candidates by their spectra, compared after alignment, judged against the usual difference around them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Vectors of images on disk, in chunks: what an index is made from, and the truth where anything else is damaged.
+"""Vectors of images on disk, in chunks, from which a faiss index is built and, if damaged, rebuilt.
 
     chunks/00000.safetensors   of up to CHUNK images
         vectors (n, bytes) uint8 or (n, D) float32
         stats (n, 3) int64, sums (n, 16) uint8: of the files, as `images.contents` has them; -1 and 0 where there are no files
         medians (D,) float32: of the features, where vectors are their signs
-        metadata: names, JSON; made, what made the vectors; heads and body, checksums of the names with stats and sums, and of the rest
+        metadata: names, JSON; made, a description of the encoder; heads and body, checksums of names, stats and sums, and of the rest
 
-Chunks are written beside, then renamed, and never change but for `stats`. A later row of a name takes the place of earlier ones.
+Chunks are written whole or not at all, and never change except for `stats`. A later row of a name replaces earlier ones.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ class Rows:
 
 
 class Shelf:
-    """The chunks in `folder`. made: what made the vectors, so that a chunk of another index is known. binary: uint8, else float32.
+    """The chunks in `folder`. made: a description of the encoder, by which chunks of another index are recognised. binary: uint8, else
+    float32.
 
-    first: whether chunks of the first version are taken, which have no checksums.
+    first: whether chunks of the first version, which have no checksums, are accepted.
     """
 
     def __init__(self, folder: Path, made: str, binary: bool, first: bool = False):

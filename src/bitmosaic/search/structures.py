@@ -1,4 +1,4 @@
-"""faiss indexes of each structure behind one face: how they are made, grow, forget, and look at more where they found too little."""
+"""One interface to faiss indexes of each structure: building, adding, removing, and searching more widely where too little was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image is found by: its code, bits of its features, or the features themselves.
+"""The vectors by which images are found: codes, bits of features, or features.
 
 codes      the packed bits of all places; Hamming distance: how many bits of the code differ. Of indices of a codebook, whose own bits mean
            nothing, the signs of the codewords' components against the codebook's medians

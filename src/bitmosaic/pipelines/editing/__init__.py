@@ -1,4 +1,4 @@
-"""Jobs without retraining: inpaint, outpaint, edit, interpolate, enrich; methods of Pipeline."""
+"""Editing without retraining: inpaint, outpaint, panorama, edit, interpolate, enrich; also methods of CodesPipeline."""
 
 from .answers import Answers
 from .blends import blend, way

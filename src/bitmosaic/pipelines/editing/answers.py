@@ -1,4 +1,4 @@
-"""Several answers to one question, ranked by how likely the prior holds them to be."""
+"""Several results of one edit, ranked by the prior's code length."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bitmosaic.samplers import SamplerSpec
 
 @dataclass(frozen=True)
 class Answers:
-    """Several answers to one question, the likeliest first."""
+    """Several results of one edit, the likeliest first."""
 
     images: Any  # as `output_type` says
     seeds: tuple[int, ...]
-    # that the prior, unguided, needs for what it painted (`priors.likelihood`), and that known pixels cost by which places were
-    # steered (`editing.partly`): fewer, likelier
+    # the code length, without guidance, of what was painted (`priors.likelihood`), plus the misfit of known pixels that steered places
+    # (`editing.partly`): fewer bits are likelier
     bits: tuple[float, ...]
-    notes: tuple[str, ...] = ()  # what was done that the arguments do not say, each a line
+    notes: tuple[str, ...] = ()  # remarks on what was done beyond the arguments, a line each
 
 
 def ranked(
@@ -34,7 +34,7 @@ def ranked(
     """`make(n, generators, settings)` for each batch of seeds, its images and their bits; the answers by rising bits."""
     _, seeds = pairs(None, seeds)
     check_output(output_type, batch_size)
-    how, _ = pipeline.settings(**settings), pipeline.labels([condition])  # what is wrong is said even where nothing is to be done
+    how, _ = pipeline.settings(**settings), pipeline.labels([condition])  # refuses wrong settings even where nothing is to be painted
     parts = []
     for start in range(0, len(seeds), batch_size):
         rngs = generators(seeds[start : start + batch_size], pipeline.device)

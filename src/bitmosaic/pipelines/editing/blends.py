@@ -1,4 +1,4 @@
-"""Blends of classes, for the way from one to another."""
+"""Blends of classes, for interpolation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from bitmosaic.values import values
 
 
 def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] | None = None) -> list[dict]:
-    """{condition: weight} of each frame: evenly along the way through the conditions, or by rows of weights."""
+    """{condition: weight} of each frame: evenly spaced along the path through the conditions, or by rows of `weights`.
+
+    ValueError for fewer than two conditions or frames, for blends among the conditions, and for weights that do not sum to 1.
+    """
     conditions = values(conditions, "conditions")
     wrong = next((c for c in conditions if not (c is None or isinstance(c, Integral | str))), None)
     if wrong is not None:
@@ -32,6 +35,6 @@ def blend(conditions: Sequence, frames: int, weights: Sequence[Sequence[float]] 
 
 
 def way(conditions: int, frames: int) -> list[list[float]]:
-    """Rows of weights, evenly along the way through so many conditions."""
+    """Rows of weights, one a frame, evenly spaced along the path through so many conditions."""
     at = [i * (conditions - 1) / (frames - 1) for i in range(frames)]
     return [[max(0.0, 1 - abs(x - j)) for j in range(conditions)] for x in at]

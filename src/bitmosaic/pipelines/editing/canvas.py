@@ -1,4 +1,4 @@
-"""What is painted on: a picture as a pipeline takes it, and which of its pixels are repainted."""
+"""The canvas of an edit: a picture as the pipeline takes it, and which of its pixels are repainted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One picture of a pipeline's size, or one window of a larger one, painted: what all jobs with a mask come down to."""
+"""Painting one picture of a pipeline's size, or one window of a larger one, where a mask says so; all masked edits use it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fill(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Images (n, C, H, W) with the pixels `repaint` (H, W) painted, one for each generator, and what that cost, bits (n,).
 
-    Rounds of the sampler are told to the callback, and then sweeps over places that are known in part, as further steps.
+    The callback gets each round of the sampler, and then each sweep over partly known places, as a step.
     """
     smooth, _ = spread(pixels, ~repaint)  # the encoder sees a smooth continuation, not what lay there
     known, codes, rounds = known_of(repaint, pipeline.factor), pipeline.encode_pixels(smooth), 0
@@ -53,7 +53,7 @@ def fill(
     made = pipeline.decode(codes, "pt")
     if feather and not repaint.all():
         step, rings = spread(pixels - made, ~repaint, feather)
-        made = (made + step * (1 - rings / (feather + 1))).clamp(0, 1)  # what has no ring has no step
+        made = (made + step * (1 - rings / (feather + 1))).clamp(0, 1)  # pixels outside all rings are not changed
     whole = known.whole.expand(len(pixels), -1, -1).to(pipeline.device)
     return torch.where(repaint, made, pixels), pipeline.code_length(codes, whole, [condition] * len(codes)) + wrong
 

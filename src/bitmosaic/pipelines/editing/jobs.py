@@ -1,7 +1,7 @@
-"""Jobs without retraining (BiGR, arXiv 2410.14672, section 4.4): inpaint, outpaint, edit, interpolate, enrich, each by `complete` alone.
+"""Editing without retraining (BiGR, arXiv 2410.14672, section 4.4): inpaint, outpaint, edit, interpolate, enrich, all by `complete`.
 
-We differ in: rounds count hidden places; what lay under a mask reaches neither encoder nor result; known pixels are pasted back;
-pictures larger than the pipeline's are done window by window. These functions are methods of Pipeline.
+We differ in a schedule over hidden places, in hiding masked pixels from the encoder, in pasting known pixels back, and in windows for
+pictures larger than the pipeline's. These functions are methods of CodesPipeline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .fill import complete, fill
 from .partly import known_of, told
 from .windows import windows
 
-EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5 in docs/editing.md
+EDIT_GUIDANCE = 5.0  # the best of 1.75, 3 and 5, see docs/editing.md
 
 
 def inpaint(
@@ -40,14 +40,13 @@ def inpaint(
 ) -> Answers:  # fmt: skip
     """Repaints what a mask covers, once for each seed; all other pixels come back as they were, bit for bit.
 
-    image: one picture of any kind that `encode` takes, without transparency and in the pipeline's colours from here on. mask_image: a
-    picture of the same size (white is repainted), a box (left, top, right, bottom), or places [(row, column), ...]. A place of the
-    code grid is hidden where any of its pixels is repainted; where a mask is thin or scattered, so that much would be lost, the known
-    pixels of such places steer what is painted (`editing.partly`). What lay under the mask has no influence. condition: a class, a
-    blend, or None. feather: pixels inside the mask over which the seam is levelled. fit, for pictures of other sizes than the
-    pipeline's: "exact" refuses them, "crop" takes their centre and scales it; "tile", for pipelines that have seen parts of pictures,
-    works at their own size in windows of the pipeline's, from what is known outwards. settings: guidance_scale, num_inference_steps
-    and others, as in `__call__`.
+    image: one picture of any kind that `encode` takes; transparency is laid on the background, and colours become the pipeline's.
+    mask_image: a picture of the same size (white is repainted), a box (left, top, right, bottom), or places [(row, column), ...]. A place
+    of the code grid is hidden where any of its pixels is repainted; where a mask is thin or scattered, the known pixels of such places
+    steer what is painted (`editing.partly`). Pixels under the mask have no influence. condition: a class, a blend, or None. feather:
+    pixels inside the mask over which the seam is blended. fit, for pictures of other sizes than the pipeline's: "exact" refuses them,
+    "crop" takes their centre and scales it, "tile", for pipelines trained on parts of pictures, works at their own size in windows of the
+    pipeline's, from known pixels outwards. settings: guidance_scale, num_inference_steps and others, as in `__call__`.
     ValueError for an image, a mask or settings that do not fit.
     """
     pixels, repaint = canvas(pipeline, image, mask_image, fit)
@@ -57,7 +56,7 @@ def inpaint(
 def edit(
     pipeline: TwoStagePipeline, image: Any, mask_image: Any, condition: Condition, seeds: int | Sequence[int] = 0, **arguments
 ) -> Answers:  # fmt: skip
-    """`inpaint` with another class inside the mask; `arguments` as there, but for a guidance of 5 unless told otherwise.
+    """`inpaint` with another class inside the mask; `arguments` as there, with a guidance scale of 5 by default.
 
     ValueError without a condition.
     """
@@ -67,9 +66,9 @@ def edit(
 
 
 def edit_settings(pipeline: TwoStagePipeline, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the sampler for `edit`: more guidance than a pipeline's own, where neither it nor a sampler is given.
+    """Settings of the sampler for `edit`: stronger guidance than the pipeline's own, unless guidance or a sampler is given.
 
-    What is left of a picture speaks for the class that it was of, so the new one has to be said louder (measured in docs/editing.md).
+    The known part of a picture favours its old class, so the new one needs stronger guidance (measured in docs/editing.md).
     """
     if settings.get("guidance_scale") is not None or settings.get("sampler") is not None:
         return settings
@@ -82,10 +81,10 @@ def outpaint(
 ) -> Answers:  # fmt: skip
     """Paints around an image, once for each seed; its own pixels come back bit for bit.
 
-    padding: pixels to add on all sides, or (left, top, right, bottom). The canvas may be as large as one likes: what is larger than
-    the pipeline's images is painted in windows of that size, from the image outwards, by little steps. A pipeline that has seen whole
-    things alone paints well up to the size of its images, and background beyond at best. Else as `inpaint`.
-    ValueError for padding that adds nothing or takes away, and for a canvas smaller than the pipeline's images.
+    padding: pixels to add on all sides, or (left, top, right, bottom). The canvas may have any size: one larger than
+    the pipeline's images is painted in overlapping windows of that size, from the image outwards. A pipeline trained on pictures of whole
+    objects paints well up to the size of its images, and at best background beyond. Other arguments as of `inpaint`.
+    ValueError for padding that is negative or all 0, and for a canvas smaller than the pipeline's images.
     """
     pixels = pixels_of(picture_of(image, pipeline.background), None, pipeline.channels).float() / 255
     sides = [padding] * 4 if isinstance(padding, Integral) else list(padding) if isinstance(padding, list | tuple) else []
@@ -102,11 +101,12 @@ def interpolate(
     pipeline: Pipeline, conditions: Sequence, seed: int = 0, *, frames: int = 9, weights: Sequence[Sequence[float]] | None = None,
     **arguments,
 ) -> Any:  # fmt: skip
-    """Images from class to class, all from one seed, so from the same noise: `frames` of them, evenly along the way through `conditions`.
+    """Images from class to class, all from one seed and so the same noise: `frames` of them, evenly spaced along the path through
+    `conditions`.
 
-    conditions: two or more classes, None for the null class. weights: instead of the way, one row an image with a weight for each
-    condition, which sum to 1. `arguments` and what is returned as for `__call__`, of a pipeline of any kind that knows classes. ValueError
-    for what is none of these.
+    conditions: two or more classes, None for the null class. weights: instead of the path, one row an image with a weight for each
+    condition, which sum to 1. `arguments` and result as for `__call__`, of a pipeline of any kind with classes. ValueError for anything
+    else.
     """
     blends = blend(conditions, frames, weights)
     return pipeline(blends, [seed] * len(blends), **arguments)
@@ -119,8 +119,9 @@ def enrich(
 ) -> Answers:  # fmt: skip
     """Draws fine detail anew, once for each seed: every place is hidden once in four rounds, a place of each 2 x 2 at a time.
 
-    shrink: the image is made so many times smaller and enlarged back before (1: it is taken as it is); repeats: of the four rounds.
-    fit: as for `inpaint`, without windows. Bits are those of the whole image. ValueError for an image or settings that do not fit.
+    shrink: the factor by which the image is first made smaller and enlarged again (1: unchanged); repeats: of the four rounds. fit: as for
+    `inpaint`, without "tile". Answers are ranked by the code length of the whole image. ValueError for an image or settings that do not
+    fit.
     """
     if not isinstance(repeats, Integral) or repeats < 1:
         raise ValueError(f"repeats: got {repeats!r}; give a whole number of at least 1")
@@ -139,7 +140,7 @@ def enrich(
 
 
 def coarse(pipeline: TwoStagePipeline, image: Any, shrink: int, fit: Literal["exact", "crop"] = "exact") -> tuple[Tensor, Tensor]:
-    """What `enrich` is given and what it begins with, (C, H, W) in [0, 1] both. ValueError as there."""
+    """The image given to `enrich`, and the coarse one that it starts from, (C, H, W) in [0, 1] both. ValueError as there."""
     height, width = pipeline.image_size
     if not isinstance(shrink, Integral) or not 1 <= shrink <= min(height, width):
         raise ValueError(f"shrink: got {shrink!r}; give a whole number from 1 to {min(height, width)}")
@@ -152,7 +153,7 @@ def coarse(pipeline: TwoStagePipeline, image: Any, shrink: int, fit: Literal["ex
 def _answers(
     pipeline, pixels: Tensor, repaint: Tensor, condition, seeds, feather: int, output_type: Output, batch_size: int, callback, settings
 ) -> Answers:
-    """Every seed's answer to pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
+    """Answers for every seed, of pixels (C, H, W) of which `repaint` (H, W) is to be painted."""
     if not isinstance(feather, Integral) or feather < 0:
         raise ValueError(f"feather: got {feather!r}; give whole pixels, 0 for none")
     size, parts, left = pipeline.image_size, [], repaint.clone()
@@ -173,7 +174,7 @@ def _answers(
 
 
 def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str, ...]:
-    """What was done that is not plain from the arguments."""
+    """Remarks on what was done beyond the arguments."""
     (height, width), factor = pipeline.image_size, pipeline.factor
     partly = [text for text in (told(known_of(one, factor), factor, pipeline.family == "masked") for one in hidden) if text]
     notes = partly if len(partly) < 2 else [f"{partly[0]}; likewise in {len(partly) - 1} more windows"]
@@ -187,7 +188,7 @@ def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str
 
 
 def _quarters(grid: tuple[int, int], rng: torch.Generator) -> Tensor:
-    """A number from 0 to 3 for every place, each once in every whole 2 x 2 places, in an order drawn for each."""
+    """A number from 0 to 3 for every place, each once in every complete 2 x 2 block, in a random order for each block."""
     rows, columns = grid
     blocks = torch.rand((rows + 1) // 2, (columns + 1) // 2, 4, generator=rng, device=rng.device).argsort(-1)
     return blocks.unflatten(-1, (2, 2)).transpose(1, 2).flatten(2, 3).flatten(0, 1)[:rows, :columns]

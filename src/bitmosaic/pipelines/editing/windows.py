@@ -1,4 +1,4 @@
-"""Canvases larger than a pipeline's images are painted window by window: which, in which order."""
+"""The windows in which canvases larger than a pipeline's images are painted, and their order."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SHARE = 0.2  # of a window that is painted at once at most, where it can be helped
-STEPS = (7, 4, 3, 2)  # a window moves by such a part of its side, the smallest that leaves no more than MOST windows
+SHARE = 0.2  # of a window to be painted at once, at most, where possible
+STEPS = (7, 4, 3, 2)  # windows are 1/7 to 1/2 of their side apart, as close as MOST windows allow
 MOST = 36
 
 
 def windows(repaint: Tensor, size: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Windows (rows, columns) of `size` that together cover what is to be repainted, (H, W) bool, from what is known outwards.
+    """Windows (rows, columns) of `size` that cover the pixels to repaint, (H, W) bool, from known pixels outwards.
 
-    One, if all fits into one and is little or has known pixels all around, of which a quarter of the window is left. Else next is always
-    the window that paints most, but no more than a fifth of itself; where all would paint more, the one that paints least. So each sees as
-    much as can be of what is known or painted by then: on canvases of the shipped model windows half a window apart painted things
-    anew where there was background (docs/editing.md).
+    One window, where all fits into it and is small, or surrounded by known pixels that fill a quarter of it. Else the next is always the
+    window that paints most but at most a fifth of itself; where all would paint more, the one that paints least. So each window sees as
+    much known or painted context as possible: with the shipped model, windows half a window apart painted new objects on background
+    (docs/editing.md).
     """
     if not repaint.any():
         return []
@@ -38,7 +38,7 @@ def windows(repaint: Tensor, size: tuple[int, int]) -> list[tuple[slice, slice]]
 
 def _next(left: Tensor, size: tuple[int, int], starts: list[list[int]], most: int) -> tuple[int, int]:
     """Where the next window begins, (row, column)."""
-    sums = F.pad(left.long().cumsum(0).cumsum(1), (1, 0, 1, 0))  # of all above and to the left
+    sums = F.pad(left.long().cumsum(0).cumsum(1), (1, 0, 1, 0))  # an integral image
     top, start = (torch.tensor(side) for side in starts)
     bottom, end = top + size[0], start + size[1]
     count = sums[bottom][:, end] - sums[top][:, end] - sums[bottom][:, start] + sums[top][:, start]
@@ -49,7 +49,7 @@ def _next(left: Tensor, size: tuple[int, int], starts: list[list[int]], most: in
 
 
 def _around(repaint: Tensor, size: tuple[int, int]) -> tuple[slice, slice] | None:
-    """The window around all that is to be repainted, it in the middle as far as the edges allow; None where it does not fit."""
+    """The window centred, as far as edges allow, on all pixels to repaint; None where they do not fit into one."""
     found = []
     for axis, side in enumerate(size):
         at = repaint.any(1 - axis).nonzero()[:, 0]
