@@ -1,7 +1,7 @@
-"""The command line: the first word names a command, tyro reads the rest from the signature of its function.
+"""The command line: the first word names a command; tyro parses the rest by the signature of the command's function.
 
-ValueError and OSError are the user's: one line on stderr and exit status 2. Anything else is ours and shows its
-traceback, as everything does where BITMOSAIC_TRACEBACK is set.
+ValueError and OSError are caused by input: one line on stderr and exit status 2. Any other exception is a bug and shows
+its traceback; with BITMOSAIC_TRACEBACK set, so do all.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from bitmosaic.threads import share_processors
 COMMANDS = {  # name -> what it does; each is the function of that name in bitmosaic.commands.NAME
     "demo": "Shows what a pipeline does, as a page: a class sheet, reconstructions, an image as it is revealed.",
     "sample": "New images of some classes, as PNG files and one sheet.",
-    "inpaint": "What a mask covers is painted anew; all else stays, pixel for pixel.",
-    "outpaint": "A picture goes on beyond its edges.",
-    "panorama": "A picture several times as large as the pipeline's own, from nothing or around a picture, without an edge.",
-    "edit": "Another class inside a mask.",
-    "interpolate": "From class to class: a strip and an animation.",
-    "enrich": "Fine detail of a coarse picture, drawn anew.",
-    "reveal": "How the model makes up its mind: entropy maps, the order of reveal, an animation.",
+    "inpaint": "Repaints what a mask covers; all other pixels stay as they are.",
+    "outpaint": "Extends a picture beyond its edges.",
+    "panorama": "Draws a picture several times as large as the pipeline's own, from nothing or around a picture, without seams.",
+    "edit": "Changes the class of what a mask covers.",
+    "interpolate": "Morphs from class to class: a strip and an animation.",
+    "enrich": "Draws the fine detail of a coarse picture anew.",
+    "reveal": "How an image is revealed: entropy maps, the order of the places, an animation.",
     "bits": "What each bit of a code means, as pictures.",
     "studio": "A page to generate, paint, blend and look inside, and an HTTP service for applications.",
     "encode": "Images to codes: one small file for any number of images.",
-    "tokenize": "Images of any number to codes in shards, to train priors on; the same command again goes on where it was.",
+    "tokenize": "Any number of images to codes in shards, to train priors on; the same command again resumes.",
     "decode": "Codes back to images, as PNG files under their old names.",
     "compress": "Images to bytes: one small file each, by the model's own probabilities.",
-    "decompress": "Files of compress back to images, also when part of them is lost.",
+    "decompress": "Compressed files back to images, also when part of a file is lost.",
     "index": "Images by their codes or features, as an index to search in; the same command again adds what is new.",
     "search": "The nearest images of an index, as a table, a sheet and a page.",
     "duplicates": "Groups of images of an index that are nearly the same.",
     "reconstruct": "Images beside what their codes give back, and how well they are kept.",
-    "probe": "How much of the classes can be read off the features of every layer.",
+    "probe": "Linear probes: how well the features of every layer predict the classes.",
     "evaluate": "How far a pipeline's images are from real ones, in numbers with their floors.",
-    "reproduce": "A paper's comparisons at our scale: trains, measures, writes its tables.",
-    "info": "What a pipeline is, or how far a training run has come.",
+    "reproduce": "Repeats a paper's comparison at a small scale: trains, measures, writes a page.",
+    "info": "Describes a pipeline, or the progress of a training run.",
     "plan": "What a training run will cost on some GPUs: memory, operations, hours, dollars.",
-    "report": "Training runs as one page: curves, pictures over time, use of bits, events.",
-    "list": "What is here: pipelines that ship, recipes, data.",
+    "report": "Training runs on one page: curves, pictures over time, use of the codes, events.",
+    "list": "Lists pipelines that ship, recipes, data sets and published systems.",
     "convert": "The authors' published checkpoints as a pipeline.",
-    "train": "Trains a tokenizer and a prior by a recipe; the same command again goes on where it was.",
+    "train": "Trains a recipe, such as a tokenizer and a prior; the same command again resumes.",
 }
 
-BESIDE = {"edit": "inpaint"}  # commands that stand in the module of another
+BESIDE = {"edit": "inpaint"}  # commands defined in the module of another
 
 EXAMPLES = (
     "bitmosaic demo",
@@ -82,11 +82,11 @@ HINTS = {
 }
 
 
-PATHS = ("Symlink loop", "Could not determine home")  # what pathlib's RuntimeErrors begin with: these are the user's too
+PATHS = ("Symlink loop", "Could not determine home")  # RuntimeErrors of pathlib that are caused by input begin so
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs one command and returns the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     name, *arguments = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
         if name in ("-h", "--help"):
@@ -104,11 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # tyro has shown a command's help
         return end.code or 0
     except KeyboardInterrupt:
-        if argv is None:  # a process of our own: a second Ctrl-C, while Python puts itself away, ends it without a traceback
+        if argv is None:  # run as a program: a second Ctrl-C, while Python shuts down, ends it without a traceback
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         print(f"\nbitmosaic: interrupted; {resume(name)}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RuntimeError) as error:
@@ -121,13 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find(name: str) -> Callable[[Sequence[str]], Callable[[], Any]]:
-    """Reads a command's arguments and returns what is to be called. ValueError where there is no such command."""
+    """A function of a command's arguments that returns the call to be made. ValueError where there is no such command."""
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
         perhaps = f"perhaps {near[0]}; " if near else ""
         raise ValueError(f"no command {name!r}; {perhaps}there are {', '.join(COMMANDS)}")
     module = module_of(name)
-    if name in ("train", "plan"):  # their arguments hang on the recipe
+    if name in ("train", "plan"):  # their arguments depend on the recipe
         return module.read_arguments
     return lambda arguments: read(getattr(module, name), arguments, f"bitmosaic {name}")
 
@@ -149,7 +149,7 @@ def overview() -> str:
 
 
 def tell_unknown() -> None:
-    """One line on stderr about letters in pictures that no font here has, if there were any."""
+    """One line on stderr that names the letters drawn into pictures which no font here has, if there were any."""
     text = sys.modules.get("bitmosaic.images.text")
     note = text.unknown_note(text.UNKNOWN) if text else ""
     if note:
@@ -158,7 +158,7 @@ def tell_unknown() -> None:
 
 
 def resume(name: str) -> str:
-    """What an interrupted command has left behind."""
+    """What an interrupted command has kept, for the message after Ctrl-C."""
     again = {
         "train": "the same command again goes on from the last checkpoint", "tokenize": "the same command again goes on",
         "reproduce": "the same command again goes on",
@@ -168,13 +168,13 @@ def resume(name: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """An error's text on one line; what the system says gets the path and what would do."""
+    """An error's text on one line; to an error of the operating system the path and a hint are added."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        stream = "standard output: " if error.errno in FULL else ""  # whose writes alone are not named
+        stream = "standard output: " if error.errno in FULL else ""  # the one file whose failed writes carry no name
         where = f"{error.filename}: " if error.filename is not None else stream
         hint = f"; {HINTS[error.errno]}" if error.errno in HINTS else ""
         text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}{hint}"
     if isinstance(error, RuntimeError):  # one of PATHS
         text = f"{text[:1].lower()}{text[1:].rstrip('.')}; give another path"
-    return plain(re.sub(r"\s*\n\s+", " ", text).strip()) or type(error).__name__  # a line that is indented is a library's, not a name's
+    return plain(re.sub(r"\s*\n\s+", " ", text).strip()) or type(error).__name__  # indented lines are a library's message
