@@ -1,6 +1,6 @@
-"""A generator against a discriminator (Goodfellow et al., arXiv 1406.2661): lazy R1 and DiffAugment, two players who take turns on a batch.
+"""A generator against a discriminator (Goodfellow et al., arXiv 1406.2661): with lazy R1 and DiffAugment, two players in turn on a batch.
 
-We differ in made images' classes, which are those of the batch, so that they are as frequent as in the data.
+We differ in generating images of the classes of the batch, so that classes are as frequent as in the data.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class AdversarialLosses(Spec):
     """What a generator and a discriminator minimise, and how often."""
 
     loss: AdversarialLossSpec = HingeSpec()
-    r1_weight: float = 0.0  # gamma of R1 on real images as the discriminator sees them; 0: none
-    r1_every: int = 16  # steps between two of it, by which it is multiplied
-    diffaugment: bool = True  # on what the discriminator sees, real or made
-    generator_every: int = 1  # steps in which the discriminator moves for one in which the generator does too
+    r1_weight: float = 0.0  # gamma of R1, on augmented real images; 0: none
+    r1_every: int = 16  # steps between two applications of R1, by which it is multiplied
+    diffaugment: bool = True  # of real and generated images
+    generator_every: int = 1  # the generator moves in every n-th step, the discriminator in every step
 
     def __post_init__(self):
         if not 0 <= self.r1_weight < math.inf:
@@ -48,7 +48,7 @@ class AdversarialGame(Game):
         self.period = math.lcm(losses.generator_every, losses.r1_every if losses.r1_weight else 1)
 
     def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        """The discriminator tells images (b, C, H, W) uint8 from as many made ones; then the generator deceives it with others."""
+        """The discriminator learns on images (b, C, H, W) uint8 and as many generated ones; then the generator learns on new ones."""
         images = batch.images.to(rng.device).float() / 255
         labels = batch.labels.to(rng.device) if batch.labels is not None and self.players["generator"].classes else None
         yield self._judge(images, labels, step, rng)
@@ -62,7 +62,7 @@ class AdversarialGame(Game):
         penalised = losses.r1_weight > 0 and step % losses.r1_every == 0
         seen = self._seen(images, rng)
         if penalised:
-            seen = seen.requires_grad_().clone()  # no leaf, of whose gradient torch's counters know nothing
+            seen = seen.requires_grad_().clone()  # not a leaf, whose gradient torch's counters would miss
         real = discriminator(seen, labels)
         fake = discriminator(self._seen(made, rng), labels)
         loss = losses.loss.discriminator(real, fake)

@@ -1,4 +1,4 @@
-"""One training at a time in a folder, and nothing left in it of those that were killed."""
+"""A lock for one training at a time in a folder, and removal of what killed ones left half written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bitmosaic.train.processes import by_first
 
 LOCK = ".lock"
 WAIT = 3.0  # seconds that a process which was killed may take to be gone
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems say that know none
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of file systems without locks
 LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.(new|old)|\.[0-9a-f]{32}\.tmp|(metrics|events)\.jsonl\.new|features\.safetensors\.new|codes\.new")
 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Holds `out`, which is made, against every other training; the first process does, for all of its job.
+    """Locks `out`, which is created, against other trainings; the first process does, for all of its job.
 
-    The system lets go of the lock when a process ends, however it ends. ValueError where another training is going on.
+    The system releases the lock when a process ends, in whatever way. ValueError where another training holds it.
     """
     held: list[BaseFileLock] = []
     new = [place for place in (out, *out.parents) if not place.exists()]  # innermost first
@@ -63,7 +63,7 @@ def _taken(lock: BaseFileLock) -> BaseFileLock:
 
 
 def _sweep(out: Path) -> None:
-    """Takes away what was half written when a process was killed."""
+    """Removes what was half written when a process was killed."""
     for place in (out, *(path for path in out.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))):
         for path in (*place.glob(".*"), *place.glob("*.new"), *place.glob("pictures/.*")):
             if LEFT.fullmatch(path.name):

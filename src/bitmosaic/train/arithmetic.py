@@ -1,6 +1,6 @@
-"""How a device computes, for tensors that have no values: where its autocast takes them, and that attention is done in one pass.
+"""Emulates a device's autocast and fused attention on tensors of the meta device, for planning.
 
-Nothing is known here of operators but attention: torch itself is asked what its autocast does with each, which needs no such device.
+No operator but attention is known by name: torch itself is asked what its autocast does with each, which does not need the device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-META, CPU = torch.device("meta"), torch.device("cpu")  # tensors without values lie on the first
+META, CPU = torch.device("meta"), torch.device("cpu")  # tensors on the meta device have no values
 
 
 def is_meta(x: Any) -> bool:
@@ -26,7 +26,7 @@ def is_meta(x: Any) -> bool:
 
 
 class Arithmetic(TorchFunctionMode):
-    """The autocast, the attention and the answers of a device, for tensors without values on a machine that may not have it."""
+    """Function mode that applies a device's autocast and attention to meta tensors, on a machine that may not have the device."""
 
     def __init__(self, device: str, low: bool, kept: dict[int, Tensor] | None = None):
         super().__init__()

@@ -1,8 +1,8 @@
-"""Averages of weights, and of what else a network holds: running means are averaged as weights are, or copied.
+"""Averages of weights and buffers; buffers such as running means are averaged like weights, or copied.
 
-An exponential moving average may begin late, and with a half-life that grows (Karras et al., arXiv 1912.04958). Spectral normalisation
-(Miyato et al., arXiv 1802.05957) keeps a weight's leading singular vectors, which power iterations follow. The mean of unit vectors is
-none, nor are they those of the mean of the weights: an average has its own, and follows its own weights.
+An exponential moving average may start late and with a growing half-life (Karras et al., arXiv 1912.04958). Spectral normalisation (Miyato
+et al., arXiv 1802.05957) keeps the leading singular vectors of a weight as buffers, updated by power iteration. Their means are neither
+unit vectors nor singular vectors of the averaged weight, so we differ in iterating the average's own vectors on its own weights.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bitmosaic.spec import Spec
 
-EACH, LAST = 3, 100  # power iterations of each update, which add up, and of a network that is to be used
+EACH, LAST = 3, 100  # power iterations at each update, and before the average is used
 
 
 @dataclass(frozen=True)
 class AverageSpec(Spec, abc.ABC, abstract=True):
-    """What is kept of a player's weights over the steps."""
+    """A description of how a player's weights are averaged over the steps."""
 
     @abc.abstractmethod
     def build(self, module: nn.Module) -> AveragedModel | None:
-        """An average that holds the module's weights as they are; None where the last weights are what is kept."""
+        """An average that starts as the module's weights; None where nothing is averaged."""
 
     @abc.abstractmethod
     def take(self, average: AveragedModel, module: nn.Module, step: int, last: bool) -> None:
-        """Takes the module's weights into the average, after `step` steps; `last`: no more will be made."""
+        """Updates the average with the module's weights after `step` steps; last: whether this is the last step."""
 
 
 @dataclass(frozen=True)
 class EMASpec(AverageSpec):
     """An exponential moving average."""
 
-    decay: float = 0.999  # of what is there, at each update
+    decay: float = 0.999  # of the average at each update
     every: int = 1  # steps between two updates
     start: int = 0  # steps up to which the average is a copy of the weights
-    ramp: float = 0.0  # the most that the half-life may be, as a share of the updates so far (StyleGAN2: 0.05); 0: no such bound
-    buffers: Literal["averaged", "copied"] = "averaged"  # what a network holds besides weights, such as running means
+    ramp: float = 0.0  # bound of the half-life as a share of the updates so far (StyleGAN2: 0.05); 0: no bound
+    buffers: Literal["averaged", "copied"] = "averaged"  # of buffers, such as running means
 
     def __post_init__(self):
         if not 0 <= self.decay < 1 or self.every < 1 or self.start < 0 or not 0 <= self.ramp < math.inf:
@@ -70,7 +70,7 @@ class EMASpec(AverageSpec):
         update(average, module)
 
     def decay_at(self, updates: int) -> float:
-        """The decay of an update, of which there were so many with it: half-life min(ln 1/2 / ln decay, ramp * updates)."""
+        """The decay of update number `updates`, from 1: its half-life is min(ln 1/2 / ln decay, ramp * updates)."""
         if not self.ramp or not self.decay:
             return self.decay
         half_life = min(math.log(0.5) / math.log(self.decay), self.ramp * updates)
@@ -79,7 +79,7 @@ class EMASpec(AverageSpec):
 
 @dataclass(frozen=True)
 class NoAverageSpec(AverageSpec):
-    """None: the last weights are what is kept."""
+    """No average: the last weights are kept."""
 
     def build(self, module: nn.Module) -> None:
         return None
@@ -90,14 +90,14 @@ class NoAverageSpec(AverageSpec):
 
 @dataclass(frozen=True)
 class Norm:
-    """A spectral norm in a module: its vectors, and what does so many power iterations on the weight as it is."""
+    """A spectral norm in a module: its vectors, and a function that runs `n` power iterations on the present weight."""
 
     vectors: tuple[Tensor, Tensor]
     iterate: Callable[[int], None]
 
 
 def update(average: AveragedModel, module: nn.Module) -> None:
-    """Takes the module's weights and buffers into the average; spectral norms of the average are its own."""
+    """Updates the average with the module's weights and buffers; spectral norms are iterated on the average's own weights."""
     norms = list(spectral_norms(average.module))
     held = [[vector.clone() for vector in norm.vectors] for norm in norms]
     average.update_parameters(module)
@@ -108,10 +108,10 @@ def update(average: AveragedModel, module: nn.Module) -> None:
 
 
 def settled(module: nn.Module) -> nn.Module:
-    """The module, or where it has spectral norms a copy of it in which they are found to the last digits."""
+    """The module, or, where it has spectral norms, a copy in which their vectors have converged."""
     if next(spectral_norms(module), None) is None:
         return module
-    module = copy.deepcopy(module)  # the average itself goes on as if nobody had looked
+    module = copy.deepcopy(module)  # a copy, so that the average in training is not changed
     for norm in spectral_norms(module):
         norm.iterate(LAST)
     return module

@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a stage. They copy metrics.jsonl and are made anew whenever a stage begins, so no step comes twice."""
+"""TensorBoard's event files of a stage: a copy of metrics.jsonl, written anew whenever a stage begins, so that no step occurs twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_tensorboard() -> None:
 class Board:
     """An event file in `folder`: `rows` of metrics.jsonl, then one for each `add`. Other event files there are removed.
 
-    Written by ourselves, a record at a time: tensorboard's writer has a thread, whose errors nobody can catch.
+    Written here, a record at a time: tensorboard's writer uses a thread whose errors cannot be caught.
     """
 
     def __init__(self, folder: Path, rows: Iterable[dict[str, Any]] = ()):

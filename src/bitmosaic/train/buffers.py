@@ -1,4 +1,4 @@
-"""What forward passes change besides weights, such as running means, over the parts of a batch and the moves that are left out."""
+"""Buffers that forward passes change, such as running means, over the parts of a batch and over moves that are left out."""
 
 from __future__ import annotations
 

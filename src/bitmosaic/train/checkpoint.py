@@ -1,9 +1,9 @@
-"""Checkpoints by torch.distributed.checkpoint: written beside, then renamed, so that the newest one is always whole.
+"""Checkpoints by torch.distributed.checkpoint, written whole or not at all, so that the newest one is always complete.
 
     step-00000120/  .metadata  __0_0.distcp  notes.json  checksums.json
 
-Its own reader unpickles whatever a file asks for. Ours takes tensors, numbers, and the classes that describe them; a file from a stranger
-runs nothing, and reads nothing outside its folder.
+torch's reader unpickles anything. Ours accepts tensors, numbers, and the classes that describe them, so an untrusted file runs no code and
+reads nothing outside its folder.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _DESCRIBING: dict[tuple[str, str], Any] = {  # the globals that .metadata may na
 
 
 def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any] | None = None) -> Path:
-    """`folder/step-N`, all of `state`, and `notes` as JSON; older ones beyond the newest `keep` are removed.
+    """Writes `folder/step-N` with all of `state`, and `notes` as JSON; older ones beyond the newest `keep` are removed.
 
-    By the first process, unless the state is sharded: then all must call. OSError where it cannot be written; those that were there stay.
+    Called by the first process, or by all where the state is sharded. OSError where it cannot be written; older checkpoints then stay.
     """
     final, beside, together = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.new", state.sharded
     if not together and not first():
@@ -75,7 +75,7 @@ def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any]
             if first():
                 (beside / NOTES).write_text(json.dumps(notes or {}))
                 seal(beside)
-        except (OSError, CheckpointException) as error:  # torch's own is no Exception
+        except (OSError, CheckpointException) as error:  # torch's is a BaseException
             shutil.rmtree(beside, ignore_errors=True)
             full = why_full(_inside(error))
             why = f"{full[1][:1].lower()}{full[1][1:]}" if full else _first(error)
@@ -95,17 +95,17 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path, state: State, say: Callable[[str], object] = print) -> dict[str, Any] | None:
-    """Brings `state` to the newest whole checkpoint in `folder` and returns its notes; None where there is none at all. All processes call.
+    """Loads the newest intact checkpoint in `folder` into `state` and returns its notes; None where there is none. All processes call.
 
-    Damaged ones are told and put aside as step-N.damaged, since a run from an earlier one ends the same. ValueError where all are damaged,
-    or where a whole one holds something else than this state. It may have been written by another number of processes.
+    Damaged ones are reported and renamed to step-N.damaged, since a run from an earlier one ends the same. ValueError where all are
+    damaged, or where an intact one does not fit this state. The number of processes may differ from that which wrote it.
     """
-    path = told(newest(folder, say) if first() else None)  # one decides for all: a shared disk may look different from each
+    path = told(newest(folder, say) if first() else None)  # decided once for all: processes may see a shared disk in different states
     return None if path is None else _read(path, state)
 
 
 def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
-    """The newest whole checkpoint; what is half written goes, what is damaged is put aside."""
+    """The newest intact checkpoint; half-written ones are removed, damaged ones renamed."""
     for beside in folder.glob(".step-*.new") if folder.is_dir() else ():
         shutil.rmtree(beside)  # a run was killed while writing it
     damaged: dict[Path, str] = {}
@@ -128,7 +128,7 @@ def newest(folder: Path, say: Callable[[str], object]) -> Path | None:
 def _read(path: Path, state: State) -> dict[str, Any]:
     parts, reader = state.state_dict(), _Reader(path)
     try:
-        reader.read_metadata()  # where it is wrong torch would log two tracebacks
+        reader.read_metadata()  # checked first, since torch would log two tracebacks
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(parts, storage_reader=reader, planner=_Planner(), no_dist=not state.sharded)
@@ -141,7 +141,7 @@ def _read(path: Path, state: State) -> dict[str, Any]:
     return notes
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be overridden
+class _Unpickler(pickle._Unpickler):  # the Python implementation, whose opcodes can be overridden
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -152,7 +152,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be ov
         return _DESCRIBING[module, name]
 
     def load_build(self) -> None:
-        """Fields of the describing classes alone: the state of anything else, a class or function too, could change what it does."""
+        """Sets fields of the describing classes only: state of any other object, such as a function, could change what it does."""
         state = self.stack.pop()
         made = self.stack[-1]
         if type(made) is TensorProperties and type(state) is tuple:
@@ -184,7 +184,7 @@ class _Reader(dcp.FileSystemReader):
         return metadata
 
     def _slice_file(self, file: IO[bytes], info: _StorageInfo) -> IO[bytes]:
-        """As torch's own, for archives as torch writes them: packed ones could unpack to more than there is memory."""
+        """As torch's own, but refuses compressed archives, which torch never writes and which could exceed memory."""
         if not all(type(number) is int and number >= 0 for number in (info.offset, info.length)):
             raise ValueError("its .metadata names bytes that cannot be")
         with zipfile.ZipFile(_Part(file, info.offset, info.length)) as archive:
@@ -194,7 +194,7 @@ class _Reader(dcp.FileSystemReader):
 
 
 class _Part(io.RawIOBase):
-    """The bytes [start, start + length) of a file as one of their own: newer Pythons read no archive that has others before it."""
+    """The bytes [start, start + length) of a file as a file: newer Pythons refuse a zip archive with other bytes before it."""
 
     def __init__(self, file: IO[bytes], start: int, length: int):
         self.file, self.start, self.length, self.at = file, start, length, 0
@@ -222,7 +222,7 @@ class _Part(io.RawIOBase):
 
 class _Planner(DefaultLoadPlanner):
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """As torch's own, for what is plain and of the kind that stands there: that one unpickles anything."""
+        """As torch's own, which unpickles anything, but only for plain values of the kind in the state."""
         name = read_item.dest_index.fqn
         found, held = torch.load(value, weights_only=True), self.state_dict[name]
         if not _alike(found, held):

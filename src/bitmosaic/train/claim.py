@@ -1,10 +1,10 @@
-"""What a training folder is for: run.json, and whether a command may go on in it.
+"""run.json, which says what a training folder is for, and whether a command may resume in it.
 
     out/run.json     {"run": the description, "images": a fingerprint of their contents, "features_file": that of a feature network's file,
                      "went_on": where steps were added}
     out/images.npz   checksums of the files of a folder of images, so that each is read once
 
-Compared is what changes the pipeline that a run ends with. Where data lie, how often something is written down, and the run's name do not.
+Only what changes the resulting pipeline is compared: not the location of data, the frequency of logging, or the run's name.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from bitmosaic.train.tokenized import Manifest
 
 HARMLESS = {"reasons", "name", "checkpoint_seconds", "keep", "pictures_every", "log_every"}  # fields of any part of a run
 ADVERSARIAL = {"adversarial_start", "adversarial_weight", "discriminator_lead", "discriminator_rate", "diffaugment"}  # of a discriminator
-SHAPE = ("size", "channels")  # of images: what else they are, their fingerprint says, wherever they lie
+SHAPE = ("size", "channels")  # of images, which their fingerprint does not cover
 
 
 def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str], object] = str, device: str = "cpu") -> Run:
-    """The run as it goes on in `out`: cut into parts, and written into run.json, or found to be the one that is there.
+    """Claims `out` for a run: writes run.json, or compares the run with the one there; returns it with batches cut into parts.
 
-    ValueError that names what differs where `out` holds another run, or other images. More steps than before are taken, and told.
+    ValueError names what differs where `out` holds another run, or other images. More steps than before are accepted, and reported.
     """
     path = out / "run.json"
     if not path.exists():
@@ -69,7 +69,7 @@ def claim(out: Path, run: Run, images: ImageSet | Manifest, say: Callable[[str],
 
 
 def read_run(out: Path) -> tuple[Run, dict[str, Any]]:
-    """The run that a folder is for, and all that its run.json says. ValueError where that describes none, or one of another version."""
+    """The run described by a folder's run.json, and the whole file. ValueError where it describes no run, or one of another version."""
     path = out / "run.json"
     found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("run"), dict):
@@ -81,13 +81,13 @@ def read_run(out: Path) -> tuple[Run, dict[str, Any]]:
 
 
 def check_free(out: Path) -> None:
-    """ValueError where a run cannot begin in `out` since other things lie there."""
+    """ValueError where a run cannot begin in `out` because it holds other files."""
     if not (out / "run.json").exists() and out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(f"{out} holds files but no run.json; give an empty or new folder for the run")
 
 
 def cut(run: Run, before: Run | None) -> Run:
-    """The run with batches cut into parts that the processes can share: as it began before, or as many as there are processes."""
+    """The run with batches cut into parts that the processes share: as many as when it began, or as there are processes."""
     began = {stage.name: stage.training.parts for stage in before.stages if stage.training is not None} if before is not None else {}
 
     def parted(stage: Stage) -> Stage:
@@ -127,7 +127,7 @@ def _check_images(out: Path, found: Any, images: ImageSet | Manifest, shaped: bo
     if shaped and found == images.fingerprint():
         return
     if shaped and isinstance(images, Folder) and found == images.times_fingerprint():
-        return  # of a run that began when images were known by names, sizes and times
+        return  # of an older run, which identified images by names, sizes and times
     before = Contents.load(out / "images.npz") if isinstance(images, Folder) else None
     changes = images.contents().changes(before) if isinstance(images, Folder) and before else ""
     if not changes and not shaped:
@@ -150,7 +150,7 @@ def _shape(data: ImagesSpec) -> dict[str, Any]:
 
 
 def _comparable(value: Any, device: str, by_contents: bool) -> Any:
-    """A description, or a part of one, without what changes nothing in the result."""
+    """A description, or a part of one, without the fields that do not change the result."""
     if not isinstance(value, dict):
         return value
     aside = set(HARMLESS)

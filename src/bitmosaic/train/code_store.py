@@ -1,4 +1,4 @@
-"""Codes of a whole image set, computed once, packed, read through memory maps: a run's own, or what 'bitmosaic tokenize' made."""
+"""Codes of a data set, computed once, packed, and memory-mapped: a run's own, or those of 'bitmosaic tokenize'."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bitmosaic.train.kept_captions import KeptCaptions
 from bitmosaic.train.loop import step_generator
 from bitmosaic.train.sealed import seal
 
-MAPS = 10_000  # shards that are mapped at once; a process may hold some 65,000 maps
+MAPS = 10_000  # shards mapped at once; Linux allows a process some 65,000 maps
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class CodeBatch:
 
 @dataclass(frozen=True)
 class Shard:
-    """A folder with `codes.npy` (images, draws, bytes) uint8, labels and captions where there are any."""
+    """A folder with `codes.npy` (images, draws, bytes) uint8, and labels and captions where there are any."""
 
     folder: Path
     images: int
 
 
 class CodeStore:
-    """Codes in shards, one after another; image i is row i of all of them together.
+    """Codes in shards; image i is row i of their concatenation.
 
-    draws: codes kept of each image. null: what a label of -1, an image without one, becomes; None: there are no labels. captioned:
-    whether there are captions. ValueError, when it is first read, for a shard that holds something else than its description says.
+    draws: codes kept of each image. null: the label that replaces -1, of an image without one; None: there are no labels. captioned:
+    whether there are captions. ValueError, at the first read, for a shard whose arrays do not fit its description.
     """
 
     def __init__(
@@ -139,10 +139,10 @@ def packed_bytes(grid: tuple[int, ...], radix: tuple[int, ...]) -> int:
 
 
 class CodeBatches:
-    """Batch `step` as a function of seed and step alone; a new order each epoch, and the next draw of each image.
+    """Batches as a function of seed and step only; each epoch has a new order and takes the next draw of each image.
 
-    order: of (images, seed, epoch); what it returns is asked for places, and says which images stand there. `epoch_order` takes eight
-    bytes an image, `Shuffle` none.
+    order: function of (images, seed, epoch); its result, indexed by places, gives images. `epoch_order` takes eight bytes an image,
+    `Shuffle` none.
     """
 
     def __init__(self, store: CodeStore, batch_size: int, seed: int, order: Callable[[int, int, int], Any] = epoch_order):
@@ -168,7 +168,7 @@ class CodeBatches:
 
 
 def images_at_once(size: tuple[int, ...]) -> int:
-    """Images of a batch that is only encoded or decoded: 250 up to 64 x 64 pixels, fewer of larger ones, so that memory stays."""
+    """Batch size for encoding or decoding: 250 images up to 64 x 64 pixels, fewer larger ones, so that memory is bounded."""
     return max(1, min(250, 250 * 64 * 64 // math.prod(size)))
 
 

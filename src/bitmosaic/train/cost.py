@@ -1,4 +1,4 @@
-"""What a step of training takes, as its rehearsal counts it: parameters, operations, bytes; and from these, a GPU's memory."""
+"""The cost of a training step, counted by its rehearsal: parameters, operations, bytes; and from these, a GPU's memory."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Cost:
     training: TrainingSpec
     device: str  # whose arithmetic: "cuda", or "cpu"
     parameters: int
-    block: int  # parameters of the largest block that is shared or worked out again by itself, 0 where there are none
+    block: int  # parameters of the largest block that is sharded or recomputed by itself, 0 where there are none
     rest: int  # parameters outside blocks
     read: int  # bytes from disk, an image
-    step: Callable[[int, bool, bool], Rehearsed]  # of images, with weights sharded, with blocks worked out again
+    step: Callable[[int, bool, bool], Rehearsed]  # of (images, whether weights are sharded, whether blocks are recomputed)
 
     def images(self, gpus: int) -> int:
-        """That a GPU has in work at one time."""
+        """Images that a GPU processes at once."""
         return math.ceil(self.training.batch_size / max(gpus, self.training.parts))
 
     def flop(self, gpus: int = 1, recompute: bool = False) -> float:
-        """Forward and backward, an image."""
+        """Floating-point operations of the forward and backward pass of one image."""
         images = self.images(gpus)
         return self.step(images, False, recompute).flop / images
 
     def memory(self, gpus: int, sharded: bool, recompute: bool) -> float:
-        """The most bytes on each of `gpus`: at the height of the backward pass, or while the optimizer moves."""
+        """Peak bytes on each of `gpus`: in the backward pass, or in the optimizer's step."""
         training, waits = self.training, self.training.parts > gpus
         step = self.step(self.images(gpus), sharded, recompute)
         shares = gpus if sharded else 1

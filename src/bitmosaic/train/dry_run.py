@@ -1,4 +1,4 @@
-"""What a Run is and what it takes, before anything is trained: parameters, and an estimate of memory."""
+"""Describes a Run before anything is trained: its fields, parameters, and an estimate of memory."""
 
 from __future__ import annotations
 

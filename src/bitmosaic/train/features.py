@@ -1,7 +1,7 @@
-"""A feature network for evaluation: a classifier of the images at hand, by one protocol for all data.
+"""A feature network for evaluation: a classifier trained on the data at hand, by one protocol for all data.
 
-About twelve epochs of batches of 128, shifted images, smoothed labels, averaged weights. It has other widths than the networks that recipes
-train tokenizers with: nobody should be judged in the space it was trained in.
+About twelve epochs of batches of 128, shifted images, smoothed labels, averaged weights. Its widths differ from those of the networks with
+which recipes train tokenizers: no model should be evaluated in the space that it was trained in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What 'bitmosaic tokenize' has made is checked, what is damaged taken away, and the manifest written, which says what there is."""
+"""The end of 'bitmosaic tokenize': shards are checked, damaged ones removed, and the manifest is written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.sources import Source
 from bitmosaic.train.tokenized import FORMAT, Manifest, shard_damage
 
-TOLD = 20  # lines about small troubles that the manifest keeps; every broken tar is named
-HASHES = 2**24  # of images that are compared at once
+TOLD = 20  # lines about minor problems in the manifest; every broken tar is named
+HASHES = 2**24  # hashes compared at once
 
 COUNTS = {
     "unreadable": "unreadable images, left out", "beside": "images beside the classes, left out", "duplicates": "duplicates, kept",

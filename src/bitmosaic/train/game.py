@@ -1,7 +1,7 @@
-"""Games and players: what the loop trains. A prior is a one-player game, a VQGAN or a GAN a game of two.
+"""Games and players: what the loop trains. A prior is a game of one player, a VQGAN or a GAN of two.
 
-A game's `play` is a generator: each Turn names a player and the loss that it minimises, and what one turn has computed (such as a
-reconstruction) is at hand in the next.
+A game's `play` is a generator of turns, each with a player and the loss that it minimises, so that what one turn has computed, such as a
+reconstruction, can be used in the next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's move: `loss` is minimised over its parameters, `metrics` are written down."""
+    """One player's move: `loss` is minimised over its parameters, `metrics` are logged."""
 
     player: str
     loss: Tensor
@@ -28,10 +28,10 @@ class Turn:
 class Game(abc.ABC):
     """Players by name, and the order in which they move on one batch.
 
-    memory: what the game holds that no player learns, as buffers (a replay buffer, the probability of an augmentation). It is saved and
-    resumed; where a move is left out it is as before; where a batch is cut into parts, each begins from the same, and the mean is kept.
-    whole_batches: such a mean would mean nothing, so a batch cannot be cut. period: steps after which the same turns come again.
-    blocks: parts of its one player that may be sharded, or worked out again in the backward pass, each by itself.
+    memory: state that is not trained, as buffers, such as a replay buffer or the probability of an augmentation. It is saved and resumed,
+    and restored where a move is left out; the parts of a batch each start from the same state, and their mean is kept. whole_batches: such
+    a mean is not meaningful, so batches cannot be cut. period: steps after which the sequence of turns repeats. blocks: modules of its one
+    player that can be sharded, or recomputed in the backward pass, one by one.
     """
 
     players: dict[str, nn.Module]

@@ -1,4 +1,4 @@
-"""Captions as they are kept beside codes: the bytes of all, one after another, and where each ends; read through memory maps."""
+"""Captions stored beside codes: the concatenated bytes of all, and the end of each; memory-mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage writes down: metrics.jsonl and events.jsonl, which go on where a run goes on."""
+"""The logs of a stage, metrics.jsonl and events.jsonl, which are continued when a run resumes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from bitmosaic.train.training import TrainingSpec
 
 
 class Log:
-    """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of all runs together.
+    """metrics.jsonl: the mean of each metric since the line before, images a second, memory, and seconds of training in all.
 
-    events.jsonl: what happened, at which step. The first process writes, the others only count. `notes` go into a checkpoint, so that
-    it may be written between two lines. board: a folder for TensorBoard's copy of the lines.
+    events.jsonl: what happened, and at which step. Only the first process writes. `notes` are stored in a checkpoint, which may be written
+    between two lines. board: a folder for TensorBoard's copy of the lines.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Log:
         self.board = Board(board, kept) if board is not None and first() else None
 
     def notes(self) -> dict[str, Any]:
-        """What `__init__` needs to go on from here."""
+        """The state that `__init__` needs to resume from here."""
         return {
             "pictured": self.pictured, "pictures_every": self.training.pictures_every,
             "sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count,
@@ -52,7 +52,7 @@ class Log:
         }  # fmt: skip
 
     def event(self, what: str, **more) -> None:
-        """Writes one down, at the last step counted."""
+        """Writes an event, at the last step counted."""
         if not first():
             return
         with writing(self.events), self.events.open("a") as file:
@@ -131,7 +131,7 @@ def _checked(notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_memory(device: str = "cpu") -> float:
-    """The most memory that this process has held on `device`, in GiB; NaN where the system does not tell."""
+    """Peak memory of this process on `device`, in GiB; NaN where the system does not report it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return most_resident() / 2**30

@@ -1,8 +1,8 @@
-"""The one loop, for any number of players.
+"""The training loop, for any number of players.
 
-Every step is a function of the state and the step number: its batch, its learning rate and its draws. So a run that stops and starts
-again walks the same road. Optimizer, average, rate and clipping are a player's own. A move whose loss, gradient or running mean is not
-finite is left out, and told.
+A step's batch, learning rate and random draws depend only on its number, so a run that stops and resumes ends bitwise as one that does not.
+Each player has its own optimizer, average, rate and clipping. A move whose loss, gradient or running mean is not finite is left out, and
+reported.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, s
 from bitmosaic.train.same_order import same_order
 from bitmosaic.train.training import Player, TrainingSpec
 
-PATIENCE = 20  # steps in a row with a move left out that end a run
+PATIENCE = 20  # consecutive steps with a move left out, after which a run ends
 
 
 def step_generator(seed: int, step: int, device="cpu", part: int = 0) -> torch.Generator:
-    """The generator of the draws of one part of a step's batch, a function of seed, step and part alone."""
+    """The random generator of one part of a step's batch, a function of seed, step and part only."""
     digest = hashlib.sha256((f"{seed}/{step}/{part}" if part else f"{seed}/{step}").encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass
 class State:
-    """What a game has learned so far: all that a checkpoint holds."""
+    """The state of a training: all that a checkpoint holds."""
 
     game: Game
     optimizers: dict[str, torch.optim.Optimizer]
@@ -77,7 +77,7 @@ class State:
 
     @property
     def sharded(self) -> bool:
-        """Whether every process holds a part only, so that all must take part in reading and writing."""
+        """Whether each process holds a shard only, so that all must take part in reading and writing."""
         return any(is_sharded(module) for module in self.game.players.values())
 
     def state_dict(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _move(
     norm = nn.utils.clip_grad_norm_(module.parameters(), player.clip_norm or float("inf"))
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     fine = torch.stack([x.to(loss.device) for x in (norm.isfinite(), loss.isfinite(), *buffers.finite())]).all()
-    finite = not summed((~fine).float())  # the one wait for a GPU in a move
+    finite = not summed((~fine).float())  # the only synchronisation with a GPU in a move
     if finite:
         optimizer.step()
     return norm, finite

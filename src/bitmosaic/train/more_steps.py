@@ -1,8 +1,8 @@
-"""More steps than a run was begun with: it goes on, and says what that is worth.
+"""Continues a run with more steps than it was begun with.
 
-A stage that goes on does so from its last checkpoint. Its learning rate is a function of the step and of the number of steps, so one that
-decays is from there on that of the new number: it rises first, and the end is not that of as many steps from the start. What was made of
-the stage (such as the codes of a tokenizer, a prior on these, the pipeline) is put aside into STAGE-of-N-steps/ and made anew.
+A stage continues from its last checkpoint. A decaying learning rate depends on the number of steps, so from there on it is that of the new
+number: it rises first, and the result differs from that of as many steps from the start. What was made from the stage (such as the codes of
+a tokenizer, a prior on these, the pipeline) is moved to STAGE-of-N-steps/ and made anew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optimizers by name: AdamW (arXiv 1711.05101), Adam (arXiv 1412.6980), RMSprop and SGD with momentum, all of them torch's.
 
-Each begins with the state of zero steps, so that a checkpoint of a player that has not moved yet is exact: where there is none, torch's
-get_optimizer_state_dict takes a step of its own to make one, and counts it.
+Each is built with the state of zero steps, so that a checkpoint of a player that has not moved is exact: without it torch's
+get_optimizer_state_dict takes, and counts, a step to create one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on: reconstructions, samples of each class, curves."""
+"""Pictures of a run in progress: reconstructions, samples of each class, curves."""
 
 from __future__ import annotations
 

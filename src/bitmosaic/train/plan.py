@@ -1,7 +1,7 @@
-"""What a run will cost before it begins: of each of its stages that trains, as a rehearsed step of its game counts it.
+"""The cost of a run before it begins: for each stage that trains, counted in a rehearsed step of its game.
 
-Counted, not guessed: the bytes that live in a step, and floating-point operations of forward and backward passes. Nothing of a run's size
-is allocated. `held` adds what was measured to come on top: of an allocator, and of the framework's own.
+Counted are the bytes alive in a step, and the floating-point operations of forward and backward passes; nothing of a run's size is
+allocated. `held` adds the measured overhead of the allocator and the framework.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SLACK = 1.025  # of an allocator: a step of BiGR-L held 0.5 to 2.6 % more than w
 
 
 def held(planned: float) -> float:
-    """Bytes of a GPU that a process takes which plans with so many."""
+    """Bytes of a GPU that a process takes where so many are planned."""
     return SLACK * planned + FRAMEWORK
 
 

@@ -1,4 +1,4 @@
-"""The prior's game: one player that fills in hidden codes."""
+"""The game of a prior, which has one player and minimises the prior's own loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bitmosaic.train.game import Game, Turn
 
 
 class PriorGame(Game):
-    """One player, "prior"; conditions are dropped with `class_dropout` so that guidance has a null to lean on."""
+    """One player, "prior"; conditions are replaced by the null with probability `class_dropout`, for classifier-free guidance."""
 
     def __init__(self, prior: nn.Module, class_dropout: float = 0.1):
         self.players, self.class_dropout, self.blocks = {"prior": prior}, class_dropout, prior.blocks

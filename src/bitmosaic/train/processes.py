@@ -1,8 +1,8 @@
-"""Training by several processes that torchrun has started: who does what, and how they come together.
+"""Data-parallel training by processes that torchrun has started.
 
-A step's batch is cut into `Training.parts`, each with draws of its own. One process takes them one after another, several take some each,
-so the sum that moves the weights depends on the number of parts alone, not on the number of processes. Gradients are joined by torch's
-DistributedDataParallel while the backward pass goes on, or where weights are sharded by FSDP2.
+A step's batch is cut into `Training.parts`, each with its own random draws, and processes share the parts, so the gradient depends on the
+number of parts, not of processes. Gradients are averaged by torch's DistributedDataParallel during the backward pass, or by FSDP2 where
+weights are sharded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bitmosaic.nets.precision import Precision, resolve
 
-PATIENCE = timedelta(hours=6)  # of those that wait while one alone works, such as on a report
+PATIENCE = timedelta(hours=6)  # for which processes wait while one works alone, such as on a report
 
 
 def end_with_parent() -> None:
-    """From now on a process that torchrun has started ends, as if killed, when torchrun is gone: it would write on, and hold its folder."""
+    """From now on this process of torchrun ends, as if killed, when torchrun has gone; else it would keep writing and hold its folder."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
 
@@ -45,7 +45,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Inside the block the processes of torchrun can speak with one another; nothing where there is one process only."""
+    """Initialises the process group of torchrun for the block; does nothing where there is one process only."""
     end_with_parent()
     alone = int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized()
     if alone:
@@ -70,23 +70,23 @@ def own_device() -> str:
 
 
 def size() -> int:
-    """Number of processes."""
+    """World size: the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def first() -> bool:
-    """Whether this is the process that writes files and speaks."""
+    """Whether this is rank 0, which writes files and prints."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def wait() -> None:
-    """Until all are here."""
+    """A barrier over all processes."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def by_first(work: Callable[[], Any]) -> Any:
-    """What `work` returns on the first process, which alone does it, on all. Where it fails there, the others leave with its status."""
+    """Runs `work` on rank 0 and broadcasts its result. Where it raises there, the other processes exit with its status."""
     result, error = None, None
     if first():
         try:
@@ -102,7 +102,7 @@ def by_first(work: Callable[[], Any]) -> Any:
 
 
 def share(parts: int) -> range:
-    """The parts of a batch that are this process's. ValueError where they cannot be dealt out evenly."""
+    """The parts of a batch that this process takes. ValueError where they cannot be divided evenly."""
     if parts % size():
         raise ValueError(f"parts: {size()} processes cannot share {parts} parts of a batch evenly; give a multiple of {size()}")
     each, rank = parts // size(), dist.get_rank() if dist.is_initialized() else 0
@@ -110,12 +110,12 @@ def share(parts: int) -> range:
 
 
 def agreed(asked: bool, device: str = "cpu") -> bool:
-    """Whether any process asks."""
+    """Whether `asked` is True on any process (all-reduce)."""
     return asked if size() == 1 else bool(summed(torch.tensor(float(asked), device=device)))
 
 
 def told(value: Any) -> Any:
-    """What the first process has, on all."""
+    """Broadcasts a value from rank 0 to all processes."""
     box = [value]
     if dist.is_initialized():
         dist.broadcast_object_list(box)
@@ -123,14 +123,14 @@ def told(value: Any) -> Any:
 
 
 def summed(x: Tensor) -> Tensor:
-    """The sum over all processes, the same on each."""
+    """All-reduce: the sum over all processes."""
     if dist.is_initialized():
         dist.all_reduce(x)
     return x
 
 
 class _Loss(nn.Module):
-    """A player's parameters behind a forward pass that hands a loss through: what DistributedDataParallel needs to see."""
+    """Wraps a player in a forward pass that returns a given loss, as DistributedDataParallel needs."""
 
     def __init__(self, player: nn.Module):
         super().__init__()
@@ -141,9 +141,9 @@ class _Loss(nn.Module):
 
 
 def shard(module: nn.Module, precision: Precision, device: str) -> None:
-    """Shares a prior's weights out over the processes, in place, block by block; they are those of the first process.
+    """Shards a prior's weights over the processes by FSDP2, in place, block by block, with the values of rank 0.
 
-    Others may hold theirs on the meta device. The loss may still be asked for by `module.loss`.
+    The other ranks may hold it on the meta device. `module.loss` still works.
     """
     whole = module.state_dict() if first() else {}
     module.to("meta")
@@ -159,12 +159,12 @@ def shard(module: nn.Module, precision: Precision, device: str) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` has been there."""
+    """Whether a module was sharded by `shard`."""
     return isinstance(module, FSDPModule)
 
 
 def gathered(module: nn.Module) -> nn.Module | None:
-    """A sharded module whole again, on the CPU of the first process, from its spec; None elsewhere. All must call."""
+    """A sharded module, gathered on the CPU of rank 0 and built from its spec; None on other ranks. All must call."""
     whole = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if not first():
         return None
@@ -175,7 +175,7 @@ def gathered(module: nn.Module) -> nn.Module | None:
 
 
 class Reducer:
-    """Backward passes whose gradients end up the mean over the losses of all parts, on every process."""
+    """Backward passes that leave on every process the gradient of the mean loss over all parts."""
 
     def __init__(self, player: nn.Module, parts: int):
         self.scale, self.sharded, joint = size() / parts, player if is_sharded(player) else None, None

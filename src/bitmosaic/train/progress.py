@@ -1,4 +1,4 @@
-"""How far work has come: a bar where stderr is a terminal, elsewhere a line now and then, since a log file keeps every bar."""
+"""Progress of work: a bar where stderr is a terminal, elsewhere a line now and then, since a log file would keep every bar."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A step of training without its arithmetic: a game plays its own turns with weights and signals that have a shape and no values.
+"""A rehearsed training step: a game plays its turns on meta tensors, which have shapes but no values, to count operations and memory.
 
-They lie on torch's meta device, operations are counted by its formulas, bytes as storages come and go. No game, no network and no operator
-is known here.
+Operations are counted by torch's formulas, bytes as storages are created and freed. No game, network or operator is known by name.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ WANTS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a step took: floating-point operations (a multiply-add is two), and the most bytes that lived beside weights and buffers."""
+    """The count of a step: floating-point operations (a multiply-add is two), and peak bytes beside weights and buffers."""
 
     flop: float
     bytes: int
@@ -43,8 +42,8 @@ def rehearse(
 ) -> Rehearsed:  # fmt: skip
     """The last steps of a training, as many as it takes until the same turns come again, with the arithmetic of `device`: "cpu", "cuda".
 
-    build: the game, whose weights are never drawn. batch: of which signals lose their values; codes and labels keep theirs, and draws have
-    some, since on these hangs of how many places a network is asked.
+    build: the game, whose weights are never drawn. batch: signals lose their values; codes, labels and random draws keep theirs, since the
+    number of places that a network processes depends on them.
     """
     low = resolve(training.precision, device) == "bf16"
     game, weights = unweighted(build, torch.bfloat16 if low and sharded else None)  # FSDP2's weights in a step
@@ -93,9 +92,9 @@ def _backward(end: Tensor) -> None:
 
 
 class OnMeta(TorchDispatchMode):
-    """What is made of a tensor without values has none; what is made of others, as of draws, is worked out.
+    """Dispatch mode: results of meta tensors are meta tensors; results of tensors with values, such as draws, are computed.
 
-    What cannot go on without a value (`item`, `nonzero`) is worked out on ones.
+    Operators that need a value (`item`, `nonzero`) get ones in the place of meta tensors.
     """
 
     @staticmethod

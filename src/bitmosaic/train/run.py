@@ -1,8 +1,8 @@
 """Run, Stage, Job: data and the stages that make a pipeline of it, as one frozen description, and one run of it in one folder.
 
-A stage is what a run does in one go: it says what it needs, what it makes and how it is played. A run walks over its stages and knows none
-by name: so do resume, dry runs, plans, `info`, `report` and the folder on disk. What stages hand to one another is called by a word:
-"features", "tokenizer", "codes", "pipeline".
+A stage is one resumable part of a run: it declares what it needs, what it makes and how it is played. Runs, dry runs, plans, `info`,
+`report` and resuming iterate over stages and know none by name. What stages pass on has a name: "features", "tokenizer", "codes",
+"pipeline".
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from bitmosaic.train.training import TrainingSpec
 
 @dataclass(frozen=True)
 class Stage(Spec, abc.ABC, abstract=True):
-    """One stage of a run. Names of fields are those of the run too, so no two stages of a run have one in common."""
+    """One stage of a run. Its fields are attributes of the run, too, so no two stages of a run share a field name."""
 
     name: ClassVar[str]  # its folder in the run's, and what it is called in messages
-    makes: ClassVar[tuple[str, ...]]  # what stages behind it may need
-    files: ClassVar[tuple[str, ...]] = ()  # in the run's folder, which it leaves; the first says that it is done
+    makes: ClassVar[tuple[str, ...]]  # what later stages may need
+    files: ClassVar[tuple[str, ...]] = ()  # that it leaves in the run's folder; the first shows that it is done
     pictured: ClassVar[str] = "Samples"  # what its pictures show
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What stages before it must have made."""
+        """What earlier stages must have made."""
         return ()
 
     @property
@@ -43,33 +43,33 @@ class Stage(Spec, abc.ABC, abstract=True):
         return None
 
     def with_training(self, training: TrainingSpec) -> Stage:
-        """The same stage, trained otherwise."""
+        """The stage with other training settings."""
         raise NotImplementedError(f"{type(self).__name__} trains nothing")
 
     @abc.abstractmethod
     def play(self, job: Job) -> dict[str, Any]:
-        """What it makes, by what it is called: made now, gone on with, or read from the run's folder where it is there."""
+        """What it makes, by name: computed, resumed, or read from the run's folder where it is done."""
 
     def check_run(self, run: Run) -> None:
         """ValueError where it does not fit the run's other stages."""
 
     def check(self, run: Run, source: Any) -> None:
-        """ValueError where it does not fit the data; asked before anything is written."""
+        """ValueError where it does not fit the data; called before anything is written."""
 
     def outside(self) -> dict[str, Path]:
         """Files outside the run's folder on which the result depends, by what run.json calls their checksums."""
         return {}
 
     def game(self, made: Mapping[str, Any]) -> Game:
-        """What it plays, of a stage that trains, with weights from torch's global generator; `made` by stages before."""
+        """The game that a training stage plays, with weights from torch's global generator; made: by earlier stages."""
         raise NotImplementedError(f"{type(self).__name__} trains nothing")
 
     def batch(self, run: Run, images: int) -> Any:
-        """One as its game is given, of whatever content; asked for a plan."""
+        """A batch for its game, of any content, for planning."""
         raise NotImplementedError(f"{type(self).__name__} trains nothing")
 
     def unmade(self) -> dict[str, Any]:
-        """What it makes, as far as a game behind it asks, before anything is trained; asked for a plan."""
+        """Untrained stand-ins for what it makes, as later games need them, for planning."""
         return {}
 
     def report(self, out: Path) -> tuple[str, Any] | None:
@@ -77,11 +77,11 @@ class Stage(Spec, abc.ABC, abstract=True):
         return None
 
     def about(self) -> tuple[str, ...]:
-        """What it is of, in a few words each."""
+        """Short descriptions of its parts."""
         return ()
 
     def remarks(self) -> tuple[str, ...]:
-        """What whoever asked for it might not expect."""
+        """Remarks on settings that users might not expect."""
         return ()
 
     def done(self, out: Path) -> bool:
@@ -91,7 +91,9 @@ class Stage(Spec, abc.ABC, abstract=True):
 
 @dataclass(frozen=True)
 class Run(Spec):
-    """Data, and stages one after another. A stage's field is the run's too: `run.prior` is its PriorStage's, and `changed` takes it so."""
+    """Data and a sequence of stages. Fields of stages are attributes of the run: `run.prior` is that of its PriorStage, and
+    `changed(prior=...)` replaces it.
+    """
 
     name: str = "run"
     data: ImagesSpec = FashionSampleSpec()

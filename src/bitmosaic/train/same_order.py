@@ -1,4 +1,4 @@
-"""Sums in the same order each time, which a GPU's fastest algorithms do not keep: a stopped run shall end bitwise where it would have."""
+"""Deterministic algorithms on a GPU, so that a run which was stopped ends bitwise as one that was not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checksums beside files: what a run goes on from is what it wrote, to the byte."""
+"""Checksums beside files, by which a run resumes only from what it wrote, to the byte."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A shuffled order of any length that takes no memory: a Feistel network over [0, n), by cycle walking (Black and Rogaway, CT-RSA 2002).
 
-The network permutes [0, 2^b), the smallest such set that holds n, as two halves that may differ by a bit; a place that lands outside
-[0, n) is sent through again until it lands inside, which it must since the network is a permutation. We differ in the round function, the
-last steps of splitmix64, which is no cipher: the order is to look random, not to keep a secret.
+The network permutes [0, 2^b), the smallest such set that holds n, as two halves that may differ by a bit; a place mapped outside
+[0, n) is mapped again until it lands inside, which it must since the network is a permutation. We differ in the round function, the
+finalizer of splitmix64, which is not a cipher: the order shall look random, not be secret.
 """
 
 from __future__ import annotations

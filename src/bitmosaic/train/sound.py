@@ -1,4 +1,4 @@
-"""Whether what a run has made is whole: the same bytes as it wrote, and finite numbers."""
+"""Checks that what a run has made is sound: the bytes that it wrote, and finite numbers."""
 
 from __future__ import annotations
 

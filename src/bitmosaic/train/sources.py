@@ -1,4 +1,4 @@
-"""What 'bitmosaic tokenize' reads: pieces, each of which becomes one shard, whoever makes it."""
+"""Sources of 'bitmosaic tokenize': images in pieces, each of which becomes one shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage: one game played to its end in one folder, with a progress bar, metrics, pictures, checkpoints; it resumes by itself.
+"""Plays one game to its end in one folder, with a progress bar, metrics, pictures and checkpoints; resumes by itself.
 
     folder/metrics.jsonl   one line every `log_every` steps
     folder/events.jsonl    a line for each start, resume, stop, step left out, and change in what images cannot be read

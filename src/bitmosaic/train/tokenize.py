@@ -1,8 +1,8 @@
-"""Images become packed codes in shards, by any number of processes that share nothing but the folder.
+"""Encodes images into shards of packed codes, by any number of processes that share only the folder.
 
-A shard is made by whoever gets its lock, beside, and renamed: it is there whole or not at all. A process that dies loses its lock, and
-the next takes the shard. What is in a shard depends on its piece of the images alone: batches never cross pieces, and on a CPU one thread
-computes, so it is the same bit for bit whoever makes it. The manifest comes last.
+A process that holds a shard's lock writes it, whole or not at all; the lock of a process that dies is released, and another takes the
+shard. A shard depends only on its piece of the images: batches never cross pieces, and on a CPU one thread computes, so it is bitwise the
+same whichever process writes it. The manifest is written last.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: s
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """Inside the block a CPU computes with one thread, so that codes do not hang on the number of threads."""
+    """Inside the block a CPU computes with one thread, so that codes do not depend on the number of threads."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Codes that 'bitmosaic tokenize' made, as they lie on disk: read by training, written by `tokenize.py`.
+"""The folder of codes of 'bitmosaic tokenize', written by `tokenize.py` and read by training.
 
     manifest.json        written last: what made the codes, of what, how many, with a checksum of every file below
     tokenizer/           what made them, config.json and model.safetensors

@@ -1,4 +1,4 @@
-"""The tokenizer's game (Binary Latent Diffusion, arXiv 2304.04820; VQGAN, arXiv 2012.09841): reconstruct, and deceive a PatchGAN.
+"""The tokenizer's game (Binary Latent Diffusion, arXiv 2304.04820; VQGAN, arXiv 2012.09841): reconstruction and an adversarial PatchGAN.
 
     mean |x - x'| + squared (x - x')^2 + perceptual + spectral + w (-mean D(x'))
     w = clamp(|grad reconstruction| / (|grad adversarial| + 1e-4), 0, 1)
@@ -34,9 +34,9 @@ class TokenizerLosses(Spec):
     discriminator: PatchGANSpec | None = None  # None: no adversarial part
     adversarial_start: int = 0  # first step of the adversarial part
     adversarial_weight: float = 1.0  # times the adaptive weight
-    discriminator_lead: int = 0  # steps that the discriminator learns alone before, so that its first word is worth hearing
+    discriminator_lead: int = 0  # steps before that in which only the discriminator learns
     discriminator_rate: float = 1.0  # its learning rate over the tokenizer's
-    diffaugment: bool = True  # on what the discriminator sees
+    diffaugment: bool = True  # of the discriminator's inputs
 
     def __post_init__(self):
         for name in (f.name for f in fields(self) if f.name not in ("discriminator", "diffaugment")):
@@ -56,7 +56,9 @@ class TokenizerGame(Game):
             self.players["discriminator"] = losses.discriminator.build()
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
-        """Reconstruct; from `adversarial_start` on also deceive; then, from the lead on, tell images (b, c, H, W) from reconstructions."""
+        """The tokenizer's turn: reconstruction, from `adversarial_start` on with the adversarial loss; then, from the lead on, the
+        discriminator's, on images (b, c, H, W) and reconstructions.
+        """
         tokenizer, losses = self.players["tokenizer"], self.losses
         images = tokenizer.medium.floats(batch.images.to(rng.device))
         made, quantized = tokenizer(images, rng)
@@ -84,7 +86,7 @@ class TokenizerGame(Game):
             yield Turn("discriminator", loss, _detached({"discriminator": loss, "real": real.mean(), "made": fake.mean()}))
 
     def _deceive(self, made: Tensor, loss: Tensor, extra: Tensor, metrics: dict[str, Tensor], rng: torch.Generator) -> Turn:
-        """Reconstruction and deception, balanced at the last layer; gradients at `made` are taken once and used twice."""
+        """The reconstruction and adversarial losses with the adaptive weight; gradients at `made` are computed once and used twice."""
         tokenizer, discriminator = self.players["tokenizer"], self.players["discriminator"]
         with frozen(discriminator):
             adversarial = patchgan.hinge_generator(discriminator(self._seen(made, rng)))

@@ -37,7 +37,7 @@ from bitmosaic.train.tokenized import Manifest
 def train(
     run: Run, out: str | Path, say: Callable[[str], None] = tqdm.write, device: str | None = None, tensorboard: bool = False
 ) -> Pipeline:  # fmt: skip
-    """Trains `run` in the folder `out` and returns its pipeline. The same call again goes on where it was.
+    """Trains `run` in the folder `out` and returns its pipeline. The same call again resumes.
 
     `device` None: the first GPU where there is one, else the CPU. Where torchrun has started several processes they share the work, each
     with a GPU of its own. `tensorboard`: metrics go into `out`/tensorboard too. ValueError where `out` holds another run, where another

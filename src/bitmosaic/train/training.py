@@ -1,6 +1,6 @@
 """Training: how long and how fast one game is played; frozen descriptions with one comment per field.
 
-`Training` is for players that all learn alike, by AdamW; `AdversarialTraining` says of a generator and of what judges it how each learns.
+`Training` is for players that all learn alike, by AdamW; `AdversarialTraining` has settings for a generator and for its discriminator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bitmosaic.spec import Spec
 from bitmosaic.train.averages import AverageSpec, EMASpec
 from bitmosaic.train.optimizers import AdamSpec, AdamWSpec, OptimizerSpec, check_betas
 
-HIGHEST = 1e30  # learning rate: Adam's first steps are many times as long, which a float32 has to hold
+HIGHEST = 1e30  # learning rate: Adam's first steps are many times longer, and must be finite in float32
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Player(Spec):
     decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after warm-up; cosine ends at 1 % of it
     weight_decay: float = 0.0  # on the parameters that a game's groups mark for decay
     clip_norm: float = 1.0  # the most that the gradient's norm may be; 0: no clipping
-    average: AverageSpec = EMASpec()  # of the weights: what is kept in the end
+    average: AverageSpec = EMASpec()  # of the weights, which is kept in the end
 
     def __post_init__(self):
         if not self.weight_decay >= 0:
@@ -48,14 +48,14 @@ class Player(Spec):
 
 @dataclass(frozen=True)
 class TrainingSpec(Spec, abc.ABC, abstract=True):
-    """Everything the loop needs to know besides the game and its data."""
+    """All settings of the loop besides the game and its data."""
 
     steps: int = 10  # in each of which every player moves, or as the game says
     batch_size: int = 4  # images a step
     parts: int = 1  # that a step's batch is cut into, each with its own draws: one after another, or shared by processes
     sharded: bool = False  # of a prior: weights, gradients, moments and averages are shared out over the processes (FSDP2)
-    recompute: bool = False  # of a prior: blocks are worked out again in the backward pass, which takes less memory and more time
-    precision: Precision = "float32"  # of matrix products and convolutions; auto: bf16 where the machine has products of it
+    recompute: bool = False  # of a prior: activation checkpointing of blocks, which takes less memory and more time
+    precision: Precision = "float32"  # of matrix products and convolutions; auto: bf16 where the machine multiplies it
     compile: bool = False  # torch.compile on the networks
     seed: int = 0  # of weights, order, and every draw
     log_every: int = 10  # steps between two lines of metrics.jsonl
@@ -72,11 +72,11 @@ class TrainingSpec(Spec, abc.ABC, abstract=True):
 
     @abc.abstractmethod
     def player(self, name: str) -> Player:
-        """How that player of the game learns."""
+        """The settings of a player of the game."""
 
     @abc.abstractmethod
     def players(self) -> tuple[Player, ...]:
-        """All ways to learn that there are."""
+        """The different settings of players."""
 
     @property
     def part_size(self) -> int:
@@ -121,7 +121,7 @@ class Training(TrainingSpec):
 
 @dataclass(frozen=True)
 class AdversarialTraining(TrainingSpec):
-    """A generator learns in one way, and what judges it in another."""
+    """Separate settings of a generator and a discriminator."""
 
     generator: Player = Player(AdamSpec(), 2e-4, clip_norm=0.0, average=EMASpec(ramp=0.05))
     discriminator: Player = Player(AdamSpec(), 2e-4, clip_norm=0.0)  # every other player

@@ -1,4 +1,4 @@
-"""The stages that runs are made of; importing this enters them in the table of Specs, so that a run.json can be read."""
+"""The stages that runs consist of; importing the package registers them, so that a run.json can be read."""
 
 from bitmosaic.train.run import Job, Stage, play_all
 from bitmosaic.train.stages.codes import CodesStage, GivenCodesStage
