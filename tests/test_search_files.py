@@ -119,7 +119,7 @@ def test_what_lies_there_is_kept_though_it_is_listed_no_more(photos, tmp_path, s
         return real(path, *more, **how)
 
     (photos / "3.png").rename(tmp_path / "3.png")
-    monkeypatch.setattr("bitmosaic.commands.index.os.stat", denied)  # whether it is gone cannot be told
+    monkeypatch.setattr("bitmosaic.search.indexing.os.stat", denied)  # whether it is gone cannot be told
     assert "12 images by codes, 0 new:" in say("index", photos, out, "--prune")
 
 

@@ -106,7 +106,7 @@ def test_a_later_row_of_a_name_takes_the_place_of_earlier_ones(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "vectors", "names", "gone", "foreign", "empty"])
 def test_images_of_a_damaged_chunk_are_coded_again(photos, tmp_path, capsys, monkeypatch, damage):
-    monkeypatch.setattr("bitmosaic.commands.index.CHUNK", 5)  # three chunks
+    monkeypatch.setattr("bitmosaic.search.indexing.CHUNK", 5)  # three chunks
     out = tmp_path / "index"
     assert main(["index", str(photos), str(out)]) == 0
     path = out / "chunks" / "00001.safetensors"

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
 import tyro
 from tqdm import tqdm
 
-from bitmosaic.codec.base import fingerprint
 from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.files import Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import DEFAULT, load
 from bitmosaic.commands.real import real_images
-from bitmosaic.images import NAMED_SETS, Fit, ImageSet, check_sizes
-from bitmosaic.images.contents import BYTES, Contents
+from bitmosaic.images import NAMED_SETS, Fit, ImageSet
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
-from bitmosaic.search import CHUNK, Damaged, Index, VectorSpec, known, locked, medians, move, note, vectors, write_medians
-from bitmosaic.search.vectors import medians_of
+from bitmosaic.search import VectorSpec, index_images
 
 Data = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-BUILD_EVERY = 100  # chunks that are put on the shelf before they become findable
-SAME = 0.5  # share of an index's images that a folder must hold to be taken for where they have moved
 
 
 def index(
@@ -69,82 +60,18 @@ def index(
     names, root = named(images, data)
     if all(images.image(i) is None for i in range(len(images))):
         raise ValueError(f"data: no image in {plain(data)} can be read: {images.unreadable_summary(at_most=3)}")
-    with locked(out, lambda: tell(f"another process writes into {out}; this one goes on when it is done")):
-        place = str(Path(pipeline).expanduser().resolve()) if Path(pipeline).expanduser().is_dir() else pipeline
-        found = opened(out, spec, structure, place, of(pipe, spec), root, background or pipe.background)
-        found.alone = True
-        clean(out)
-        mend(found)
-        work = Work.of(found, names, root)
-        follow(found, root, work)
-        if root and fit == "exact":
-            check_sizes([images.files[i] for i in work.rows], tuple(pipe.image_size))
-        done = shelve(found, pipe, images, work)
-        list(found.build())
-        gone = [name for name in found.present().keys() - set(names) if is_gone(root, name)] if root else []
-        left = found.remove(gone) if prune else 0
+    place = str(Path(pipeline).expanduser().resolve()) if Path(pipeline).expanduser().is_dir() else pipeline
+    found, done = index_images(
+        images, names, out, pipe, spec, structure, place=place, root=root, background=background or pipe.background,
+        files=images.files if root and fit == "exact" else (), prune=prune, tell=tell, bar=bar,
+    )  # fmt: skip
     tell(found.mended)
     tell_unreadable(images)
     size = (out / found.about["faiss"]).stat().st_size / max(1, len(found))
-    done = {**done, "removed": left + done["removed"], "gone from the folder (--prune takes them out)": len(gone) - left}
+    done["gone from the folder (--prune takes them out)"] = done.pop("gone")
     changed = ", ".join(f"{count:,} {word}" for word, count in done.items() if count or word == "new")
     print(f"{len(found):,} images by {by}, {changed}: {plain(out)} ({size:.0f} bytes each)")
     return out
-
-
-@dataclass
-class Work:
-    """What is to be done. names: of all images; rows: numbers of those to be coded; contents: of the files, None where there are none;
-    same: how many images of the index are in the folder with the same content.
-    """
-
-    names: list[str]
-    rows: list[int]
-    contents: Contents | None
-    same: int
-
-    @staticmethod
-    def of(found: Index, names: list[str], root: str) -> Work:
-        """Compares the files with what the index knows of them: their size and times, and where these are others their content."""
-        held = known(found)
-        before = dict(zip(held.names, map(bytes, held.sums), strict=True))
-        if not root:
-            return Work(names, [i for i, name in enumerate(names) if name not in before], None, len(before))
-        with tqdm(total=len(names), desc="looking", unit="file", disable=None, dynamic_ncols=True, leave=False) as bar:
-            contents = Contents.of(Path(root), names, held, bar.update)
-        sums, unread = list(map(bytes, contents.sums)), bytes(BYTES)
-        rows = [i for i, name in enumerate(names) if before.get(name, unread) == unread or sums[i] not in (before[name], unread)]
-        same = sum(before.get(name, unread) != unread and before[name] == sums[i] for i, name in enumerate(names))
-        return Work(names, rows, contents, same)
-
-
-def shelve(found: Index, pipe: TwoStagePipeline, images: ImageSet, work: Work) -> dict[str, int]:
-    """Codes what is new or changed; how many images were new, changed, and taken out since they cannot be read any more."""
-    before, done, lost, anew = found.present(), {"new": 0, "changed": 0, "removed": 0}, [], found.first_version
-    if anew:
-        tell(f"{found.folder} is of the first version, which knew nothing of its files: all {len(work.names):,} images are coded again")
-    middle = settled(found, pipe, images, work.rows)
-    if work.contents is not None:
-        note(found, work.contents)
-    with tqdm(total=len(work.rows), desc="indexing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
-        for start in range(0, len(work.rows), CHUNK):
-            rows = work.rows[start : start + CHUNK]
-            pixels, readable = images.read(torch.tensor(rows))
-            lost += [work.names[i] for i, good in zip(rows, readable.tolist(), strict=True) if not good and work.names[i] in before]
-            kept = torch.tensor(rows)[readable].tolist()
-            if kept:
-                names = [work.names[i] for i in kept]
-                about = () if work.contents is None else (work.contents.stats[kept], work.contents.sums[kept])
-                found.add(names, vectors(pipe, pixels[readable], found.spec, middle), *about, medians=middle)
-                done["changed"] += sum(name in before and not anew for name in names)
-                done["new"] += sum(name not in before or anew for name in names)
-            bar.update(len(rows))
-            if found.chunks - found.about["indexed"] >= BUILD_EVERY and found.about["faiss"]:
-                list(found.build())
-    if anew:
-        found.upgrade()
-    done["removed"] = found.remove(lost)
-    return done
 
 
 def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> ImageSet:
@@ -163,82 +90,11 @@ def named(images: ImageSet, data: str) -> tuple[list[str], str]:
     return [file.relative_to(path).as_posix() for file in images.files], str(path.resolve())
 
 
-def of(pipe: TwoStagePipeline, spec: VectorSpec) -> str:
-    """The fingerprint of what makes the vectors."""
-    return fingerprint(pipe.tokenizer).hex() + (fingerprint(pipe.prior).hex() if spec.by != "codes" else "")
-
-
-def opened(out: Path, spec: VectorSpec, structure: str, pipeline: str, made_by: str, root: str, background: str) -> Index:
-    """The index in `out`, begun now where there is none, or where it does not say what it is. ValueError where it is another one."""
-    try:
-        found = Index.open(out) if (out / "index.json").is_file() else None
-    except Damaged as error:
-        tell(f"{error.path} {error.reason}: it is made again")
-        found = None
-    if found is None:
-        return Index.begin(out, spec, structure, pipeline, made_by, root, background)
-    ours = {"vectors": spec.to_json(), "fingerprint": made_by} | ({"structure": structure} if found.about["faiss"] else {})
-    ours |= {"background": background} if found.about["background"] else {}  # the first version did not know
-    other = [f"{name} {found.about[name]!r}, not {value!r}" for name, value in ours.items() if found.about[name] != value]
-    if other:
-        raise ValueError(f"out: {plain(out)} holds another index ({'; '.join(other)}); give the same settings, or another folder")
-    if found.about["structure"] != structure:  # of what was begun and not built, as ivf-pq of too few images
-        found.restructure(structure)
-    if found.about["pipeline"] != pipeline:  # the same one, at another place
-        found.write_about(pipeline=pipeline)
-    return found
-
-
-def clean(out: Path) -> None:
-    """Takes away what commands that were killed have left."""
-    for path in (*out.glob("*.new"), *out.glob(".*.new"), *(out / "chunks").glob("*.new")):
-        path.unlink(missing_ok=True)
-
-
-def mend(found: Index) -> None:
-    """Leaves nothing in damaged chunks, so that their images are coded again."""
-    for number, error in found.shelf.damaged():
-        tell(f"{error.path} {error.reason}: its images are coded again")
-        found.empty(number)
-
-
-def follow(found: Index, root: str, work: Work) -> None:
-    """Lets the index follow a folder that has moved. ValueError where `root` is another one."""
-    before, count = found.about["root"], len(found)
-    if bool(before) != bool(root):
-        raise ValueError(plain(f"out: {found.folder} holds an index of {before or 'images that ship'}; give that, or another folder"))
-    if before and before != root:
-        same = sum((Path(root) / name).exists() for name in found.present()) if found.first_version else work.same
-        if same < SAME * min(count, len(work.names)):
-            raise ValueError(plain(f"out: {found.folder} holds an index of {before}, and {same:,} of its {count:,} images lie in {root} "
-                                   "with the same content; give that folder, or another one for the index"))  # fmt: skip
-        tell(f"the images have moved from {before} to {root}")
-    if root:
-        move(found, root)
-
-
-def is_gone(root: str, name: str) -> bool:
-    """Whether there is no file of that name any more; not where that cannot be told."""
-    try:
-        return not stat.S_ISREG(os.stat(os.path.join(root, name)).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-
-
-def settled(found: Index, pipe: TwoStagePipeline, images: ImageSet, new: Sequence[int]) -> np.ndarray | None:
-    """The medians of an index, from its first images where it has none yet."""
-    try:
-        return medians(found)
-    except Damaged:  # none yet; what the first version made with others cannot be used
-        for number in range(found.chunks):
-            if found.shelf.rows(number).names:
-                found.empty(number)
-        pixels, readable = images.read(torch.tensor(new[: 2 * CHUNK]))
-        new_ones = medians_of(pipe, pixels[readable], found.spec)
-        write_medians(found, new_ones)
-        return new_ones
+@contextmanager
+def bar(title: str, unit: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar; what it is told by."""
+    with tqdm(total=total, desc=title, unit=unit, disable=None, dynamic_ncols=True, leave=False) as shown:
+        yield shown.update
 
 
 def tell(line: str) -> None:

@@ -15,13 +15,13 @@ from torch import Tensor
 from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.index import of, tell
+from bitmosaic.commands.index import tell
 from bitmosaic.commands.pipelines import load
 from bitmosaic.images import NAMED_SETS, SET_OF, Fit, ImageSet, captioned, fitted, save
 from bitmosaic.names import plain
 from bitmosaic.pages import filled, part
 from bitmosaic.pipelines import TwoStagePipeline
-from bitmosaic.search import Hit, Index, medians, root_of, vectors
+from bitmosaic.search import Hit, Index, made_by, medians, root_of, vectors
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
 Count = Annotated[int, tyro.conf.arg(aliases=["-k"])]
@@ -94,10 +94,10 @@ def ready(folder: Path) -> tuple[Index, TwoStagePipeline]:
     """An index and the pipeline that made it. ValueError where the pipeline is another one now."""
     found = Index.open(folder)
     pipe = load(found.about["pipeline"], kind=TwoStagePipeline)
-    if of(pipe, found.spec) != found.about["fingerprint"]:
+    if made_by(pipe, found.spec) != found.about["fingerprint"]:
         raise ValueError(
             f"index: {folder} was made with another pipeline {found.about['pipeline']} ({found.about['fingerprint']}) than is there now "
-            f"({of(pipe, found.spec)}); build it anew"
+            f"({made_by(pipe, found.spec)}); build it anew"
         )
     return found, pipe
 

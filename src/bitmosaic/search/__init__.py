@@ -4,11 +4,12 @@ from bitmosaic.search.about import locked
 from bitmosaic.search.duplicates import Pair, duplicates, groups, within
 from bitmosaic.search.files import known, move, note, root_of
 from bitmosaic.search.index import Hit, Index
+from bitmosaic.search.indexing import index_images, made_by
 from bitmosaic.search.medians import medians, write_medians
 from bitmosaic.search.shelf import CHUNK, Damaged
 from bitmosaic.search.vectors import BY, VectorSpec, vectors
 
 __all__ = [
-    "BY", "CHUNK", "Damaged", "Hit", "Index", "Pair", "VectorSpec", "duplicates", "groups", "known", "locked", "medians", "move", "note",
-    "root_of", "vectors", "within", "write_medians",
+    "BY", "CHUNK", "Damaged", "Hit", "Index", "Pair", "VectorSpec", "duplicates", "groups", "index_images", "known", "locked",
+    "made_by", "medians", "move", "note", "root_of", "vectors", "within", "write_medians",
 ]
