@@ -33,8 +33,21 @@ def test_the_first_layer_sees_folded_patches():
 
 def test_descriptions_of_before_mean_one_pixel():
     plain = dataclasses.replace(FOLDED, patch=1)
-    assert "patch" not in plain.to_json() and FOLDED.to_json()["patch"] == 2
+    assert not {"patch", "gain"} & plain.to_json().keys() and FOLDED.to_json()["patch"] == 2
     assert Spec.from_json(plain.to_json()) == plain and Spec.from_json(FOLDED.to_json()) == FOLDED
+
+
+def test_a_gain_makes_the_first_bits_surer():
+    images = torch.rand(4, 3, 16, 24)
+    torch.manual_seed(0)
+    plain = FOLDED.build().logits(images)
+    torch.manual_seed(0)
+    sure = dataclasses.replace(FOLDED, gain=8.0).build().logits(images)
+    offset = plain.mean((0, 1, 2))
+    assert torch.allclose((sure - sure.mean((0, 1, 2))), 8 * (plain - offset), atol=1e-4)
+    for wrong in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="gain: got"):
+            dataclasses.replace(FOLDED, gain=wrong)
 
 
 def test_sizes_that_do_not_divide_are_told():

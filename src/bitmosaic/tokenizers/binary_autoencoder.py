@@ -6,6 +6,7 @@ patches of pixels into channels where `patch` says so: full resolution is where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,11 +38,14 @@ class BinaryAutoencoderSpec(TokenizerSpec):
     norm_first: bool = True  # GroupNorm on the decoder's input
     groups: int = 32  # of GroupNorm; with one channel a group an image's brightness hardly passes, so narrow nets want fewer
     patch: int = later(1, lambda _: 1)  # side in pixels of what is folded into channels before the first layer, and out after the last
+    gain: float = later(1.0, lambda _: 1.0)  # of the logits' first weights: with more, bits say something from the first step on
 
     def __post_init__(self):
         sizes = (*self.image_size, self.channels, self.bits, self.width, *self.multipliers, self.embedding, self.groups, self.patch)
         if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
             raise ValueError("image_size, channels, bits, width, multipliers, embedding, groups and patch must be positive")
+        if not 0 < self.gain < math.inf:
+            raise ValueError(f"gain: got {self.gain}; want a finite number above 0")
         if self.bits > MOST_BITS:
             raise ValueError(f"bits: got {self.bits}; want at most {MOST_BITS} a place")
         if self.width % self.groups or (self.norm_first and self.embedding % self.groups):
@@ -89,6 +93,8 @@ class BinaryAutoencoder(Tokenizer):
         shape = (folded, spec.width, spec.multipliers, spec.residual_blocks, spec.attention, spec.embedding, spec.groups)
         self.encoder = conv.encoder(*shape)
         self.to_bits = nn.Conv2d(spec.embedding, spec.bits, 1)
+        with torch.no_grad():
+            self.to_bits.weight.mul_(spec.gain)
         self.quantizer = BernoulliQuantizer(spec.bits)
         self.from_bits = nn.Conv2d(spec.bits, spec.embedding, 1, bias=False)  # z = sum_k b_k E_k
         self.decoder = conv.decoder(*shape, norm_first=spec.norm_first)
