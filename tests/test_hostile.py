@@ -25,7 +25,6 @@ from bitmosaic.commands.convert import read_names
 from bitmosaic.commands.decode import read_codes
 from bitmosaic.commands.encode import FORMAT
 from bitmosaic.commands.files import written_by_us
-from bitmosaic.commands.info import about_run
 from bitmosaic.commands.report import report
 from bitmosaic.convert import read_checkpoint
 from bitmosaic.evaluate.curves import read_metrics
@@ -41,6 +40,7 @@ from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import State
+from bitmosaic.train.overview import about_run
 from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.sealed import CHECKSUMS, checksums
 from bitmosaic.train.training import Training

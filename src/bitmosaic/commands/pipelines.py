@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -10,7 +9,7 @@ from typing import Literal, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 
-from bitmosaic.folders import part_fingerprint
+from bitmosaic.folders import fingerprint_of, part_fingerprint
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of, zoo_names
 
@@ -81,9 +80,5 @@ def fingerprint(name: str | Path) -> str:
 
 def checksum(folder: Path) -> str:
     """SHA-256 over its configuration, and configuration and weights of its parts."""
-    digest = hashlib.sha256()
     parts = [f"{name}/{file}" for name in kind_of(folder).part_names for file in ("config.json", "model.safetensors")]
-    for file in ("config.json", *parts):
-        with (folder / file).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return fingerprint_of(folder, ["config.json", *parts])

@@ -15,13 +15,14 @@ import tyro
 from PIL import Image
 
 from bitmosaic.commands.files import SOFTWARE, written_into
-from bitmosaic.commands.info import about_run, minutes_left
+from bitmosaic.commands.info import minutes_left
 from bitmosaic.evaluate.curves import COLOURS, compared, read_metrics
 from bitmosaic.folders import parse_json
 from bitmosaic.names import plain
 from bitmosaic.pages import Markup, data_url, filled, png_url
 from bitmosaic.pages import part as page_part
 from bitmosaic.train.claim import differences, read_run
+from bitmosaic.train.overview import about_run
 from bitmosaic.train.run import Run, flat
 from bitmosaic.train.stages import Stage
 
