@@ -39,14 +39,14 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
     tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec(
             image_size=(64, 64), channels=3, bits=32, width=48, multipliers=(1, 2, 3), residual_blocks=1, attention_sizes=(8,),
-            embedding=64, groups=8, patch=2,
+            embedding=64, groups=8, patch=2, gain=8.0,
         ),
         tokenizer_losses=TokenizerLosses(
             squared_weight=4.0, perceptual_weight=0.06, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
-            adversarial_start=3800, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
+            adversarial_start=5000, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=6000, batch_size=32, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
+            steps=7000, batch_size=32, learning_rate=3e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
             precision="auto", seed=seed, pictures_every=1000,
         ),
     )  # fmt: skip
