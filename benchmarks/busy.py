@@ -50,14 +50,14 @@ def training() -> float:
     from bitmosaic.threads import share_processors
     from bitmosaic.train.loop import State, play
     from bitmosaic.train.prior_game import PriorGame
-    from bitmosaic.train.processes import joined, size
+    from bitmosaic.train.processes import process_group, world_size
 
     share_processors()
     run, rng = fashion(), torch.Generator().manual_seed(0)
     digits = torch.randint(0, 2, (64, 7, 7, 20), generator=rng).byte()
     codes = SimpleNamespace(codes=Codes(digits, (2,) * 20), labels=torch.arange(64) % 10, captions=None)
-    with joined("cpu"):
-        settings = replace(run.prior_training, steps=100_000, parts=size())
+    with process_group("cpu"):
+        settings = replace(run.prior_training, steps=100_000, parts=world_size())
         game = PriorGame(run.prior.build())
         walk = play(State.start(game, settings), lambda step: codes, settings)
         steps = 12  # as many in each rank, since they wait for each other

@@ -32,7 +32,7 @@ from bitmosaic.images import fashion_sample, places_of, save, sheet, spread
 from bitmosaic.pipelines.conditions import generators
 from bitmosaic.pipelines.editing import fill as filling
 from bitmosaic.pipelines.editing import windows
-from bitmosaic.pipelines.editing.partly import Known
+from bitmosaic.pipelines.editing.partly import KnownPlaces
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SKIPPED = 40  # images of each class, among which are those that settings were tried on
@@ -103,7 +103,7 @@ class Bench:
 def hidden(repaint: torch.Tensor, factor: int) -> Known:
     """Every place that a mask touches is hidden, whatever else is known of it."""
     whole = ~places_of(repaint, factor)
-    return Known(whole, whole, torch.zeros_like(whole))
+    return KnownPlaces(whole, whole, torch.zeros_like(whole))
 
 
 def masks(bench: Bench, each: int) -> dict:

@@ -13,7 +13,7 @@ from torch import nn
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
-from bitmosaic.commands.real import Some, learned_and_held, real_images
+from bitmosaic.commands.real import Subset, learned_and_held, real_images
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.classes import class_agreement, classifier_score
@@ -460,7 +460,7 @@ def test_a_training_of_other_images_is_not_taken_up(tmp_path):
 def test_held_out_images_are_others(saved):
     learned, held = learned_and_held(real_images(str(saved / "real"), (28, 28), 1), "real")
     assert len(learned) == 54 and len(held) == 6 and not set(learned.rows.tolist()) & set(held.rows.tolist())
-    assert learned.fingerprint() != held.fingerprint() and isinstance(held, Some)
+    assert learned.fingerprint() != held.fingerprint() and isinstance(held, Subset)
     assert torch.equal(held.image(2), held.images.image(int(held.rows[2])))
 
 

@@ -16,7 +16,7 @@ from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.code_store import CodeBatch
 from bitmosaic.train.loop import State, play
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.processes import first, joined
+from bitmosaic.train.processes import is_first, process_group
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
@@ -104,7 +104,7 @@ def test_shards_that_are_worked_out_again_learn_the_same(shards, precision):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined("cpu"):
+    with process_group("cpu"):
         found = [prior_curve(*way) for way in WAYS]
-        if first():
+        if is_first():
             print(json.dumps(found))

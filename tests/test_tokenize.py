@@ -17,7 +17,7 @@ from bitmosaic.cli import main
 from bitmosaic.codes import Codes
 from bitmosaic.folders import load_part, save_part
 from bitmosaic.images import FASHION_CLASSES, NAMED_SETS, fashion_sample, read_image, to_pil
-from bitmosaic.images.named import Named
+from bitmosaic.images.named import NamedSet
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.views import read_views
 from bitmosaic.pipelines import Pipeline
@@ -159,7 +159,7 @@ def test_a_folder(photos, tmp_path, tokenizer, capsys):
 def test_a_set_that_is_there_already(tmp_path, monkeypatch):
     sample = fashion_sample()
     few = type(sample)(sample.pixels[:70], sample.labels[:70], FASHION_CLASSES)
-    monkeypatch.setitem(NAMED_SETS, "fashion-mnist", Named("a few", lambda: few))
+    monkeypatch.setitem(NAMED_SETS, "fashion-mnist", NamedSet("a few", lambda: few))
     assert main(["tokenize", "fashion-mnist", str(tmp_path / "codes"), "--shard-images", "50"]) == 0
     wanted = Pipeline.from_pretrained("fashion").encode(list(few.pixels[:50])).digits
     assert torch.equal(codes_of(tmp_path / "codes").digits[:50], wanted)

@@ -46,7 +46,7 @@ from bitmosaic.folders import part_fingerprint, save_part, write_json
 from bitmosaic.images.idx import read_idx
 from bitmosaic.images.labels import class_number
 from bitmosaic.images.read import UnreadableImage, read_image
-from bitmosaic.images.tars import Passed, open_tars, samples
+from bitmosaic.images.tars import SkippedMembers, open_tars, samples
 from bitmosaic.media import Clips, Waves
 from bitmosaic.media.base import UnreadableSignal
 from bitmosaic.pipelines import compression
@@ -240,7 +240,7 @@ def tars(folder: Path) -> Kind:
                 tar.addfile(member, io.BytesIO(data))
 
     def load(path: Path) -> None:
-        for sample in samples(open_tars(str(path))[0], Passed()):
+        for sample in samples(open_tars(str(path))[0], SkippedMembers()):
             with suppress(UnreadableImage):
                 read_image(sample.image or b"", 8)
             class_number(sample.label or b"", 10)

@@ -19,7 +19,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the studio is not installed: pi
 from bitmosaic.commands.studio import listen  # noqa: E402
 from bitmosaic.images import ArrayImages  # noqa: E402
 from bitmosaic.web.app import application  # noqa: E402
-from bitmosaic.web.connections import Patient  # noqa: E402
+from bitmosaic.web.connections import TimedProtocol  # noqa: E402
 from bitmosaic.web.limits import Limits  # noqa: E402
 from bitmosaic.web.studio import Studio  # noqa: E402
 
@@ -76,7 +76,7 @@ def serving(pipelines, limits=None, batch=64, wait=0.05, cache=None, **guarded):
         some = bundle._images
         bundle._images = ArrayImages(some.pixels[:BUNDLE], some.labels[:BUNDLE], some.class_names)
     listening = listen("127.0.0.1", 0)
-    config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http=Patient)
+    config = uvicorn.Config(application(studio, **guarded), log_level="warning", access_log=False, ws="none", http=TimedProtocol)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -13,7 +13,7 @@ from quick import quick_pipeline
 from studio_server import Limits, serving, uvicorn
 
 from bitmosaic.commands.studio import listen
-from bitmosaic.web.connections import Patient
+from bitmosaic.web.connections import TimedProtocol
 
 anyio = pytest.importorskip("anyio", reason="the studio is not installed: pip install 'bitmosaic[web]'")
 
@@ -28,8 +28,8 @@ def pipe():
 
 @pytest.fixture
 def server(pipe, monkeypatch):
-    monkeypatch.setattr(Patient, "head", SECONDS)
-    monkeypatch.setattr(Patient, "stall", SECONDS)
+    monkeypatch.setattr(TimedProtocol, "head", SECONDS)
+    monkeypatch.setattr(TimedProtocol, "stall", SECONDS)
     with serving({"fashion": pipe}) as server:
         yield server
 
@@ -50,7 +50,7 @@ def running(app):
     """An application as the studio's is run."""
     with listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", lifespan="off", ws="none", http=Patient, timeout_graceful_shutdown=1)
+            uvicorn.Config(app, log_level="error", lifespan="off", ws="none", http=TimedProtocol, timeout_graceful_shutdown=1)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -117,7 +117,7 @@ def test_a_body_that_drips_in_after_its_answer_is_not_read_for_ever(server):
 
 
 def test_who_does_not_read_its_answer_is_dropped(monkeypatch):
-    monkeypatch.setattr(Patient, "stall", SECONDS)
+    monkeypatch.setattr(TimedProtocol, "stall", SECONDS)
     gone = threading.Event()
 
     async def endless(scope, receive, send):
@@ -148,7 +148,7 @@ def test_who_sends_too_much_reads_why_it_is_refused(server, more):
 
 
 def test_a_refused_client_that_never_ends_is_dropped(server, monkeypatch):
-    monkeypatch.setattr(Patient, "linger", SECONDS)
+    monkeypatch.setattr(TimedProtocol, "linger", SECONDS)
     with connected(server, head("/v1/encode", length=10**12)) as found:
         assert drip(found, bytes(2**16), 10 * SECONDS) < 10 * SECONDS
 

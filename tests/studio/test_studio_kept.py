@@ -21,8 +21,8 @@ from bitmosaic import Pipeline
 from bitmosaic.images import SHIPPED_SETS, ArrayImages, fashion_sample
 from bitmosaic.samplers import Step
 from bitmosaic.web import kept, neighbours, studio
-from bitmosaic.web.job import Gone, Job
-from bitmosaic.web.kept import Kept, cache_folder
+from bitmosaic.web.job import ClientGone, Job
+from bitmosaic.web.kept import DiskCache, cache_folder
 from bitmosaic.web.model import Model
 
 FEW = {"steps": 3, "evaluations": 5}
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_used_is_harmless(pipe, tmp_path, make, few, cap
 
 
 def test_a_full_disk_is_told_once_and_leaves_nothing(tmp_path, monkeypatch, caplog):
-    one = Kept(tmp_path / "a")
+    one = DiskCache(tmp_path / "a")
 
     def full(path, data):
         path.open("wb").close()
@@ -145,7 +145,7 @@ def test_what_a_killed_process_left_and_what_nobody_uses_is_removed(tmp_path):
         os.utime(folder, (0, 0) if folder != other else None)
     (mine / ".class-1.7.new").write_bytes(b"y")
     os.utime(mine / ".class-1.7.new", (0, 0))
-    Kept(mine)
+    DiskCache(mine)
     assert {path.name for path in tmp_path.iterdir()} == {mine.name, other.name, "something else"}
     assert [path.name for path in mine.iterdir()] == ["class-0"]
 
@@ -210,7 +210,7 @@ def test_what_nobody_waits_for_gives_way():
         steps = []
 
         def run():
-            with contextlib.suppress(Gone):
+            with contextlib.suppress(ClientGone):
                 for _ in model.complete(behind):
                     steps.append(time.monotonic())
 
@@ -266,7 +266,7 @@ def test_the_end_does_not_wait_for_what_nobody_waits_for():
             time.sleep(0.001)
         start = time.monotonic()
     thread.join(5)
-    assert isinstance(found[0], Gone) and time.monotonic() - start < 2 and not errand.ends
+    assert isinstance(found[0], ClientGone) and time.monotonic() - start < 2 and not errand.ends
 
 
 def test_the_seed_of_thumbnails_is_theirs_alone(pipe):

@@ -15,10 +15,10 @@ from bitmosaic.samplers import Step
 pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'bitmosaic[dev]'")
 
 from bitmosaic.web import requests  # noqa: E402
-from bitmosaic.web.batch import Batch, Call, Wanted  # noqa: E402
+from bitmosaic.web.batch import Batch, Call, SamplingTask  # noqa: E402
 from bitmosaic.web.guard import is_loopback  # noqa: E402
-from bitmosaic.web.job import Gone  # noqa: E402
-from bitmosaic.web.limits import Refused  # noqa: E402
+from bitmosaic.web.job import ClientGone  # noqa: E402
+from bitmosaic.web.limits import RequestError  # noqa: E402
 from bitmosaic.web.model import Model  # noqa: E402
 from bitmosaic.web.openapi import document  # noqa: E402
 
@@ -45,7 +45,7 @@ def wanted(model, ask, images=1, key="same", value=0, seconds=30.0):
     job = model.admit(images, seconds)
     codes = Codes(torch.full((images, 2, 2, 3), value, dtype=torch.uint8), (2,) * 3)
     generators = [torch.Generator().manual_seed(i) for i in range(images)]
-    return Wanted(job, key, ask, codes, torch.zeros(images, 2, 2, dtype=torch.bool), None, generators)
+    return SamplingTask(job, key, ask, codes, torch.zeros(images, 2, 2, dtype=torch.bool), None, generators)
 
 
 def together(model, asked):
@@ -224,7 +224,7 @@ def test_what_nobody_waits_for_is_not_begun():
     time.sleep(0.02)
     with model:
         found = together(model, [gone, late])
-    assert ask.sizes == [] and isinstance(found[0], Gone) and isinstance(found[1], Refused) and found[1].status == 408
+    assert ask.sizes == [] and isinstance(found[0], ClientGone) and isinstance(found[1], RequestError) and found[1].status == 408
 
 
 def test_at_the_end_what_was_asked_is_done_and_no_more_is_taken():
@@ -238,7 +238,7 @@ def test_at_the_end_what_was_asked_is_done_and_no_more_is_taken():
             time.sleep(0.001)
     thread.join()
     assert isinstance(found[0], Step) and found[0].index == 5
-    with pytest.raises(Refused, match="shutting down"):
+    with pytest.raises(RequestError, match="shutting down"):
         next(model.complete(wanted(model, ask)))
 
 
@@ -298,7 +298,7 @@ def test_the_document_refuses_what_the_service_refuses(field, value):
     import jsonschema
 
     told, body = document(Limits()), {field: value}
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         requests.read(requests.Generate, body, Limits())
     with pytest.raises(jsonschema.ValidationError):
         _check(told, {"$ref": "#/components/schemas/Generate"}, body)

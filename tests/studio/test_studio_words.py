@@ -14,7 +14,7 @@ from studio_server import Limits, serving
 from test_studio import form, png
 
 from bitmosaic.web import requests, words
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.limits import RequestError
 from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import decoded
 
@@ -167,7 +167,7 @@ def test_base64_as_programs_write_it(way):
     ],
 )  # fmt: skip
 def test_what_is_no_base64_is_refused_clearly(text, told):
-    with pytest.raises(Refused, match=re.escape(told)) as refused:
+    with pytest.raises(RequestError, match=re.escape(told)) as refused:
         decoded(text, "image")
     assert refused.value.status == 422 and "give a picture's file in base64" in refused.value.message
 

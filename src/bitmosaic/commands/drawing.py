@@ -28,7 +28,7 @@ SAMPLER = (
 )
 
 
-class Given:
+class SamplerSettings:
     """Settings of the sampler; those that are not given are the pipeline's own."""
 
     def given(self) -> dict[str, Any]:
@@ -43,13 +43,13 @@ def help_of(name: str, text: str) -> str:
     return f"{whose}{text}."
 
 
-def _settings() -> type[Given]:
+def _settings() -> type[SamplerSettings]:
     """A dataclass with a field for each setting, None where it is not given."""
     kinds: list[tuple[str, Any, Any]] = [(name, OwnNumber if one.whole else OwnFloat, None) for name, one in SETTINGS.items()]
     texts = {"sampler": SAMPLER + ".", **{name: help_of(name, one.text) for name, one in SETTINGS.items()}}
     told = "\n".join(f"    {name}: {text}" for name, text in texts.items())
-    namespace = {"__doc__": f"{Given.__doc__}\n\nArgs:\n{told}\n"}
-    return make_dataclass("Settings", [("sampler", OwnSampler, None), *kinds], bases=(Given,), namespace=namespace, frozen=True)
+    namespace = {"__doc__": f"{SamplerSettings.__doc__}\n\nArgs:\n{told}\n"}
+    return make_dataclass("Settings", [("sampler", OwnSampler, None), *kinds], bases=(SamplerSettings,), namespace=namespace, frozen=True)
 
 
 Settings = _settings()

@@ -32,7 +32,7 @@ PICTURED = 112  # pixels that a small picture is at least high there
 
 
 @dataclass(frozen=True)
-class Where:
+class Region:
     """What is repainted: one of these three.
 
     Args:
@@ -57,7 +57,7 @@ class Where:
             raise ValueError(f"places: got {' '.join(self.places)}; give each as row,column, such as 2,3") from None
 
 
-NOWHERE = Where()
+NOWHERE = Region()
 
 
 @dataclass(frozen=True)

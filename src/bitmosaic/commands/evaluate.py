@@ -22,7 +22,7 @@ from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
 from bitmosaic.evaluate.evaluation_text import text as evaluation_text
 from bitmosaic.evaluate.parallel import alone, everywhere, processes
-from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, Real, parted, total
+from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, parted, total
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
@@ -110,7 +110,7 @@ HOW = {
 }
 
 
-def of_images(real: Real, space: FeatureSpace, against: str, beside: str) -> dict[str, Any]:
+def of_images(real: RealImages, space: FeatureSpace, against: str, beside: str) -> dict[str, Any]:
     """The feature network and the real images, by name and fingerprint."""
     prints = real.reference.fingerprint(), real.beside.fingerprint()
     return {

@@ -7,13 +7,13 @@ from pathlib import Path
 import tyro
 
 from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
-from bitmosaic.commands.edited import NOWHERE, USUAL, Painting, Picture, Task, Where, covered, paint
+from bitmosaic.commands.edited import NOWHERE, USUAL, Painting, Picture, Region, Task, covered, paint
 from bitmosaic.pipelines import CodesPipeline
 from bitmosaic.pipelines.editing import Fit, canvas
 
 
 def inpaint(
-    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, feather: int = 0, fit: Fit = "exact",
+    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Region] = NOWHERE, feather: int = 0, fit: Fit = "exact",
     painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("inpainted"),
 ) -> list[Path]:  # fmt: skip
@@ -39,7 +39,7 @@ def inpaint(
 
 
 def edit(
-    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Where] = NOWHERE, feather: int = 0, fit: Fit = "exact",
+    image: Picture, *, where: tyro.conf.OmitArgPrefixes[Region] = NOWHERE, feather: int = 0, fit: Fit = "exact",
     painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("edited"),
 ) -> list[Path]:  # fmt: skip
@@ -69,7 +69,7 @@ def edit(
 
 
 def masked(
-    name: str, image: str, where: Where, feather: int, fit: Fit, painting: Painting, settings: Settings, out: Path
+    name: str, image: str, where: Region, feather: int, fit: Fit, painting: Painting, settings: Settings, out: Path
 ) -> list[Path]:
     """Runs one of the two."""
     mask, method = where.read(), {"inpaint": CodesPipeline.inpaint, "edit": CodesPipeline.edit}[name]

@@ -63,10 +63,10 @@ def learned_and_held(images: ImageSet, name: str) -> tuple[ImageSet, ImageSet]:
     few = len(order) // 10
     if few < 1:
         raise ValueError(f"against: {name} has {len(order)} images; give at least ten")
-    return Some(images, order[few:]), Some(images, order[:few])
+    return Subset(images, order[few:]), Subset(images, order[:few])
 
 
-class Some(ImageSet):
+class Subset(ImageSet):
     """Some images of a set, by number."""
 
     def __init__(self, images: ImageSet, rows: torch.Tensor):

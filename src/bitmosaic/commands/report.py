@@ -32,7 +32,7 @@ part = partial(page_part, "report")
 
 
 @dataclass(frozen=True)
-class Told:
+class RunSummary:
     """What a run's folder says."""
 
     name: str
@@ -104,7 +104,7 @@ def report(runs: Runs, *, out: Path = Path("report")) -> Path:
     for folder in folders:
         if not (folder / "run.json").is_file():
             raise ValueError(f"runs: {folder} holds no run.json; give a folder that 'bitmosaic train' wrote")
-    told = [Told(name, folder, read_run(folder)[0], about_run(folder)) for name, folder in named(folders).items()]
+    told = [RunSummary(name, folder, read_run(folder)[0], about_run(folder)) for name, folder in named(folders).items()]
     with written_into(out, ["report.html"]) as place:
         (place / "report.html").write_text(page(told), encoding="utf-8", errors="replace")
     print(plain(out / "report.html"))
@@ -117,14 +117,14 @@ def named(folders: list[Path]) -> dict[str, Path]:
     return short if len(short) == len(folders) else {str(folder): folder for folder in folders}
 
 
-def page(told: list[Told]) -> Markup:
+def page(told: list[RunSummary]) -> Markup:
     """The HTML text."""
     title = " and ".join(run.name for run in told) if len(told) < 3 else f"{len(told)} runs"
     parts = [settings(told), *(stage_section(told, stage) for stage in stages_of(told))]
     return filled("report", software=SOFTWARE, title=title, runs=legend(told), parts=parts)
 
 
-def legend(told: list[Told]) -> list[Markup]:
+def legend(told: list[RunSummary]) -> list[Markup]:
     """Each run's colour and how far it has come."""
     lines = []
     for i, run in enumerate(told):
@@ -142,7 +142,7 @@ def state(at: dict[str, Any]) -> str:
     return f"at step {at['step']:,} of {at['steps']:,}{minutes_left(at)}"
 
 
-def settings(told: list[Told]) -> Markup:
+def settings(told: list[RunSummary]) -> Markup:
     """What the runs are, and where they differ from the first."""
     rows = [(run.name, run.run.name, "; ".join(words for stage in run.run.stages for words in stage.about())) for run in told]
     first = flat(told[0].run.to_json())
@@ -152,12 +152,12 @@ def settings(told: list[Told]) -> Markup:
     return part("runs", table=table(("run", "recipe", "what it is"), rows), differences=changed)
 
 
-def stages_of(told: list[Told]) -> list[Stage]:
+def stages_of(told: list[RunSummary]) -> list[Stage]:
     """The stages of all runs, each name once."""
     return list({stage.name: stage for run in told for stage in run.run.stages}.values())
 
 
-def stage_section(told: list[Told], of: Stage) -> Markup | None:
+def stage_section(told: list[RunSummary], of: Stage) -> Markup | None:
     """Curves, pictures, use of bits and events of one stage of all runs; none where no run has begun it."""
     stage = of.name
     rows = {run.name: run.rows(stage) for run in told}
@@ -176,7 +176,7 @@ def stage_section(told: list[Told], of: Stage) -> Markup | None:
     )
 
 
-def pictures(run: Told, stage: Stage) -> list[Markup]:
+def pictures(run: RunSummary, stage: Stage) -> list[Markup]:
     """A stage's pictures over time, and what else lies beside them."""
     shown, odd = run.pictures(stage.name)
     found = []
@@ -196,7 +196,7 @@ def summary(rows: list[dict[str, float]]) -> tuple[str, str, str, str]:
     return f"{last['step']:,}", f"{last.get('seconds', 0) / 60:.1f} min", f"{np.median(speeds or [0]):,.0f}", held
 
 
-def bits(run: Told) -> Markup | None:
+def bits(run: RunSummary) -> Markup | None:
     """The quality of reconstructions, and the use of each bit or of the codebook."""
     found = run.about["reconstruction"]
     if not found:
@@ -214,7 +214,7 @@ def bits(run: Told) -> Markup | None:
     return part("bits", run=run.name, bars=bars, words=words)
 
 
-def happened(told: list[Told], stage: str) -> Markup:
+def happened(told: list[RunSummary], stage: str) -> Markup:
     """The events of a stage, the last of them whole."""
     rows, counts = [], []
     for run in told:

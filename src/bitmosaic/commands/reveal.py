@@ -14,7 +14,7 @@ from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Class, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, written_into
 from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
-from bitmosaic.evaluate.insight import Seen, order_of
+from bitmosaic.evaluate.insight import Moment, order_of
 from bitmosaic.evaluate.insight import reveal as moments
 from bitmosaic.images import animation, captioned, grid, heat, save, sheet
 from bitmosaic.names import plain
@@ -72,19 +72,19 @@ def reveal(
     return [Path(out) / name for name in FILES]
 
 
-def covered(moment: Seen) -> Tensor:
+def covered(moment: Moment) -> Tensor:
     """(b, 3, H, W): the images, grey where they are not known yet."""
     factors = [side // places for side, places in zip(moment.images.shape[2:], moment.known.shape[1:], strict=True)]
     known = moment.known.repeat_interleave(factors[0], 1).repeat_interleave(factors[1], 2)[:, None]
     return torch.where(known, moment.images, BLANK).expand(-1, 3, -1, -1)
 
 
-def entropy(moment: Seen) -> Tensor:
+def entropy(moment: Moment) -> Tensor:
     """(b, 3, H, W): the entropy of hidden places as colours, over the images."""
     return torch.stack([heat(values, image) for values, image in zip(moment.entropy, moment.images, strict=True)])
 
 
-def moment_sheet(seen: list[Seen], names: list[str]):
+def moment_sheet(seen: list[Moment], names: list[str]):
     """Two rows for each image: itself and its entropy at some moments, the first and the last among them."""
     chosen = [round(i * (len(seen) - 1) / (COLUMNS - 1)) for i in range(COLUMNS)] if len(seen) > COLUMNS else range(len(seen))
     images, maps = (torch.stack([draw(seen[i]) for i in chosen], 1) for draw in (covered, entropy))  # (b, moments, 3, H, W)
@@ -92,7 +92,7 @@ def moment_sheet(seen: list[Seen], names: list[str]):
     return sheet(torch.stack([images, maps], 1).flatten(0, 1), rows, scale_of(seen), title)
 
 
-def order_sheet(seen: list[Seen]):
+def order_sheet(seen: list[Moment]):
     """Each image above the step in which its places took their last codes, and the mean of that over all."""
     order = (order_of(seen).float() - 1) / max(1, len(seen) - 2)
     last, mean = seen[-1].images, order.mean(0)
@@ -103,5 +103,5 @@ def order_sheet(seen: list[Seen]):
     return captioned(shown, captions, len(last) + 1, scale_of(seen))
 
 
-def scale_of(seen: list[Seen]) -> int:
+def scale_of(seen: list[Moment]) -> int:
     return max(1, PICTURED // seen[0].images.shape[-2])

@@ -25,7 +25,7 @@ from bitmosaic.names import plain
 from bitmosaic.train.finish import COUNTS
 from bitmosaic.train.processes import own_device
 from bitmosaic.train.sealed import check
-from bitmosaic.train.sources import Listed, Source, Tars
+from bitmosaic.train.sources import ListedImages, Source, Tars
 from bitmosaic.train.tokenized import Manifest
 from bitmosaic.train.tokenizing import Tokenizing, check_out, named
 
@@ -75,7 +75,7 @@ def tokenize(
     )  # fmt: skip
     if begun.damaged and speak:
         print(plain(f"bitmosaic: damaged, made anew: {named(begun.damaged)}"), file=sys.stderr)
-    total = begun.source.count if isinstance(begun.source, Listed) else None
+    total = begun.source.count if isinstance(begun.source, ListedImages) else None
     with tqdm(total=total, desc="tokenizing", unit="image", disable=None if speak else True, dynamic_ncols=True, leave=False) as bar:
         manifest = begun.run(device, bar.update)
     if speak:
@@ -112,7 +112,7 @@ def source_of(
         raise ValueError("classes: is for tar shards; a folder's classes are its sub-folders")
     if captions and not isinstance(found, Scan):
         raise ValueError(f"captions: {data} has none; leave them out, or give a folder of pictures")
-    return Listed(found, data, each, labels, captions_of(captions, found) if captions else None)
+    return ListedImages(found, data, each, labels, captions_of(captions, found) if captions else None)
 
 
 def tell(manifest: Manifest) -> None:

@@ -25,7 +25,7 @@ from bitmosaic.evaluate.kernel import kernel_distance
 from bitmosaic.evaluate.manifold import manifold
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks
-from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, Real, named
+from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, named
 from bitmosaic.evaluate.real import parted as parted  # users find it here
 from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
@@ -40,7 +40,7 @@ SAME = "those of the other real images"  # the classes asked for
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Some real images, and their reconstructions where there is a tokenizer."""
 
     real: Features
@@ -52,7 +52,7 @@ class Measured:
 
 
 def evaluate(
-    pipeline: Pipeline, real: Real, space: FeatureSpace, seed: int = 0, settings: dict[str, Any] | None = None, workers: int = 1,
+    pipeline: Pipeline, real: RealImages, space: FeatureSpace, seed: int = 0, settings: dict[str, Any] | None = None, workers: int = 1,
     on_done: Callable[[int], object] = int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Figures of a pipeline against real images, and the pictures for `evaluation_plot`; both empty except on the first process.
@@ -68,10 +68,10 @@ def evaluate(
     pipeline.settings(**settings)  # refuses wrong settings before anything is measured
     tokenizer = pipeline.tokenizer if isinstance(pipeline, TwoStagePipeline) else None
 
-    def given(chunk: slice) -> Measured | None:
+    def given(chunk: slice) -> Measurement | None:
         return measured(real.reference, real.rows[chunk], space, tokenizer, pictured(len(real.rows)))
 
-    def beside(chunk: slice) -> Measured | None:
+    def beside(chunk: slice) -> Measurement | None:
         return measured(real.beside, real.beside_rows[chunk], space, tokenizer, 0)
 
     def drawn(chunk: slice) -> tuple[Features, Tensor]:
@@ -109,7 +109,7 @@ def evaluate(
     }  # fmt: skip
 
 
-def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measured | None:
+def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measurement | None:
     """Features of some images of a set, and `few` of the images for a picture; None where none of them can be read."""
     pixels, readable = images.read(rows)
     if not readable.any():
@@ -117,13 +117,13 @@ def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tok
     pixels = pixels[readable]
     own = space.measure(pixels), rows[readable], pixels[:few]
     if tokenizer is None:
-        return Measured(*own)
+        return Measurement(*own)
     made, part = compare(tokenizer, pixels)
-    return Measured(*own, space.measure(made), part, made[:few])
+    return Measurement(*own, space.measure(made), part, made[:few])
 
 
 def reconstruction(
-    tokenizer: Tokenizer, parts: list[Measured], others: list[Measured], floor: Features, center: Statistics, space: FeatureSpace
+    tokenizer: Tokenizer, parts: list[Measurement], others: list[Measurement], floor: Features, center: Statistics, space: FeatureSpace
 ) -> dict[str, Any]:
     """Figures of reconstruction: against the images themselves, and against other images, so that identity does not help."""
     restored, restored_others = (Features.join([part.restored for part in some]).pooled for some in (parts, others))
@@ -171,7 +171,7 @@ def agreement(
     return {"class_agreement": {"value": class_agreement(made.logits[:, columns], asked), **real}}
 
 
-def classes_asked(pipeline: Pipeline, real: Real) -> tuple[Tensor | None, str]:
+def classes_asked(pipeline: Pipeline, real: RealImages) -> tuple[Tensor | None, str]:
     """The class of each image to be drawn, (n,), and the source of the classes in words."""
     if not pipeline.class_names:
         return None, "none"

@@ -15,7 +15,7 @@ from bitmosaic.pipelines.conditions import pairs
 
 
 @dataclass(frozen=True)
-class Seen:
+class Moment:
     """One moment of sampling a batch of images."""
 
     known: Tensor  # (b, *grid) bool
@@ -24,7 +24,9 @@ class Seen:
     entropy: Tensor  # (b, *grid) in [0, 1], mean entropy in bits a bit of places that are still open, 0 elsewhere
 
 
-def reveal(pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings) -> Iterator[Seen]:
+def reveal(
+    pipeline: TwoStagePipeline, condition: Condition = None, seeds: int | Sequence[int] | None = None, **settings
+) -> Iterator[Moment]:
     """The moments of `pipeline.stream`, with one before the first step. Arguments and errors as of `stream`."""
     steps = pipeline.stream(condition, seeds, **settings)
     first = next(steps)
@@ -41,11 +43,11 @@ def reveal(pipeline: TwoStagePipeline, condition: Condition = None, seeds: int |
         yield _seen(pipeline, codes, known, pipeline.entropy(codes, known, conditions))
 
 
-def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, entropy: Tensor) -> Seen:
-    return Seen(known.cpu(), codes.digits.cpu(), pipeline.decode(codes, "pt"), entropy.cpu())
+def _seen(pipeline: TwoStagePipeline, codes: Codes, known: Tensor, entropy: Tensor) -> Moment:
+    return Moment(known.cpu(), codes.digits.cpu(), pipeline.decode(codes, "pt"), entropy.cpu())
 
 
-def order_of(seen: list[Seen]) -> Tensor:
+def order_of(seen: list[Moment]) -> Tensor:
     """The step, from 1, in which each place took its final code, (b, *grid)."""
     order, end = torch.ones_like(seen[0].known, dtype=torch.long), seen[-1].digits
     for i, moment in enumerate(seen):

@@ -16,7 +16,7 @@ SEEDS = 1_000_000  # distance between the first images of two seeds, so that eva
 
 
 @dataclass(frozen=True)
-class Real:
+class RealImages:
     """Real images in two parts without overlap: rows of two sets, or of one and the same."""
 
     reference: ImageSet
@@ -25,7 +25,7 @@ class Real:
     beside_rows: Tensor  # (n,) other real images, as many as are generated
 
 
-def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> Real:
+def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> RealImages:
     """Real images for `count` generated ones (None: 5,000, or as many as there are), always the same.
 
     Without `beside`, half of the reference is set aside in its place. ValueError where there are too few, or the sets differ in size.
@@ -51,7 +51,7 @@ def parted(reference: ImageSet, beside: ImageSet | None, count: int | None) -> R
     count = min(5000, most) if count is None else count
     if not least <= count <= most:
         raise ValueError(f"count: got {count}; of {len(others)} images beside the reference, give {least} to {most}")
-    return Real(reference, rows, beside, others[:count])
+    return RealImages(reference, rows, beside, others[:count])
 
 
 def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor | None:
@@ -62,6 +62,6 @@ def named(images: ImageSet, rows: Tensor, class_names: Sequence[str]) -> Tensor 
     return torch.tensor([class_names.index(name) for name in own])[images.labels[rows]]
 
 
-def total(real: Real) -> int:
+def total(real: RealImages) -> int:
     """The number of images that are read or drawn in all."""
     return len(real.rows) + 2 * len(real.beside_rows)

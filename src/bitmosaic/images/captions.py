@@ -18,7 +18,7 @@ from bitmosaic.names import plain
 
 from .labels import NAMES, column_word, matched, path_key
 from .scan import Scan
-from .walk import Left
+from .walk import UnusedFiles
 
 BESIDE = "beside"  # in the place of a file's name: each caption is in a file beside its picture
 LONGEST = 2**16  # bytes of a caption
@@ -35,7 +35,7 @@ class Captions:
 
     source: str  # where they come from, for people
     texts: tuple[str, ...]
-    left: Left = field(default_factory=Left)  # what was not used, by reason
+    left: UnusedFiles = field(default_factory=UnusedFiles)  # what was not used, by reason
 
     @property
     def without(self) -> int:
@@ -88,7 +88,7 @@ def decoded(data: bytes) -> str:
 
 
 def _beside(root: Path, names: Sequence[str]) -> Captions:
-    texts, left, read = [], Left(), {}
+    texts, left, read = [], UnusedFiles(), {}
     for name in names:
         path = str(PurePosixPath(name).with_suffix(".txt"))
         if path not in read:
@@ -97,7 +97,7 @@ def _beside(root: Path, names: Sequence[str]) -> Captions:
     return Captions("in .txt files beside them", tuple(texts), left)
 
 
-def _read(path: Path, left: Left) -> str:
+def _read(path: Path, left: UnusedFiles) -> str:
     if not path.is_file():  # nor a pipe, which would wait for ever
         return ""
     try:
@@ -125,7 +125,7 @@ def _from_file(path: Path, root: Path, names: Sequence[str]) -> Captions:
         raise ValueError(plain(f"captions: cannot read {path} ({error.strerror}); give a file of pictures and captions")) from error
     except ValueError as error:
         raise ValueError(plain(f"captions: {path} is {error}; save it in UTF-8")) from error
-    left, by_name = Left(), {}
+    left, by_name = UnusedFiles(), {}
     rows = _json_rows(text, left) if path.suffix.lower() in (".jsonl", ".json", ".ndjson") else _table_rows(text, path, left)
     for name, caption in rows:
         key, caption = path_key(name), _in_one_line(caption)
@@ -141,7 +141,7 @@ def _from_file(path: Path, root: Path, names: Sequence[str]) -> Captions:
     return Captions(f"in {path}", tuple(by_name[key] if key else "" for key in keys), left)
 
 
-def _json_rows(text: str, left: Left) -> Iterator[tuple[str, str]]:
+def _json_rows(text: str, left: UnusedFiles) -> Iterator[tuple[str, str]]:
     """Lines such as {"file_name": "a.png", "text": "a red heart"}."""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -158,7 +158,7 @@ def _json_rows(text: str, left: Left) -> Iterator[tuple[str, str]]:
             left.add(BAD, f"line {number}")
 
 
-def _table_rows(text: str, path: Path, left: Left) -> Iterator[tuple[str, str]]:
+def _table_rows(text: str, path: Path, left: UnusedFiles) -> Iterator[tuple[str, str]]:
     """Rows of a table with tabs, commas or semicolons between its columns, in quotes where a caption holds one; a header may name them."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = min("\t,;", key=lambda mark: (mark not in first, first.find(mark)))  # the first delimiter that occurs

@@ -14,7 +14,7 @@ from .landscapes import Landscapes, landscapes_sample
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedSet:
     """A named set of real images."""
 
     about: str  # what it is, in a few words
@@ -23,10 +23,10 @@ class Named:
 
 
 NAMED_SETS = {
-    "fashion-mnist": Named("the 10,000 test images of Fashion-MNIST, which ship", fashion_sample),
-    "fashion-mnist:train": Named("its 60,000 training images", fashion_mnist, "fashion-mnist"),
-    "landscapes": Named("252 crops of 21 photographs of landscapes, which ship", landscapes_sample),
-    "landscapes:train": Named("crops of 128 others", Landscapes, "landscapes"),
+    "fashion-mnist": NamedSet("the 10,000 test images of Fashion-MNIST, which ship", fashion_sample),
+    "fashion-mnist:train": NamedSet("its 60,000 training images", fashion_mnist, "fashion-mnist"),
+    "landscapes": NamedSet("252 crops of 21 photographs of landscapes, which ship", landscapes_sample),
+    "landscapes:train": NamedSet("crops of 128 others", Landscapes, "landscapes"),
 }
 SHIPPED_SETS = {"fashion": fashion_sample, "landscapes": landscapes_sample}  # by what one image of them is called, as in fashion:17
 SET_OF = {"fashion": "fashion-mnist", "landscapes": "landscapes"}  # and the set's own name

@@ -18,7 +18,7 @@ from torch import Tensor
 from bitmosaic.names import composed, plain
 
 from .parts import check_no_parts
-from .walk import Left, Walk, identity
+from .walk import UnusedFiles, Walk, identity
 
 BESIDE = "beside the classes, in none of them"
 SHOWN = 8  # classes that are named in a report
@@ -32,7 +32,7 @@ class Scan:
     names: list[str]
     labels: Tensor | None
     class_names: tuple[str, ...]
-    left: Left
+    left: UnusedFiles
     noun: str = "picture"  # what messages call the files
 
     @property
@@ -142,7 +142,7 @@ def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.split("/"))
 
 
-def _refuse(root: Path, left: Left, known: Collection[str]) -> Scan:
+def _refuse(root: Path, left: UnusedFiles, known: Collection[str]) -> Scan:
     held = f" ({left.text()})" if left.counts else ""
     what = "is empty" if not left.counts and not os.listdir(root) else "holds none of these files" if known else "holds no images"
     raise ValueError(plain(f"path: {root} {what}{held}; put in files such as {', '.join(known) if known else '.png or .jpg'}"))

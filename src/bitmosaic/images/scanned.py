@@ -14,7 +14,7 @@ from bitmosaic.folders import parse_json
 
 from .formats import endings
 from .scan import Scan, scan
-from .walk import Left
+from .walk import UnusedFiles
 
 
 def kept_scan(root: Path, path: Path, classes: bool = True) -> Scan:
@@ -46,6 +46,6 @@ def _kept(root: Path, path: Path, classes: bool) -> Scan | None:
         if asked != (str(root), classes, sorted(endings())) or any(os.stat(f).st_mtime_ns != time for f, time in value["folders"].items()):
             return None
         labels = None if value["labels"] is None else torch.tensor(value["labels"], dtype=torch.int64)
-        return Scan(root, [*map(str, value["names"])], labels, tuple(value["class_names"]), Left(**value["left"]))
+        return Scan(root, [*map(str, value["names"])], labels, tuple(value["class_names"]), UnusedFiles(**value["left"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError):
         return None

@@ -46,7 +46,7 @@ class Sample:
 
 
 @dataclass
-class Passed:
+class SkippedMembers:
     """What was skipped in a shard so far: a count of members that are not used, and (name, reason) of images that were refused."""
 
     members: int = 0
@@ -79,7 +79,7 @@ def open_tars(data: str) -> list[Any]:
     return files
 
 
-def samples(file: Any, passed: Passed, captions: bool = False) -> Iterator[Sample]:
+def samples(file: Any, passed: SkippedMembers, captions: bool = False) -> Iterator[Sample]:
     """The samples of one shard, one after another; BrokenTar where it breaks off. Few of them are in memory at a time.
 
     captions: whether .txt files are wanted; where not, they are passed over.
@@ -114,7 +114,7 @@ def _first(name: str) -> str:
     return f"{folder}{slash}{base.partition('.')[0]}"
 
 
-def _sample(found: dict[str, Any], pictures: set[str], passed: Passed) -> tuple[str, Sample]:
+def _sample(found: dict[str, Any], pictures: set[str], passed: SkippedMembers) -> tuple[str, Sample]:
     """Members of one name as a sample, and that name."""
     ending = next((name for name in found if name in pictures), None)
     passed.members += sum(1 for one in found if one in pictures) - bool(ending)
@@ -122,7 +122,7 @@ def _sample(found: dict[str, Any], pictures: set[str], passed: Passed) -> tuple[
     return key, Sample(f"{key}.{ending}" if ending else key, found[ending] if ending else None, found.get("cls"), found.get("txt"))
 
 
-def _joined(found: Iterator[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
+def _joined(found: Iterator[tuple[str, Sample]], passed: SkippedMembers) -> Iterator[Sample]:
     """Samples whose names differ only behind a dot get the label and caption of what they have in common, or are parts of its sample."""
     held: list[tuple[str, Sample]] = []
     for key, sample in found:
@@ -134,7 +134,7 @@ def _joined(found: Iterator[tuple[str, Sample]], passed: Passed) -> Iterator[Sam
     yield from _parted(held, passed)
 
 
-def _parted(held: list[tuple[str, Sample]], passed: Passed) -> Iterator[Sample]:
+def _parted(held: list[tuple[str, Sample]], passed: SkippedMembers) -> Iterator[Sample]:
     """Samples whose names are the same up to the first dot."""
     whole = next((sample for key, sample in held if key == _first(key)), None)  # 7.jpg, 7.cls
     if whole is not None and whole.image is not None:
@@ -172,7 +172,7 @@ class _Header(tarfile.TarInfo):
         return made
 
 
-def _members(stream: Any, pictures: set[str], beside: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
+def _members(stream: Any, pictures: set[str], beside: set[str], passed: SkippedMembers) -> Iterator[dict[str, Any]]:
     """Images and what lies beside them in a tar, as webdataset has them; what is too large is refused by what its header says, unread.
 
     Where the tar breaks off this ends as at its end, since webdataset holds the last sample until then, and `passed.broken` says why.
@@ -183,7 +183,7 @@ def _members(stream: Any, pictures: set[str], beside: set[str], passed: Passed) 
         passed.broken = _reason(error)
 
 
-def _read(stream: Any, pictures: set[str], beside: set[str], passed: Passed) -> Iterator[dict[str, Any]]:
+def _read(stream: Any, pictures: set[str], beside: set[str], passed: SkippedMembers) -> Iterator[dict[str, Any]]:
     held = ("", 0)  # the sample at hand, and its bytes
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
         for member in tar:

@@ -21,7 +21,7 @@ EXAMPLES = 3  # names of each kind
 
 
 @dataclass
-class Left:
+class UnusedFiles:
     """Files that are not used: for each reason their number and the names of the first ones."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Walk:
     """One walk through a folder: names of pictures below the root, and what is passed over."""
 
     def __init__(self, root: Path, entered: dict[Path, int], known: Collection[str] = ()):
-        self.root, self.entered, self.left, self.known = root, entered, Left(), known or endings()
+        self.root, self.entered, self.left, self.known = root, entered, UnusedFiles(), known or endings()
 
     def below(self, folder: Path, seen: set[tuple[int, int]]) -> list[str]:
         """Pictures at any depth. Each real folder is entered once, by its own name first: links cannot lead in circles."""

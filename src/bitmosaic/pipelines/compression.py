@@ -84,7 +84,7 @@ def decompress_codes(
 
 
 @dataclass(frozen=True)
-class Opened:
+class DecodedFiles:
     """The result of decoding some files, in the order given."""
 
     codes: Codes  # zeros where nothing is known
@@ -93,7 +93,7 @@ class Opened:
     differ: set[int]  # files whose packets are whole but decode to other codes: this machine's probabilities differ
 
 
-def opened(pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> Opened:
+def opened(pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False, unconfirmed: bool = False) -> DecodedFiles:
     """As `decompress_codes`, but a file that cannot be decoded does not stop the others."""
     if not data:
         raise ValueError("data: got nothing; want at least one file's bytes")
@@ -124,7 +124,7 @@ def opened(pipe: TwoStagePipeline, data: Sequence[bytes], restore: bool = False,
             for i, packet in zip(some, wrong, strict=True):
                 if not (known[i].all() or restore and (known[i].any() or unconfirmed)):
                     refused[i] = _refused(files[i], packet, restore)
-    return Opened(Codes(digits, radix), known, refused, differ)
+    return DecodedFiles(Codes(digits, radix), known, refused, differ)
 
 
 def _coder(pipe: TwoStagePipeline, file: Container, coders: dict[tuple[int, int], tuple[Coder, bytes]]) -> tuple[Coder, bytes]:

@@ -25,7 +25,7 @@ from bitmosaic.priors.head import Head, HeadSpec
 from bitmosaic.spec import Spec
 
 Family = Literal["masked", "causal", "denoising"]
-Given = Condition | Tensor | None  # conditions of a batch; tensors are class labels or weights
+ConditionLike = Condition | Tensor | None  # conditions of a batch; tensors are class labels or weights
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ class Prior(nn.Module, abc.ABC):
         return load_part(Path(folder).expanduser(), Prior)
 
     @abc.abstractmethod
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The training loss, a scalar; conditions of b images or None, each replaced by the null with probability `class_dropout`."""
 
     @abc.abstractmethod
     def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
         """The residual stream of completely known images after each block in turn, (b, 1 + N, D); digits (b, N, K)."""
 
-    def embed(self, condition: Given, batch: int) -> Encoded:
+    def embed(self, condition: ConditionLike, batch: int) -> Encoded:
         """Encoded conditions of `batch` images: values, None for the null, or tensors of class labels (b,) or weights (b, classes)."""
         return self.condition(condition, batch)
 
@@ -152,11 +152,11 @@ class Prior(nn.Module, abc.ABC):
         if known.shape == shape and not self.per_digit:
             raise ValueError(f"known: got one mark a digit, {shape}; this prior knows whole places, so want bool {shape[:-1]}")
 
-    def features(self, codes: Codes, condition: Given, layer: int) -> Tensor:
+    def features(self, codes: Codes, condition: ConditionLike, layer: int) -> Tensor:
         """The residual stream after block `layer`, from 0, of completely known images, (b, N, D). ValueError for another layer."""
         return self.intermediates(codes, condition, [layer])[0]
 
-    def intermediates(self, codes: Codes, condition: Given, layers: Sequence[int]) -> list[Tensor]:
+    def intermediates(self, codes: Codes, condition: ConditionLike, layers: Sequence[int]) -> list[Tensor]:
         """`features` of several layers from one pass, in the order of `layers`."""
         wrong = [layer for layer in layers if not 0 <= layer < len(self.blocks)]
         if wrong or not layers:

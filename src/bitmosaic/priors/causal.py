@@ -12,7 +12,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.llama import Past, attend_causal
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import Given, HeadedPrior
+from bitmosaic.priors.base import ConditionLike, HeadedPrior
 
 
 class CausalPrior(HeadedPrior):
@@ -59,7 +59,7 @@ class CausalPrior(HeadedPrior):
         """The contexts of one place after another, with a KV cache."""
         return InOrder(self, Encoded.of(encoded).vector)
 
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The head's loss on every place, given those before it."""
         self.check(codes)
         digits = codes.flat()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
-from bitmosaic.priors.base import Given, Prior
+from bitmosaic.priors.base import ConditionLike, Prior
 from bitmosaic.priors.chain import FLOOR, Chain
 
 
@@ -36,7 +36,7 @@ class DenoisingPrior(Prior):
         """
         return self.chain.pinned(self.logits(x_t, t, told).float().log_softmax(-1), x_t)
 
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The variational bound in nats a place, plus lambda times the cross-entropy of x_0, which weighs up to twice as much at early
         times.
 

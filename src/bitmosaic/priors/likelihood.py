@@ -16,12 +16,12 @@ from torch import Tensor
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.schedules import hidden_after
-from bitmosaic.priors.base import Given, HeadedPrior, Prior
+from bitmosaic.priors.base import ConditionLike, HeadedPrior, Prior
 from bitmosaic.priors.denoising import DenoisingPrior, bound_of_places
 
 
 @torch.no_grad()
-def code_length(prior: Prior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator, rounds: int = 8) -> Tensor:
+def code_length(prior: Prior, codes: Codes, known: Tensor, condition: ConditionLike, rng: torch.Generator, rounds: int = 8) -> Tensor:
     """Bits (b,) that the places where `known` (b, *grid) is False cost, without guidance.
 
     condition as for `prior.embed`. Order and noise come from `rng` and are the same for all images of a batch, so lengths within a batch,
@@ -53,7 +53,7 @@ def code_length(prior: Prior, codes: Codes, known: Tensor, condition: Given, rng
     return lengths
 
 
-def _of_chain(prior: DenoisingPrior, digits: Tensor, known: Tensor, condition: Given, rng: torch.Generator, rounds: int) -> Tensor:
+def _of_chain(prior: DenoisingPrior, digits: Tensor, known: Tensor, condition: ConditionLike, rng: torch.Generator, rounds: int) -> Tensor:
     """`code_length` of a denoising prior: digits (b, N, 1), known (b, N)."""
     noise = torch.rand(2, rounds, known.shape[1], generator=rng, device=rng.device).to(known.device)
     each = (None if condition is None else condition[i : i + 1] for i in range(len(digits)))
@@ -82,7 +82,7 @@ def _in_raster_order(prior: HeadedPrior, digits: Tensor, hidden: Tensor, one: En
 
 
 @torch.no_grad()
-def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, condition: Given, rng: torch.Generator) -> Tensor:
+def marginal_entropy(prior: HeadedPrior, codes: Codes, known: Tensor, condition: ConditionLike, rng: torch.Generator) -> Tensor:
     """The prior's entropy at each hidden place given the known ones, (b, *grid): mean over bits of each bit's entropy in bits; 0 where
     known.
 

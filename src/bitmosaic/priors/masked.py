@@ -18,7 +18,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.nets.rotary import rotary_table
-from bitmosaic.priors.base import BinaryPriorSpec, Given, MaskedPrior, start, token_readers
+from bitmosaic.priors.base import BinaryPriorSpec, ConditionLike, MaskedPrior, start, token_readers
 from bitmosaic.spec import later
 
 
@@ -89,7 +89,7 @@ class BiGR(MaskedPrior):
     def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
         return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), encoded)
 
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """The head's mean loss on hidden places, a scalar: each image has a mask ratio, and its hidden places are uniform.
 
         The ratios of a batch are stratified, so the number of hidden places hardly changes from step to step.

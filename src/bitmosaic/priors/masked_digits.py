@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.conditions import ClassConditionSpec, ConditionSpec, Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import Given, MaskedPrior, PriorSpec, check_grid, start, token_readers
+from bitmosaic.priors.base import ConditionLike, MaskedPrior, PriorSpec, check_grid, start, token_readers
 from bitmosaic.priors.digits_head import DigitsHead
 from bitmosaic.priors.maskgit import masked_counts
 
@@ -86,7 +86,7 @@ class MaskedDigits(MaskedPrior):
     def whole(self, digits: Tensor, told: Encoded | Tensor) -> Iterator[Tensor]:
         return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), told)
 
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """Mean cross-entropy of hidden digits, in nats; each image at a mask ratio of its own, as in `priors.maskgit`."""
         self.check(codes)
         digits = codes.flat()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitmosaic.codes import Codes
 from bitmosaic.conditions import Encoded
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.priors.base import Given, IndexPriorSpec, MaskedPrior, start, token_readers
+from bitmosaic.priors.base import ConditionLike, IndexPriorSpec, MaskedPrior, start, token_readers
 from bitmosaic.priors.index_head import IndexHead
 
 
@@ -93,7 +93,7 @@ class MaskGIT(MaskedPrior):
     def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
         return self.streams(digits, torch.ones(digits.shape[:-1], dtype=torch.bool, device=digits.device), encoded)
 
-    def loss(self, codes: Codes, condition: Given, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
+    def loss(self, codes: Codes, condition: ConditionLike, rng: torch.Generator, class_dropout: float = 0.1) -> Tensor:
         """`token_loss`, each image at a mask ratio of its own (`masked_counts`), those of a batch spread evenly, and places uniform."""
         self.check(codes)
         digits, places = codes.flat(), codes.places

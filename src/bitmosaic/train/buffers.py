@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.train.processes import summed
+from bitmosaic.train.processes import all_reduce
 
 
 class Buffers:
@@ -40,7 +40,7 @@ class Buffers:
             self._put(self.before)
         elif self.parts > 1:
             for buffer, *each in zip(self.buffers, *self.after, strict=True):
-                total = summed(torch.stack(each).sum(0))
+                total = all_reduce(torch.stack(each).sum(0))
                 buffer.copy_(total / self.parts if buffer.is_floating_point() else total // self.parts)
 
     def _put(self, values: list[Tensor]) -> None:

@@ -41,7 +41,7 @@ from torch.distributed.checkpoint.planner import ReadItem
 from bitmosaic.disk import why_full
 from bitmosaic.folders import read_json
 from bitmosaic.train.loop import State
-from bitmosaic.train.processes import first, told, wait
+from bitmosaic.train.processes import barrier, broadcast, is_first
 from bitmosaic.train.sealed import damage, seal
 
 NOTES = "notes.json"
@@ -61,18 +61,18 @@ def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any]
     Called by the first process, or by all where the state is sharded. OSError where it cannot be written; older checkpoints then stay.
     """
     final, beside, together = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.new", state.sharded
-    if not together and not first():
+    if not together and not is_first():
         return final
-    if first():
+    if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)
     if together:
-        wait()
+        barrier()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that there is one process only
         try:
             dcp.save(state.state_dict(), storage_writer=dcp.FileSystemWriter(beside, single_file_per_rank=True), no_dist=not together)
-            if first():
+            if is_first():
                 (beside / NOTES).write_text(json.dumps(notes or {}))
                 seal(beside)
         except (OSError, CheckpointException) as error:  # torch's is a BaseException
@@ -80,7 +80,7 @@ def save_checkpoint(folder: Path, state: State, keep: int, notes: dict[str, Any]
             full = why_full(_inside(error))
             why = f"{full[1][:1].lower()}{full[1][1:]}" if full else _first(error)
             raise OSError(f"checkpoint {final} cannot be written ({why}); the one before it stays; make room, and try again") from error
-    if first():
+    if is_first():
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
         for old in checkpoints(folder)[:-keep]:
@@ -100,7 +100,7 @@ def load_checkpoint(folder: Path, state: State, say: Callable[[str], object] = p
     Damaged ones are reported and renamed to step-N.damaged, since a run from an earlier one ends the same. ValueError where all are
     damaged, or where an intact one does not fit this state. The number of processes may differ from that which wrote it.
     """
-    path = told(newest(folder, say) if first() else None)  # decided once for all: processes may see a shared disk in different states
+    path = broadcast(newest(folder, say) if is_first() else None)  # by one: others may see a shared disk in another state
     return None if path is None else _read(path, state)
 
 

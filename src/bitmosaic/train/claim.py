@@ -22,8 +22,8 @@ from bitmosaic.images.specs import ImagesSpec
 from bitmosaic.nets.precision import resolve
 from bitmosaic.spec import Spec, said
 from bitmosaic.train.more_steps import go_on, more_steps, with_more
-from bitmosaic.train.processes import size
-from bitmosaic.train.progress import Shown
+from bitmosaic.train.processes import world_size
+from bitmosaic.train.progress import ProgressBar
 from bitmosaic.train.run import Run, flat
 from bitmosaic.train.stages import Stage
 from bitmosaic.train.tokenized import Manifest
@@ -93,8 +93,8 @@ def cut(run: Run, before: Run | None) -> Run:
     def parted(stage: Stage) -> Stage:
         if stage.training is None or stage.training.parts > 1:  # as asked for
             return stage
-        parts = began.get(stage.name, size())
-        return stage.with_training(dataclasses.replace(stage.training, parts=parts if parts % size() == 0 else size()))
+        parts = began.get(stage.name, world_size())
+        return stage.with_training(dataclasses.replace(stage.training, parts=parts if parts % world_size() == 0 else world_size()))
 
     return dataclasses.replace(run, stages=tuple(parted(stage) for stage in run.stages))
 
@@ -111,7 +111,7 @@ def differences(found: Any, wanted: Any, where: str) -> Iterator[str]:
 
 def _described(run: Run, images: ImageSet | Manifest, out: Path) -> dict[str, Any]:
     if isinstance(images, Folder):
-        with Shown("reading", len(images), "image", quick=True) as shown:
+        with ProgressBar("reading", len(images), "image", quick=True) as shown:
             images.contents(Contents.load(out / "images.npz"), shown.update)
     files = {name: checksum(path) for name, path in run.outside().items()}
     return {"run": run.to_json(), "images": images.fingerprint(), **files}

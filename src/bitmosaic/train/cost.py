@@ -14,7 +14,7 @@ from bitmosaic.codes import Codes
 from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.game import Game
-from bitmosaic.train.rehearsal import Rehearsed, rehearse, unweighted
+from bitmosaic.train.rehearsal import StepCost, rehearse, unweighted
 from bitmosaic.train.training import TrainingSpec
 
 STATE = 16  # bytes of a parameter: float32 weight, two moments of Adam, average; all of it is in a checkpoint
@@ -32,7 +32,7 @@ class Cost:
     block: int  # parameters of the largest block that is sharded or recomputed by itself, 0 where there are none
     rest: int  # parameters outside blocks
     read: int  # bytes from disk, an image
-    step: Callable[[int, bool, bool], Rehearsed]  # of (images, whether weights are sharded, whether blocks are recomputed)
+    step: Callable[[int, bool, bool], StepCost]  # of (images, whether weights are sharded, whether blocks are recomputed)
 
     def images(self, gpus: int) -> int:
         """Images that a GPU processes at once."""
@@ -64,7 +64,7 @@ def cost(name: str, build: Callable[[], Game], batch: Callable[[int], Any], trai
     """Of a game: what `build` makes plays its own turns on batches of so many images, whose content does not matter."""
 
     @functools.cache
-    def step(images: int, sharded: bool, recompute: bool) -> Rehearsed:
+    def step(images: int, sharded: bool, recompute: bool) -> StepCost:
         return rehearse(build, lambda: batch(images), training, device, sharded, recompute)
 
     game, _ = unweighted(build)

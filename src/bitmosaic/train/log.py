@@ -16,7 +16,7 @@ from bitmosaic.folders import check_plain, parse_json
 from bitmosaic.memory import most_resident
 from bitmosaic.train.board import Board
 from bitmosaic.train.loop import Progress
-from bitmosaic.train.processes import first
+from bitmosaic.train.processes import is_first
 from bitmosaic.train.training import TrainingSpec
 
 
@@ -33,7 +33,7 @@ class Log:
     ):  # fmt: skip
         self.path, self.events, self.training, self.device = folder / "metrics.jsonl", folder / "events.jsonl", training, device
         self.step, notes, kept = step, _checked(notes or {}), []
-        if first():
+        if is_first():
             kept = _rewritten(self.path, lambda line: line["step"] <= step)
             _rewritten(self.events, lambda line: line["step"] <= step or line.get("event") != "skipped")
         self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
@@ -41,7 +41,7 @@ class Log:
         self.sums, self.count, self.line = notes.get("sums", {}), notes.get("count", {}), {}
         as_before = notes.get("pictures_every", training.pictures_every) == training.pictures_every
         self.pictured, self.epoch = notes["pictured"] if "pictured" in notes and as_before else step // training.pictures_every, 0
-        self.board = Board(board, kept) if board is not None and first() else None
+        self.board = Board(board, kept) if board is not None and is_first() else None
 
     def notes(self) -> dict[str, Any]:
         """The state that `__init__` needs to resume from here."""
@@ -53,7 +53,7 @@ class Log:
 
     def event(self, what: str, **more) -> None:
         """Writes an event, at the last step counted."""
-        if not first():
+        if not is_first():
             return
         with writing(self.events), self.events.open("a") as file:
             file.write(json.dumps({"step": self.step, "event": what, "time": round(time.time()), **more}) + "\n")
@@ -63,7 +63,7 @@ class Log:
         self.step = step = progress.step
         for skip in progress.skips:
             self.event("skipped", player=skip.player, loss=str(skip.loss), gradient=str(skip.gradient))
-            if first():
+            if is_first():
                 tqdm.write(f"step {step}: the {skip.player}'s move is left out: loss {skip.loss:g}, gradient {skip.gradient:g}")
         for name, value in {**progress.metrics, **({"skipped": 1.0} if progress.skips else {})}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -81,7 +81,7 @@ class Log:
             "step": step, **means, "seconds": round(self.seconds, 2), "images_per_second": round(speed, 2),
             "memory_gib": round(peak_memory(self.device), 3),
         }  # fmt: skip
-        if first():
+        if is_first():
             with writing(self.path), self.path.open("a") as file:
                 file.write(json.dumps(self.line) + "\n")
         if self.board is not None:

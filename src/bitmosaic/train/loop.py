@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from bitmosaic.nets.precision import autocast
 from bitmosaic.train.buffers import Buffers
 from bitmosaic.train.game import Game, Turn
-from bitmosaic.train.processes import Reducer, is_sharded, shard, share, size, summed
+from bitmosaic.train.processes import Reducer, all_reduce, is_sharded, shard, share, world_size
 from bitmosaic.train.same_order import same_order
 from bitmosaic.train.training import Player, TrainingSpec
 
@@ -57,7 +57,7 @@ class State:
         learns = {name: training.player(name) for name in game.players}
         built = {name: learns[name].average.build(module) for name, module in game.players.items()}
         averages = {name: average for name, average in built.items() if average is not None}
-        if training.sharded and size() > 1:
+        if training.sharded and world_size() > 1:
             for module in game.players.values():
                 shard(module, training.precision, device)
             for average in averages.values():
@@ -190,7 +190,7 @@ def _joined(turns: list[Turn], parts: int) -> Turn:
         return turns[0]
     names = list(turns[0].metrics)
     rows = [torch.stack([turn.loss.float(), *(turn.metrics[name].float() for name in names)]) for turn in turns]
-    loss, *metrics = (summed(torch.stack(rows).sum(0)) / parts).unbind()
+    loss, *metrics = (all_reduce(torch.stack(rows).sum(0)) / parts).unbind()
     return Turn(turns[0].player, loss, dict(zip(names, metrics, strict=True)))
 
 
@@ -206,7 +206,7 @@ def _move(
     norm = nn.utils.clip_grad_norm_(module.parameters(), player.clip_norm or float("inf"))
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     fine = torch.stack([x.to(loss.device) for x in (norm.isfinite(), loss.isfinite(), *buffers.finite())]).all()
-    finite = not summed((~fine).float())  # the only synchronisation with a GPU in a move
+    finite = not all_reduce((~fine).float())  # the only synchronisation with a GPU in a move
     if finite:
         optimizer.step()
     return norm, finite

@@ -21,7 +21,7 @@ from bitmosaic.train.training import TrainingSpec
 
 
 @dataclass(frozen=True)
-class More:
+class AddedSteps:
     """Steps that are added to a stage: `at` are made, of `before` that were asked for; `made` is what lies there of it."""
 
     stage: str
@@ -47,7 +47,7 @@ class More:
         )
 
 
-def more_steps(out: Path, found: Run, run: Run) -> list[More]:
+def more_steps(out: Path, found: Run, run: Run) -> list[AddedSteps]:
     """Stages for which `run` asks for more steps than the one that was `found` does. ValueError where one cannot go on."""
     before_of = {stage.name: stage.training for stage in found.stages if stage.training is not None}
     added = []
@@ -62,7 +62,7 @@ def more_steps(out: Path, found: Run, run: Run) -> list[More]:
                 f"{stage.name}: {before.steps:,} steps are done, and {training.steps:,} are asked for, but the last checkpoint, from which "
                 f"it would go on, is not in {out / stage.name / 'checkpoints'}; put it back, or give another folder"
             )
-        added.append(More(stage.name, training, before.steps, at, made))
+        added.append(AddedSteps(stage.name, training, before.steps, at, made))
     return added
 
 
@@ -77,7 +77,7 @@ def left_by(run: Run, stage: Stage) -> Iterator[str]:
             yield from (path for path in other.files if path.split("/")[0] != other.name)
 
 
-def with_more(found: Run, added: list[More]) -> Run:
+def with_more(found: Run, added: list[AddedSteps]) -> Run:
     """The run with as many steps as are asked for now."""
     steps = {more.stage: more.training.steps for more in added}
     return dataclasses.replace(found, stages=tuple(
@@ -85,7 +85,7 @@ def with_more(found: Run, added: list[More]) -> Run:
         for stage in found.stages))  # fmt: skip
 
 
-def go_on(out: Path, added: list[More], say: Callable[[str], object]) -> list[dict[str, Any]]:
+def go_on(out: Path, added: list[AddedSteps], say: Callable[[str], object]) -> list[dict[str, Any]]:
     """Puts aside what is to be made anew, and tells; what to note in run.json. Where this is broken off, it can be done again."""
     gone: set[str] = set()
     for more in added:

@@ -44,7 +44,7 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def process_group(device: str) -> Iterator[None]:
     """Initialises the process group of torchrun for the block; does nothing where there is one process only."""
     end_with_parent()
     alone = int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized()
@@ -69,17 +69,17 @@ def own_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
-def size() -> int:
+def world_size() -> int:
     """World size: the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is rank 0, which writes files and prints."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def wait() -> None:
+def barrier() -> None:
     """A barrier over all processes."""
     if dist.is_initialized():
         dist.barrier()
@@ -88,12 +88,12 @@ def wait() -> None:
 def by_first(work: Callable[[], Any]) -> Any:
     """Runs `work` on rank 0 and broadcasts its result. Where it raises there, the other processes exit with its status."""
     result, error = None, None
-    if first():
+    if is_first():
         try:
             result = work()
         except (ValueError, OSError) as found:
             error = found
-    result, failed = told((result, error is not None))
+    result, failed = broadcast((result, error is not None))
     if error is not None:
         raise error
     if failed:
@@ -103,18 +103,18 @@ def by_first(work: Callable[[], Any]) -> Any:
 
 def share(parts: int) -> range:
     """The parts of a batch that this process takes. ValueError where they cannot be divided evenly."""
-    if parts % size():
-        raise ValueError(f"parts: {size()} processes cannot share {parts} parts of a batch evenly; give a multiple of {size()}")
-    each, rank = parts // size(), dist.get_rank() if dist.is_initialized() else 0
+    if parts % world_size():
+        raise ValueError(f"parts: {world_size()} processes cannot share {parts} parts of a batch evenly; give a multiple of {world_size()}")
+    each, rank = parts // world_size(), dist.get_rank() if dist.is_initialized() else 0
     return range(rank * each, (rank + 1) * each)
 
 
-def agreed(asked: bool, device: str = "cpu") -> bool:
+def any_process(asked: bool, device: str = "cpu") -> bool:
     """Whether `asked` is True on any process (all-reduce)."""
-    return asked if size() == 1 else bool(summed(torch.tensor(float(asked), device=device)))
+    return asked if world_size() == 1 else bool(all_reduce(torch.tensor(float(asked), device=device)))
 
 
-def told(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Broadcasts a value from rank 0 to all processes."""
     box = [value]
     if dist.is_initialized():
@@ -122,7 +122,7 @@ def told(value: Any) -> Any:
     return box[0]
 
 
-def summed(x: Tensor) -> Tensor:
+def all_reduce(x: Tensor) -> Tensor:
     """All-reduce: the sum over all processes."""
     if dist.is_initialized():
         dist.all_reduce(x)
@@ -145,7 +145,7 @@ def shard(module: nn.Module, precision: Precision, device: str) -> None:
 
     The other ranks may hold it on the meta device. `module.loss` still works.
     """
-    whole = module.state_dict() if first() else {}
+    whole = module.state_dict() if is_first() else {}
     module.to("meta")
     bf16 = resolve(precision, device) == "bf16"
     kinds = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if bf16 else {}
@@ -166,7 +166,7 @@ def is_sharded(module: nn.Module) -> bool:
 def gathered(module: nn.Module) -> nn.Module | None:
     """A sharded module, gathered on the CPU of rank 0 and built from its spec; None on other ranks. All must call."""
     whole = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    if not first():
+    if not is_first():
         return None
     with torch.random.fork_rng(devices=[]):
         made = module.spec.build()
@@ -178,7 +178,7 @@ class Reducer:
     """Backward passes that leave on every process the gradient of the mean loss over all parts."""
 
     def __init__(self, player: nn.Module, parts: int):
-        self.scale, self.sharded, joint = size() / parts, player if is_sharded(player) else None, None
+        self.scale, self.sharded, joint = world_size() / parts, player if is_sharded(player) else None, None
         if dist.is_initialized() and self.sharded is None:
             joint = DistributedDataParallel(_Loss(player), forward_sync_buffers=False)
         self.joint = joint

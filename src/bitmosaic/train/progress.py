@@ -8,17 +8,17 @@ import time
 
 from tqdm import tqdm
 
-from bitmosaic.train.processes import first
+from bitmosaic.train.processes import is_first
 
 EVERY = 30.0  # seconds between two lines
 
 
-class Shown:
+class ProgressBar:
     """A context; the first process shows it. done: of `total`, before it begins. quick: not worth a line where it ends at once."""
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0, quick: bool = False):
         self.title, self.total, self.unit, self.done, self.text, self.quick = title, total, unit, done, "", quick
-        speaks = first() and not os.environ.get("TQDM_DISABLE")  # which silences tqdm's own bars too
+        speaks = is_first() and not os.environ.get("TQDM_DISABLE")  # which silences tqdm's own bars too
         self.bar = tqdm(
             total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True, disable=None if speaks else True, delay=2.0 * quick,
             leave=not quick)  # fmt: skip
@@ -36,7 +36,7 @@ class Shown:
         self.text = text
         self.bar.set_postfix_str(text)
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:

@@ -29,7 +29,7 @@ WANTS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class StepCost:
     """The count of a step: floating-point operations (a multiply-add is two), and peak bytes beside weights and buffers."""
 
     flop: float
@@ -39,7 +39,7 @@ class Rehearsed:
 
 def rehearse(
     build: Callable[[], Game], batch: Callable[[], Any], training: TrainingSpec, device: str, sharded: bool = False, recompute: bool = False
-) -> Rehearsed:  # fmt: skip
+) -> StepCost:  # fmt: skip
     """The last steps of a training, as many as it takes until the same turns come again, with the arithmetic of `device`: "cpu", "cuda".
 
     build: the game, whose weights are never drawn. batch: signals lose their values; codes, labels and random draws keep theirs, since the
@@ -62,7 +62,7 @@ def rehearse(
             _play(game, given, step, step_generator(training.seed, step), device, low, counter)
     for hook in hooks:
         hook.remove()
-    return Rehearsed(counter.flop / len(steps), counter.most, counter.most_with_gradients)
+    return StepCost(counter.flop / len(steps), counter.most, counter.most_with_gradients)
 
 
 def unweighted(build: Callable[[], Game], low: torch.dtype | None = None) -> tuple[Game, list[nn.Parameter]]:

@@ -13,7 +13,7 @@ from bitmosaic.images import ImageSet
 from bitmosaic.images.captions import Captions
 from bitmosaic.images.labels import MOST, LabelFile, class_number
 from bitmosaic.images.scan import Scan, some
-from bitmosaic.images.tars import Passed, open_tars, samples
+from bitmosaic.images.tars import SkippedMembers, open_tars, samples
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source(abc.ABC):
         """The number of pieces."""
 
     @abc.abstractmethod
-    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+    def piece(self, number: int, passed: SkippedMembers) -> Iterator[Item]:
         """Its images in order. BrokenTar, after those that are good, where it breaks off."""
 
     @abc.abstractmethod
@@ -61,7 +61,7 @@ class Source(abc.ABC):
         """What must be the same when the work goes on."""
 
 
-class Listed(Source):
+class ListedImages(Source):
     """Images of a set or a folder, by number, `each` to a piece."""
 
     def __init__(self, found: ImageSet | Scan, data: str, each: int, labels: LabelFile | None, captions: Captions | None = None):
@@ -76,7 +76,7 @@ class Listed(Source):
     def __len__(self) -> int:
         return -(-self.count // self.each)
 
-    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+    def piece(self, number: int, passed: SkippedMembers) -> Iterator[Item]:
         for i in range(number * self.each, min(self.count, (number + 1) * self.each)):
             if isinstance(self.found, Scan):
                 name, image = self.found.names[i], self.found.root / self.found.names[i]
@@ -117,7 +117,7 @@ class Tars(Source):
     def __len__(self) -> int:
         return len(self.files)
 
-    def piece(self, number: int, passed: Passed) -> Iterator[Item]:
+    def piece(self, number: int, passed: SkippedMembers) -> Iterator[Item]:
         for sample in samples(self.files[number], passed, self.captioned):
             if self.file:
                 label, unmatched = self.file.find(sample.name), False
@@ -140,4 +140,4 @@ class Tars(Source):
 
 def root_of(source: Source) -> Path | None:
     """The folder that images are read from, where there is one."""
-    return source.found.root if isinstance(source, Listed) and isinstance(source.found, Scan) else None
+    return source.found.root if isinstance(source, ListedImages) and isinstance(source.found, Scan) else None

@@ -34,8 +34,8 @@ from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.game import Game
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
-from bitmosaic.train.processes import agreed, first, gathered, is_sharded, size
-from bitmosaic.train.progress import Shown
+from bitmosaic.train.processes import any_process, gathered, is_first, is_sharded, world_size
+from bitmosaic.train.progress import ProgressBar
 from bitmosaic.train.training import TrainingSpec
 
 
@@ -53,15 +53,15 @@ def play_stage(
     """
     folder.mkdir(parents=True, exist_ok=True)
     put(game, training, device)
-    state, say = State.start(game, training, device), tqdm.write if first() else str
+    state, say = State.start(game, training, device), tqdm.write if is_first() else str
     notes = load_checkpoint(folder / "checkpoints", state, say)
     if notes is not None:
         say(f"{title}: goes on from step {state.step} of {training.steps}")
     log = Log(folder, state.step, training, device, notes or {}, board and board / folder.name)
     if state.step < training.steps:
-        log.event("started" if notes is None else "resumed", processes=size())
+        log.event("started" if notes is None else "resumed", processes=world_size())
     stage = Stage(folder, title, state, training, device, log, say)
-    with Shown(title, training.steps, "step", state.step) as shown, Termination() as termination:
+    with ProgressBar(title, training.steps, "step", state.step) as shown, Termination() as termination:
         try:
             for progress in play(state, batches, training, device):
                 whole = log.add(progress)
@@ -88,7 +88,7 @@ def play_stage(
 def put(game: Game, training: TrainingSpec, device: str) -> None:
     """Moves the players to `device`, in the memory layout that is fast there; those that will be sharded are put there in shards."""
     for player in game.modules().values():
-        if training.sharded and size() > 1:
+        if training.sharded and world_size() > 1:
             continue
         player.to(device)
         flat = all(p.ndim < 5 for p in player.parameters())  # that layout is of pictures
@@ -113,7 +113,7 @@ class Stage:
 
     def leave_if(self, termination: Termination, progress: Progress | None) -> None:
         """SystemExit, with a checkpoint, where SIGTERM has come to any process; `progress` None: the last step is done and saved."""
-        if not agreed(termination.asked, self.device):
+        if not any_process(termination.asked, self.device):
             return
         if progress is not None and not self.spoilt:
             self.save()
@@ -129,7 +129,7 @@ class Stage:
             return
         self.log.pictured = number
         averages = {name: averaged(self.state, name) for name in self.state.game.players}
-        if not first():
+        if not is_first():
             return
         try:
             picture = pictures(averages)
@@ -141,21 +141,21 @@ class Stage:
 
     def save_if_due(self, progress: Progress) -> None:
         """A checkpoint, where the first process's clock says so and no move was left out, and at the end."""
-        due = agreed(first() and time.monotonic() - self.saved > self.training.checkpoint_seconds, self.device)
+        due = any_process(is_first() and time.monotonic() - self.saved > self.training.checkpoint_seconds, self.device)
         if progress.step == self.training.steps or (due and not self.spoilt):
             self.save()
 
     def interrupted(self, error: ImagesGone) -> None:
         """Keeps what was learned until images went, where one process can."""
         self.log.event("images gone", images=error.gone)
-        if size() == 1 and not self.spoilt and self.state.step:
+        if world_size() == 1 and not self.spoilt and self.state.step:
             with suppress(OSError):  # it may lie on the same disk
                 self.save()
                 self.say(f"{self.title}: stopped at step {self.state.step:,} of {self.training.steps:,}, which is saved")
 
     def look_at(self, images: ImageSet | None, progress: Progress, batches: Any) -> None:
         """Once an epoch, whether images are there, those in memory too, or ImagesGone; and what cannot be read, where that has changed."""
-        if images is None or not first():
+        if images is None or not is_first():
             return
         epoch = batches.epoch(progress.step * self.training.parts) // 1
         if progress.step < self.training.steps and epoch <= self.log.epoch:
@@ -170,7 +170,7 @@ class Stage:
     def kept(self, error: NotFinite) -> ValueError:
         """What to raise; the batch is kept."""
         kept = self.folder / f"not-finite-{error.step:08d}.safetensors"
-        if first():
+        if is_first():
             with writing(kept):
                 save_file(_tensors(error.batch), kept)
         self.log.event("not finite", batch=kept.name)

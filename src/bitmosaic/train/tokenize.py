@@ -26,7 +26,7 @@ from bitmosaic.disk import checksum
 from bitmosaic.folders import written_beside
 from bitmosaic.images import UnreadableImage
 from bitmosaic.images.captions import one_line
-from bitmosaic.images.tars import BrokenTar, Passed
+from bitmosaic.images.tars import BrokenTar, SkippedMembers
 from bitmosaic.images.views import VIEWS, read_views
 from bitmosaic.names import plain
 from bitmosaic.tokenizers import Tokenizer
@@ -40,7 +40,7 @@ WAIT = 0.2  # seconds between two looks at a shard that another process makes
 
 
 @dataclass
-class Made:
+class ShardContents:
     """A shard in the making: codes and what happened."""
 
     codes: list[np.ndarray] = field(default_factory=list)  # (b, views, bytes)
@@ -89,8 +89,8 @@ def tokenize_pieces(
             time.sleep(WAIT)
 
 
-def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_image: Callable[[int], object]) -> Made:
-    made, passed = Made(), Passed()
+def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_image: Callable[[int], object]) -> ShardContents:
+    made, passed = ShardContents(), SkippedMembers()
     most = max(1, images_at_once(tokenizer.image_size) // VIEWS[views])
     with one_thread(tokenizer.device):
         waiting: list[Tensor] = []
@@ -113,7 +113,7 @@ def _make(source: Source, number: int, tokenizer: Tokenizer, views: str, on_imag
     return made
 
 
-def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bool) -> Tensor | None:
+def _read(item: Item, tokenizer: Tokenizer, views: str, made: ShardContents, labelled: bool) -> Tensor | None:
     """The views of an image (v, C, H, W), uint8, and what is to be noted of it; None where there is none. OSError where it is gone."""
     if item.unmatched:
         made.tell("unmatched", item.name, "a label without an image" if item.image is None else "its .cls names no class")
@@ -135,7 +135,7 @@ def _read(item: Item, tokenizer: Tokenizer, views: str, made: Made, labelled: bo
     return ways
 
 
-def _caption(item: Item, made: Made) -> str:
+def _caption(item: Item, made: ShardContents) -> str:
     """An image's caption, "" where it has none that can be read."""
     if isinstance(item.caption, str):
         text, why = item.caption, ""
@@ -159,7 +159,7 @@ def _encode(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
     return packed.reshape(*images.shape[:2], -1)
 
 
-def _write(folder: Path, made: Made, source: str, tokenizer: Tokenizer, views: str, captioned: bool) -> None:
+def _write(folder: Path, made: ShardContents, source: str, tokenizer: Tokenizer, views: str, captioned: bool) -> None:
     none = np.zeros((0, VIEWS[views], packed_bytes(tokenizer.spec.grid, tokenizer.radix)), np.uint8)
     codes = np.concatenate([none, *made.codes])
     with written_beside(folder) as beside:

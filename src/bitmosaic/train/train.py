@@ -28,7 +28,7 @@ from bitmosaic.tokenizers import TokenizerSpec
 from bitmosaic.train.alone import alone
 from bitmosaic.train.board import Board, check_tensorboard
 from bitmosaic.train.claim import check_free, claim
-from bitmosaic.train.processes import by_first, first, joined, own_device
+from bitmosaic.train.processes import by_first, is_first, own_device, process_group
 from bitmosaic.train.run import Run, retold
 from bitmosaic.train.stages import GivenCodesStage, Job, play_all
 from bitmosaic.train.tokenized import Manifest
@@ -49,9 +49,9 @@ def train(
         check_tensorboard()
     if not any("pipeline" in stage.makes for stage in run.stages):
         raise ValueError(f"stages: none of {', '.join(stage.name for stage in run.stages) or 'none'} ends in a pipeline")
-    with joined(device):
+    with process_group(device):
         try:
-            return _train(run, out, say if first() else str, device, out / "tensorboard" if tensorboard else None)
+            return _train(run, out, say if is_first() else str, device, out / "tensorboard" if tensorboard else None)
         except ImagesGone as error:
             raise ValueError(f"{error}; nothing was learned without them: once they are back, the same command goes on") from error
 
@@ -90,7 +90,7 @@ def check_fits(run: Run, source: Any, out: Path) -> None:
 
 def copy_metrics(out: Path, board: Path | None) -> None:
     """What is known of the stages, those that have ended too, for TensorBoard."""
-    if board is not None and first():
+    if board is not None and is_first():
         for rows in sorted(out.glob("*/metrics.jsonl")):
             Board(board / rows.parent.name, read_metrics(rows))
 

@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 
 from bitmosaic.images import UnreadableImage
 from bitmosaic.web import requests
-from bitmosaic.web.job import Gone, Job
+from bitmosaic.web.job import ClientGone, Job
 from bitmosaic.web.jobs import about, answer, draw
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.pictures import encoded, strip, unreadable
 from bitmosaic.web.studio import Studio
 from bitmosaic.web.task import Task, Uploads
@@ -29,16 +29,16 @@ PICTURES = {"image/png": "png", "image/webp": "webp"}
 BEAT = 10  # seconds of silence in a stream, after which a comment keeps it open
 
 
-async def read_body(request: Request, kind: type[requests.Asked], limits: Limits) -> tuple[requests.Asked, Uploads]:
+async def read_body(request: Request, kind: type[requests.SamplingRequest], limits: Limits) -> tuple[requests.SamplingRequest, Uploads]:
     """What is asked, and the pictures beside it. Refused for what is neither JSON nor a form, or does not fit."""
     if request.url.query:
-        raise Refused(422, f"query: got {shown(request.url.query[:70])}; all that is asked stands in the body")
+        raise RequestError(422, f"query: got {shown(request.url.query[:70])}; all that is asked stands in the body")
     _check_plain("the body", request.headers, "content-encoding", "identity")
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media == "application/json":
         return requests.read(kind, await request.body(), limits), Uploads()
     if media != "multipart/form-data":
-        raise Refused(415, f"content-type: got {shown(media[:50])}; send application/json, or multipart/form-data")
+        raise RequestError(415, f"content-type: got {shown(media[:50])}; send application/json, or multipart/form-data")
     async with request.form(max_files=2, max_fields=2, max_part_size=limits.bytes) as form:
         fields, uploads = None, {}
         for name, value in form.multi_items():
@@ -50,13 +50,14 @@ async def read_body(request: Request, kind: type[requests.Asked], limits: Limits
             elif name == "request" and fields is None:
                 fields = _json(value if isinstance(value, str) else await value.read())
             else:
-                raise Refused(422, f"{name[:50]}: an unexpected part of the form; send 'request' (JSON), and the files 'image' and 'mask'")
+                what = f"{name[:50]}: an unexpected part of the form"
+                raise RequestError(422, f"{what}; send 'request' (JSON), and the files 'image' and 'mask'")
     if fields is None and not uploads:
-        raise Refused(422, "request: this part of the form is missing; send a JSON object")
+        raise RequestError(422, "request: this part of the form is missing; send a JSON object")
     fields = fields or {}
     for name in uploads:
         if name in fields:
-            raise Refused(422, f"{name}: it came twice, in the JSON and as a file; send one")
+            raise RequestError(422, f"{name}: it came twice, in the JSON and as a file; send one")
         fields[name] = "a file"
     return requests.read(kind, fields, limits), Uploads(**uploads)
 
@@ -65,7 +66,7 @@ def _check_plain(what: str, headers: Headers, name: str, *plain: str) -> None:
     """Refused (415) for what is compressed or coded: it would be taken for what it is not."""
     found = headers.get(name, "").strip().lower()
     if found not in ("", *plain):
-        raise Refused(415, f"{name}: got {shown(found[:70])}; send {what} as it is", Accept_Encoding="identity")
+        raise RequestError(415, f"{name}: got {shown(found[:70])}; send {what} as it is", Accept_Encoding="identity")
 
 
 def _json(text: str | bytes) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _json(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Refused(400, "request: this part of the form is no JSON object")
+        raise RequestError(400, "request: this part of the form is no JSON object")
     return found
 
 
@@ -88,7 +89,7 @@ def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
             return "image/png"
         if media in forms:
             return media
-    raise Refused(406, f"accept: got {shown(request.headers['accept'][:70])}; want {', '.join(forms)}")
+    raise RequestError(406, f"accept: got {shown(request.headers['accept'][:70])}; want {', '.join(forms)}")
 
 
 def _accepted(header: str) -> list[str]:
@@ -113,7 +114,7 @@ async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[
         try:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
-        except Refused as refused:  # a body where there should be none, and too much of it
+        except RequestError as refused:  # a body where there should be none, and too much of it
             error = refused
         job.cancel()
 
@@ -141,18 +142,18 @@ def pictures(task: Task, form: str, started: float) -> Response:
     return Response(encoded(image, PICTURES[form], about(task, *made)), media_type=form)
 
 
-def refused(error: Exception) -> Refused:
+def refused(error: Exception) -> RequestError:
     """What a client is told of an error: what it did wrong, or that we did, which goes to the log without the request."""
-    if isinstance(error, Refused):
+    if isinstance(error, RequestError):
         return error
-    if isinstance(error, Gone | ClientDisconnect):
-        return Refused(499, "the client has gone away")
+    if isinstance(error, ClientGone | ClientDisconnect):
+        return RequestError(499, "the client has gone away")
     if isinstance(error, UnreadableImage):
-        return Refused(400, unreadable(error))
+        return RequestError(400, unreadable(error))
     if isinstance(error, ValueError):
-        return Refused(422, of_library(error))
+        return RequestError(422, of_library(error))
     LOG.error("a request failed", exc_info=error)
-    return Refused(500, "the service made a mistake, which is in its log; the request may be sent again")
+    return RequestError(500, "the service made a mistake, which is in its log; the request may be sent again")
 
 
 class Events(Response):
@@ -216,12 +217,12 @@ class Events(Response):
                 anyio.from_thread.run(put, (name, data), self._task.guest.job.left())
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
                 self._task.guest.job.left()  # raises where its time is over
-                raise Gone from None  # nobody reads
+                raise ClientGone from None  # nobody reads
 
         try:
             emit("result", answer(self._task, draw(self._task, emit), self._started))
             self._ended = 200
-        except Gone:
+        except ClientGone:
             return
         except Exception as error:
             told = refused(error)

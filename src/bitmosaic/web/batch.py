@@ -37,7 +37,7 @@ class Call:
 
 
 @dataclass(eq=False)
-class Wanted:
+class SamplingTask:
     """Places that a sampler is to fill."""
 
     job: Job
@@ -57,7 +57,7 @@ class Wanted:
 class Batch:
     """Some that are filled together, round by round."""
 
-    def __init__(self, parts: list[Wanted], used: float = 0.0):
+    def __init__(self, parts: list[SamplingTask], used: float = 0.0):
         """used: of its account, to begin with."""
         self.parts, self.low = parts, parts[0].job.low
         self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
@@ -86,7 +86,7 @@ class Batch:
             return False
         return True
 
-    def failed(self, error: Exception) -> list[Wanted]:
+    def failed(self, error: Exception) -> list[SamplingTask]:
         """Those to try again one by one, from where they began; one that was alone is told."""
         if len(self.parts) == 1:
             self.parts[0].inbox.put(error)

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from bitmosaic.web.guard import HEADERS
 
 
-class Lingering:
+class LingeringTransport:
     """A transport that, closed while its client still sends, ends our half of it only, until `let_go` (RFC 9112, section 9.6).
 
     Closed altogether it would answer what still comes with a reset, which destroys the answer on its way: a client that sends
@@ -46,7 +46,7 @@ class Lingering:
         self._begun()
 
 
-class Patient(H11Protocol):
+class TimedProtocol(H11Protocol):
     """HTTP/1.1 by uvicorn and h11, with ends to its patience. What is no HTTP is answered as all errors are, with status 400."""
 
     head = 30.0  # seconds in which the lines before a body must have come
@@ -58,7 +58,7 @@ class Patient(H11Protocol):
         self._waits: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Lingering(transport, self._sends, lambda: self._wait("linger", self.linger)))
+        super().connection_made(LingeringTransport(transport, self._sends, lambda: self._wait("linger", self.linger)))
         self._expect()
 
     def _sends(self) -> bool:

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from bitmosaic.web.job import Gone
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.job import ClientGone
+from bitmosaic.web.limits import RequestError
 
 LOG = logging.getLogger("bitmosaic.studio")
 SLICE = 0.1  # seconds of the model's time that a slice should take: as long others wait for it, in the worst case
@@ -39,7 +39,7 @@ class Errands:
             self._called = False
             try:
                 more = any(errand() for errand in self._errands)
-            except (Gone, Refused):  # the service is shutting down
+            except (ClientGone, RequestError):  # the service is shutting down
                 more = False
             except Exception:
                 LOG.exception("an errand failed")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.words import shown
 
 HEADERS = {
@@ -73,7 +73,7 @@ class Guard:
                 return
             self._check_token(headers, scope["path"])
             await self.app(scope, _limited(receive, headers, self.limits), answer)
-        except Refused as refused:
+        except RequestError as refused:
             body = json.dumps({"error": refused.message, "status": refused.status}).encode()
             await _send(answer, refused.status, body, {"Content-Type": "application/json", "Connection": "close", **refused.headers})
         finally:
@@ -85,14 +85,14 @@ class Guard:
         """Another site that asks and may. Refused (403) for one that may not, and for names of ours that are not ours (DNS rebinding)."""
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:
-            raise Refused(403, f"host: got {shown(host[:70])}; this service answers to {', '.join(self.hosts)} only")
+            raise RequestError(403, f"host: got {shown(host[:70])}; this service answers to {', '.join(self.hosts)} only")
         origin = headers.get("origin")
         if origin is None or origin == f"{scope['scheme']}://{host}" or origin == f"https://{host}":
             if origin is None and headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1"):
-                raise Refused(403, "origin: another site asks; start the studio with --origin to allow it")
+                raise RequestError(403, "origin: another site asks; start the studio with --origin to allow it")
             return None
         if origin not in self.origins:
-            raise Refused(403, f"origin: got {shown(origin[:70])}; start the studio with --origin to allow it")
+            raise RequestError(403, f"origin: got {shown(origin[:70])}; start the studio with --origin to allow it")
         return origin
 
     def _check_token(self, headers: dict[str, str], path: str) -> None:
@@ -100,7 +100,7 @@ class Guard:
             return
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
-            raise Refused(401, "token: none, or a wrong one; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
+            raise RequestError(401, "token: none, or a wrong one; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
 
 
 def _name(host: str) -> str:
@@ -123,10 +123,10 @@ def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Call
     """`receive` that gives no more bytes of a body than there may be, and no later. Refused: 400, 408, 413."""
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) <= 20):
-        raise Refused(400, f"content-length: got {shown(length[:20])}; give a number of bytes")
+        raise RequestError(400, f"content-length: got {shown(length[:20])}; give a number of bytes")
     too_much = f"body: more than {limits.bytes} bytes; send a smaller picture"
     if int(length) > limits.bytes:
-        raise Refused(413, too_much)
+        raise RequestError(413, too_much)
     taken, done, ends = 0, False, time.monotonic() + limits.seconds
 
     async def limited():
@@ -137,10 +137,10 @@ def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Call
             async with asyncio.timeout(ends - time.monotonic()):  # of the whole body, however many parts it comes in
                 message = await receive()
         except TimeoutError:
-            raise Refused(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None
+            raise RequestError(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None
         taken, done = taken + len(message.get("body", b"")), not message.get("more_body", False)
         if taken > limits.bytes:
-            raise Refused(413, too_much)
+            raise RequestError(413, too_much)
         return message
 
     return limited

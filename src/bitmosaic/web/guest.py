@@ -16,7 +16,7 @@ from bitmosaic.pipelines.protocol import OnStep
 from bitmosaic.samplers import SamplerSpec, Step
 from bitmosaic.spec import Spec
 from bitmosaic.web.job import Job
-from bitmosaic.web.model import Model, Wanted
+from bitmosaic.web.model import Model, SamplingTask
 
 AT_ONCE = 8  # images whose code lengths are computed in one turn
 
@@ -94,7 +94,7 @@ class CodesGuest(Guest, TwoStagePipeline):
         def ask(*given) -> Iterator[Step]:
             return sampler(prior, *given)
 
-        return self.model.complete(Wanted(self.job, (self.name, settings, kind), ask, codes, known, labels, generators, self.every))
+        return self.model.complete(SamplingTask(self.job, (self.name, settings, kind), ask, codes, known, labels, generators, self.every))
 
     def encode_pixels(self, pixels: Tensor) -> Codes:
         return self.together(self.host.encode_pixels, torch.cat, pixels, ("codes",))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.limits import RequestError
 
 LOW = 1 / 16  # of a share of the model's time has what nobody waits for
 
@@ -25,7 +25,7 @@ class Account:
         self.used += seconds / self.share
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client of a job has gone away."""
 
 
@@ -42,9 +42,10 @@ class Job:
         """Seconds; Gone or Refused where there are none."""
         left = self._ends - time.monotonic()
         if self.gone:
-            raise Gone
+            raise ClientGone
         if left <= 0:
-            raise Refused(408, f"timeout: this took more than {self._seconds:g} seconds; ask for fewer images or steps, or for more time")
+            what = f"timeout: this took more than {self._seconds:g} seconds"
+            raise RequestError(408, f"{what}; ask for fewer images or steps, or for more time")
         return left
 
     @property

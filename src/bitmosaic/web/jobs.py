@@ -16,13 +16,13 @@ from bitmosaic.images import fitted, read_image
 from bitmosaic.pipelines import editing
 from bitmosaic.pipelines.editing import Answers, blend, canvas, coarse, way
 from bitmosaic.web import requests
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.limits import RequestError
 from bitmosaic.web.pictures import as_text, decoded, encoded
 from bitmosaic.web.steps import Emit, grid_of, told_steps
-from bitmosaic.web.task import Made, Task
+from bitmosaic.web.task import AnswerPicture, Task
 
 
-def draw(task: Task, emit: Emit | None) -> list[Made]:
+def draw(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     """The pictures of a request. ValueError for what the pipeline refuses, Refused for what the service does."""
     return {
         "generate": _generate, "inpaint": _inpaint, "edit": _inpaint, "outpaint": _outpaint, "interpolate": _interpolate, "enrich": _enrich,
@@ -30,15 +30,15 @@ def draw(task: Task, emit: Emit | None) -> list[Made]:
     }[task.name](task, emit)  # fmt: skip
 
 
-def _generate(task: Task, emit: Emit | None) -> list[Made]:
+def _generate(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     class_, seeds, guest = task.condition(), task.seeds(), task.guest
     told = told_steps(task.guest, task.asked.entropy, emit, [class_] * len(seeds))
     images = guest(class_, seeds, output_type="pt", batch_size=task.limits.count, callback_on_step_end=told, **task.settings())
     made = zip(images, seeds, strict=True)
-    return [Made(image, seed, None, task.asked.class_, task.asked.prompt, task.again(seed=seed)) for image, seed in made]
+    return [AnswerPicture(image, seed, None, task.asked.class_, task.asked.prompt, task.again(seed=seed)) for image, seed in made]
 
 
-def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
+def _inpaint(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     asked, guest, image, mask = task.asked, task.guest, task.picture(), task.mask()
     pixels, repaint = canvas(guest, image, mask, asked.fit)
     _check_canvas(task, pixels.shape[1:])
@@ -53,7 +53,7 @@ def _inpaint(task: Task, emit: Emit | None) -> list[Made]:
     return _answered(task, answers, **kept)
 
 
-def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
+def _outpaint(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     asked, guest = task.asked, task.guest
     pixels = read_image(task.picture(), None, guest.channels, guest.background)
     sides = asked.padding if isinstance(asked.padding, list) else [asked.padding] * 4
@@ -67,7 +67,7 @@ def _outpaint(task: Task, emit: Emit | None) -> list[Made]:
     return _answered(task, answers, image=as_text(encoded(pixels)))
 
 
-def _enrich(task: Task, emit: Emit | None) -> list[Made]:
+def _enrich(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     asked, guest = task.asked, task.guest
     pixels, _ = coarse(guest, task.picture(), asked.shrink, asked.fit)
     told, seeds = told_steps(task.guest, task.asked.entropy, emit, [task.condition()] * asked.count, passes=4 * asked.repeats), task.seeds()
@@ -78,7 +78,7 @@ def _enrich(task: Task, emit: Emit | None) -> list[Made]:
     return _answered(task, answers, image=as_text(encoded(pixels)), fit="exact")
 
 
-def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
+def _interpolate(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     asked, classes = task.asked, task.classes()
     blends = blend(classes, asked.frames, asked.weights)
     rows = asked.weights or way(len(asked.classes), asked.frames)
@@ -94,24 +94,24 @@ def _interpolate(task: Task, emit: Emit | None) -> list[Made]:
         **task.settings(),
     )
     return [
-        Made(image, asked.seed, None, mixed, None, task.again(seed=asked.seed, weights=[row]), row)
+        AnswerPicture(image, asked.seed, None, mixed, None, task.again(seed=asked.seed, weights=[row]), row)
         for image, row, mixed in zip(images, rows, blends, strict=True)
     ]
 
 
-def _decode(task: Task, emit: Emit | None) -> list[Made]:
+def _decode(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     texts = [task.asked.codes] if isinstance(task.asked.codes, str) else task.asked.codes
     grid, radix = task.guest.grid, task.guest.radix
     each, parts = -(-int(np.prod(grid)) * sum(digit_widths(radix)) // 8), []
     for text in texts:
         data = decoded(text, "codes", "what encode answers with")
         if len(data) != each:
-            raise Refused(422, f"codes: got {len(data)} bytes; an image of this pipeline has {each}")
+            raise RequestError(422, f"codes: got {len(data)} bytes; an image of this pipeline has {each}")
         parts.append(np.frombuffer(data, np.uint8))
     if not parts:
-        raise Refused(422, "codes: got none; give those of one image at least")
+        raise RequestError(422, "codes: got none; give those of one image at least")
     images = task.guest.decode(Codes.unpack(np.stack(parts), grid, radix).check(), "pt")
-    return [Made(image, None, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
+    return [AnswerPicture(image, None, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
 
 
 def encode(task: Task) -> dict[str, Any]:
@@ -132,11 +132,11 @@ def features(task: Task) -> dict[str, Any]:
     return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
 
 
-def _answered(task: Task, answers: Answers, **kept) -> list[Made]:
+def _answered(task: Task, answers: Answers, **kept) -> list[AnswerPicture]:
     """Answers as pictures; `kept`: fields of the request that makes them again."""
     task.notes = answers.notes
     return [
-        Made(image, seed, bits, task.asked.class_, task.asked.prompt, task.again(seed=seed, **kept))
+        AnswerPicture(image, seed, bits, task.asked.class_, task.asked.prompt, task.again(seed=seed, **kept))
         for image, seed, bits in zip(answers.images, answers.seeds, answers.bits, strict=True)
     ]
 
@@ -145,10 +145,10 @@ def _check_canvas(task: Task, size: Sequence[int]) -> None:
     (height, width), own = size, task.guest.image_size
     most = min(task.limits.pixels, task.limits.canvas * own[0] * own[1])
     if height * width > most:
-        raise Refused(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
+        raise RequestError(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
 
 
-def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
+def answer(task: Task, made: Sequence[AnswerPicture], started: float) -> dict[str, Any]:
     """The JSON of an answer with pictures."""
     guest, asked = task.guest, task.asked
     used = guest.settings(**task.settings()).to_json() if task.name != "decode" else None
@@ -168,7 +168,7 @@ def answer(task: Task, made: Sequence[Made], started: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def about(task: Task, *made: Made) -> dict[str, Any]:
+def about(task: Task, *made: AnswerPicture) -> dict[str, Any]:
     """The text of a PNG of one picture, or of several side by side: how it was made, for people, and the request that makes it again."""
     first, guest = made[0], task.guest
     told: dict[str, Any] = {"Command": task.name, "Pipeline": guest.name, "Model": guest.fingerprint}
@@ -184,9 +184,9 @@ def about(task: Task, *made: Made) -> dict[str, Any]:
     return {**told, "Request": first.again if len(made) == 1 else _all_again(task, first)}
 
 
-def _all_again(task: Task, first: Made) -> dict[str, Any]:
+def _all_again(task: Task, first: AnswerPicture) -> dict[str, Any]:
     """The request that makes all pictures of an answer."""
-    if isinstance(task.asked, requests.Several):
+    if isinstance(task.asked, requests.PicturesRequest):
         return {**first.again, "seed": task.asked.seed, "count": task.asked.count}
     if isinstance(task.asked, requests.Decode):
         return {**first.again, "codes": task.asked.codes}

@@ -34,7 +34,7 @@ def cache_folder() -> Path | None:
     return found / "bitmosaic" / "studio"
 
 
-class Kept:
+class DiskCache:
     """Bytes by name in a folder that may be anything: what cannot be read is not there, what cannot be written is not kept."""
 
     def __init__(self, folder: Path | None):

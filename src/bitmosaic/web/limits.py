@@ -36,7 +36,7 @@ class Limits:
                 raise ValueError(f"{field.name}: got {value}; give a number above 0")
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """A request that is not answered: an HTTP status and one line that says what came and what would do."""
 
     def __init__(self, status: int, message: str, **headers: str):

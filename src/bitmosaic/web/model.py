@@ -24,9 +24,9 @@ from typing import Any
 import torch
 
 from bitmosaic.samplers import Step
-from bitmosaic.web.batch import Batch, Call, Wanted
-from bitmosaic.web.job import Gone, Job
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.batch import Batch, Call, SamplingTask
+from bitmosaic.web.job import ClientGone, Job
+from bitmosaic.web.limits import RequestError
 
 AT_ONCE = 0.005  # seconds between requests that come at the same moment,
 SOON = 0.01  # or, after a batch, this part of the time that it took
@@ -48,7 +48,7 @@ class Model:
         self.told: Callable[[int], None] = lambda images: None  # of every batch that is over
         self._admitted = 0
         self._calls: list[Call] = []
-        self._wanted: list[Wanted] = []
+        self._wanted: list[SamplingTask] = []
         self._running: list[Batch] = []
         self._clock = 0.0  # seconds that each share has had of the time so far: those who come begin here
         self._change = threading.Condition()
@@ -85,7 +85,8 @@ class Model:
             if self._admitted and self._admitted + images > self.queue:
                 each = self.seconds / self.images if self.images else 0.1
                 after = max(1, round(each * self._admitted))
-                raise Refused(429, f"{self._admitted} images are waited for already; try again in {after} seconds", Retry_After=str(after))
+                what = f"{self._admitted} images are waited for already; try again in {after} seconds"
+                raise RequestError(429, what, Retry_After=str(after))
             self._admitted += images
         return Job(seconds, images)
 
@@ -105,7 +106,7 @@ class Model:
         self._put(call)
         return job.take(call.inbox)
 
-    def complete(self, wanted: Wanted) -> Iterator[Step]:
+    def complete(self, wanted: SamplingTask) -> Iterator[Step]:
         """The steps of a sampler, of these images alone; the last one only where `every` is not set."""
         self._put(wanted)
         while True:
@@ -114,10 +115,10 @@ class Model:
             if step.index == step.total:
                 return
 
-    def _put(self, what: Call | Wanted) -> None:
+    def _put(self, what: Call | SamplingTask) -> None:
         with self._change:
             if not self._open:
-                raise Refused(503, "the service is shutting down; try again later")
+                raise RequestError(503, "the service is shutting down; try again later")
             what.job.own.used = max(what.job.own.used, self._clock)
             if isinstance(what, Call):
                 self._calls.append(what)
@@ -163,7 +164,7 @@ class Model:
         """What nobody waits for: the end need not wait for it either."""
         for what in [*self._calls, *self._wanted, *(part for batch in self._running for part in batch.parts)]:
             if what.job.low:
-                what.inbox.put(Gone())
+                what.inbox.put(ClientGone())
         self._calls = [call for call in self._calls if not call.job.low]
         self._wanted = [wanted for wanted in self._wanted if not wanted.job.low]
         self._running = [batch for batch in self._running if not batch.low]
@@ -225,11 +226,11 @@ class Model:
             for part in group:
                 part.job.account = batch.account
 
-    def _next_group(self) -> list[Wanted]:
+    def _next_group(self) -> list[SamplingTask]:
         """Those that begin now."""
         return next((group for group, hold in self._groups() if hold <= 0 or not self._open), [])
 
-    def _groups(self) -> Iterator[tuple[list[Wanted], float]]:
+    def _groups(self) -> Iterator[tuple[list[SamplingTask], float]]:
         """For each that has waited longest of its kind, all that fit to it, up to a batch, and the seconds that they wait yet."""
         running = [batch for batch in self._running if not batch.low]
         room, seen = 2 * self.batch - sum(batch.images for batch in running), set()
@@ -243,7 +244,7 @@ class Model:
                 group = self._with(first, min(self.batch, room))
                 yield group, self._hold(group)
 
-    def _hold(self, group: list[Wanted]) -> float:
+    def _hold(self, group: list[SamplingTask]) -> float:
         """Seconds that they wait yet for more to join; the module says why."""
         now, images = time.monotonic(), sum(len(wanted.codes) for wanted in group)
         waited = now - group[0].since
@@ -258,7 +259,7 @@ class Model:
             return math.inf
         return self.wait * (LONGEST if alike > 1 else 1) - waited
 
-    def _with(self, first: Wanted, room: int) -> list[Wanted]:
+    def _with(self, first: SamplingTask, room: int) -> list[SamplingTask]:
         """It and those that may be joined to it, in the order in which they came."""
         group, images = [first], len(first.codes)
         for wanted in self._wanted:

@@ -18,9 +18,9 @@ from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search.vectors import VectorSpec, features
 from bitmosaic.web.errands import next_size
 from bitmosaic.web.guest import CodesGuest
-from bitmosaic.web.job import Gone
-from bitmosaic.web.kept import Kept
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.job import ClientGone
+from bitmosaic.web.kept import DiskCache
+from bitmosaic.web.limits import RequestError
 from bitmosaic.web.pictures import as_text, encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
@@ -33,7 +33,7 @@ PATIENCE = 3.0  # seconds that a request waits for the rest of the bundle, befor
 class Bundle:
     """Vectors of the bundled images, as far as they have been looked at; the first request begins."""
 
-    def __init__(self, guest: CodesGuest, name: str, images: ArrayImages, kept: Kept, wake: Callable[[], None]):
+    def __init__(self, guest: CodesGuest, name: str, images: ArrayImages, kept: DiskCache, wake: Callable[[], None]):
         """guest: whose job gives way to others; name: of the set; wake: called when there is something to look at."""
         self._guest, self._name, self._images, self._kept, self._wake = guest, name, images, kept, wake
         self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), of which `_done` are known
@@ -74,7 +74,7 @@ class Bundle:
             while not (self._done or self._broken):
                 self._change.wait(min(1.0, guest.job.left()))
             if not self._done:
-                raise Refused(503, "the bundled images could not be looked at; the log says why; try again later")
+                raise RequestError(503, "the bundled images could not be looked at; the log says why; try again later")
             return tuple(vectors[: self._done] for vectors in self._vectors)
 
     def look(self) -> bool:
@@ -91,7 +91,7 @@ class Bundle:
             self._add(*self._guest.apart(lambda host: self._timed(host, part)))
             self._write()
         except Exception as error:  # the service is shutting down, or the model broke; the next request tries again
-            if not isinstance(error, Gone | Refused):
+            if not isinstance(error, ClientGone | RequestError):
                 LOG.error("the bundled images could not be looked at", exc_info=error)
             with self._change:
                 self._asked, self._broken = False, True

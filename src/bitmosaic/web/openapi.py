@@ -166,7 +166,7 @@ def _health() -> dict:
     return {**told, "security": []}
 
 
-def _form(kind: type[requests.Asked], schema: dict) -> dict:
+def _form(kind: type[requests.SamplingRequest], schema: dict) -> dict:
     """A request whose pictures come as files: the image always, the mask where it is a picture, else it stands in the JSON.
 
     That it stands in one of both is said in words: programs that read the document fail at conditions beside files.
@@ -182,7 +182,7 @@ def _form(kind: type[requests.Asked], schema: dict) -> dict:
     }  # fmt: skip
 
 
-def _job(name: str, kind: type[requests.Asked], schema: dict) -> dict:
+def _job(name: str, kind: type[requests.SamplingRequest], schema: dict) -> dict:
     reference, content = (
         {"$ref": f"#/components/schemas/{kind.__name__}"},
         _json(ANSWERS.get(name, "PicturesAnswer") + ("" if name not in ANSWERS else "Answer")),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bitmosaic import __version__
 from bitmosaic.images import ArrayImages, UnreadableImage, grid, to_pil
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.words import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of what comes in: Pillow reads more, by parsers that fewer people have looked at
@@ -33,18 +33,18 @@ def decoded(text: str, argument: str, wanted: str = "a picture's file in base64,
     head, comma, body = text.partition(",")
     if text[:5].lower() == "data:":
         if not (comma and re.search(r";\s*base64\s*$", head, re.IGNORECASE)):
-            raise Refused(422, f"{argument}: got a data: URL that is not in base64; give {wanted}")
+            raise RequestError(422, f"{argument}: got a data: URL that is not in base64; give {wanted}")
         body = unquote(body) if "%" in body else body
     else:
         body = text
     body = body.translate(PLAIN)
     wrong = re.search(r"[^A-Za-z0-9+/]", body.rstrip("="))
     if wrong is not None:
-        raise Refused(422, f"{argument}: got text that is no base64, with {shown(wrong[0])} at {wrong.start()}; give {wanted}")
+        raise RequestError(422, f"{argument}: got text that is no base64, with {shown(wrong[0])} at {wrong.start()}; give {wanted}")
     try:
         return base64.b64decode(body.rstrip("=") + "=" * (-len(body.rstrip("=")) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(422, f"{argument}: got base64 that is cut off, of {len(body)} characters; give {wanted}") from None
+        raise RequestError(422, f"{argument}: got base64 that is cut off, of {len(body)} characters; give {wanted}") from None
 
 
 def checked(data: bytes, argument: str, limits: Limits) -> bytes:
@@ -53,13 +53,13 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refused(413, f"{argument}: its header claims too many pixels; give at most {limits.pixels} in all") from None
+        raise RequestError(413, f"{argument}: its header claims too many pixels; give at most {limits.pixels} in all") from None
     except Exception as error:  # parsers of damaged files raise whatever they like
         why = "" if str(error).startswith("cannot identify") else f" ({type(error).__name__})"
         got = f"got {len(data)} bytes that are no picture{why}" if data else "got an empty file"
-        raise Refused(400, f"{argument}: {got}; give PNG, JPEG, WebP, GIF or BMP") from None
+        raise RequestError(400, f"{argument}: {got}; give PNG, JPEG, WebP, GIF or BMP") from None
     if width * height > limits.pixels:
-        raise Refused(413, f"{argument}: got {width} x {height} pixels; give at most {limits.pixels} in all")
+        raise RequestError(413, f"{argument}: got {width} x {height} pixels; give at most {limits.pixels} in all")
     return data
 
 
@@ -68,7 +68,7 @@ def picture(value: str | bytes, argument: str, limits: Limits, bundled: dict[str
     name, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
     if colon and name in bundled:
         if not re.fullmatch("[0-9]{1,9}", number):
-            raise Refused(422, f"{argument}: got {shown(value)}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
+            raise RequestError(422, f"{argument}: got {shown(value)}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
         return bundled_image(name, int(number), bundled)
     return checked(value if isinstance(value, bytes) else decoded(value, argument), argument, limits)
 
@@ -76,9 +76,9 @@ def picture(value: str | bytes, argument: str, limits: Limits, bundled: dict[str
 def bundled_image(name: str, number: int, bundled: dict[str, ArrayImages]) -> Tensor:
     """One test image that ships, (C, H, W) uint8. Refused (404) where there is no such set, or none of that number."""
     if name not in bundled:
-        raise Refused(404, f"image: there is no set {shown(name)}; give {' or '.join(bundled)}")
+        raise RequestError(404, f"image: there is no set {shown(name)}; give {' or '.join(bundled)}")
     if number >= len(bundled[name]):
-        raise Refused(404, f"image: there is no {name}:{number}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
+        raise RequestError(404, f"image: there is no {name}:{number}; give {name}:0 to {name}:{len(bundled[name]) - 1}")
     return bundled[name].pixels[number]
 
 

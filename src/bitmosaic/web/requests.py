@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from bitmosaic.samplers import PRESETS, SAMPLERS, SETTINGS, Setting
 from bitmosaic.web import words
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.limits import Limits, RequestError
 
 Name = Annotated[str, Field(max_length=200)]
 Class = Annotated[None | int | Name | dict[Name, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
@@ -55,14 +55,14 @@ Settings = create_model(
 )  # fmt: skip
 
 
-class Asked(Body):
+class SamplingRequest(Body):
     """What all requests have."""
 
     pipeline: Name | None = Field(None, description="a name of GET /v1/pipelines; null: the first")
     timeout: float | None = Field(None, gt=0, description="seconds after which the answer is no longer wanted (408)")
 
 
-class Drawn(Asked):
+class PictureRequest(SamplingRequest):
     """What all requests for pictures have."""
 
     format: Literal["png", "webp"] = Field("png", description="of the pictures in a JSON answer; WebP is lossless, and holds no settings")
@@ -70,7 +70,7 @@ class Drawn(Asked):
     entropy: bool = Field(False, description="in a stream: how unsure the model is of each hidden place, for one more pass a step")
 
 
-class Several(Drawn):
+class PicturesRequest(PictureRequest):
     """Requests for several pictures of one kind."""
 
     class_: Class = Field(None, alias="class")
@@ -79,7 +79,7 @@ class Several(Drawn):
     count: Count = 1
 
 
-class Generate(Several):
+class Generate(PicturesRequest):
     """New images of a class, or of what a prompt says."""
 
 
@@ -100,7 +100,7 @@ Mask = Annotated[
 ]
 
 
-class Inpaint(Several):
+class Inpaint(PicturesRequest):
     """What a mask covers is painted anew; all other pixels stay."""
 
     image: Picture
@@ -115,7 +115,7 @@ class Edit(Inpaint):
     class_: Named = Field(None, alias="class")
 
 
-class Outpaint(Several):
+class Outpaint(PicturesRequest):
     """A picture goes on beyond its edges."""
 
     image: Picture
@@ -125,7 +125,7 @@ class Outpaint(Several):
     feather: Feather = 0
 
 
-class Interpolate(Drawn):
+class Interpolate(PictureRequest):
     """From class to class, all from one seed."""
 
     classes: list[Single] = Field(min_length=2, max_length=16)
@@ -136,7 +136,7 @@ class Interpolate(Drawn):
     seed: Seed = 0
 
 
-class Enrich(Several):
+class Enrich(PicturesRequest):
     """Fine detail of a coarse picture, drawn anew."""
 
     image: Picture
@@ -145,21 +145,21 @@ class Enrich(Several):
     fit: Fit = "exact"
 
 
-class Encode(Asked):
+class Encode(SamplingRequest):
     """A picture to codes."""
 
     image: Picture
     fit: Fit = "exact"
 
 
-class Decode(Asked):
+class Decode(SamplingRequest):
     """Codes to pictures."""
 
     codes: Text | list[Text] = Field(description="base64 of packed digits, as encode gives them")
     format: Literal["png", "webp"] = "png"
 
 
-class Features(Asked):
+class Features(SamplingRequest):
     """What the prior sees in a picture."""
 
     image: Picture
@@ -170,7 +170,7 @@ class Features(Asked):
     )
 
 
-class Neighbours(Asked):
+class Neighbours(SamplingRequest):
     """The nearest bundled images."""
 
     image: Picture
@@ -179,7 +179,7 @@ class Neighbours(Asked):
     by: Literal["codes", "features"] = "codes"
 
 
-JOBS: dict[str, type[Asked]] = {
+JOBS: dict[str, type[SamplingRequest]] = {
     "generate": Generate, "inpaint": Inpaint, "edit": Edit, "outpaint": Outpaint, "interpolate": Interpolate, "enrich": Enrich,
     "encode": Encode, "decode": Decode, "features": Features, "neighbours": Neighbours,
 }  # fmt: skip
@@ -188,16 +188,16 @@ VALUES = 10_000  # of the JSON of one request
 DRAWN = PICTURES[:-1]  # step by step, so that there is a stream of it
 
 
-def images_of(asked: Asked) -> int:
+def images_of(asked: SamplingRequest) -> int:
     """How many images a request makes the model draw, or look at."""
     if isinstance(asked, Interpolate):
         return asked.frames if asked.weights is None else len(asked.weights)
     if isinstance(asked, Decode):
         return 1 if isinstance(asked.codes, str) else max(1, len(asked.codes))
-    return asked.count if isinstance(asked, Several) else 1
+    return asked.count if isinstance(asked, PicturesRequest) else 1
 
 
-def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Asked:
+def read(kind: type[SamplingRequest], body: dict[str, Any] | bytes, limits: Limits) -> SamplingRequest:
     """A request of that kind from JSON or a dictionary. Refused: 400 for what is no JSON, 422 for what does not fit or is too much."""
     if isinstance(body, bytes):
         check_values(body)
@@ -207,11 +207,11 @@ def read(kind: type[Asked], body: dict[str, Any] | bytes, limits: Limits) -> Ask
         wrong = error.errors(include_url=False)
         if wrong[0]["type"] == "json_invalid":
             why = wrong[0]["msg"].removeprefix("Invalid JSON: ")
-            raise Refused(400, f"body: it is no JSON ({why}); give a JSON object in UTF-8") from None
+            raise RequestError(400, f"body: it is no JSON ({why}); give a JSON object in UTF-8") from None
         sent = json.loads(body, parse_int=_whole) if isinstance(body, bytes) else body
-        raise Refused(422, words.of_fields(wrong, kind, sent)) from None
+        raise RequestError(422, words.of_fields(wrong, kind, sent)) from None
     except (RecursionError, UnicodeError):
-        raise Refused(400, "body: it is no JSON that can be read; give a JSON object in UTF-8") from None
+        raise RequestError(400, "body: it is no JSON that can be read; give a JSON object in UTF-8") from None
     _check(asked, limits)
     return asked
 
@@ -223,19 +223,19 @@ def _whole(text: str) -> int | str:
 def check_values(body: bytes) -> None:
     """Refused (422) for JSON of too many values, before it is parsed: pydantic would take seconds to complain of each."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES:
-        raise Refused(422, f"body: more than {VALUES} values; give a mask as a picture, and fewer images")
+        raise RequestError(422, f"body: more than {VALUES} values; give a mask as a picture, and fewer images")
 
 
-def _check(asked: Asked, limits: Limits) -> None:
+def _check(asked: SamplingRequest, limits: Limits) -> None:
     images = images_of(asked)
     if images > limits.count:
         name = "frames" if isinstance(asked, Interpolate) else "codes" if isinstance(asked, Decode) else "count"
-        raise Refused(422, f"{name}: got {images}; give at most {limits.count}")
-    if isinstance(asked, Several) and asked.seed + asked.count > 2**53:
-        raise Refused(422, f"seed: got {asked.seed} for {asked.count} images; the last of their seeds must be below 2^53")
+        raise RequestError(422, f"{name}: got {images}; give at most {limits.count}")
+    if isinstance(asked, PicturesRequest) and asked.seed + asked.count > 2**53:
+        raise RequestError(422, f"seed: got {asked.seed} for {asked.count} images; the last of their seeds must be below 2^53")
     settings = getattr(asked, "settings", Settings())
     for name in ("steps", "evaluations"):
         if (getattr(settings, name) or 0) > getattr(limits, name):
-            raise Refused(422, f"settings.{name}: got {getattr(settings, name)}; give at most {getattr(limits, name)}")
+            raise RequestError(422, f"settings.{name}: got {getattr(settings, name)}; give at most {getattr(limits, name)}")
     if asked.timeout is not None and asked.timeout > limits.seconds:
-        raise Refused(422, f"timeout: got {asked.timeout:g}; give at most {limits.seconds:g} seconds")
+        raise RequestError(422, f"timeout: got {asked.timeout:g}; give at most {limits.seconds:g} seconds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uvicorn
 from starlette.types import ASGIApp
 
-from bitmosaic.web.connections import Patient
+from bitmosaic.web.connections import TimedProtocol
 from bitmosaic.web.interrupts import Interruptible
 from bitmosaic.web.limits import Limits
 
@@ -14,7 +14,7 @@ def server_of(app: ASGIApp, limits: Limits) -> Interruptible:
     """A server that has taken the signals; `run` serves until one comes, `end` is the end."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
-        timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=Patient,
+        timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=TimedProtocol,
     )  # fmt: skip
     server = Interruptible(config)
     server.take_signals()

@@ -23,8 +23,8 @@ from bitmosaic.web import requests
 from bitmosaic.web.errands import Errands
 from bitmosaic.web.guest import Guest, guest_of
 from bitmosaic.web.job import Job
-from bitmosaic.web.kept import Kept
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.kept import DiskCache
+from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.model import Model
 from bitmosaic.web.neighbours import BY, Bundle
 from bitmosaic.web.thumbnails import Thumbnails
@@ -69,7 +69,7 @@ class Studio:
         self.bundles: dict[str, Bundle] = {}
         self.thumbnails: dict[str, Thumbnails] = {}
         for name, pipe in self.pipelines.items():
-            kept = Kept(None if cache is None else cache / identity(pipe, *self._known[name]))
+            kept = DiskCache(None if cache is None else cache / identity(pipe, *self._known[name]))
             guest = self.guest(name, nobody, False)
             self.thumbnails[name] = Thumbnails(guest, kept, lambda: self.errands.wake())
             if isinstance(pipe, TwoStagePipeline):
@@ -81,7 +81,7 @@ class Studio:
         """One by name, or the first. Refused (422) where there is none."""
         name = next(iter(self.pipelines)) if name is None else name
         if name not in self.pipelines:
-            raise Refused(422, f"pipeline: there is no {shown(name)}; give {' or '.join(map(shown, self.pipelines))}")
+            raise RequestError(422, f"pipeline: there is no {shown(name)}; give {' or '.join(map(shown, self.pipelines))}")
         return name, self.pipelines[name]
 
     def check_job(self, name: str | None, job: str) -> None:
@@ -89,21 +89,21 @@ class Studio:
         name, pipe = self.pipeline(name)
         if job not in jobs_of(pipe):
             kind = "has classes" if job == "interpolate" else TwoStagePipeline.does
-            raise Refused(422, f"pipeline: {shown(name)} {pipe.does}; {job} needs a pipeline that {kind}")
+            raise RequestError(422, f"pipeline: {shown(name)} {pipe.does}; {job} needs a pipeline that {kind}")
 
     def guest(self, name: str | None, job: Job, every: bool) -> Guest:
         """A pipeline for one job; every: as `Guest` has it."""
         name, pipeline = self.pipeline(name)
         return guest_of(pipeline, name, self.model, job, every, *self._known[name])
 
-    def admit(self, asked: requests.Asked) -> Job:
+    def admit(self, asked: requests.SamplingRequest) -> Job:
         """A job for a request. Refused (429) where too much is waited for."""
         return self.model.admit(requests.images_of(asked), asked.timeout or self.limits.seconds)
 
     def check_class(self, name: str, number: int) -> None:
         """Refused (404) where there is no such class."""
         if name not in self.pipelines or not 0 <= number < len(self.pipelines[name].class_names):
-            raise Refused(404, "there is no such class; see /v1/pipelines")
+            raise RequestError(404, "there is no such class; see /v1/pipelines")
 
     def about(self) -> dict[str, Any]:
         """What there is, and the limits."""

@@ -12,13 +12,13 @@ from bitmosaic.pipelines.editing import edit_settings
 from bitmosaic.samplers import SAMPLERS
 from bitmosaic.web import requests
 from bitmosaic.web.guest import Guest
-from bitmosaic.web.limits import Limits, Refused
+from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.pictures import checked, decoded, picture
 from bitmosaic.web.words import of_library, shown
 
 
 @dataclass(frozen=True)
-class Made:
+class AnswerPicture:
     """One picture of an answer."""
 
     image: Tensor  # (C, H, W) in [0, 1]
@@ -41,7 +41,9 @@ class Uploads:
 class Task:
     """A request that has been read, and what it needs."""
 
-    def __init__(self, name: str, asked: requests.Asked, uploads: Uploads, guest: Guest, bundled: dict[str, ArrayImages], limits: Limits):
+    def __init__(
+        self, name: str, asked: requests.SamplingRequest, uploads: Uploads, guest: Guest, bundled: dict[str, ArrayImages], limits: Limits
+    ):
         self.name, self.asked, self.uploads, self.guest, self.bundled, self.limits = name, asked, uploads, guest, bundled, limits
         self.notes: tuple[str, ...] = ()  # of the answers, as `Answers` has them
 
@@ -59,7 +61,7 @@ class Task:
         if wrong:
             sampler = given.get("sampler") or next((name for name, kind in SAMPLERS.items() if type(spec) is kind), "own")
             what = f"settings.{wrong[0]}: the sampler {shown(sampler)} has no setting {wrong[0]}"
-            raise Refused(422, f"{what}; it has {', '.join(sorted(known))}")
+            raise RequestError(422, f"{what}; it has {', '.join(sorted(known))}")
         return edit_settings(self.guest, given) if self.name == "edit" else given
 
     def single(self, class_: Any) -> Any:
@@ -73,7 +75,7 @@ class Task:
             try:
                 self.guest.labels([one])
             except ValueError as error:
-                raise Refused(422, of_library(error).replace("class:", f"classes[{i}]:", 1)) from None
+                raise RequestError(422, of_library(error).replace("class:", f"classes[{i}]:", 1)) from None
         return found
 
     def condition(self) -> Any:
@@ -81,19 +83,19 @@ class Task:
         found = self.asked.class_
         if self.asked.prompt is not None:
             if found is not None:
-                raise Refused(422, "class, prompt: both are given; give one of the two")
+                raise RequestError(422, "class, prompt: both are given; give one of the two")
             try:
                 return self.guest.reader.parse(self.asked.prompt, "prompt")[1]
             except ValueError as error:
-                raise Refused(422, of_library(error)) from None
+                raise RequestError(422, of_library(error)) from None
         if found is not None and self.guest.reader.kind == "text":
-            raise Refused(422, f"class: got {shown(found)}; this pipeline takes text: give a prompt, such as \"a red heart\"")
+            raise RequestError(422, f"class: got {shown(found)}; this pipeline takes text: give a prompt, such as \"a red heart\"")
         found = {self.single(name): weight for name, weight in found.items()} if isinstance(found, dict) else self.single(found)
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
-            raise Refused(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")
+            raise RequestError(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")
         if self.name == "edit" and (found is None or (isinstance(found, dict) and not any(found[c] for c in found if c is not None))):
             got = f"class: got {shown(self.asked.class_)}; name"
-            raise Refused(422, f"{got} the class that shall stand inside the mask, or give a prompt, or ask for /v1/inpaint")
+            raise RequestError(422, f"{got} the class that shall stand inside the mask, or give a prompt, or ask for /v1/inpaint")
         return found
 
     def mask(self) -> Any:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from bitmosaic.web.errands import next_size
 from bitmosaic.web.guest import Guest
-from bitmosaic.web.job import Gone
-from bitmosaic.web.kept import Kept
-from bitmosaic.web.limits import Refused
+from bitmosaic.web.job import ClientGone
+from bitmosaic.web.kept import DiskCache
+from bitmosaic.web.limits import RequestError
 from bitmosaic.web.pictures import encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
@@ -23,7 +23,7 @@ AGAIN = 60.0  # seconds after which one that could not be drawn is tried again
 class Thumbnails:
     """PNG files of the classes, by the model's own settings from seed 0."""
 
-    def __init__(self, guest: Guest, kept: Kept, wake: Callable[[], None]):
+    def __init__(self, guest: Guest, kept: DiskCache, wake: Callable[[], None]):
         """guest: whose job gives way to others; wake: called when there is something to draw."""
         self._guest, self._kept, self._wake = guest, kept, wake
         self._made: dict[int, bytes] = {}
@@ -40,7 +40,7 @@ class Thumbnails:
             return found
         with self._lock:
             if time.monotonic() - self._failed.get(number, -AGAIN) < AGAIN:
-                raise Refused(503, "this thumbnail could not be drawn; the log says why; try again later", Retry_After=str(int(AGAIN)))
+                raise RequestError(503, "this thumbnail could not be drawn; the log says why; try again later", Retry_After=str(int(AGAIN)))
             if len(self._wanted) < WANTED:
                 self._wanted.setdefault(number)
             before = list(self._wanted).index(number) if number in self._wanted else WANTED
@@ -56,7 +56,7 @@ class Thumbnails:
         start, rounds = time.monotonic(), []
         try:
             images = self._guest(numbers, [0] * len(numbers), output_type="pt", callback_on_step_end=lambda step: rounds.append(step.total))
-        except (Gone, Refused):
+        except (ClientGone, RequestError):
             raise
         except Exception:
             LOG.exception("thumbnails of %s could not be drawn", self._guest.name)

@@ -28,7 +28,7 @@ NOISE = 0.1  # standard deviation of known pixels in [0, 1] around the decoded o
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPlaces:
     """How the places of one window are known under a mask, each (h, w) bool."""
 
     whole: Tensor  # none of the place's pixels are repainted: its code stays
@@ -36,7 +36,7 @@ class Known:
     steered: Tensor  # it is redrawn so that its known pixels, and those around it, agree
 
 
-def known_of(repaint: Tensor, factor: int) -> Known:
+def known_of(repaint: Tensor, factor: int) -> KnownPlaces:
     """From a mask (H, W) bool, over places of factor x factor pixels.
 
     Unless the mask consists of whole places, steered are the places that only its thin parts touch, and those where known pixels are
@@ -45,12 +45,12 @@ def known_of(repaint: Tensor, factor: int) -> Known:
     share = F.avg_pool2d(repaint[None].float(), factor)[0]
     whole, some = share == 0, (share > 0) & (share < 1)
     if not some.any():
-        return Known(whole, whole, some)
+        return KnownPlaces(whole, whole, some)
     lines = (share > 0) & ~places_of(_opened(repaint, factor), factor)
     thick = 2 * F.avg_pool2d(_opened(~repaint, factor)[None].float(), factor)[0] >= 1 - share  # most of its known pixels
     lost = some & ~(thick & whole.any())
     near = F.max_pool2d(lost[None].float(), 3, 1, 1)[0].bool() & ~whole
-    return Known(whole, whole | lines & (share <= THIN) | near & ~thick & (share <= SCATTERED), lines | near)
+    return KnownPlaces(whole, whole | lines & (share <= THIN) | near & ~thick & (share <= SCATTERED), lines | near)
 
 
 def _opened(part: Tensor, factor: int) -> Tensor:
@@ -99,7 +99,7 @@ def steer(
     return codes, (now * steered).sum((1, 2)) / math.log(2)
 
 
-def told(known: Known, factor: int, steered: bool) -> str:
+def told(known: KnownPlaces, factor: int, steered: bool) -> str:
     """One line on what was done; empty where only whole places were hidden. steered: whether places were redrawn."""
     count = int(known.steered.sum())
     if not count:

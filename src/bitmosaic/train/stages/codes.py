@@ -13,7 +13,7 @@ from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.code_store import CodeStore, write_codes
 from bitmosaic.train.processes import by_first
-from bitmosaic.train.progress import Shown
+from bitmosaic.train.progress import ProgressBar
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sealed import check
 from bitmosaic.train.shuffle import Shuffle
@@ -57,7 +57,7 @@ class CodesStage(Stage):
         """Computes and writes the codes of all images; ImagesGone where some that were there are gone."""
         images, seed = job.images, next(stage.training.seed for stage in reversed(job.run.stages) if stage.training)
         images.check_there()
-        with Shown("codes", len(images), "image") as shown:
+        with ProgressBar("codes", len(images), "image") as shown:
             for done in write_codes(job.made["tokenizer"], images, job.out / self.name, self.code_draws, job.run.flip, seed):
                 shown.update(done - shown.done)
         if images.unreadable:

@@ -19,7 +19,7 @@ from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, sav
 from bitmosaic.spec import Spec
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.pictures import draw_curves
-from bitmosaic.train.processes import by_first, told
+from bitmosaic.train.processes import broadcast, by_first
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sealed import CHECKSUMS
 from bitmosaic.train.sound import check_features_seal
@@ -81,7 +81,7 @@ class FeaturesStage(Stage):
         if isinstance(self.features, FileFeatures):
             return {"features": load_feature_net(self.features.path).to(job.device)}
         path = job.out / FILE
-        if told(path.exists()):
+        if broadcast(path.exists()):
             by_first(lambda: check_features_seal(job.out))
         else:
             training = self.features.training

@@ -19,7 +19,7 @@ from bitmosaic.nets.discriminators.deep_conv import DeepConvDiscriminatorSpec
 from bitmosaic.pipelines import GeneratorPipeline, NoiseSpec
 from bitmosaic.train.adversarial_game import AdversarialGame, AdversarialLosses
 from bitmosaic.train.pictures import class_sheet, draw_curves
-from bitmosaic.train.processes import by_first, told
+from bitmosaic.train.processes import broadcast, by_first
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.stages.features import check_whole
@@ -71,7 +71,7 @@ class GeneratorStage(Stage):
 
     def play(self, job: Job) -> dict[str, Any]:
         folder = job.out / self.files[0]
-        if not told(folder.exists()):
+        if not broadcast(folder.exists()):
             training, images = self.training, job.images
             torch.manual_seed(training.seed)  # weights only; every other draw has its own generator
             game = self.game(job.made)

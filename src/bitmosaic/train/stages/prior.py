@@ -25,7 +25,7 @@ from bitmosaic.samplers.entropy_ordered import EntropyOrderedSpec
 from bitmosaic.train.code_store import CodeBatch, CodeBatches
 from bitmosaic.train.pictures import class_sheet, draw_curves
 from bitmosaic.train.prior_game import PriorGame
-from bitmosaic.train.processes import by_first, first, told
+from bitmosaic.train.processes import broadcast, by_first, is_first
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sound import check_pipeline
 from bitmosaic.train.stage import averaged, play_stage
@@ -82,10 +82,10 @@ class PriorStage(Stage):
 
     def play(self, job: Job) -> dict[str, Any]:
         folder = job.out / self.files[0]
-        if not told(folder.exists()):
+        if not broadcast(folder.exists()):
             training, codes = self.training, job.made["codes"]
             torch.manual_seed(training.seed)
-            with torch.device("cpu" if first() or not training.sharded else "meta"):
+            with torch.device("cpu" if is_first() or not training.sharded else "meta"):
                 game = self.game(job.made)
             captions = codes.store.captions()
             game.players["prior"].condition.learn(captions)

@@ -23,8 +23,8 @@ from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.tokenizers.jpeg_bytes import JPEGBytesSpec
 from bitmosaic.train.code_store import images_at_once
 from bitmosaic.train.pictures import draw_curves, reconstructions
-from bitmosaic.train.processes import by_first, told
-from bitmosaic.train.progress import Shown
+from bitmosaic.train.processes import broadcast, by_first
+from bitmosaic.train.progress import ProgressBar
 from bitmosaic.train.run import Job, Run, Stage
 from bitmosaic.train.sealed import check, seal
 from bitmosaic.train.sound import check_decodes
@@ -68,7 +68,7 @@ class TokenizerStage(Stage):
 
     def play(self, job: Job) -> dict[str, Any]:
         folder = job.out / self.files[0]
-        if told(folder.exists()):
+        if broadcast(folder.exists()):
             by_first(lambda: check(folder, f"remove {folder}, and the same command makes it anew from the last checkpoint"))
         else:
             training, images = self.training, job.images
@@ -90,7 +90,7 @@ class TokenizerStage(Stage):
         """Measures and writes a tokenizer that has been trained, with checksums."""
         images, folder = job.images, job.out / self.name
         check_decodes(tokenizer, self.training.steps, tokenizer.medium.floats(some_images(images, 8)))
-        with Shown("report", min(LOOKED_AT, len(images)), "image") as shown:
+        with ProgressBar("report", min(LOOKED_AT, len(images)), "image") as shown:
             report = reconstruction_report(tokenizer, images, images_at_once(images.size), limit=LOOKED_AT, on_batch=shown.update)
         job.say(report.text())
         draw_curves(job.out, self.name, f"{job.run.name}: tokenizer", job.say)
@@ -137,7 +137,7 @@ class FixedTokenizerStage(Stage):
 
     def play(self, job: Job) -> dict[str, Any]:
         folder = job.out / self.files[0]
-        if told(folder.exists()):
+        if broadcast(folder.exists()):
             by_first(lambda: check(folder, f"remove {folder}, and the same command makes it anew"))
         else:
             by_first(lambda: keep(self.tokenizer.build(), self.tokenizer, folder))
