@@ -100,7 +100,7 @@ class Bench:
             filling.known_of = own
 
 
-def hidden(repaint: torch.Tensor, factor: int) -> Known:
+def hidden(repaint: torch.Tensor, factor: int) -> KnownPlaces:
     """Every place that a mask touches is hidden, whatever else is known of it."""
     whole = ~places_of(repaint, factor)
     return KnownPlaces(whole, whole, torch.zeros_like(whole))
