@@ -27,10 +27,10 @@ LANDSCAPE_KINDS = {  # kind -> names of photographs
     "desert": "badlands0 badlands1 badlands2 badlands5 canyon01 canyon02 canyon03 canyon04 canyon05 desert0 desert1 desert2 desert7 "
               "dune1 dune2 dune3 dune4 dune5 hills0 hills1 lava0",
     "field": "desert5 dune0 fields0 fields1 fields3 fields4 fields5 fields7 fields8 fields9 fog2 valley2 valley3 valley5 water1",
-    "forest": "fog1 fog4 forest0 forest1 forest2 forest3 forest4 forest5 lava2 valley4 valley6 valley8",
+    "forest": "fog1 fog4 forest0 forest1 forest2 forest3 forest4 forest5 valley8",
     "lake": "fog6 mountain1 sea0 sea9 sky4 water0 water2 water3 water4 water5 water6 water7 water8 water9",
     "mountain": "canyon3 canyon4 canyon6 canyon7 fog0 fog5 fog7 mountain0 mountain2 mountain4 mountain5 mountain6 mountain9 sea6 sky6 sky8 "
-                "valley0 valley9",
+                "valley0 valley9 lava2 valley4 valley6",
     "sea": "beach0 beach1 beach2 beach3 beach4 beach5 beach6 fog3 sea1 sea2 sea3 sea4 sea5 sea7 sea8",
     "sky": "desert6 fields2 fields6 hills3 sky0 sky1 sky2 sky3 sky5 sky7 sky9 valley7",
     "snow": "hills2 mountain3 mountain7 mountain8 snow0 snow1 snow2 snow3 snow4 snow5 snow6 snow7 snow8 snow9 snow10",
