@@ -13,7 +13,6 @@ from torch import nn
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
-from bitmosaic.commands.real import Subset, learned_and_held, real_images
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.classes import class_agreement, classifier_score
@@ -23,6 +22,7 @@ from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.reconstruction import scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ArrayImages, fashion_sample
+from bitmosaic.images.real import Subset, learned_and_held, real_images
 from bitmosaic.nets import inception
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.priors.masked import MaskedPriorSpec

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bitmosaic.commands.pipelines import DEFAULT, meant
-from bitmosaic.commands.real import learned_and_held, named_images, own_test_set, real_images
 from bitmosaic.images import NAMED_SETS, SHIPPED_SETS, ArrayImages, fashion_sample, landscapes_sample, shipped_image, shipped_name
+from bitmosaic.images.real import learned_and_held, named_images, own_test_set, real_images
 
 
 def test_a_set_suits_its_own_size_and_else_its_colours():

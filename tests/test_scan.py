@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from bitmosaic.cli import main
-from bitmosaic.commands.real import real_images
 from bitmosaic.images import FASHION_CLASSES, Folder, UnreadableImage, read_image, scan
 from bitmosaic.images.formats import endings
+from bitmosaic.images.real import real_images
 from bitmosaic.recipes import folder as recipe
 from bitmosaic.train.tokenized import Manifest
 

@@ -17,7 +17,6 @@ from bitmosaic.commands.arguments import Flag, PipelineName
 from bitmosaic.commands.drawing import OWN_SETTINGS, Settings
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import DEFAULT, Drawing, check_device, checksum, find, load
-from bitmosaic.commands.real import Data, learned_and_held, own_test_set, real_images
 from bitmosaic.evaluate import evaluation
 from bitmosaic.evaluate.evaluation_plot import evaluation_plot
 from bitmosaic.evaluate.evaluation_text import text as evaluation_text
@@ -26,12 +25,14 @@ from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, parted, total
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import save
+from bitmosaic.images.real import learned_and_held, own_test_set, real_images
 from bitmosaic.names import plain
 from bitmosaic.threads import processors
 from bitmosaic.train.features import protocol, train_features
 
 LARGEST = 2**63 // SEEDS - 1  # seed
 FILES = ("evaluation.json", "evaluation.png")
+Data = Annotated[str, tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 5000, or as many as there are real ones)")]
 
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Background, Flag
 from bitmosaic.commands.files import Files, tell_unreadable, tell_used
 from bitmosaic.commands.pipelines import DEFAULT, load
-from bitmosaic.commands.real import real_images
 from bitmosaic.images import NAMED_SETS, Fit, ImageSet
+from bitmosaic.images.real import real_images
 from bitmosaic.names import plain
 from bitmosaic.pipelines import TwoStagePipeline
 from bitmosaic.search import VectorSpec, index_images

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import PipelineName
 from bitmosaic.commands.files import SOFTWARE, tell_unreadable, tell_used, written_into
 from bitmosaic.commands.pipelines import DEFAULT, Drawing, load
-from bitmosaic.commands.real import own_test_set
 from bitmosaic.evaluate.probe import Vectors, few_label_accuracy, linear_accuracy, neighbour_accuracy, representations
 from bitmosaic.evaluate.probe_plots import by_labels, by_layer, map_of
 from bitmosaic.folders import write_json
 from bitmosaic.images import NAMED_SETS, ArrayImages, Folder, ImageSet, save
+from bitmosaic.images.real import own_test_set
 from bitmosaic.pipelines import TwoStagePipeline
 
 FILES = ("probe.json", "layers.png", "labels.png", "map.png")

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Flag
 from bitmosaic.commands.files import tell_used
 from bitmosaic.commands.pipelines import DEFAULT, check_device, find
-from bitmosaic.commands.real import named_images
 from bitmosaic.images import NAMED_SETS
 from bitmosaic.images.captions import BESIDE, captions_of
 from bitmosaic.images.labels import MOST, LabelFile
+from bitmosaic.images.real import named_images
 from bitmosaic.images.scan import Scan
 from bitmosaic.images.scanned import kept_scan
 from bitmosaic.images.tars import is_tars

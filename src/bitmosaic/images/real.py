@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 
-from bitmosaic.images import NAMED_SETS, SET_OF, Folder, ImageSet, shipped_name
 from bitmosaic.names import composed
 
-Data = Annotated[str, tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
+from .base import ImageSet
+from .folder import Folder
+from .named import NAMED_SETS, SET_OF, shipped_name
 
 
 def real_images(name: str, size: tuple[int, int], channels: int, known: Sequence[str] | None = None) -> ImageSet:
