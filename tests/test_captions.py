@@ -287,7 +287,7 @@ def test_a_text_condition_is_refused_where_there_are_no_captions(tmp_path, run):
     from bitmosaic.train.train import train
 
     made = folder(str(run / "x"), size=32)
-    with pytest.raises(ValueError, match="prior.condition: told by text, but the images have no captions; give --captions"):
+    with pytest.raises(ValueError, match="prior.condition: takes text, but the images have no captions; give --captions"):
         train(made.changed(prior=made.prior.on(made.prior.grid, made.prior.radix, TextConditionSpec())), tmp_path / "out", str)
     assert not (tmp_path / "out").exists()
 

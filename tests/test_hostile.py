@@ -45,7 +45,7 @@ from bitmosaic.train.prior_game import PriorGame
 from bitmosaic.train.sealed import CHECKSUMS, checksums
 from bitmosaic.train.training import Training
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 MILLION = 10**6
 DEEP = {"lists": "[" * MILLION, "objects": '{"a":' * MILLION, "closed": "[" * 900 + "]" * 900}
 NO_JSON = {"empty": "", "digits": "1" * 5000, "no float": "1e400", "negative": "-1e400", "wide": str(2**63), "half": '{"a"', "\0": "\0"}

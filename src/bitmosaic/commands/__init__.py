@@ -1,1 +1,1 @@
-"""Commands: each a thin shell over the library, a function with the command's name in the file with that name."""
+"""Commands: thin wrappers of the library; the function of a command is in the file of its name."""

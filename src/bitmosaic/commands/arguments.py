@@ -1,4 +1,4 @@
-"""A command line becomes a function's arguments, by tyro; what is wrong with it becomes a ValueError of one line."""
+"""Parses command lines into a function's arguments by tyro; errors become a ValueError of one line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ OwnNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hin
 OwnFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the pipeline's own)")]
 OwnBox = Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT TOP RIGHT BOTTOM", help_behavior_hint="")]
 
-_PLAIN = (  # what Python and tyro say, and what we say
+_PLAIN = (  # messages of Python and tyro -> ours
     (r"^Error parsing ", ""),
-    (r"\('(--?[\w-]+)',( '[^)]*)?\)", r"\1"),  # its 1.0 names an argument so
+    (r"\('(--?[\w-]+)',( '[^)]*)?\)", r"\1"),  # as tyro 1.0 names an argument
     (r" Got errors:.*", ""),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"got \1; want a whole number"),
     (r"could not convert string to float: ('.*')", r"got \1; want a number"),
@@ -42,14 +42,14 @@ _PLAIN = (  # what Python and tyro say, and what we say
 
 
 def read(function: Callable[..., T], arguments: Sequence[str], prog: str) -> Callable[[], T]:
-    """`function` with these arguments, ready to be called. SystemExit after --help, ValueError where they are wrong."""
+    """A call of `function` with these arguments. SystemExit after --help, ValueError for wrong arguments."""
     call, rest = split(function, arguments, prog)
     refuse(rest, flags(function), prog)
     return call
 
 
 def split(function: Callable[..., T], arguments: Sequence[str], prog: str) -> tuple[Callable[[], T], list[str]]:
-    """`function` with those of the arguments that are its own, and the others."""
+    """A call of `function` with those of the arguments that are its own, and the other arguments."""
 
     @functools.wraps(function)
     def later(*args, **kwargs):
@@ -71,7 +71,7 @@ def override(settings: T, arguments: Sequence[str], prog: str, known: Iterable[s
 
 
 def refuse(rest: Sequence[str], known: Sequence[str], prog: str) -> None:
-    """ValueError for arguments that nobody wants, with the known flags that are near to the first."""
+    """ValueError for unknown arguments, with the known flags that are similar to the first."""
     if not rest:
         return
     wrong = next((a for a in rest if a.startswith("--")), rest[0]).split("=")[0]
@@ -104,7 +104,7 @@ def fields(settings: Any, prefix: str = "--") -> list[str]:
 
 @contextlib.contextmanager
 def one_line_errors(prog: str):
-    """What tyro complains of in a box on stderr becomes a ValueError of one line; its help passes."""
+    """Turns tyro's box of errors on stderr into a ValueError of one line; its help passes."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):

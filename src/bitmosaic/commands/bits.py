@@ -25,7 +25,7 @@ def bits(
     image: Picture = f"{DEFAULT}:0", *, count: int = 500, fit: Fit = "exact", background: Background = "", pipeline: OwnPipeline = "",
     out: Path = Path("bits"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
-    """Shows what each bit means: a picture with that bit turned round in every place, and what the bit does to the middle place.
+    """Shows what each bit means: a picture with that bit inverted in every place, and the effect of the bit of the middle place.
 
     Writes NAME-bits.png, the picture, its reconstruction, and one picture for each bit; and meaning.png, for each bit of the
     middle place the mean difference between decoding it as 1 and as 0, over the first test images that

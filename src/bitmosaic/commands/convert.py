@@ -49,10 +49,10 @@ def convert(
         tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
         prior: the published prior, such as bigr_L_d24.pt, or the folder that was made of it.
         out: folder to write; an older pipeline there is replaced, any other folder is not.
-        heads: of the prior's attention, which tensors do not tell; published are its width / 64.
-        target: what the prior's head predicts; published are flips. Few files tell it; one that contradicts is refused.
-        timesteps: T of the head's diffusion, for a file without the noise schedule that tells it.
-        grid: places of a prior over indices, which tensors do not tell; published are 16 16 of LlamaGen, one row of TiTok's MaskGIT.
+        heads: of the prior's attention, which tensors do not show; published: width / 64.
+        target: what the prior's head predicts; published: flips. A file that says otherwise is refused.
+        timesteps: T of the head's diffusion, for a file without a noise schedule.
+        grid: places of a prior over indices, which tensors do not show; published: 16 16 for LlamaGen, one row for TiTok's MaskGIT.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
         guidance_scale: 1 is none.

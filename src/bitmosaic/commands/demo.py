@@ -1,4 +1,4 @@
-"""`bitmosaic demo`: what a pipeline does, as pictures and a page that shows them."""
+"""`bitmosaic demo`: shows what a pipeline does, as pictures and a page."""
 
 from __future__ import annotations
 

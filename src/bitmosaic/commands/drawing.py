@@ -1,4 +1,4 @@
-"""What the commands that draw have in common: settings of the sampler, precision, classes as they are typed."""
+"""Arguments shared by commands that draw: settings of the sampler, precision, classes."""
 
 from __future__ import annotations
 

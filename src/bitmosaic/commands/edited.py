@@ -1,4 +1,4 @@
-"""What the commands that edit a picture have in common: their arguments, what is repainted, the answers as files and one sheet."""
+"""Shared by commands that edit a picture: arguments, the region to repaint, and answers as files and one sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bitmosaic enrich`: fine detail drawn anew."""
+"""`bitmosaic enrich`: draws the fine detail of a picture anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the commands: images that the user names; output that is whole or not there, over nothing of the user's."""
+"""Files of commands: images that the user names; output that is written whole or not at all, and never over other files of the user."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def file_name(text: str) -> str:
 
 @contextmanager
 def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A fresh folder for files of these names, which move into `folder` when the block ends well; else nothing changes.
+    """A temporary folder for files of these names, which move into `folder` when the block succeeds; else nothing changes.
 
     ValueError before anything is done where a file that would be replaced was not written by bitmosaic.
     """

@@ -1,4 +1,4 @@
-"""`bitmosaic info`: what a pipeline is, or how far a training run has come."""
+"""`bitmosaic info`: describes a pipeline, or the progress of a training run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def pipeline_text(found: dict[str, Any]) -> str:
         *(codes_rows(found) if "grid" in found else []),
         *((part, f"{word(found[part])}, {parameters[part]:,} parameters{head if part == 'prior' else ''}") for part in parts),
         ("sampler", f"{word(sampler)}{': ' if settings else ''}{settings}"),
-        ("classes", f"{len(names)}: {shown}" if names else "none; it is told by text" if found["condition"] == "text" else "none"),
+        ("classes", f"{len(names)}: {shown}" if names else "none; it takes text" if found["condition"] == "text" else "none"),
         *([("fingerprint", f"{found['fingerprint'][:16]} of the tokenizer")] if "fingerprint" in found else []),
         ("files", f"{sum(found['files'].values()) / 1e6:.1f} MB in {len(found['files'])} files"),
     ])  # fmt: skip

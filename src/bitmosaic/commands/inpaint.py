@@ -1,4 +1,4 @@
-"""`bitmosaic inpaint`: what a mask covers is painted anew, and `bitmosaic edit`: as another class."""
+"""`bitmosaic inpaint`: repaints what a mask covers, and `bitmosaic edit`: as another class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bitmosaic list`: what there is to work with on this machine."""
+"""`bitmosaic list`: pipelines, recipes, data sets and systems on this machine."""
 
 from __future__ import annotations
 

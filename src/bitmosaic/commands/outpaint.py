@@ -1,4 +1,4 @@
-"""`bitmosaic outpaint`: around a picture, on a larger canvas."""
+"""`bitmosaic outpaint`: extends a picture beyond its edges."""
 
 from __future__ import annotations
 

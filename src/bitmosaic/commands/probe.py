@@ -1,4 +1,4 @@
-"""`bitmosaic probe`: how much of the classes can be read off the codes and the prior's features."""
+"""`bitmosaic probe`: how well codes and a prior's features predict the classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bitmosaic reproduce NAME`: the claim of a published system, repeated at our scale, as a page beside the paper's figures."""
+"""`bitmosaic reproduce NAME`: repeats the claim of a published system at a small scale and writes a page with the paper's figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bitmosaic reveal`: how the model makes up its mind."""
+"""`bitmosaic reveal`: entropy maps and the order in which places are revealed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bitmosaic tokenize`: images of any number to packed codes in shards, which priors are trained on."""
+"""`bitmosaic tokenize`: any number of images to packed codes in shards, to train priors on."""
 
 from __future__ import annotations
 

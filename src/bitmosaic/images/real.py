@@ -1,4 +1,4 @@
-"""Real images by name: a set that has one, or a folder."""
+"""Real images: a named set, or a folder."""
 
 from __future__ import annotations
 

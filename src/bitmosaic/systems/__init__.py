@@ -1,8 +1,8 @@
 """Published systems, a folder each: its paper, recipes to train it, and its claim, which `bitmosaic reproduce NAME` repeats.
 
-A folder is found by being here; docs/own.md walks through one. Its `__init__.py` says what the system is (`SYSTEM`), its `claim.py`
-repeats the claim (`CLAIM`), its `card.md` says what a reader of the page should know besides the figures. Folders of one's own are looked
-through too, where the environment names them in BITMOSAIC_SYSTEMS.
+A folder is found by being here; docs/own.md walks through one. Its `__init__.py` describes the system (`SYSTEM`), its
+`claim.py` repeats the claim (`CLAIM`), its `card.md` has the text of its page besides the figures. Folders of your own are found where the
+environment variable BITMOSAIC_SYSTEMS names the folder that holds them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""System and Claim: what a published system is here, and what its paper says of it as one experiment at our scale."""
+"""System and Claim: the description of a published system, and its paper's claim as one experiment at a small scale."""
 
 from __future__ import annotations
 

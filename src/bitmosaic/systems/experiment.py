@@ -1,4 +1,4 @@
-"""A claim is repeated: its trials are trained and measured by as many processes as there are cores, and what is there already is kept."""
+"""Repeats a claim: trains and measures its trials in as many processes as there are cores, and resumes."""
 
 from __future__ import annotations
 

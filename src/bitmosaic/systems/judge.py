@@ -1,4 +1,4 @@
-"""Figures of drawn images of Fashion-MNIST that claims share, in the space of the classifier that ships, and the floor of real ones."""
+"""Figures of generated images of Fashion-MNIST, shared by claims, in the feature space of the shipped classifier, with their floors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a system: its card, what its paper claims, what was measured here, by seed, and whether the claim holds."""
+"""The page of a system: its card, its paper's claim, what was measured here, by seed, and whether the claim holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What claims about priors share: the codes of one tokenizer an experiment, a prior of them each trial, asked in several ways.
+"""Shared by claims about priors: the codes of one tokenizer for each experiment, and for each trial a prior, sampled in several ways.
 
 `index_run` is a small VQGAN of Fashion-MNIST (Esser et al., arXiv 2012.09841) with SimVQ's codebook (Zhu et al., 2411.02038).
 """

@@ -1,1 +1,1 @@
-"""The studio: a page on an HTTP service, one process, one model thread."""
+"""The studio: an HTTP service and its page, in one process with one model thread."""

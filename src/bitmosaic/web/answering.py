@@ -1,4 +1,4 @@
-"""From a request's bytes to an answer's: reading bodies, running a job in a thread while its client is there, streams of events."""
+"""Answers requests: reads bodies, runs a job in a thread while its client is connected, streams events."""
 
 from __future__ import annotations
 

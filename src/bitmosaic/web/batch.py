@@ -1,4 +1,4 @@
-"""What requests ask the model's thread for: something short, or places to be filled by a sampler, several requests' in one batch."""
+"""Work for the model's thread: short calls, and places to be filled by a sampler, joined over requests in one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that nobody uses are ended: a client that begins no request, or does not take its answer, holds nothing for long.
+"""Ends idle connections: of clients that begin no request, or do not read their answer.
 
 uvicorn waits for both without end, so that some thousand idle connections, or a few hundred streams that nobody reads, would
 shut all others out.

@@ -1,4 +1,4 @@
-"""What nobody waits for: done in one thread, in small slices, as far as the model's time is not needed for others."""
+"""Background work, in one thread and in small slices, while the model is idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before every request: whom it may come from, how large and how slow it may be, and what every answer says to browsers."""
+"""Middleware before every request: allowed origins and hosts, limits of size and time, and security headers of answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A pipeline as one request sees it: the same protocol, but what computes is sent to the model's thread, where it meets that of others."""
+"""A pipeline as one request sees it: the same protocol, but computation is sent to the model's thread, where it is batched with that of
+others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Told to end, the server finishes what it has; by a second Ctrl-C it ends at once."""
+"""On SIGTERM or Ctrl-C the server finishes its requests; on a second Ctrl-C it ends at once."""
 
 from __future__ import annotations
 

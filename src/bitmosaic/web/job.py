@@ -1,4 +1,4 @@
-"""One request while it is worked on: what it waits for, how long it may, and whether somebody still wants it."""
+"""A request in progress: what it waits for, its time limit, and whether its client is still connected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each request does, by the protocol of pipelines alone; in a thread of its own, on a Guest."""
+"""The job of each request, which uses only the protocol of pipelines, on a Guest in a thread of its own."""
 
 from __future__ import annotations
 

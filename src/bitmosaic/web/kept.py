@@ -1,4 +1,4 @@
-"""What was computed once and is kept on disk: small files in the user's cache folder, which may be lost, damaged or refused at any time."""
+"""A cache on disk of what was computed once: small files in the user's cache folder, which may be lost, damaged or unwritable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request may ask for, and how one that asks for more is refused."""
+"""Limits of requests, and the error of one that exceeds them."""
 
 from __future__ import annotations
 

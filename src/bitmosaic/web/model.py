@@ -1,4 +1,4 @@
-"""One thread that computes for all requests: what waits is joined, and between two rounds of sampling it does what else is asked.
+"""One thread that computes for all requests: waiting work is batched, and short calls run between two rounds of sampling.
 
 A batch changes no image, since every image has a generator of its own. A full batch begins at once. Less waits a moment where nothing runs.
 Where a batch of several requests has just ended it waits until those are answered and nobody has asked or been answered for a while, since

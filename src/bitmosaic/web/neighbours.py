@@ -1,4 +1,4 @@
-"""The nearest bundled images by codes and by features: the bundle is looked through once, while nobody else needs the model, and kept."""
+"""The nearest bundled images by codes and by features: all are encoded once, while the model is idle, and cached."""
 
 from __future__ import annotations
 

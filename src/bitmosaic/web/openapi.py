@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: requests from the classes that read them, so that it cannot say other than what is done; answers by hand."""
+"""The OpenAPI 3.1 document: requests from the classes that parse them, so that both agree; answers by hand."""
 
 from __future__ import annotations
 

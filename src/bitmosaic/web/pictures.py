@@ -28,7 +28,7 @@ PLAIN = str.maketrans({"-": "+", "_": "/", **dict.fromkeys(" \t\r\n\f\v", None)}
 
 def decoded(text: str, argument: str, wanted: str = "a picture's file in base64, or a bundled one such as fashion:17") -> bytes:
     """The bytes of base64, with or without `data:...;base64,` before it; of both alphabets, and with blanks and line breaks in it, as
-    programs write it (RFC 4648). Refused (422) for what is none; wanted: what would do.
+    programs write it (RFC 4648). RequestError (422) for anything else; wanted: what would do.
     """
     head, comma, body = text.partition(",")
     if text[:5].lower() == "data:":

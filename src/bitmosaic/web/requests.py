@@ -1,4 +1,4 @@
-"""What may stand in the body of each request, and the schema of it: what does not fit is refused with a line that says so."""
+"""The body of each request and its schema; what does not fit is refused with one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The server of the studio: uvicorn with patience for slow clients, a limit on heads, and an end that finishes what runs."""
+"""The server of the studio: uvicorn with time limits for slow clients, a limit on headers, and a shutdown that finishes running requests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream tells of a drawing, step by step: which part of which canvas it is, and how far it has come."""
+"""Events of a stream, one for each sampling step: its part of the canvas, and its progress."""
 
 from __future__ import annotations
 

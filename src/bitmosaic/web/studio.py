@@ -1,4 +1,4 @@
-"""The state of a studio: its pipelines, the model's thread, what it has made once and keeps, what it has counted."""
+"""The state of a studio: its pipelines, the model's thread, caches and counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A request that has been read: its fields as pipelines take them, or Refused, which says what is wrong; and the pictures of its answer."""
+"""A request that has been read: its fields as pipelines take them, or a RequestError that says what is wrong; and the pictures of its
+answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thumbnails of the classes of a pipeline: drawn when nobody else waits for the model, kept on disk, and waited for by nobody."""
+"""Thumbnails of the classes of a pipeline: drawn in the background while the model is idle, and cached on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients are told of their mistakes: fields by their names in the request, values as JSON has them, and what would do."""
+"""Error messages for clients: fields by their names in the request, values as in JSON, and what would do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """BiGR (Hao et al., ICLR 2025, arXiv 2410.14672): binary codes, a masked Llama over them, a Bernoulli-diffusion head, places by entropy.
 
-We differ in nothing that the equations say; recipes say where sizes were not published.
+The equations are the published ones. We differ in sizes where none were published, which recipes name.
 """
 
 from bitmosaic.systems.base import System

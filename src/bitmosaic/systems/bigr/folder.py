@@ -1,6 +1,6 @@
-"""The `folder` recipe: BiGR (arXiv 2410.14672) on any folder of images, with sizes chosen from what is in it.
+"""The `folder` recipe: BiGR (arXiv 2410.14672) on any folder of images.
 
-Every choice comes with its reason in `Run.reasons`, and every field of the Run is open to override.
+We differ in sizes, which are chosen from the images; each choice has its reason in `Run.reasons`, and every field can be overridden.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our tables beside a paper's: means and spread over seeds, and in words where the order of rows is the same and where it is not."""
+"""Our tables beside BiGR's (arXiv 2410.14672): means and spread over seeds, and in words whether the order of rows agrees."""
 
 from __future__ import annotations
 

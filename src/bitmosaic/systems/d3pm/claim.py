@@ -1,4 +1,4 @@
-"""The claim of D3PM (arXiv 2107.03006, Tables 1 to 3): of chains that know no order of values, the absorbing one beats the uniform one.
+"""The claim of D3PM (arXiv 2107.03006, Tables 1 to 3): of chains that ignore the order of values, the absorbing one beats the uniform one.
 
 We differ in data (codes of Fashion-MNIST for text and pixels), in sizes, and in the uniform chain's schedule (`UniformSpec`).
 """

@@ -1,6 +1,6 @@
 """JPEG-LM (Han et al., 2024, arXiv 2408.08459): a language model of the bytes of JPEG files draws pictures.
 
-We differ in bytes instead of byte pairs, in leaving the headers out, and in a class that may be told.
+We differ in bytes instead of byte pairs, in leaving the headers out, and in an optional class condition.
 """
 
 from bitmosaic.systems.base import System

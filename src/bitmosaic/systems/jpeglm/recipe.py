@@ -1,6 +1,6 @@
 """The `jpeg` recipe: a causal Llama over the bytes of JPEG files (JPEG-LM, Han et al., arXiv 2408.08459).
 
-We differ in bytes instead of byte pairs, in a class that may be told, and in sizes for two CPU cores. Nothing is trained but the prior.
+We differ in bytes instead of byte pairs, in an optional class condition, and in sizes for two CPU cores. Only the prior is trained.
 """
 
 from __future__ import annotations

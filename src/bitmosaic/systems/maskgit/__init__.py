@@ -1,4 +1,4 @@
-"""MaskGIT (Chang et al., CVPR 2022, arXiv 2202.04200): masked indices of a codebook are filled in, the most confident first.
+"""MaskGIT (Chang et al., CVPR 2022, arXiv 2202.04200): predicts masked indices of a codebook, the most confident first.
 
 We differ in the codebook, SimVQ's by default, and in sizes; docs/indices.md says what a small run measured.
 """

@@ -1,4 +1,4 @@
-"""SimVQ (Zhu et al., ICCV 2025, arXiv 2411.02038): a frozen random codebook seen through one linear layer, so that no codeword dies.
+"""SimVQ (Zhu et al., ICCV 2025, arXiv 2411.02038): a frozen random codebook behind a trained linear layer, so that no codeword dies.
 
 We differ in decoding indices with the projection, which the published program leaves out, and in the sizes of the networks around it.
 """

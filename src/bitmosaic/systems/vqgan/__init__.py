@@ -1,4 +1,4 @@
-"""VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841): an autoencoder with a codebook that learns by a perceptual distance and a PatchGAN.
+"""VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841): an autoencoder with a codebook, a perceptual loss and a PatchGAN.
 
 We differ in the perceptual distance, over a classifier of the images at hand instead of VGG with human judgements, and in sizes.
 """

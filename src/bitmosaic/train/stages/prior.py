@@ -75,7 +75,7 @@ class PriorStage(Stage):
             wanted = f"{prior.grid}, {described(prior.radix)}"
             raise ValueError(f"codes: {source.grid} places, {described(source.radix)}; the prior wants {wanted}")
         if isinstance(prior.condition, TextConditionSpec) and not source.captioned:
-            raise ValueError(f"prior.condition: told by text, but the {'codes' if given else 'images'} have no captions; give --captions")
+            raise ValueError(f"prior.condition: takes text, but the {'codes' if given else 'images'} have no captions; give --captions")
         wanted, found = getattr(prior.condition, "classes", 0), len(source.class_names)
         if wanted not in (0, found):
             raise ValueError(f"prior.condition.classes: got {wanted}, but the {'codes' if given else 'images'} have {found} classes")
