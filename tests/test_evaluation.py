@@ -2,33 +2,22 @@
 
 import hashlib
 import json
-import sys
 
-import numpy as np
 import pytest
 import torch
-import warm
-from PIL import Image
 from torch import nn
 
 from bitmosaic import Pipeline
-from bitmosaic.cli import main
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.evaluate import evaluation
-from bitmosaic.evaluate.classes import class_agreement, classifier_score
-from bitmosaic.evaluate.kernel import kernel_distance
-from bitmosaic.evaluate.manifold import manifold
 from bitmosaic.evaluate.parallel import in_chunks
-from bitmosaic.evaluate.reconstruction import scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ArrayImages, fashion_sample
-from bitmosaic.images.real import Subset, learned_and_held, real_images
 from bitmosaic.nets import inception
 from bitmosaic.nets.feature_net import ConvClassifierSpec, load_feature_net, save_feature_net
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec
 from bitmosaic.tokenizers import BinaryAutoencoderSpec
-from bitmosaic.train.features import accuracy, protocol, train_features
 
 
 def drawn(*shape, seed=0, shift=0.0):
@@ -55,66 +44,6 @@ def net(tmp_path, classes=10, name="net.safetensors"):
     made = ConvClassifierSpec(1, classes, (2, 2, 4)).build().eval()
     save_feature_net(made, tmp_path / name)
     return FeatureSpace.load(tmp_path / name)
-
-
-# Measures
-
-
-def test_the_kernel_distance_by_hand_and_its_expectation():
-    a, b = drawn(5, 3).double(), drawn(4, 3, seed=1).double()
-    k = lambda x, y: float((x @ y / 3 + 1) ** 3)  # noqa: E731
-    own = [[k(x, y) for j, y in enumerate(s) if j != i] for s in (a, b) for i, x in enumerate(s)]
-    by_hand = np.mean(own[:5]) + np.mean(own[5:]) - 2 * np.mean([[k(x, y) for y in b] for x in a])
-    assert kernel_distance(a, b, at_once=2) == pytest.approx(by_hand)
-    same = [kernel_distance(drawn(200, 8, seed=2 * i), drawn(200, 8, seed=2 * i + 1)) for i in range(20)]
-    assert min(same) < 0 < max(same) and abs(np.mean(same)) < 0.1 < kernel_distance(drawn(200, 8), drawn(200, 8, seed=1, shift=0.5))
-    assert kernel_distance(a, a) == pytest.approx(kernel_distance(a, a.clone()))
-    with pytest.raises(ValueError, match="at least two rows"):
-        kernel_distance(a[:1], b)
-
-
-def test_density_and_coverage_agree_with_their_definition():
-    made, real, k = drawn(60, 4).double(), drawn(60, 4, seed=1, shift=0.3).double(), 3
-    reach = torch.cdist(real, real).sort(1).values[:, k]
-    inside = torch.cdist(made, real) <= reach  # made, ball of real
-    found = manifold(made, real, k)
-    assert found.density == pytest.approx(float(inside.sum()) / (k * 60)) and found.coverage == float(inside.any(0).double().mean())
-    assert found.precision == float(inside.any(1).double().mean())
-    reach = torch.cdist(made, made).sort(1).values[:, k]
-    assert found.recall == float((torch.cdist(real, made) <= reach).any(1).double().mean())
-
-
-def test_an_outlier_among_the_real_ones_feeds_precision_not_density():
-    real, made = drawn(100, 2), drawn(100, 2, seed=1) * 0.1 + 6
-    real[0] = 12.0  # its ball reaches all that was made
-    found = manifold(made, real)
-    assert found.precision == 1 and found.density < 0.25 and found.coverage <= 0.02
-
-
-def test_the_classifier_score_lies_between_one_and_the_number_of_classes():
-    sure = 50.0 * torch.eye(5).repeat(20, 1)
-    assert classifier_score(sure, 1) == pytest.approx(5) and classifier_score(torch.zeros(40, 5)) == pytest.approx(1)
-    assert classifier_score(sure[:1].expand(40, 5)) == pytest.approx(1)  # sure, but always of the same
-    p = drawn(30, 5).double().softmax(1)
-    by_hand = float((p * (p.log() - p.mean(0).log())).sum(1).mean().exp())
-    assert classifier_score(p.log(), 1) == pytest.approx(by_hand)
-    with pytest.raises(ValueError, match="parts 10"):
-        classifier_score(sure[:4])
-
-
-def test_the_classifier_score_does_not_hang_on_the_order_of_classes():
-    sure = 50.0 * torch.eye(10)
-    in_turn, sorted_ = sure.repeat(400, 1), sure.repeat_interleave(400, 0)
-    assert classifier_score(in_turn) > 9 and classifier_score(sorted_) > 9
-
-
-def test_class_agreement_counts():
-    assert class_agreement(torch.eye(4), torch.tensor([0, 1, 2, 0])) == 0.75
-
-
-@pytest.mark.parametrize("side, expected", [(8, 1), (28, 2), (64, 3), (128, 4), (176, 5), (256, 5)])
-def test_scales_of_ms_ssim(side, expected):
-    assert scales((side, side + 7)) == expected
 
 
 # Inception
@@ -351,119 +280,3 @@ def test_chunks_come_back_in_order_from_any_number_of_threads():
     done = []
     found = in_chunks(23, 5, lambda chunk: list(range(chunk.start, chunk.stop)), 4, done.append)
     assert sum(found, []) == list(range(23)) and sum(done) == 23
-
-
-# The command
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluate")
-    pipeline().save_pretrained(folder / "pipe")
-    for name, images in (("real", few(60)), ("plain", few(40, labels=False))):
-        for i, image in enumerate(images.pixels):
-            place = folder / name / (images.class_names[images.labels[i]] if images.labels is not None else "")
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image[0].numpy()).save(place / f"{i}.png")
-    net(folder)
-    return folder
-
-
-def test_the_same_command_gives_the_same_digits_and_on_two_processes(saved, tmp_path, capsys):
-    command = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", str(saved / "net.safetensors"), "--count", "20"]
-    assert main([*command, "--out", str(tmp_path / "a")]) == 0, capsys.readouterr().err
-    printed = capsys.readouterr().out
-    assert main([*command, "--out", str(tmp_path / "b"), "--workers", "1"]) == 0
-    done = warm.torchrun(2, [sys.executable, "-m", "bitmosaic", *command, "--out", str(tmp_path / "c")])
-    assert done.returncode == 0, done.stderr[-3000:]
-    texts = [(tmp_path / name / "evaluation.json").read_text() for name in "abc"]
-    assert texts[0] == texts[1] == texts[2]
-    found = json.loads(texts[0])
-    assert f"{found['samples']['frechet_distance']['value']:.4f}" in printed and "fid" not in texts[0].replace("fidelity", "")
-    for name in ("net", "reference", "other_real", "sampler", "seeds", "resize", "quantisation", "versions", "pipeline_sha256", "counts"):
-        assert found[name], name
-    assert len(found["net"]["sha256"]) == len(found["reference_statistics_sha256"]) == len(found["reference"]["fingerprint"]) == 64
-    with Image.open(tmp_path / "a" / "evaluation.png") as picture:
-        assert picture.size[0] > 800 and picture.info["Software"].startswith("bitmosaic")
-
-
-@pytest.mark.slow
-def test_what_makes_figures_less_than_they_seem_is_noted(saved, tmp_path, capsys):
-    data = tmp_path / "data"
-    for i, image in enumerate(few(60).pixels):
-        (data / str(i % 3)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[0].numpy()).save(data / str(i % 3) / f"{i}.png")
-    made = str(tmp_path / "own.safetensors")
-    images = real_images(str(data), (28, 28), 1)
-    train_features(*learned_and_held(images, str(data)), protocol(images, steps=2), tmp_path / "own.safetensors", source=images)
-    for broken in list((data / "1").glob("*.png"))[:5]:
-        broken.write_bytes(b"no picture")
-    command = ["evaluate", str(saved / "pipe"), "--against", str(data), "--net", made, "--out", str(tmp_path / "out")]
-    assert main(command) == 0
-    told = capsys.readouterr()
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert "are not the pipeline's by name" in told.out and found["unreadable"] == 5 and "skipped 5 unreadable" in told.err
-    assert found["counts"]["samples"] == 30 and found["counts"]["other_real"] + found["counts"]["reference"] == 55
-    assert not found["net"]["has_seen_these_images"]  # the data has changed since
-    learned = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", str(tmp_path / "seen.safetensors")]
-    real = real_images(str(saved / "real"), (28, 28), 1)
-    train_features(*learned_and_held(real, ""), protocol(real, steps=2), tmp_path / "seen.safetensors", source=real)
-    assert main([*learned, "--out", str(tmp_path / "seen")]) == 0
-    assert "trained on some of these real images" in capsys.readouterr().out
-    assert json.loads((tmp_path / "seen" / "evaluation.json").read_text())["net"]["has_seen_these_images"]
-
-
-def test_a_place_that_is_taken_is_told_before_anything_is_measured(saved, tmp_path, capsys):
-    (tmp_path / "evaluation.json").write_text("mine")
-    command = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", "fashion", "--count", "20"]
-    assert main([*command, "--out", str(tmp_path)]) == 2
-    assert "was not written by bitmosaic" in capsys.readouterr().err and (tmp_path / "evaluation.json").read_text() == "mine"
-
-
-def test_what_is_wrong_with_the_command(saved, tmp_path, capsys):
-    pipe, real = str(saved / "pipe"), str(saved / "real")
-    for arguments, complaint in (
-        ([pipe, "--against", real], "net: name a feature network"),
-        ([pipe, "--against", str(tmp_path / "absent"), "--net", "fashion"], "there is no folder"),
-        ([pipe, "--against", real, "--net", str(saved / "net.safetensors"), "--count", "31"], "count: got 31"),
-        ([pipe, "--against", real, "--net", str(saved / "net.safetensors"), "--seed", "-1"], "seed"),
-        ([pipe, "--train-features", "--against", real], "name the file to write"),
-        ([pipe, "--train-features", "--against", real, "--net", str(saved / "net.safetensors")], "so it stays"),
-        ([pipe, "--train-features", "--against", str(saved / "plain"), "--net", str(tmp_path / "n.safetensors")], "learns classes"),
-        ([pipe, "--train-features", "--against", real, "--net", str(tmp_path / "n.bin")], "ends in .safetensors"),
-    ):
-        assert main(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2
-        assert complaint in capsys.readouterr().err
-        assert not (tmp_path / "out").exists() and not (tmp_path / "n.safetensors").exists()
-
-
-# Training a feature network
-
-
-@pytest.mark.parametrize("count, steps, least", [(300, 2, 0.0), pytest.param(2000, 60, 0.5, marks=pytest.mark.slow)])
-def test_a_feature_network_learns_and_is_stored_with_what_it_learned_from(tmp_path, count, steps, least):
-    images, path = few(count), tmp_path / "net.safetensors"
-    right = train_features(images, few(500, start=5000), protocol(images, steps=steps), path)
-    assert right > least and right == accuracy(load_feature_net(path), few(500, start=5000))
-    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
-    assert FeatureSpace.load(path).measure(images.pixels[:3]).logits.shape == (3, 10)
-
-
-def test_a_training_of_other_images_is_not_taken_up(tmp_path):
-    images, path = few(200), tmp_path / "net.safetensors"
-    (tmp_path / "net.safetensors.training").mkdir()
-    (tmp_path / "net.safetensors.training" / "features.json").write_text('{"features": 1}')
-    with pytest.raises(ValueError, match="other images or settings"):
-        train_features(images, images, protocol(images, steps=2), path)
-
-
-def test_held_out_images_are_others(saved):
-    learned, held = learned_and_held(real_images(str(saved / "real"), (28, 28), 1), "real")
-    assert len(learned) == 54 and len(held) == 6 and not set(learned.rows.tolist()) & set(held.rows.tolist())
-    assert learned.fingerprint() != held.fingerprint() and isinstance(held, Subset)
-    assert torch.equal(held.image(2), held.images.image(int(held.rows[2])))
-
-
-@pytest.mark.parametrize("count, least", [(1000, 0.9), pytest.param(10_000, 0.92, marks=pytest.mark.slow)])
-def test_the_network_that_ships_knows_fashion(count, least):
-    assert accuracy(FeatureSpace.load("fashion").net, few(count)) >= least
