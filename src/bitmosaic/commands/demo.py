@@ -30,6 +30,7 @@ from bitmosaic.images import ArrayImages, ImageSet, animation, save, sheet, to_p
 from bitmosaic.names import plain
 from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Condition, Pipeline, TwoStagePipeline
+from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.pictures import enlargement
 
 MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
@@ -74,7 +75,9 @@ def demo(
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
     with written_beside(out.resolve()) as folder:
-        facts, pictures = make(pipe, real, folder, count, seed, clock)
+        # reconstructions are those of `bitmosaic reconstruct`, whatever the precision in which images are drawn and decoded
+        whole = pipe if real is None or pipe.precision == "float32" else load(pipeline, kind=TwoStagePipeline)
+        facts, pictures = make(pipe, whole, real, folder, count, seed, clock)
         facts = {"software": SOFTWARE, **asked, **facts}
         facts["commands"] = commands(facts)
         (folder / "index.html").write_text(page(facts, pictures), encoding="utf-8")
@@ -126,7 +129,7 @@ def real_images(pipe: Pipeline, images: Sequence[Path]) -> ImageSet | None:
 
 
 def make(
-    pipe: Pipeline, real: ImageSet | None, folder: Path, count: int, seed: int, clock: Clock
+    pipe: Pipeline, whole: Pipeline, real: ImageSet | None, folder: Path, count: int, seed: int, clock: Clock
 ) -> tuple[dict[str, Any], Pictures]:
     """Draws the pictures into `folder`; what there is to say of them, and what the page shows of them."""
     labels, wanted = zip(*conditions(pipe)[:CLASSES], strict=True)
@@ -135,7 +138,9 @@ def make(
         drawn = [image for _, some in draw(pipe, asked, "classes") for image in some]
     rows = torch.stack(drawn).unflatten(0, (-1, count))
     save(sheet(rows, labels, enlargement(drawn[0].shape[-1])), folder / "classes.png", Software=SOFTWARE, Seed=seed)
-    codes, shown = make_codes(pipe, real, folder, (labels[-1], wanted[-1]), seed, clock) if real is not None else ({}, None)
+    codes, shown = {}, None
+    if real is not None:
+        codes, shown = make_codes(pipe, whole.tokenizer, real, folder, (labels[-1], wanted[-1]), seed, clock)
     facts = {
         "image_size": list(pipe.image_size),
         "channels": pipe.channels,
@@ -151,25 +156,25 @@ def make(
 
 
 def make_codes(
-    pipe: TwoStagePipeline, real: ImageSet, folder: Path, last: tuple[str, Condition], seed: int, clock: Clock
+    pipe: TwoStagePipeline, tokenizer: Tokenizer, real: ImageSet, folder: Path, last: tuple[str, Condition], seed: int, clock: Clock
 ) -> tuple[dict[str, Any], CodesPictures]:
     """The pictures of a pipeline that has codes, likewise; last: label and condition of the image that is revealed."""
     with clock("reconstructing real images"):
-        given, made = pairs(pipe.tokenizer, real, REAL)
+        given, made = pairs(tokenizer, real, REAL)
     save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)
     with clock("revealing one image"):
         frames, known = reveal(pipe, last[1], seed)
     animation(frames, folder / "reveal.gif", seconds_per_frame=0.2, hold_last=3.0, comment=SOFTWARE)
     bits = sum((r - 1).bit_length() for r in pipe.radix)
-    facts = {"grid": list(pipe.grid), "family": pipe.family, "bits": bits, "revealed": last[0], "known": known, **quality(pipe, given)}
+    facts = {"grid": list(pipe.grid), "family": pipe.family, "bits": bits, "revealed": last[0], "known": known, **quality(tokenizer, given)}
     shown = [[to_pil(image) for image in images] for images in (given, made)]
     return facts, CodesPictures(*shown, frames, (folder / "reveal.gif").read_bytes())
 
 
-def quality(pipe: TwoStagePipeline, given: Tensor) -> dict[str, Any]:
+def quality(tokenizer: Tokenizer, given: Tensor) -> dict[str, Any]:
     """The report on images (n, C, H, W) in [0, 1], and the PSNR of each."""
     pixels = to_uint8(given)
-    whole, *each = (reconstruction_report(pipe.tokenizer, ArrayImages(some)) for some in (pixels, *pixels.split(1)))
+    whole, *each = (reconstruction_report(tokenizer, ArrayImages(some)) for some in (pixels, *pixels.split(1)))
     return {"reconstruction": whole.to_json(), "psnr": [report.psnr for report in each]}
 
 
