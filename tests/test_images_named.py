@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from bitmosaic.commands.evaluate import network
 from bitmosaic.commands.pipelines import DEFAULT, meant
+from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.images import NAMED_SETS, SHIPPED_SETS, ArrayImages, fashion_sample, landscapes_sample, shipped_image, shipped_name
 from bitmosaic.images.real import learned_and_held, named_images, own_test_set, real_images
 
@@ -59,3 +61,11 @@ def test_which_pipeline_is_meant(tmp_path, monkeypatch):
     assert meant("", "landscapes:3") == "landscapes"
     (tmp_path / "landscapes:3").touch()
     assert meant("", "landscapes:3") == DEFAULT
+
+
+def test_every_feature_net_that_is_named_ships():
+    for of, name in SHIPPED.items():
+        assert of in NAMED_SETS and FeatureSpace.load(name).class_names == NAMED_SETS[of].load().class_names
+    assert network("", "fashion-mnist:train") == "fashion" and network("mine.pt2", "fashion-mnist") == "mine.pt2"
+    with pytest.raises(ValueError, match="--train-features --against landscapes:train --net features.safetensors"):
+        network("", "landscapes")

@@ -24,7 +24,7 @@ from bitmosaic.evaluate.parallel import alone, everywhere, processes
 from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, parted, total
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
-from bitmosaic.images import save
+from bitmosaic.images import NAMED_SETS, save
 from bitmosaic.images.real import learned_and_held, own_test_set, real_images
 from bitmosaic.names import plain
 from bitmosaic.threads import processors
@@ -52,7 +52,7 @@ def evaluate(
         against: real images: a folder, with or without a folder for each class, fashion-mnist or landscapes (test images, which ship),
             fashion-mnist:train or landscapes:train; none: those that ship of the pipeline's size.
         beside: other real images, for the floor, named likewise; none: half of the former.
-        net: feature network: fashion or landscapes (ship), a .safetensors file that --train-features wrote, the published weights of
+        net: feature network: fashion (ships), a .safetensors file that --train-features wrote, the published weights of
             Inception-v3 (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME in a file of your own, which is run.
         count: images drawn, of the classes of the other real images.
         seed: another one draws other images.
@@ -148,9 +148,10 @@ def network(net: str, against: str) -> str:
         return net
     if (of := against.partition(":")[0]) in SHIPPED:
         return SHIPPED[of]
+    training = f"{against}:train" if f"{against}:train" in NAMED_SETS else against
     raise ValueError(
         "net: name a feature network for these images, such as published weights of Inception-v3, or make one: "
-        f"bitmosaic evaluate PIPELINE --train-features --against {against} --net features.safetensors"
+        f"bitmosaic evaluate PIPELINE --train-features --against {training} --net features.safetensors"
     )
 
 

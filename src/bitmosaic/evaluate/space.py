@@ -23,7 +23,7 @@ from bitmosaic.nets.precision import whole_float32
 
 SPATIAL = 2048  # width of spatial features at most, about that of Inception's
 # classifiers in the package, by the data set that they were trained on; benchmarks measure by another one, and benchmarks/judge.py says why
-SHIPPED = {"fashion-mnist": "fashion", "landscapes": "landscapes"}
+SHIPPED = {"fashion-mnist": "fashion"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FeatureSpace:
 
     @staticmethod
     def load(name: str | Path, device: str = "cpu") -> FeatureSpace:
-        """From a file as `load_feature_net` reads, or "fashion" or "landscapes", classifiers that ship. ValueError for anything else."""
+        """From a file as `load_feature_net` reads, or "fashion", the classifier that ships. ValueError for anything else."""
         ships = str(name) in SHIPPED.values() and not Path(name).is_file()
         path = Path(str(resources.files("bitmosaic") / "zoo" / "features" / f"{name}.safetensors")) if ships else name
         net, code = load_feature_net(path), ".py:" in str(path)
