@@ -172,7 +172,7 @@ def test_bad_arguments_say_what_would_do(pipeline, image):
     for wrong, said in (
         ({"fit": "squash"}, "fit: got 'squash'"), ({"feather": -1}, "feather: got -1"), ({"output_type": "jpg"}, "output_type: got 'jpg'"),
         ({"batch_size": 0}, "batch_size: got 0"), ({"seeds": -3}, "seeds: got -3"), ({"condition": "boat"}, "no class 'boat'"),
-        ({"warmth": 3}, "has no setting warmth"), ({"num_inference_steps": 0}, "steps 0"), ({"feather": "2"}, "feather: got '2'"),
+        ({"warmth": 3}, "has no setting warmth"), ({"num_inference_steps": 0}, "steps: got 0"), ({"feather": "2"}, "feather: got '2'"),
     ):  # fmt: skip
         for mask in (hole(0, 0, 9, 9), []):
             with pytest.raises(ValueError, match=said):
