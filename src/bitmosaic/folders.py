@@ -25,6 +25,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from bitmosaic.disk import checksum, whole_file, writing
 from bitmosaic.spec import Spec
 
+MAPPED = 2**25  # bytes of a file of weights that are looked at through one mapping
 DEEPEST = 64  # levels that JSON may have: ours has fewer than ten
 _TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 
@@ -179,18 +180,22 @@ def load_part(folder: Path, kind: type[nn.Module], dtype: torch.dtype | None = t
 def _tensors(path: Path, names: list[str], dtype: torch.dtype | None) -> dict[str, Tensor]:
     """Tensors of a file, floats in `dtype`; ValueError where any of their numbers is not finite.
 
-    Each is looked at, and converted where it must be, through a mapping of its own, so that no more than one is in memory for it.
+    They are looked at, and converted where they must be, through mappings of MAPPED bytes, so that no more than that is in memory for it.
     """
-    converted, broken = {}, []
-    for name in names:
+    converted, broken, left = {}, [], list(reversed(names))
+    while left:
         with safe_open(path, "pt") as file:
-            found = file.get_tensor(name)
-        if not found.is_floating_point():
-            continue
-        if dtype not in (None, found.dtype):
-            found = converted[name] = found.to(dtype)
-        if found.numel() and not all(end.isfinite() for end in found.aminmax()):
-            broken.append(name)
+            read = 0
+            while left and read < MAPPED:
+                found = file.get_tensor(name := left.pop())
+                read += found.nbytes
+                if not found.is_floating_point():
+                    continue
+                if dtype not in (None, found.dtype):
+                    found = converted[name] = found.to(dtype)
+                if found.numel() and not all(end.isfinite() for end in found.aminmax()):
+                    broken.append(name)
+                del found  # else it would hold the mapping
     if broken:
         raise ValueError(f"{path}: not all numbers are finite, so it is damaged: {_some(broken)}")
     with safe_open(path, "pt") as file:
