@@ -42,11 +42,11 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
             embedding=64, groups=8, patch=2, gain=8.0,
         ),
         tokenizer_losses=TokenizerLosses(
-            squared_weight=4.0, perceptual_weight=0.06, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
-            adversarial_start=5000, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
+            squared_weight=4.0, perceptual_weight=0.04, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
+            adversarial_start=7500, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=7000, batch_size=32, learning_rate=3e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
+            steps=10_000, batch_size=32, learning_rate=2.5e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
             precision="auto", seed=seed, pictures_every=1000,
         ),
     )  # fmt: skip
