@@ -193,9 +193,9 @@ WRONG = {
     "sample fashion --prompt heart": "prompt: no class 'heart', and this pipeline knows no text; its classes are 0 t-shirt",
     "sample PIPE": "prompt: this pipeline draws what a text says; give --prompt",
     "sample PIPE --classes bag": "classes: got 'bag', but this pipeline knows no classes; give --prompt",
-    "sample PIPE --classes none --prompt heart": "classes, prompt: give one of the two",
+    "sample PIPE --classes none --prompt heart": "classes, prompt: got none and heart; give one of the two",
     "inpaint s.png --box 0 0 8 8 --class bag --prompt heart": "class, prompt: got 'bag' and 'heart'; give one of the two",
-    "edit s.png --box 0 0 8 8": "class, prompt: none is given",
+    "edit s.png --box 0 0 8 8": "class, prompt: got neither",
 }
 
 

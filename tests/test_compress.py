@@ -367,7 +367,7 @@ def test_files_of_which_nothing_is_known_are_named(tmp_path, monkeypatch, capsys
     assert main(["decompress", "small", "--restore", "-o", "again"]) == 2
     told = capsys.readouterr().err
     assert "small/x.png.bmc: no packet of 3 can be read" in told and not Path("again").exists()
-    assert main(["decompress", "small", "--unconfirmed", "-o", "again"]) == 2 and "goes with --restore" in capsys.readouterr().err
+    assert main(["decompress", "small", "--unconfirmed", "-o", "again"]) == 2 and "given without --restore" in capsys.readouterr().err
     assert main(["decompress", "small", "--restore", "--unconfirmed", "-o", "again"]) == 0
     assert "x.png.bmc (0 of 49 places known)" in capsys.readouterr().err and Path("again/x.png").is_file()
 

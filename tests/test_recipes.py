@@ -65,7 +65,7 @@ def test_published_tokenizers_make_codes_of_768_bytes_and_the_like(bits):
 
 
 def test_sizes_are_all_named():
-    with pytest.raises(ValueError, match="published are L, XL, XXL, L-512"):
+    with pytest.raises(ValueError, match="give one of L, XL, XXL, L-512"):
         published_prior_spec("M", 24)
     assert {"bigr-" + size.lower() for size in SIZES} <= systems.recipes().keys()
 

@@ -180,7 +180,7 @@ def test_another_scale_is_not_mixed_in(two_steps, tmp_path, capsys):
     assert main(line) == 2 and "was begun with" in capsys.readouterr().err
     for wrong in (["--scale", "0"], ["--seeds", "0"], ["--jobs", "-1"], ["--scale", "1.5"]):
         assert main([*line, *wrong]) == 2 and "seeds, scale, jobs: got" in capsys.readouterr().err
-    assert main(["reproduce", "nothing"]) == 2 and "no system 'nothing'; there are bigr" in capsys.readouterr().err
+    assert main(["reproduce", "nothing"]) == 2 and "no system 'nothing'; give one of bigr" in capsys.readouterr().err
 
 
 def test_several_processes_do_what_one_does():
@@ -249,5 +249,5 @@ def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
 def test_a_system_without_a_claim_says_so(capsys):
     without = [name for name in systems.names() if not systems.system(name).claims]
     for name in without:
-        assert main(["reproduce", name]) == 2 and f"{name}: it has no claim.py" in capsys.readouterr().err
+        assert main(["reproduce", name]) == 2 and f"got '{name}', which has no claim.py" in capsys.readouterr().err
     assert main(["list", "systems"]) == 0 and capsys.readouterr().out.count("no claim yet") == len(without)

@@ -336,8 +336,8 @@ WRONG = {
     "a box outside": ("inpaint", {"image": "fashion:1", "mask": {"box": [0, 0, 29, 28]}}, 422, "box"),
     "a mask of no kind": ("inpaint", {"image": "fashion:1", "mask": {"box": [1, 2, 3]}}, 422, "give left, top, right, bottom"),
     "edit to nothing": ("edit", {"image": "fashion:1", "mask": {"box": [0, 0, 9, 9]}, "class": None}, 422, "name the class"),
-    "codes too short": ("decode", {"codes": "AAAA"}, 422, "got 3 bytes; an image of this pipeline has 123"),
-    "no codes": ("decode", {"codes": []}, 422, "got none"),
+    "codes too short": ("decode", {"codes": "AAAA"}, 422, "got 3 bytes; give the 123 bytes of one image"),
+    "no codes": ("decode", {"codes": []}, 422, "got an empty list"),
     "no such layer": ("features", {"image": "fashion:1", "layer": 99}, 422, "layer"),
     "weights of a way": ("interpolate", {"classes": ["bag", "dress"], "weights": [[1.0]]}, 422, "weights"),
 }

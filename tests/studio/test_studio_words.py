@@ -60,8 +60,8 @@ WRONG = {  # job -> (what is asked, what is told)
         ({**MASKED, "feather": None}, "feather: got null; give"),
     ],
     "edit": [
-        ({**MASKED}, "class: got null; name the class that shall stand inside the mask, or give a prompt"),
-        ({**MASKED, "class": None}, "class: got null; name the class that shall stand inside the mask"),
+        ({**MASKED}, "class: got null; name the class to paint inside the mask, or give a prompt"),
+        ({**MASKED, "class": None}, "class: got null; name the class to paint inside the mask"),
         ({**MASKED, "class": "none"}, 'class: got "none"; name'), ({**MASKED, "class": {"none": 1}}, 'class: got {"none": 1.0}; name'),
     ],
     "outpaint": [
@@ -203,7 +203,7 @@ def test_a_part_that_is_coded_is_refused(server):
 
 def test_what_stands_behind_the_address_is_not_ignored(server):
     answer = server.ask("/v1/generate?count=4", FEW)
-    assert answer.status == 422 and answer.json["error"] == 'query: got "count=4"; all that is asked stands in the body'
+    assert answer.status == 422 and answer.json["error"] == 'query: got "count=4"; leave it out: all fields go into the body'
 
 
 FILE, BOX = ("a.png", PICTURE), {"mask": {"box": [0, 0, 9, 9]}}

@@ -1,4 +1,4 @@
-"""Parses command lines into a function's arguments by tyro; errors become a ValueError of one line."""
+"""Parses command lines into a function's arguments with tyro; its errors become a ValueError of one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import tyro
 
 T = TypeVar("T")
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # off unless named: no --no-... beside it
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # False unless given; there is no --no-... form
 OwnPipeline = Annotated[str, tyro.conf.arg(metavar="PIPELINE", help_behavior_hint="(default: the one that ships for the picture)")]
 PipelineName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")]
@@ -49,7 +49,7 @@ def read(function: Callable[..., T], arguments: Sequence[str], prog: str) -> Cal
 
 
 def split(function: Callable[..., T], arguments: Sequence[str], prog: str) -> tuple[Callable[[], T], list[str]]:
-    """A call of `function` with those of the arguments that are its own, and the other arguments."""
+    """A call of `function` with the arguments that it has, and the remaining arguments."""
 
     @functools.wraps(function)
     def later(*args, **kwargs):
@@ -60,7 +60,10 @@ def split(function: Callable[..., T], arguments: Sequence[str], prog: str) -> tu
 
 
 def override(settings: T, arguments: Sequence[str], prog: str, known: Iterable[str] = ()) -> T:
-    """A dataclass with the fields changed that `--part.field value` names; `known`: further flags, for messages."""
+    """A copy of a dataclass with the fields changed that `--part.field value` names. known: further flags to suggest in messages.
+
+    ValueError for unknown flags and values that do not fit.
+    """
     with one_line_errors(prog):
         config = (tyro.conf.AvoidSubcommands,)
         changed, rest = tyro.cli(
@@ -76,7 +79,7 @@ def refuse(rest: Sequence[str], known: Sequence[str], prog: str) -> None:
         return
     wrong = next((a for a in rest if a.startswith("--")), rest[0]).split("=")[0]
     if not wrong.startswith("-"):
-        raise ValueError(f"do not know what to do with {wrong!r}; see '{prog} --help'")
+        raise ValueError(f"unexpected argument {wrong!r}; see '{prog} --help'")
     near = get_close_matches(wrong.replace("_", "-"), known, 2, 0.75)
     siblings = [flag for flag in known if flag.rpartition(".")[0] == wrong.rpartition(".")[0]]
     perhaps = f"; perhaps {' or '.join(near)}" if near else ""
@@ -85,7 +88,7 @@ def refuse(rest: Sequence[str], known: Sequence[str], prog: str) -> None:
 
 
 def flags(function: Callable) -> list[str]:
-    """The flags of a function's arguments, those that have one."""
+    """The flags of a function's arguments, positional ones left out."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     named = [p for p in parameters if tyro.conf.Positional not in getattr(p.annotation, "__metadata__", ())]
     together = [f.name for p in named if dataclasses.is_dataclass(p.default) for f in dataclasses.fields(p.default)]
@@ -94,7 +97,7 @@ def flags(function: Callable) -> list[str]:
 
 
 def fields(settings: Any, prefix: str = "--") -> list[str]:
-    """The flags of a dataclass's fields and of their fields, such as --prior.depth."""
+    """The flags of a dataclass's fields, nested ones too, such as --prior.depth."""
     found = []
     for field in dataclasses.fields(settings):
         value, flag = getattr(settings, field.name), prefix + field.name.replace("_", "-")
@@ -104,7 +107,7 @@ def fields(settings: Any, prefix: str = "--") -> list[str]:
 
 @contextlib.contextmanager
 def one_line_errors(prog: str):
-    """Turns tyro's box of errors on stderr into a ValueError of one line; its help passes."""
+    """Turns tyro's box of errors on stderr into a ValueError of one line; SystemExit of --help passes through."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -116,7 +119,7 @@ def one_line_errors(prog: str):
 
 
 def in_one_line(box: str) -> str:
-    """The first part of one of tyro's boxes, in plain words; below its title, rules part the rest."""
+    """The first error in one of tyro's boxes, reworded as our errors are; horizontal rules separate the errors below the title."""
     rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     rules = [i for i, row in enumerate(rows) if row and set(row) <= set("─-╰╯")]
     start = 1 if 0 in rules else 0

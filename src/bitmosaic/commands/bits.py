@@ -25,19 +25,19 @@ def bits(
     image: Picture = f"{DEFAULT}:0", *, count: int = 500, fit: Fit = "exact", background: Background = "", pipeline: OwnPipeline = "",
     out: Path = Path("bits"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
-    """Shows what each bit means: a picture with that bit inverted in every place, and the effect of the bit of the middle place.
+    """Shows what each bit means: a picture with that bit inverted in every place, and the mean effect of the bit in the middle place.
 
-    Writes NAME-bits.png, the picture, its reconstruction, and one picture for each bit; and meaning.png, for each bit of the
-    middle place the mean difference between decoding it as 1 and as 0, over the first test images that
-    ship (red: 1 is brighter, blue: darker; each scaled to its own largest, which stands below it in grey levels of 255).
+    Writes NAME-bits.png: the picture, its reconstruction, and the picture with each bit inverted; and meaning.png: for each bit of the
+    middle place the mean difference between decoding it as 1 and as 0, over the first bundled test images (red: 1 is brighter, blue:
+    darker; each map is scaled to its largest difference, which is written below it in grey levels of 255).
 
     Args:
-        image: a picture, or a test image that ships, such as fashion:17.
-        count: images that the mean is taken over.
-        fit: for an image of another size than the pipeline's, or in colour where it knows grey: exact refuses it, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what a transparent image is laid on, such as black, white or '#336699'.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        image: a picture, or a bundled test image, such as fashion:17.
+        count: test images that the mean is taken over.
+        fit: for an image of another size than the pipeline's, or in colour for a grey pipeline: exact refuses it; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind a transparent image, such as black, white or '#336699'.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
 

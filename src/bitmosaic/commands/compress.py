@@ -34,19 +34,20 @@ def compress(
 ) -> list[Path]:  # fmt: skip
     """Turns each image into a small file that 'bitmosaic decompress' reads, named after the picture: x.jpg becomes x.jpg.bmc.
 
-    A file that is no readable picture is skipped and named at the end.
+    Files that are not readable pictures are skipped and named at the end.
 
     Args:
         images: picture files, and folders of them at any depth.
-        coder: uniform, every bit takes a bit; static, by how often each is 1; prior, by the model's own probabilities: smallest, and slow.
-        packets: parts of a file, each of places spread over the image; 'decompress --restore' takes those that are whole, by the prior
-            as far as the first that is not.
-        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what transparent images are laid on, such as black, white or '#336699'.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        out: folder to write into. A file that is there and holds the same picture is replaced; one that holds another stays and is named.
-        replace: replace also files that hold other pictures, or pictures by another pipeline.
+        coder: the entropy coder's model. uniform: every bit costs one bit; static: by each bit's frequency; prior: by the prior's own
+            probabilities, smallest and slowest.
+        packets: number of packets of a file, each with places spread over the image; 'decompress --restore' recovers those that are
+            undamaged, with the coder prior only those before the first damaged one.
+        fit: for images of another size than the pipeline's, or in colour for a grey pipeline: exact refuses them; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind transparent images, such as black, white or '#336699'.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        out: folder to write into. An existing file of the same picture is replaced; one of another picture stays, and an error names it.
+        replace: also replace files of other pictures, and of the same pictures by another pipeline.
 
     Returns:
         The files written.
@@ -76,7 +77,7 @@ def compress(
         print(plain(f"{len(made)} {pipe.medium.plural}: {out} ({sizes(pipe, [*made.values()], seconds)})"))
     if others:
         raise ValueError(
-            f"out: {len(others)} files stay as they are, for they hold other pictures, are of another pipeline, or cannot be read: "
+            f"out: {len(others)} files are left as they are, since they hold other pictures, are of another pipeline, or cannot be read: "
             f"{some(others)}; give another folder, or --replace"
         )
     return [out / name for name in made]
@@ -85,7 +86,7 @@ def compress(
 def compressed(
     pipe: TwoStagePipeline, files: Files, coder: Literal["uniform", "static", "prior"], packets: int
 ) -> Iterator[tuple[int, bytes, Codes]]:  # fmt: skip
-    """The number of each picture that can be read, its bytes and its codes."""
+    """For each readable picture its number, compressed bytes and codes."""
     with tqdm(total=len(files), desc="compressing", unit="image", disable=None, dynamic_ncols=True, leave=False) as bar:
         for batch in in_order(files, AT_ONCE):
             codes = pipe.encode_pixels(pipe.medium.floats(batch.images))
@@ -95,7 +96,7 @@ def compressed(
 
 
 def sizes(pipe: TwoStagePipeline, made: Sequence[bytes], seconds: float) -> str:
-    """How large files are, and how fast they were made."""
+    """A line on the mean size of the files and the speed of compression."""
     payload = sum(len(packet) for data in made for packet in Container.from_bytes(data).packets)
     values, whole = math.prod(pipe.size), sum(map(len, made)) / len(made)
     return (
@@ -105,7 +106,7 @@ def sizes(pipe: TwoStagePipeline, made: Sequence[bytes], seconds: float) -> str:
 
 
 def _holds_another(pipe: TwoStagePipeline, path: Path, data: bytes, codes: Codes) -> bool:
-    """Whether a file is there that does not hold these codes, of one image, by whatever coder."""
+    """Whether there is a file that holds other codes than these of one image, regardless of the coder."""
     if not path.is_file():
         return False
     there = path.read_bytes()
@@ -116,8 +117,8 @@ def _holds_another(pipe: TwoStagePipeline, path: Path, data: bytes, codes: Codes
 
 
 def names_below(files: Sequence[Path], named: Sequence[Path]) -> list[str]:
-    """A name for each file, another for each: its path below what was named or, where that is the same for two, below the nearest folder
-    that holds all of them. The same file twice has the same name.
+    """A unique name for each file: its path below the folder that was named or, where two would be equal, below their nearest common
+    folder. A file that is named twice has one name.
     """
     roots = [Path(os.path.abspath(root)) for root in (Path(path).expanduser() for path in named) if root.is_dir()]
     whole = [Path(os.path.abspath(file)) for file in files]  # without "..", which would lead out of the folder of the names
@@ -129,5 +130,5 @@ def names_below(files: Sequence[Path], named: Sequence[Path]) -> list[str]:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """The first `NAMED` names, and how many more there are, as text."""
     return plain(", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else ""))

@@ -35,30 +35,29 @@ def convert(
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
 ) -> Path:  # fmt: skip
-    """Turns two files that authors published, a tokenizer and a prior, into a pipeline's folder: BiGR's (.th, .pt); a VQGAN in the layout
-    of taming-transformers, with LlamaGen's class-conditional prior or TiTok's MaskGIT.
+    """Converts two published checkpoints, of a tokenizer and a prior, to a pipeline's folder: BiGR's (.th, .pt), or a VQGAN in the layout
+    of taming-transformers with LlamaGen's class-conditional prior or TiTok's MaskGIT.
 
-    All sizes are read off the tensors. Files are memory-mapped, nothing in them is executed, and a file that is not whole
-    or holds other tensors is refused with their names. The sampler's settings become the pipeline's default; those not given are
-    the published ones.
+    All sizes are read off the tensors. Files are memory-mapped and nothing in them is executed; for missing, unexpected or damaged
+    tensors the error has their names. The sampler's settings become the pipeline's defaults; those not given are the published ones.
 
-    One file alone, of either kind, becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior', which Python's
-    Prior.from_pretrained reads, and which stands for the file when the other is there: 'bitmosaic convert bae_d24.th prior --out L'.
+    A single file of either kind becomes the folder of that part: 'bitmosaic convert bigr_L_d24.pt --out prior'. Prior.from_pretrained
+    in Python reads it, and it can be given in place of the file later: 'bitmosaic convert bae_d24.th prior --out L'.
 
     Args:
-        tokenizer: the published tokenizer, such as bae_d24.th, or the folder that was made of it; or one file alone.
-        prior: the published prior, such as bigr_L_d24.pt, or the folder that was made of it.
+        tokenizer: the published tokenizer, such as bae_d24.th, or the folder converted from it; or a single file of either kind.
+        prior: the published prior, such as bigr_L_d24.pt, or the folder converted from it.
         out: folder to write; an older pipeline there is replaced, any other folder is not.
         heads: of the prior's attention, which tensors do not show; published: width / 64.
-        target: what the prior's head predicts; published: flips. A file that says otherwise is refused.
+        target: what the prior's head predicts; published: flips. An error where the file itself names another.
         timesteps: T of the head's diffusion, for a file without a noise schedule.
         grid: places of a prior over indices, which tensors do not show; published: 16 16 for LlamaGen, one row for TiTok's MaskGIT.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
-        guidance_scale: 1 is none.
-        temperature: of the noise on the order in which places are revealed.
-        class_names: text file with a class's name on each line, or a JSON list; none: their numbers.
-        dtype: of the weights on disk; kept is bit for bit as they come. They are read back as float32.
+        guidance_scale: of classifier-free guidance; 1: none.
+        temperature: of the Gumbel noise on the order in which places are revealed.
+        class_names: text file with the name of a class on each line, or a JSON list; none: classes are numbers.
+        dtype: of the weights on disk; kept: bit for bit as in the checkpoint. Loading converts them to float32.
 
     Returns:
         The folder.
@@ -67,7 +66,8 @@ def convert(
     given = {name: value for name, value in given.items() if value is not None}
     if prior is None:
         if given or class_names:
-            raise ValueError("a part alone has no sampler and no class names; give these when both parts are there")
+            named = [*given, *["class_names"] * (class_names is not None)]
+            raise ValueError(f"{', '.join(named)}: a single part has no sampler and no class names; give these with both parts")
         out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, grid=grid, dtype=TYPES[dtype])
         spec = Spec.from_json(read_json(out / "config.json"))
         if isinstance(spec, PriorSpec):
@@ -86,7 +86,7 @@ def convert(
 
 
 def about(spec: Spec) -> str:
-    """What was read off a prior's file, and what was taken as published."""
+    """A prior's sizes in words, those read off its file and those taken as published."""
     blocks = f"{spec.depth} blocks of {spec.width}, {spec.heads} heads"
     if not isinstance(spec, MaskedPriorSpec):
         return f"{blocks}, {spec.grid[0]} x {spec.grid[1]} places, {described(spec.radix)}"
@@ -95,16 +95,16 @@ def about(spec: Spec) -> str:
 
 
 def read_names(path: Path) -> list[str]:
-    """One name a line, or a JSON list of strings. ValueError where it is neither."""
+    """Names of classes from a text file with one a line, or a JSON list of strings. ValueError for other content."""
     path = Path(path).expanduser()
     if path.suffix == ".json":
         names = read_json(path)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"class_names: {path} is not a JSON list of strings")
+            raise ValueError(f"class_names: {path} is not a JSON list of strings; give one, or a text file with a name on each line")
         return names
     if path.exists() and not path.is_file():  # reading a pipe might wait for ever
         raise ValueError(f"class_names: {path} is no plain file; give one with a name on each line")
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"class_names: {path} is no text ({error})") from error
+        raise ValueError(f"class_names: {path} is not UTF-8 text ({error}); give a file with a name on each line") from error

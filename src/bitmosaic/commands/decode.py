@@ -24,12 +24,11 @@ def decode(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")], *, pipeline: str = DEFAULT,
     out: Path = Path("decoded"), device: str = "cpu",
 ) -> list[Path]:  # fmt: skip
-    """Turns the codes in a file of 'bitmosaic encode' back into images, PNG files under the names that they had; into WAV files of sounds,
-    GIF files of clips.
+    """Decodes a file of 'bitmosaic encode' to images, as PNG files under their original names; sounds to WAV files, clips to GIF files.
 
     Args:
-        file: what 'bitmosaic encode' wrote.
-        pipeline: the one that encoded them; codes of another tokenizer are refused.
+        file: a file that 'bitmosaic encode' wrote.
+        pipeline: the one that encoded them; codes of another tokenizer are an error.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
 
@@ -56,22 +55,22 @@ def decode(
 
 @dataclass(frozen=True)
 class PackedCodes:
-    """What a file of codes holds."""
+    """The contents of a file of codes."""
 
     packed: np.ndarray  # (images, bytes) uint8
     grid: tuple[int, ...]
     radix: tuple[int, ...]
     names: tuple[str, ...]  # of the images, without endings
-    tokenizer: str  # its fingerprint
-    pipeline: str  # as it was called then
+    tokenizer: str  # fingerprint of the tokenizer
+    pipeline: str  # name or folder of the pipeline that encoded them
 
     def codes(self, start: int, stop: int) -> Codes:
-        """Some of the images' codes; ValueError where the bytes are no codes of this grid and radix."""
+        """The codes of the images from `start` to `stop`. ValueError where the bytes do not fit the grid and radix."""
         return Codes.unpack(self.packed[start:stop], self.grid, self.radix).check()
 
 
 def read_codes(path: Path) -> PackedCodes:
-    """The codes in a file, or a ValueError that says why it is none of ours."""
+    """The codes in a file. ValueError where it is not a file of 'bitmosaic encode', with the reason."""
     if not path.is_file():
         raise ValueError(f"file: there is no file {path}; give one that 'bitmosaic encode' wrote")
     try:
@@ -91,7 +90,7 @@ def read_codes(path: Path) -> PackedCodes:
 
 
 def _check(found: PackedCodes) -> None:
-    """ValueError where the parts do not fit, or where a name would lead out of the folder that is written into."""
+    """ValueError where shapes and names do not fit, or where a name would lead out of the output folder."""
     if (
         not all(isinstance(n, int) and 0 < n < 2**16 for n in found.grid + found.radix)
         or not found.grid

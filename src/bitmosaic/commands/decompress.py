@@ -30,24 +30,24 @@ def decompress(
     files: Compressed = (), *, restore: Flag = False, unconfirmed: Flag = False, pipeline: str = DEFAULT,
     out: Folder = Path("decompressed"), seed: int = 0,
 ) -> list[Path]:  # fmt: skip
-    """Turns files of 'bitmosaic compress' back into images, PNG files: x.png.bmc into x.png, x.jpg.bmc into x.jpg.png; into WAV files
-    of sounds, GIF files of clips.
+    """Decompresses files of 'bitmosaic compress' to images as PNG files: x.png.bmc to x.png, x.jpg.bmc to x.jpg.png; sounds to WAV files,
+    clips to GIF files.
 
-    A file that cannot be read is named at the end, and the exit status is 2; the others are written all the same.
+    Files that cannot be read are named at the end, and the exit status is 2; the others are written nevertheless.
 
     Args:
-        files: what 'bitmosaic compress' wrote, and folders of such files at any depth.
-        restore: what is missing, where a file was cut short or has lost packets, is filled in by the model.
-        unconfirmed: with --restore, also files of which the checks confirm nothing: they become whatever the model draws.
-        pipeline: the one that compressed them; files of another tokenizer or prior are refused.
+        files: files that 'bitmosaic compress' wrote, and folders of them at any depth.
+        restore: fill in with the model what is missing where a file is truncated or has damaged packets.
+        unconfirmed: with --restore, accept also files of which no checksum confirms any part: the model draws the whole image.
+        pipeline: the one that compressed them; files of another tokenizer or prior are errors.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
-        seed: of what is filled in.
+        seed: of the places that are filled in.
 
     Returns:
         The files written.
     """
     if unconfirmed and not restore:
-        raise ValueError("unconfirmed: goes with --restore")
+        raise ValueError("unconfirmed: given without --restore; give both, or neither")
     paths = list({os.path.abspath(file): file for path in files for file in _below(Path(path).expanduser())}.values())
     if not paths:
         raise ValueError("files: none are named; give files that 'bitmosaic compress' wrote, or folders of them")
@@ -77,8 +77,8 @@ def decompress(
 def _read(
     pipe: TwoStagePipeline, paths: Sequence[Path], restore: bool, unconfirmed: bool
 ) -> tuple[Codes, Tensor, dict[Path, str], set[Path]]:  # fmt: skip
-    """Codes and known places of those files that can be read, in order; why the others cannot; and the files for which this machine's
-    probabilities are not the encoder's.
+    """Codes and known places of the readable files, in order; the reasons for the others; and the files for which this machine's
+    probabilities differ from the encoder's.
     """
     bad: dict[Path, str] = {}
     digits, known, differ = [], [], set()
@@ -103,7 +103,7 @@ def _read(
 
 
 def _tell_restored(paths: Sequence[Path], known: Tensor, differ: set[Path]) -> None:
-    """A line on stderr that names the files of which not all places are known, if there are any."""
+    """Prints a line to stderr with the files of which not all places are known, if there are any."""
     counts, places = known.flatten(1).sum(1).tolist(), known[0].numel()
     other = "; this machine's probabilities are not the encoder's"
     hurt = [
@@ -116,7 +116,7 @@ def _tell_restored(paths: Sequence[Path], known: Tensor, differ: set[Path]) -> N
 
 
 def signal_names(names: Sequence[str], ending: str) -> list[str]:
-    """Names of files with an ending such as .png: those of what was compressed or, where two would be alike, of the compressed files."""
+    """Names of output files with an ending such as .png: the original names or, where two would be equal, those of the compressed files."""
     short = [name.removesuffix(ENDING) for name in names]
     short = [name if name.endswith(ending) else f"{name}{ending}" for name in short]
     count = Counter(dict(zip(names, short, strict=True)).values())
@@ -125,7 +125,7 @@ def signal_names(names: Sequence[str], ending: str) -> list[str]:
 
 
 def _below(path: Path) -> list[Path]:
-    """The file, or those below a folder; ValueError where there is nothing of that name."""
+    """The file itself, or the compressed files below a folder. ValueError where there is none."""
     if path.is_dir():
         found = sorted(_walked(path))
         if not found:
@@ -137,7 +137,7 @@ def _below(path: Path) -> list[Path]:
 
 
 def _walked(folder: Path) -> Iterator[Path]:
-    """Files of our ending at any depth, in linked folders too, each once; not what is hidden."""
+    """Compressed files at any depth, each once; symbolic links to folders are followed, hidden files and folders left out."""
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         here = os.path.realpath(place)

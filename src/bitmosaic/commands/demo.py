@@ -33,11 +33,11 @@ from bitmosaic.pipelines import Condition, Pipeline, TwoStagePipeline
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.train.pictures import enlargement
 
-MARK = "demo.json"  # says that a folder is a demo's own, and how it was made
+MARK = "demo.json"  # marks a folder as a demo's, and says how it was made
 FILES = (MARK, "index.html", "classes.png", "reconstructions.png", "reveal.gif")
 CLASSES = 20  # shown, at most
 REAL = 16  # real images shown, at most
-BLANK, LINE = 158, 138  # greys of a place that is not known yet, and of its edges
+BLANK, LINE = 158, 138  # grey levels of a hidden place and of its edges
 
 
 def demo(
@@ -45,19 +45,18 @@ def demo(
     precision: Drawing = "auto",
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...", help_behavior_hint="")] = (),
 ) -> Path:  # fmt: skip
-    """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, a reveal by steps.
+    """Shows what a pipeline does, as a page: images of each class, reconstructions of real images, one image revealed step by step.
 
-    The folder holds classes.png, reconstructions.png, reveal.gif and index.html, which shows them with their timings
-    and can be moved or sent by itself; of a pipeline without codes, classes.png and the page. Takes a minute or two on
-    two CPU cores with the pipeline that ships.
+    Writes classes.png, reconstructions.png, reveal.gif and index.html, which shows them with their timings and can be moved or sent by
+    itself; for a pipeline without codes classes.png and the page. Takes a minute or two on two CPU cores with the pipeline fashion.
 
     Args:
-        out: folder to write; an older demo there is replaced, any other folder is not.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        out: folder to write; an older demo is replaced, any other content is an error.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
         count: images of each class.
-        seed: of the first image of each class; the next ones have the next seeds.
-        precision: of the prior; auto: bf16 where the processor multiplies it, about two and a half times faster, else float32.
-        images: real images to reconstruct, files or folders, cropped at the centre and scaled; none: test images that ship.
+        seed: of the first image of each class; each further one has the next seed.
+        precision: of the prior; auto: bf16 where the processor has bf16 arithmetic, about two and a half times faster, else float32.
+        images: real images to reconstruct, files or folders, cropped at the centre and scaled; none: bundled test images.
 
     Returns:
         The page, index.html.
@@ -75,7 +74,7 @@ def demo(
     asked = {"out": str(out), "pipeline": str(pipeline), "count": count, "seed": seed, "precision": precision}
     asked["images"] = [str(path) for path in images]
     with written_beside(out.resolve()) as folder:
-        # reconstructions are those of `bitmosaic reconstruct`, whatever the precision in which images are drawn and decoded
+        # reconstructions are computed in float32, as `bitmosaic reconstruct` does, whatever the precision of drawing
         whole = pipe if real is None or pipe.precision == "float32" else load(pipeline, kind=TwoStagePipeline)
         facts, pictures = make(pipe, whole, real, folder, count, seed, clock)
         facts = {"software": SOFTWARE, **asked, **facts}
@@ -97,12 +96,12 @@ def check_replaceable(out: Path) -> None:
     others = [name for name in found if name not in FILES]
     if found and (others or not written_by_us(out / MARK)):
         named = ", ".join((others or found)[:3])
-        raise ValueError(f"out: {out} holds what no demo made ({named}), so it stays; give a new or an empty folder")
+        raise ValueError(f"out: {out} holds files that are not a demo's ({named}), so it is left as it is; give a new or an empty folder")
 
 
 @dataclass
 class Clock:
-    """How long each part took."""
+    """Seconds that each part took."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -114,12 +113,12 @@ class Clock:
         self.seconds[part] = time.perf_counter() - start
 
     def total(self) -> float:
-        """Since the beginning, with what lies between the parts."""
+        """Seconds since the start, time between the parts included."""
         return time.perf_counter() - self.started
 
 
 def real_images(pipe: Pipeline, images: Sequence[Path]) -> ImageSet | None:
-    """What is reconstructed. None, or ValueError where images are named, of a pipeline that has no codes."""
+    """The images to reconstruct; None for a pipeline without codes, and ValueError where images are named for it."""
     size, channels = pipe.image_size, pipe.channels
     if isinstance(pipe, TwoStagePipeline):
         return Files(images, size, channels, "crop", pipe.background) if images else shipped(REAL, size, channels)
@@ -131,7 +130,7 @@ def real_images(pipe: Pipeline, images: Sequence[Path]) -> ImageSet | None:
 def make(
     pipe: Pipeline, whole: Pipeline, real: ImageSet | None, folder: Path, count: int, seed: int, clock: Clock
 ) -> tuple[dict[str, Any], Pictures]:
-    """Draws the pictures into `folder`; what there is to say of them, and what the page shows of them."""
+    """Draws the pictures into `folder`, and returns the facts of demo.json and the pictures of the page."""
     labels, wanted = zip(*conditions(pipe)[:CLASSES], strict=True)
     with clock("drawing the classes"):
         asked = [(one, seed + i) for one in wanted for i in range(count)]
@@ -158,7 +157,7 @@ def make(
 def make_codes(
     pipe: TwoStagePipeline, tokenizer: Tokenizer, real: ImageSet, folder: Path, last: tuple[str, Condition], seed: int, clock: Clock
 ) -> tuple[dict[str, Any], CodesPictures]:
-    """The pictures of a pipeline that has codes, likewise; last: label and condition of the image that is revealed."""
+    """The same for the pictures that need codes; last: label and condition of the image that is revealed."""
     with clock("reconstructing real images"):
         given, made = pairs(tokenizer, real, REAL)
     save(side_by_side(given, made), folder / "reconstructions.png", Software=SOFTWARE)
@@ -172,14 +171,14 @@ def make_codes(
 
 
 def quality(tokenizer: Tokenizer, given: Tensor) -> dict[str, Any]:
-    """The report on images (n, C, H, W) in [0, 1], and the PSNR of each."""
+    """The reconstruction report of images (n, C, H, W) in [0, 1], and the PSNR of each in dB."""
     pixels = to_uint8(given)
     whole, *each = (reconstruction_report(tokenizer, ArrayImages(some)) for some in (pixels, *pixels.split(1)))
     return {"reconstruction": whole.to_json(), "psnr": [report.psnr for report in each]}
 
 
 def reveal(pipe: TwoStagePipeline, condition, seed: int) -> tuple[list[Image.Image], list[int]]:
-    """A frame before the first step and one after each, and how many places are known after each step."""
+    """A frame before the first step and one after each, and the number of known places after each step."""
     size, channels, factor = pipe.image_size, pipe.channels, pipe.factor
     nothing = torch.zeros(pipe.grid, dtype=torch.bool)
     frames, known = [covered(torch.zeros(channels, *size), nothing, factor)], []
@@ -204,7 +203,7 @@ def _enlarged(image: Tensor, scale: int) -> Tensor:
 
 
 def commands(facts: dict[str, Any]) -> dict[str, str]:
-    """What makes each picture again."""
+    """The commands that reproduce each picture."""
     drawn = ["--count", str(facts["count"]), "--seed", str(facts["seed"]), "--precision", facts["precision"]]
     shown = ["--classes", *facts["classes"]] if facts["of_classes"] > len(facts["classes"]) else []
     images = ["--images", *facts["images"]] if facts["images"] else []
@@ -216,7 +215,7 @@ def commands(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """What computed."""
+    """The versions and the processor, by name, as text."""
     name = cpuinfo("model name") or platform.processor() or platform.machine()
     return {
         "bitmosaic": SOFTWARE.removeprefix("bitmosaic "),
@@ -227,7 +226,7 @@ def machine() -> dict[str, str]:
 
 
 def cpuinfo(name: str) -> str:
-    """What Linux says of the first processor under that name; empty elsewhere."""
+    """An entry of /proc/cpuinfo for the first processor; empty on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -18,7 +18,7 @@ part = partial(page_part, "demo")
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the page shows."""
+    """The pictures of the page."""
 
     drawn: list[Image.Image]  # class by class
     codes: CodesPictures | None = None  # of a pipeline that has codes
@@ -26,7 +26,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class CodesPictures:
-    """What the page shows of codes."""
+    """The pictures of a pipeline that has codes."""
 
     given: list[Image.Image]  # real images
     made: list[Image.Image]  # their reconstructions
@@ -53,7 +53,7 @@ def page(facts: dict[str, Any], pictures: Pictures) -> Markup:
 
 
 def about(facts: dict[str, Any]) -> Markup:
-    """What the pipeline is."""
+    """A sentence on the pipeline and its codes."""
     if "grid" not in facts:
         height, width = facts["image_size"]
         return part("without-codes", name=facts["pipeline"], width=width, height=height)
@@ -80,19 +80,19 @@ def codes(facts: dict[str, Any], pictures: CodesPictures) -> Markup:
 
 
 def reveal_text(facts: dict[str, Any], places: int) -> str:
-    """What a reveal does, by the family of the prior."""
+    """How a reveal proceeds, by the family of the prior."""
     rounds, first = len(facts["known"]), facts["known"][0]
     if facts["family"] == "denoising":
         masks = f"{first} of {places} places hold a code after the first, and any" if first < places else "any place"
-        return f"At first there is noise. In each of {rounds} steps the prior says what codes made it: {masks} may change until the last."
-    one_by_one = "The prior draws one place after another, row by row, each under all before it."
+        return f"At first there is noise. In each of {rounds} steps the prior predicts the codes: {masks} may change until the last."
+    one_by_one = "The prior draws one place after another, row by row, each given all before it."
     at_once = (
-        f"In each of {rounds} rounds the prior looks at all that is known, draws every hidden place, and keeps those of which it is most "
+        f"In each of {rounds} rounds the prior predicts every hidden place from the known ones, and keeps those draws of which it is most "
         f"certain: {first} of {places} in the first round, more in the later ones."
     )
     return (
-        f"At first nothing is known. {one_by_one if facts['family'] == 'causal' else at_once} Grey places are still hidden. What stands "
-        "beside them changes a little as they become known, for the decoder sees all places at once."
+        f"At first nothing is known. {one_by_one if facts['family'] == 'causal' else at_once} Grey places are still hidden. Their "
+        "neighbours change a little as they become known, since the decoder sees all places at once."
     )
 
 
@@ -116,7 +116,7 @@ def short(number: int) -> str:
 
 
 def class_text(facts: dict[str, Any]) -> str:
-    """What the rows and columns are."""
+    """What rows and columns mean."""
     shown, all_of_them, seed = len(facts["classes"]), facts["of_classes"], facts["seed"]
     if not all_of_them:
         return f"This pipeline has no classes. A column is a seed, from {seed} on."
@@ -139,7 +139,7 @@ def pair_text(facts: dict[str, Any]) -> str:
     """Which images these are."""
     shipped = "Test images of Fashion-MNIST, on which the recipe of that name does not train."
     named = f"From {', '.join(facts['images'][:3])}."
-    return f"{named if facts['images'] else shipped} Each stands above what the decoder makes of its code."
+    return f"{named if facts['images'] else shipped} Each is shown above its reconstruction."
 
 
 def pair_figures(psnr: Sequence[float], pictures: CodesPictures) -> list[Markup]:

@@ -21,23 +21,23 @@ OwnSampler = Annotated[
     tyro.conf.arg(metavar=f"{{{','.join([*SAMPLERS, *PRESETS])}}}", help_behavior_hint=OWN),
 ]
 SAMPLER = (
-    "entropy-ordered (the published one), marginals-first (a shortlist walks the chain) or raster (one place after another, as "
-    "autoregressive priors want it); or whole settings: fast, 10 rounds of 10 evaluations with guidance 1.5 and temperature 0.17 (the "
-    "shipped pipeline's own are 1.75 and 0.25, else the same), or looks, chosen by eye, surer, plainer and slower. Of pipelines whose "
-    "codes are indices: maskgit, or llamagen where the prior is causal. Of denoising priors: ancestral"
+    "entropy-ordered (the published one), marginals-first (only a shortlist of places runs the diffusion chain) or raster (one place "
+    "after another, for autoregressive priors); or a preset: fast, 10 rounds of 10 evaluations with guidance 1.5 and temperature 0.17 "
+    "(fashion's own are 1.75 and 0.25, else the same), or looks, chosen by eye: surer, plainer and slower. For pipelines whose "
+    "codes are indices: maskgit, or llamagen where the prior is causal. For denoising priors: ancestral"
 )
 
 
 class SamplerSettings:
-    """Settings of the sampler; those that are not given are the pipeline's own."""
+    """Settings of the sampler; the pipeline's own where left out."""
 
     def given(self) -> dict[str, Any]:
-        """Those that are given, as `Pipeline` takes them."""
+        """The settings that are given, as `Pipeline` takes them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def help_of(name: str, text: str) -> str:
-    """What --help says of a setting: what it does, and of one that few samplers have, which."""
+    """The text of a setting in --help, with the names of the samplers that have it where these are one or two."""
     having = [sampler for sampler, spec in SAMPLERS.items() if name in settings_of(spec)]
     whose = f"for {' and '.join(having)}, " if 0 < len(having) <= 2 else ""
     return f"{whose}{text}."
@@ -57,9 +57,12 @@ OWN_SETTINGS = Settings()
 
 
 def conditions(pipeline: Pipeline, classes: Sequence[str] = (), prompts: Sequence[str] = ()) -> list[tuple[str, Condition]]:
-    """Labels and conditions of the classes or prompts named, or of all classes; a pipeline without either has one, called "image"."""
+    """Labels and conditions of the given classes or prompts, or of all classes; without conditions there is one, labelled "image".
+
+    ValueError for both at once, and for unknown classes.
+    """
     if classes and prompts:
-        raise ValueError("classes, prompt: give one of the two")
+        raise ValueError(f"classes, prompt: got {' '.join(classes)} and {' '.join(prompts)}; give one of the two")
     if not classes and not prompts:
         return pipeline.reader.every()
     named = [condition(pipeline, text) for text in classes] + [condition(pipeline, text, "prompt") for text in prompts]
@@ -67,12 +70,12 @@ def conditions(pipeline: Pipeline, classes: Sequence[str] = (), prompts: Sequenc
 
 
 def named(class_: str, prompt: str) -> tuple[str, str]:
-    """Which of the two arguments is given, "class" or "prompt", and its text. ValueError for both."""
+    """The argument that is given, "class" or "prompt", and its text. ValueError for both at once."""
     if prompt and class_ not in ("", "none"):
         raise ValueError(f"class, prompt: got {class_!r} and {prompt!r}; give one of the two")
     return ("prompt", prompt) if prompt else ("class", class_)
 
 
 def condition(pipeline: Pipeline, text: str, argument: str = "classes") -> tuple[str, Condition]:
-    """Label and condition of a class, of "none", of a blend such as bag:0.5+sandal:0.5; or, where `argument` is "prompt", of a text."""
+    """Label and condition of a class, "none" or a blend such as bag:0.5+sandal:0.5; of a text where `argument` is "prompt"."""
     return pipeline.reader.parse(text, argument)

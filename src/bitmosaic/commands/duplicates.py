@@ -31,22 +31,22 @@ AT_ONCE = 1000  # pictures that are read before they are made small
 
 
 def duplicates(index: Folder, *, within: Within = None, out: Path = Path("duplicates")) -> list[list[Hit]]:
-    """Finds images that are copies: recompressed, brighter or darker, shifted a little, or cropped.
+    """Finds images that are copies of each other: recompressed, brighter or darker, shifted a little, or cropped.
 
-    The pictures are compared, after alignment, with those they look like; where pictures cannot be read, the vectors of the index. What
-    counts as a copy is told by how far apart images that are none usually are. Writes duplicates.json, every pair with its distance, and
-    groups around one image each; and duplicates.png, the closest groups.
+    Similar pictures are aligned and compared; where pictures cannot be read, the vectors of the index are. The threshold is set by the
+    distances between images that are not copies. Writes duplicates.json, every pair with its distance, and groups around one image
+    each; and duplicates.png, the closest groups.
 
     Args:
         index: folder that 'bitmosaic index' wrote.
-        within: takes all pairs no further apart than this, by the vectors alone: bits that differ, or 2 - 2 cosine.
+        within: take all pairs at most this far apart by the vectors alone: number of differing bits, or 2 - 2 cosine.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
     Returns:
         The groups, those with the closest images first.
     """
     if within is not None and not within >= 0:
-        raise ValueError(f"within: got {within}; want a distance, not below 0")
+        raise ValueError(f"within: got {within}; give a distance of at least 0")
     found, pipe = ready(index)
     pairs, compared = by_distance(found, within) if within is not None else by_pictures(found, pipe)
     tell(found.mended)
@@ -71,7 +71,7 @@ def duplicates(index: Folder, *, within: Within = None, out: Path = Path("duplic
 
 
 def some(count: int, what: str) -> str:
-    """How many, in words."""
+    """A count with its noun, such as "2 pairs"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
@@ -81,7 +81,7 @@ def by_distance(found: Index, limit: float) -> tuple[list[Pair], int]:
 
 
 def by_pictures(found: Index, pipe: TwoStagePipeline) -> tuple[list[Pair], int]:
-    """Pairs by the pictures, as far as they can be read, and how many these are."""
+    """Pairs by comparing the readable pictures, and the number of these."""
     ids, pictures = read(found, pipe)
     if len(ids) < len(found):
         tell(f"{len(found) - len(ids):,} of {len(found):,} pictures cannot be read, or have changed since they were indexed: their copies "
@@ -96,13 +96,13 @@ def by_pictures(found: Index, pipe: TwoStagePipeline) -> tuple[list[Pair], int]:
 
 
 def read(found: Index, pipe: TwoStagePipeline) -> tuple[np.ndarray, Tensor]:
-    """Ids of the images whose pictures are there and as they were when they were indexed, and these, small."""
+    """Ids of the images whose pictures are unchanged since they were indexed, and these pictures, reduced for comparison."""
     size, channels = pipe.image_size, pipe.channels
     present, root, held = found.present(), root_of(found), known(found)
     names = list(present)
     if root is not None:
         sums = Contents.of(root, names, held).sums
-        same = (sums == held.sums).all(1) | (held.sums == 0).all(1)  # the first version knew no sums
+        same = (sums == held.sums).all(1) | (held.sums == 0).all(1)  # indexes of the first version have no checksums
         names = [name for name, good in zip(names, same.tolist(), strict=True) if good]
     ids, pictures, waiting = [], [small(torch.zeros(0, channels, *size, dtype=torch.uint8))], []
     for i, name in enumerate(tqdm(names, desc="reading", unit="image", disable=None, dynamic_ncols=True, leave=False)):
@@ -117,12 +117,12 @@ def read(found: Index, pipe: TwoStagePipeline) -> tuple[np.ndarray, Tensor]:
 
 
 def told(pair: Pair) -> dict[str, Any]:
-    """A pair as duplicates.json has it."""
+    """A pair as an entry of duplicates.json."""
     return {"images": list(pair.names), "distance": pair.distance, "difference": pair.difference, "limit": pair.limit}
 
 
 def sheet(found: Index, some: Sequence[Sequence[Hit]], pipe: TwoStagePipeline) -> Any:
-    """A row for each group: its first image, and the others with their distances."""
+    """A sheet with a row for each group: its first image, then the others with their distances."""
     size, channels = pipe.image_size, pipe.channels
     blank = torch.full((channels, *size), 255, dtype=torch.uint8)
     pictures, captions, wide = [], [], min(WIDE, max(map(len, some)))

@@ -25,10 +25,10 @@ from bitmosaic.pipelines import CodesPipeline, Condition
 from bitmosaic.pipelines.editing import Answers, edit_settings
 
 Picture = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help_behavior_hint="")]
-COVER = 158 / 255  # grey of what is to be repainted, on the sheet
+COVER = 158 / 255  # grey of pixels to repaint, on the sheet
 COLUMNS = 8  # of the sheet
-LARGE = 512  # pixels that a picture's longer side has there at most
-PICTURED = 112  # pixels that a small picture is at least high there
+LARGE = 512  # pixels of a picture's longer side on the sheet, at most
+PICTURED = 112  # pixels of a small picture's height on the sheet, at least
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Region:
 
     Args:
         mask: a picture of the same size as the image, white where it is repainted.
-        box: left, top, right and bottom in pixels, right and bottom not included.
-        places: of the code grid, each as row,column, counted from 0.
+        box: left, top, right and bottom in pixels, right and bottom excluded.
+        places: places of the code grid, each as row,column, counted from 0.
     """
 
     mask: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
@@ -65,15 +65,15 @@ class Painting:
     """What is painted, how often, and by what.
 
     Args:
-        class_: of what the picture shows, or for edit shall show, by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
-        prompt: instead of a class, the same in words, where the pipeline learned from captions.
-        count: answers.
-        seed: of the first answer; the next ones have the next seeds.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        background: what a transparent image is laid on, such as black, white or '#336699'.
+        class_: class of what is painted, by name or number; none for no class; a blend such as bag:0.5+sandal:0.5.
+        prompt: a text instead of a class, for pipelines trained on captions.
+        count: number of answers.
+        seed: of the first answer; each further one has the next seed.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        background: colour behind a transparent image, such as black, white or '#336699'.
         device: where to compute, such as cpu or cuda.
-        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
-            multiplies it, else float32.
+        precision: of the network that draws; own: float32, or auto above 100 million weights; auto: bf16 where the processor has
+            bf16 arithmetic, else float32.
     """
 
     class_: OwnClass = ""
@@ -87,11 +87,11 @@ class Painting:
 
     @property
     def named(self) -> tuple[str, str]:
-        """Which of the two arguments is given, "class" or "prompt", and its text. ValueError for both."""
+        """The argument that is given, "class" or "prompt", and its text. ValueError for both at once."""
         return named(self.class_ or "none", self.prompt)
 
     def picture(self, image: str, pipe: CodesPipeline) -> Any:
-        """The picture of a path, or a test image that ships as fashion:17, on the background."""
+        """The picture at a path, or a bundled test image such as fashion:17, on the background."""
         return given(image, self.background or pipe.background)
 
 
@@ -99,9 +99,9 @@ USUAL = Painting()
 
 
 def given(image: str, background: str) -> Any:
-    """A picture by its path, on the background where it is transparent, or a test image that ships, such as fashion:17.
+    """A picture by its path, on the background where it is transparent, or a bundled test image such as fashion:17.
 
-    ValueError where there is none.
+    ValueError where it cannot be read or does not exist.
     """
     shipped = shipped_image(image)
     return read_image(image, None, 3, background) if shipped is None else shipped
@@ -109,13 +109,13 @@ def given(image: str, background: str) -> Any:
 
 @dataclass(frozen=True)
 class Task:
-    """What a command is about to do."""
+    """The arguments of an editing command. ValueError for a count below 1."""
 
     name: str  # of the command
-    image: str
+    image: str  # path, or name of a bundled test image
     painting: Painting
     settings: Settings
-    more: dict[str, Any]  # what else the answers depend on, for the PNG text
+    more: dict[str, Any]  # further arguments that the answers depend on, for the PNG's text
 
     def __post_init__(self):
         if self.painting.count < 1:
@@ -123,7 +123,7 @@ class Task:
 
     @property
     def pipeline(self) -> str:
-        """The pipeline that is meant."""
+        """The pipeline that is named, or the default for the image."""
         return meant(self.painting.pipeline, self.image)
 
     def files(self) -> list[str]:
@@ -145,7 +145,7 @@ class Task:
             }  # fmt: skip
 
     def told(self, pipe: CodesPipeline) -> dict[str, str]:
-        """What a PNG says of how it was made."""
+        """The text chunks of a PNG: how it was made."""
         of, own = self.painting, self.settings.given()
         used = pipe.settings(**edit_settings(pipe, own) if self.name == "edit" else own).to_json()
         used |= {"device": of.device, **self.more, "precision": pipe.precision}
@@ -157,7 +157,7 @@ class Task:
 
 
 def write(task: Task, pipe: CodesPipeline, answers: Answers, before: Sequence[tuple[str, Tensor]], folder: Path) -> None:
-    """The answers, likeliest first, as PNG files and one sheet with what was there `before`."""
+    """Writes the answers, likeliest first, as PNG files and one sheet, on which the named pictures `before` come first."""
     captions = [name for name, _ in before] + [f"{i + 1}: {bits:.0f} bits" for i, bits in enumerate(answers.bits)]
     shown, about = torch.stack([image for _, image in before] + list(answers.images)), task.told(pipe)
     about |= {"Notes": "; ".join(answers.notes)} if answers.notes else {}
@@ -170,7 +170,7 @@ def write(task: Task, pipe: CodesPipeline, answers: Answers, before: Sequence[tu
 
 
 def covered(pixels: Tensor, repaint: Tensor) -> Tensor:
-    """Pixels (C, H, W) with a grey cover where they are repainted."""
+    """Pixels (C, H, W), grey where `repaint` (H, W) is True."""
     return torch.where(repaint, COVER, pixels)
 
 
@@ -178,7 +178,7 @@ Ask = Callable[[CodesPipeline, Condition, dict[str, Any]], tuple[Answers, list[t
 
 
 def paint(task: Task, ask: Ask, out: Path) -> list[Path]:
-    """Runs a command that gives answers and what was there before; the files written."""
+    """Runs an editing command; `ask` returns the answers and the named pictures to show before them. Returns the files written."""
     with written_into(out, task.files()) as folder:
         with task.ready() as (pipe, label, arguments):
             answers, before = ask(pipe, label, arguments)

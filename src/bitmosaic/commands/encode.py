@@ -25,16 +25,16 @@ def encode(
     images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT,
     out: Path = Path("codes.safetensors"), device: str = "cpu",
 ) -> Path:  # fmt: skip
-    """Turns images into codes, packed into one small file that 'bitmosaic decode' reads; or sounds or clips, if the pipeline is of these.
+    """Encodes images to codes, packed into one small file that 'bitmosaic decode' reads; sounds or clips with a pipeline for these.
 
-    A file that is no readable picture is skipped and named at the end.
+    Files that are not readable pictures are skipped and named at the end.
 
     Args:
         images: picture files, and folders of them at any depth.
-        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what transparent images are laid on, such as black, white or '#336699'.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        fit: for images of another size than the pipeline's, or in colour for a grey pipeline: exact refuses them; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind transparent images, such as black, white or '#336699'.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
         out: file to write, ending in .safetensors.
         device: where to compute, such as cpu or cuda.
 

@@ -19,14 +19,14 @@ def enrich(
 ) -> list[Path]:  # fmt: skip
     """Draws the fine detail of a coarse picture anew, several times, and writes the answers as PNG files with one sheet.
 
-    Every place is hidden and drawn anew once in four rounds, a quarter of them at a time, and that several times over. The answers are
-    ranked: the fewer bits the model needs for them, the likelier it holds them to be.
+    In four rounds every place is hidden and drawn anew once, a quarter of them at a time; this is repeated. The answers are
+    ranked by code length: the fewer bits, the likelier by the model's own probabilities.
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
-        shrink: how many times smaller the picture is made before, and enlarged back; 1: it is taken as it is.
-        repeats: of the four rounds; more leaves less of the picture.
-        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it.
+        shrink: factor by which the picture is first reduced and enlarged again; 1: it is taken as it is.
+        repeats: of the four rounds; more of them keep less of the picture.
+        fit: for images of another size than the pipeline's: exact refuses them; crop takes the centre and scales it.
         painting: what is painted, how often, and by what.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.

@@ -41,27 +41,27 @@ def evaluate(
     seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, train_features: Flag = False,
     out: Path = Path("evaluation"), device: str = "cpu", precision: Drawing = "float32", workers: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measures a pipeline: how far its images are from real ones, how well its tokenizer gives images back, and the floor of each figure.
+    """Measures how far a pipeline's images are from real ones, how well its tokenizer reconstructs images, and the floor of each figure.
 
-    Writes evaluation.json, every figure with all that it depends on, and evaluation.png. The floor is what as many other real images get.
-    The same command gives the same digits on any number of threads and processes: torchrun --nproc-per-node 4 -m bitmosaic evaluate ...
-    Figures in another feature space than Inception's are comparable with that space alone, and none of them is a FID.
+    Writes evaluation.json, every figure with all that it depends on, and evaluation.png. The floor is the figure of as many other real
+    images. Figures are bitwise equal on any number of threads and processes: torchrun --nproc-per-node 4 -m bitmosaic evaluate ...
+    Figures in another feature space than Inception's are comparable within that space only, and are not FID.
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        against: real images: a folder, with or without a folder for each class, fashion-mnist or landscapes (test images, which ship),
-            fashion-mnist:train or landscapes:train; none: those that ship of the pipeline's size.
-        beside: other real images, for the floor, named likewise; none: half of the former.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        against: real images: a folder, with or without a sub-folder for each class; fashion-mnist or landscapes (bundled test images);
+            fashion-mnist:train or landscapes:train; none: the bundled set of the pipeline's size.
+        beside: other real images, for the floor, likewise; none: half of the former.
         net: feature network: fashion (ships), a .safetensors file that --train-features wrote, the published weights of
-            Inception-v3 (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME in a file of your own, which is run.
-        count: images drawn, of the classes of the other real images.
-        seed: another one draws other images.
-        settings: of the sampler; those not given are the pipeline's own.
-        train_features: train a classifier of the images named by --against (none: the training images of the set that ships), of the
+            Inception-v3 (.pth), any network as .pt2 or TorchScript .pt, or FILE.py:NAME, a function in a file of your own, which is run.
+        count: images to draw, in the classes of the other real images.
+        seed: of the images drawn.
+        settings: of the sampler; the pipeline's own where left out.
+        train_features: train a classifier of the images named by --against (none: the training images of the bundled set), at the
             pipeline's size, write it to the file named by --net, and stop.
         out: folder to write into; an evaluation that bitmosaic wrote there is replaced.
         device: where to compute, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the prior; auto: bf16 where the processor has bf16 arithmetic, else float32.
         workers: threads, one core each; 0: as many as there are cores. No figure depends on it.
 
     Returns:
@@ -122,7 +122,7 @@ def of_images(real: RealImages, space: FeatureSpace, against: str, beside: str) 
 
 
 def of_machine(device: str) -> dict[str, Any]:
-    """What figures may depend on in their last digits."""
+    """The device and versions, on which the last digits of figures may depend."""
     return {
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else torch.device(device).type,
         "processor": torch.backends.cpu.get_cpu_capability(), "neighbours": NEIGHBOURS,
@@ -131,7 +131,7 @@ def of_machine(device: str) -> dict[str, Any]:
 
 
 def notes(found: dict[str, Any]) -> list[str]:
-    """What makes figures less than they seem."""
+    """Notes on figures that mean less than they seem to."""
     counts, said = found["counts"], []
     if found["net"]["has_seen_these_images"]:
         said.append("note: the feature net was trained on some of these real images; measure against others")

@@ -1,4 +1,5 @@
-"""Files of commands: images that the user names; output that is written whole or not at all, and never over other files of the user."""
+"""Files of commands: images that the user names; output that is written completely or not at all, and never replaces the user's own files.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +31,15 @@ __all__ = [
     "SOFTWARE", "Files", "check_free", "file_name", "sweep", "tell_unreadable", "tell_used", "unlike", "written_by_us",
     "written_into",
 ]
-LOCK = ".lock"  # in the folder in which files are made before they move
+LOCK = ".lock"  # in the temporary folder in which files are written before they move
 
 
 class Files(ImageSet):
-    """Pictures in files and below folders, in the order named; read when they are asked for.
+    """Pictures in files and below folders, in the order named; each is read when it is accessed.
 
-    Each folder is scanned as everywhere (`images.scan`), its sub-folders being no classes. fit: exact refuses pictures of another size
-    than (height, width), by their headers before any is read, and those in colour where channels is 1; crop takes the centre and scales it.
-    ValueError where there is no picture, or one that does not fit.
+    Folders are scanned by `images.scan`, and sub-folders are not classes. fit: exact refuses pictures of another size than (height,
+    width), by their headers before any is read, and those in colour where channels is 1; crop takes the centre, scales it, and converts
+    it to grey. ValueError where there are no pictures, or one does not fit.
     """
 
     labels, class_names = None, ()
@@ -47,7 +48,7 @@ class Files(ImageSet):
         self, paths: Sequence[Path], size: tuple[int, ...], channels: int, fit: Fit = "exact", background: str = "white",
         check: bool = True, medium: Medium = PICTURES,
     ):  # fmt: skip
-        """check: whether sizes are looked at now, else as pictures are read. medium: what the files hold."""
+        """check: whether sizes are checked now, or only as pictures are read. medium: of the files."""
         self.size, self.channels, self.fit, self.background, self.unreadable = size, channels, fit, background, {}
         self.medium, self.stored = medium, medium.stored
         if not paths:
@@ -71,14 +72,14 @@ class Files(ImageSet):
             return None
 
     def fingerprint(self) -> str:
-        """Over the paths alone."""
+        """SHA-256 over the paths alone."""
         return hashlib.sha256("\0".join(map(str, self.files)).encode(errors="surrogateescape")).hexdigest()
 
     def told(self) -> list[str]:
         return self._told
 
     def _below(self, path: Path) -> list[tuple[Path, Path]]:
-        """Files, and their names inside what was named; ValueError where there is nothing of that name."""
+        """Files, and their paths below the folder that was named. ValueError where `path` does not exist."""
         if path.is_dir():
             try:
                 found = scan(path, classes=False, known=self.medium.endings)
@@ -93,19 +94,19 @@ class Files(ImageSet):
 
 
 def tell_used(lines: Sequence[str]) -> None:
-    """Prints, before the work begins, what is used of a folder, as which class, and what is not, as `ImageSet.told` has it."""
+    """Prints the lines of `ImageSet.told` before the work begins: what is used of a folder, as which class, and what is not."""
     for line in lines:
         print(line, flush=True)
 
 
 def tell_unreadable(images: ImageSet) -> None:
-    """One line on stderr that names the images that were skipped, if there were any."""
+    """Prints one line to stderr with the images that were skipped, if there were any."""
     if images.unreadable:
         print(f"bitmosaic: {images.unreadable_summary()}", file=sys.stderr)
 
 
 def unlike(names: Sequence[str]) -> list[str]:
-    """The names, a number added where one has come before: a, b, a -> a, b, a-2."""
+    """The names, made unique by numbers: a, b, a -> a, b, a-2."""
     taken = set(names)
     seen, found = set(), []
     for name in names:
@@ -118,7 +119,7 @@ def unlike(names: Sequence[str]) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """Text as a file name without surprises: 'ankle boot' -> 'ankle-boot'. Letters of any script stay, with the signs on them."""
+    """Text as a portable file name: 'ankle boot' -> 'ankle-boot'. Letters of any script stay, with their combining marks."""
     text = "".join(c if unicodedata.category(c)[0] == "M" else re.sub(r"[^\w.]", " ", c) for c in composed(text))
     name = "-".join(text.split()).strip("-.").encode()[:180].decode(errors="ignore")  # file systems count bytes
     return name.rstrip("-.") or "image"
@@ -126,9 +127,9 @@ def file_name(text: str) -> str:
 
 @contextmanager
 def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A temporary folder for files of these names, which move into `folder` when the block succeeds; else nothing changes.
+    """A temporary folder for files of these names, which move into `folder` when the block succeeds; where it fails nothing changes.
 
-    ValueError before anything is done where a file that would be replaced was not written by bitmosaic.
+    ValueError, before anything is written, where a file that would be replaced was not written by bitmosaic.
     """
     folder, names = Path(folder).expanduser().absolute(), list(names)
     for name in names:
@@ -152,11 +153,11 @@ def written_into(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Takes away what `written_into` of processes that were killed has left: folders that nobody holds the lock of."""
+    """Removes temporary folders that `written_into` of killed processes has left: those whose lock no process holds."""
     for beside in folder.glob(".????????.new"):
         if not re.fullmatch(r"\.[0-9a-f]{8}\.new", beside.name) or beside.is_symlink() or not beside.is_dir():
             continue
-        with suppress(OSError):  # another's, or one that cannot be removed
+        with suppress(OSError):  # locked by another process, or not removable
             if (beside / LOCK).exists():
                 with FileLock(beside / LOCK, timeout=0):
                     pass
@@ -166,13 +167,13 @@ def sweep(folder: Path) -> None:
 
 
 def check_free(folder: Path, name: Path) -> None:
-    """ValueError where a file that is to be written would take the place of one that bitmosaic did not write."""
+    """ValueError where the file to be written would replace one that bitmosaic did not write."""
     for place in (folder / name).parents:
         if place.exists() and not place.is_dir():
             raise ValueError(f"out: {place} is a file; give a folder")
     if os.path.lexists(folder / name) and not written_by_us(folder / name):
         raise ValueError(
-            f"out: {folder / name} is there and was not written by bitmosaic, so it stays; give another place"
+            f"out: {folder / name} exists and was not written by bitmosaic, so it is left as it is; give another place"
         )
 
 

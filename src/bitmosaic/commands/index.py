@@ -1,4 +1,4 @@
-"""`bitmosaic index`: images as an index to search in."""
+"""`bitmosaic index`: an index of images, for search."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def index(
     structure: Literal["flat", "ivf", "hnsw", "ivf-pq"] = "flat", layer: int = -1, parts: int = 2, prune: Flag = False,
     fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT,
 ) -> Path:  # fmt: skip
-    """Makes images findable by 'bitmosaic search'.
+    """Builds or updates an index of images for 'bitmosaic search'.
 
-    The same command again adds images that are new in the folder, takes those anew that have been written over, makes anew what is damaged,
-    and goes on where it was stopped. A folder that has moved is followed. Needs faiss: pip install 'bitmosaic[search]'.
+    The same command again adds new images of the folder, updates changed ones, rebuilds damaged parts, and resumes where it was stopped.
+    The folder of images may have moved. Needs faiss: pip install 'bitmosaic[search]'.
 
     Args:
-        data: a folder of images at any depth, or a named set, such as fashion-mnist or landscapes (test images, which ship), or
+        data: a folder of images at any depth, or a named set, such as fashion-mnist or landscapes (bundled test images), or
             fashion-mnist:train.
         out: folder of the index.
-        by: codes, the bits of the tokenizer; bits, the signs of the prior's features; features, the features themselves.
-        structure: flat compares with every image; ivf and hnsw with some; ivf-pq, for features, also keeps them small.
-        layer: block that features are taken after, counted from 0; -1 is the middle.
-        parts: along a side of the image, whose features are averaged apart.
-        prune: images whose files are gone can no longer be found.
-        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what transparent images are laid on, such as black, white or '#336699'.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        by: the vectors. codes: digits of the tokenizer; bits: signs of the prior's features; features: the features themselves.
+        structure: of faiss. flat compares with every image; ivf and hnsw with some; ivf-pq, for features, compresses them too.
+        layer: block after which features are taken, counted from 0; -1: the middle one.
+        parts: number of parts along a side of the image; features are averaged over each part.
+        prune: remove images whose files are gone.
+        fit: for images of another size than the pipeline's, or in colour for a grey pipeline: exact refuses them; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind transparent images, such as black, white or '#336699'.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
 
     Returns:
         The folder.
@@ -75,7 +75,7 @@ def index(
 
 
 def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> ImageSet:
-    """The images to index: of a named set, or every picture below a folder, since classes mean nothing here."""
+    """The images to index: a named set, or every picture below a folder, whose classes are ignored."""
     size, channels = pipe.image_size, pipe.channels
     if not Path(data).expanduser().is_dir():
         return real_images(data, size, channels)
@@ -83,7 +83,7 @@ def indexed(data: str, pipe: TwoStagePipeline, fit: Fit, background: str) -> Ima
 
 
 def named(images: ImageSet, data: str) -> tuple[list[str], str]:
-    """Names of the images, and the folder that they lie in: paths below it; numbers of a data set that has no files."""
+    """Names of the images, and their folder: paths below it, or numbers within a named set, whose folder is empty."""
     if data in NAMED_SETS and not Path(data).exists():
         return [f"{data}:{i}" for i in range(len(images))], ""
     path = Path(data).expanduser()
@@ -92,12 +92,12 @@ def named(images: ImageSet, data: str) -> tuple[list[str], str]:
 
 @contextmanager
 def bar(title: str, unit: str, total: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar; what it is told by."""
+    """A progress bar; yields its update function."""
     with tqdm(total=total, desc=title, unit=unit, disable=None, dynamic_ncols=True, leave=False) as shown:
         yield shown.update
 
 
 def tell(line: str) -> None:
-    """On stderr, unless it is empty."""
+    """Prints a line to stderr, unless it is empty."""
     if line:
         print(f"bitmosaic: {plain(line)}", file=sys.stderr, flush=True)

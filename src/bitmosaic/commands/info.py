@@ -20,11 +20,11 @@ def info(pipeline: PipelineName = DEFAULT, *, json: Flag = False) -> dict:
     """Describes a pipeline (sizes, parameters, bits of an image, classes, sampler) or a training run (stages, metrics).
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or the folder of a training run.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a training run.
         json: print it as JSON.
 
     Returns:
-        What is printed.
+        The description, as printed with --json.
     """
     folder = Path(pipeline).expanduser()
     running = (folder / "run.json").is_file()
@@ -34,7 +34,7 @@ def info(pipeline: PipelineName = DEFAULT, *, json: Flag = False) -> dict:
 
 
 def about_pipeline(name: str) -> dict[str, Any]:
-    """Facts of a pipeline, all weights read."""
+    """Facts of a pipeline; loads all its weights."""
     folder = find(name)
     pipe = Pipeline.from_pretrained(folder)
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
@@ -56,7 +56,7 @@ def about_pipeline(name: str) -> dict[str, Any]:
 
 
 def about_codes(pipe: TwoStagePipeline) -> dict[str, Any]:
-    """Sizes of an image's code."""
+    """Sizes of an image's code: places, bits, and how many times smaller than 8-bit pixels."""
     bits = sum((r - 1).bit_length() for r in pipe.radix)
     size = math.prod(pipe.grid) * bits
     raw = 8 * pipe.medium.stored.itemsize * pipe.channels * math.prod(pipe.size)
@@ -88,7 +88,7 @@ def pipeline_text(found: dict[str, Any]) -> str:
 
 
 def signals_row(found: dict[str, Any]) -> tuple[str, str]:
-    """What it draws."""
+    """The row on the signals that a pipeline draws."""
     if found["medium"]["type"] == "Pictures":
         height, width = found["image_size"]
         return "images", f"{height} x {width} pixels, {'grey' if found['channels'] == 1 else 'colour'}"
@@ -96,7 +96,7 @@ def signals_row(found: dict[str, Any]) -> tuple[str, str]:
 
 
 def codes_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Of a pipeline that has codes."""
+    """The rows on codes."""
     size = found["bits_per_image"]
     smaller = f"{found['times_smaller_than_pixels']:g} times smaller than its pixels"
     return [
@@ -106,12 +106,12 @@ def codes_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def word(spec: dict[str, Any]) -> str:
-    """What a spec describes."""
+    """The name of what a spec describes."""
     return spec["type"].removesuffix("Spec")
 
 
 def minutes_left(at: dict[str, Any]) -> str:
-    """Of a stage that goes on, in words behind others; empty where its seconds are no finite number."""
+    """The remaining time of a running stage, to append to a text; empty where it is not known."""
     left = at["seconds_left"]
     return "" if left is None else f", about {left / 60:.0f} min left"
 
@@ -143,6 +143,6 @@ def run_text(found: dict[str, Any]) -> str:
 
 
 def table(rows: list[tuple[str, str]]) -> str:
-    """Names at the left, what they are at the right."""
+    """A text table of two columns."""
     width = max(len(name) for name, _ in rows) + 2
     return "\n".join(plain(f"{name:<{width}}{text}") for name, text in rows)

@@ -17,17 +17,17 @@ def inpaint(
     painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("inpainted"),
 ) -> list[Path]:  # fmt: skip
-    """Paints what a mask covers anew, several times, and writes the answers as PNG files with one sheet.
+    """Paints the pixels under a mask anew, several times, and writes the answers as PNG files with one sheet.
 
-    White in a mask is repainted. All other pixels come back exactly as they were, in the pipeline's colours; what lay under the mask
-    has no influence. The answers are ranked: the fewer bits the model needs for what it painted, the likelier it holds it to be.
+    White in a mask is repainted. All other pixels stay exactly as they were, in the pipeline's colours; what lay under the mask
+    has no influence. The answers are ranked by code length: the fewer bits, the likelier by the model's own probabilities.
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         where: what is repainted: one of these three.
-        feather: pixels inside the mask over which the seam is levelled; 0: none.
-        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
-            that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
+        feather: pixels inside the mask over which the step at the seam fades out; 0: none.
+        fit: for images of another size than the pipeline's: exact refuses them; crop takes the centre and scales it; tile, for
+            pipelines trained on parts of pictures, which fashion is not, works at the image's own size, in windows.
         painting: what is painted, how often, and by what.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
@@ -43,19 +43,19 @@ def edit(
     painting: tyro.conf.OmitArgPrefixes[Painting] = USUAL, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("edited"),
 ) -> list[Path]:  # fmt: skip
-    """Paints another class into what a mask covers, several times, and writes the answers as PNG files with one sheet.
+    """Paints another class under a mask, several times, and writes the answers as PNG files with one sheet.
 
-    White in a mask is repainted. All other pixels come back exactly as they were, in the pipeline's colours; what lay under the mask
-    has no influence. The answers are ranked: the fewer bits the model needs for what it painted, the likelier it holds it to be.
-    What is left of the picture speaks for the class it was of: guidance is 5, or the pipeline's own where that is more, unless it or a
-    sampler is given, and a mask that leaves what both classes share, such as the sole of a shoe, gives the best answers.
+    White in a mask is repainted. All other pixels stay exactly as they were, in the pipeline's colours; what lay under the mask
+    has no influence. The answers are ranked by code length: the fewer bits, the likelier by the model's own probabilities.
+    The rest of the picture favours its old class, so guidance is 5, or the pipeline's own where that is more, unless it or a sampler is
+    given. A mask that leaves what both classes share, such as the sole of a shoe, gives the best answers.
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         where: what is repainted: one of these three.
-        feather: pixels inside the mask over which the seam is levelled; 0: none.
-        fit: for images of other sizes than the pipeline's: exact refuses them, crop takes the centre and scales it; tile, for pipelines
-            that have seen parts of pictures, which the one that ships has not, works at their own size, in windows of the pipeline's.
+        feather: pixels inside the mask over which the step at the seam fades out; 0: none.
+        fit: for images of another size than the pipeline's: exact refuses them; crop takes the centre and scales it; tile, for
+            pipelines trained on parts of pictures, which fashion is not, works at the image's own size, in windows.
         painting: what is painted, how often, and by what.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
@@ -64,14 +64,14 @@ def edit(
         The files written: the answers, the likeliest first, and sheet.png.
     """
     if not painting.class_ and not painting.prompt:
-        raise ValueError("class, prompt: none is given; name what shall stand inside the mask, by --class or --prompt")
+        raise ValueError("class, prompt: got neither; name what to paint inside the mask, by --class or --prompt")
     return masked("edit", image, where, feather, fit, painting, settings, out)
 
 
 def masked(
     name: str, image: str, where: Region, feather: int, fit: Fit, painting: Painting, settings: Settings, out: Path
 ) -> list[Path]:
-    """Runs one of the two."""
+    """Runs inpaint or edit."""
     mask, method = where.read(), {"inpaint": CodesPipeline.inpaint, "edit": CodesPipeline.edit}[name]
 
     def ask(pipe, label, arguments):

@@ -1,4 +1,4 @@
-"""`bitmosaic interpolate`: from class to class."""
+"""`bitmosaic interpolate`: images of blends between classes."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def interpolate(
     frames: int = 9, count: int = 4, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS,
     out: Path = Path("interpolation"), device: str = "cpu", precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
-    """Draws the way from class to class: condition vectors are mixed, evenly along the way, and the noise stays.
+    """Interpolates between classes: condition vectors are blended in even steps, and the noise stays the same.
 
-    Writes strip.png, a row for each seed, and strip.gif, in which all of them go the way and come back.
+    Writes strip.png, a row for each seed, and strip.gif, which shows all of them forwards and backwards.
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
         classes: two or more, by name or number; none for no class.
-        frames: images of a way, both ends counted.
-        count: ways, each with a seed of its own.
-        seed: of the first way; the next ones have the next seeds.
+        frames: images of a row, both ends included.
+        count: rows, each with its own seed.
+        seed: of the first row; each further one has the next seed.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
-        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
-            multiplies it, else float32.
+        precision: of the network that draws; own: float32, or auto above 100 million weights; auto: bf16 where the processor has
+            bf16 arithmetic, else float32.
 
     Returns:
         The two files.
@@ -50,7 +50,7 @@ def interpolate(
     pipe.check_pictures()
     labels, conditions = zip(*[condition(pipe, text) for text in classes], strict=True) if classes else ((), ())
     if any(isinstance(c, dict) for c in conditions):
-        raise ValueError("classes: the way mixes them by itself; give single classes, such as --classes bag sandal")
+        raise ValueError(f"classes: got {' '.join(classes)}; blends are made here: give single classes, such as --classes bag sandal")
     rows = []
     with written_into(out, ["strip.png", "strip.gif"]) as folder:
         with tqdm(desc="interpolate", unit="step", disable=None, dynamic_ncols=True, leave=False) as bar:

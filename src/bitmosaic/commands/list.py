@@ -15,10 +15,10 @@ What = Annotated[Literal["all", "pipelines", "systems", "recipes", "data"], tyro
 
 
 def list(what: What = "all") -> dict[str, dict[str, str]]:
-    """Names the pipelines that ship, the published systems with the state of their claims, the recipes for training, and the data here.
+    """Lists the shipped pipelines, the published systems with the state of their claims, the recipes for training, and the data sets.
 
     Args:
-        what: one kind alone.
+        what: a single kind, or all.
 
     Returns:
         Names and what they are, by kind.
@@ -46,17 +46,17 @@ def published() -> dict[str, str]:
 
 
 def recipes() -> dict[str, str]:
-    """What `bitmosaic train` trains."""
+    """The recipes of `bitmosaic train`."""
     return {name: first_line(recipe) for name, recipe in systems.recipes().items()}
 
 
 def first_line(function) -> str:
-    """What a function's docstring begins with."""
+    """The first line of a function's docstring."""
     return (inspect.getdoc(function) or "").split("\n")[0]
 
 
 def data() -> dict[str, str]:
-    """Sets of images that have a name, and whether they can be read here."""
+    """The named sets of images, and whether they can be read on this machine."""
     found = {}
     for name, named in NAMED_SETS.items():
         try:

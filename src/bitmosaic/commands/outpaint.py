@@ -21,13 +21,13 @@ def outpaint(
     """Paints around a picture, several times, and writes the answers as PNG files with one sheet.
 
     The canvas may be larger than the pipeline's images; it is then painted in windows of that size, from the picture outwards. The
-    picture's own pixels come back exactly as they were, in the pipeline's colours. The answers are ranked: the fewer bits the model
-    needs for what it painted, the likelier it holds it to be.
+    picture's own pixels stay exactly as they were, in the pipeline's colours. The answers are ranked by code length: the fewer
+    bits, the likelier by the model's own probabilities.
 
     Args:
         image: a picture, or a test image that ships, such as fashion:17.
         padding: pixels to add: one number for all sides, or four for left, top, right and bottom.
-        feather: pixels outside the picture over which the seam is levelled; 0: none.
+        feather: pixels outside the picture over which the step at the seam fades out; 0: none.
         painting: what is painted, how often, and by what.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.

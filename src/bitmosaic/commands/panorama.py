@@ -21,15 +21,15 @@ def panorama(
 ) -> list[Path]:  # fmt: skip
     """Draws pictures larger than the pipeline's own, from nothing or around a picture, and writes them as PNG files with one sheet.
 
-    Codes are filled in window by window, and decoded all at once, so there is no edge between windows. A picture in the middle comes back
-    as its codes give it; outpaint keeps it pixel for pixel. The answers are ranked: the fewer bits, the likelier the model holds
-    them to be.
+    Codes are sampled window by window and decoded all at once, so there is no edge between windows. A picture in the middle is
+    reconstructed from its codes; outpaint keeps it pixel for pixel. The answers are ranked by code length: the fewer bits, the
+    likelier by the model's own probabilities.
 
     Args:
-        image: a picture that stands in the middle, or a test image that ships, such as landscapes:17.
-        height: of the whole in pixels, whole places; the pipeline's own unless given.
+        image: a picture for the middle, or a bundled test image, such as landscapes:17.
+        height: of the whole in pixels, a multiple of a place's; the pipeline's own unless given.
         width: likewise; four times the pipeline's own unless given.
-        fit: for an image of another size than the pipeline's: exact refuses it, crop takes its centre and scales it.
+        fit: for an image of another size than the pipeline's: exact refuses it; crop takes the centre and scales it.
         painting: what is painted, how often, and by what.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.

@@ -29,12 +29,12 @@ WAYS = {"DDP": (False, False), "DDP, recompute": (False, True), "FSDP2": (True, 
 
 @dataclass(frozen=True)
 class Machines:
-    """What the run is to be trained on."""
+    """The GPUs that a run is planned for. ValueError for numbers out of range."""
 
     gpus: int = 1
     memory: str = "80GB"  # of each GPU
     tflops: float = 989.0  # peak of each, in the run's precision; 989: an H100 in bf16, dense, by its data sheet
-    utilisation: float = 0.17  # share of the peak that is reached: 15 to 17 % were, by BiGR-L on an H100, not compiled
+    utilisation: float = 0.17  # share of the peak that is reached: 15 to 17 % was measured for BiGR-L on an H100, not compiled
     price: float = 2.0  # dollars an hour for each
     images: int | None = None  # of an epoch; None: as many as the run's images are
 
@@ -46,7 +46,7 @@ class Machines:
         self.bytes()
 
     def bytes(self) -> float:
-        """Of memory."""
+        """Bytes of memory of each GPU. ValueError for a text such as "80"."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(GB|GiB)", self.memory)
         if not found or not float(found[1]):
             raise ValueError(f"memory: got {self.memory!r}; give it as 80GB or 24GiB")
@@ -54,7 +54,7 @@ class Machines:
 
 
 def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
-    """Prints what each stage of a run takes; the same as a list, a stage each."""
+    """Prints memory, operations, time and cost of each stage of a run, and returns these figures as a list with a mapping a stage."""
     images, whose = (machines.images, "as asked for") if machines.images is not None else images_of(run)
     found = [about(cost, machines, images) for cost in costs(run)]
     print(f"images:   {images:,}, {whose}\n")
@@ -68,7 +68,7 @@ def plan(run: Run, machines: Machines) -> list[dict[str, Any]]:
 
 
 def images_of(run: Run) -> tuple[int, str]:
-    """How many images an epoch of a run has, and whose these are; ImageNet's where its folder is not here."""
+    """The number of images in an epoch of a run, and where it comes from; ImageNet's where the folder does not exist."""
     images = run.data
     if isinstance(images, CodesSpec):
         return Manifest.read(images.path).about["images"], f"whose codes are in {plain(images.path)}"
@@ -125,7 +125,7 @@ def text(stage: dict[str, Any], machines: Machines) -> str:
 
 
 def size(bytes_: float) -> str:
-    """In decimal units, as GPUs are sold."""
+    """Bytes as text in decimal units, as memory of GPUs is specified."""
     for unit, one in (("GB", 1e9), ("MB", 1e6)):
         if bytes_ >= one:
             return f"{bytes_ / one:.1f} {unit}"
@@ -138,7 +138,7 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], list[dict[str, Any]
         show_help()
     name, *rest = arguments
     if name not in systems.recipes():
-        raise ValueError(f"no recipe {name!r}; there are {', '.join(systems.recipes())}")
+        raise ValueError(f"no recipe {name!r}; give one of {', '.join(systems.recipes())}")
     prog = f"bitmosaic plan {name}"
     if "-h" in rest or "--help" in rest:
         show_help()
@@ -151,7 +151,7 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], list[dict[str, Any]
 
 
 def show_help() -> None:
-    """Prints it and ends with SystemExit."""
+    """Prints the help and raises SystemExit."""
     print(
         "usage: bitmosaic plan RECIPE [--gpus N] [--memory 80GB] [the recipe's arguments] [--FIELD VALUE]\n\n"
         "Memory, operations, hours and dollars of a training run, before it begins. Allocates nothing.\n\n"

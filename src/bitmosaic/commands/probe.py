@@ -30,26 +30,27 @@ def probe(
     train: int = 10_000, test: int = 5_000, pool: int = 0, seed: int = 0, out: Path = Path("probe"), device: str = "cpu",
     precision: Drawing = "float32",
 ) -> dict:  # fmt: skip
-    """Trains simple classifiers on the features of every layer, and beside them on pixels, bits and an untrained copy of the network.
+    """Trains simple classifiers on the features of every layer, and for comparison on pixels, bits and an untrained copy of the network.
 
     Writes probe.json (every accuracy, and all that it depends on), layers.png (accuracy by layer), labels.png (with 1, 10 and 100 labelled
-    images of each class, for the layer with the highest test accuracy and what stands beside it) and map.png (test images in
-    the plane, by PCA and by t-SNE, coloured by class). Needs scikit-learn:
-    pip install 'bitmosaic[eval]'. Takes ten minutes on two CPU cores with the pipeline that ships.
+    images of each class, for the layer with the highest test accuracy and the baselines) and map.png (test images in the plane, by PCA
+    and by t-SNE, coloured by class). Needs scikit-learn: pip install 'bitmosaic[eval]'. Takes ten minutes on two CPU cores with the
+    pipeline fashion.
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        data: folder with a folder of images for each class, of which a fifth is the test; none: the named sets of the pipeline's size.
-        train: training images, at most; up to 10,000 by logistic regression, above that by SGD.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        data: folder with a sub-folder of images for each class, a fifth of which is the test set; none: the named sets of the pipeline's
+            size.
+        train: training images, at most; up to 10,000 by logistic regression, more by SGD.
         test: test images, at most.
-        pool: 0: all places side by side; 1: their mean, as in the paper; g: the means of g x g parts of the image.
-        seed: of the untrained network and of what is drawn.
+        pool: 0: features of all places concatenated; 1: their mean, as in the paper; g: means over g x g parts of the image.
+        seed: of the untrained network and of every other draw.
         out: folder to write into; a probe that bitmosaic wrote there is replaced.
         device: where features are computed, such as cpu or cuda.
-        precision: of the prior; auto: bf16 where the processor multiplies it, else float32.
+        precision: of the prior; auto: bf16 where the processor has bf16 arithmetic, else float32.
 
     Returns:
-        What stands in probe.json.
+        The contents of probe.json.
     """
     if min(train, test) < 1 or pool < 0:
         raise ValueError(f"train, test, pool: got {train}, {test}, {pool}; give at least 1, 1 and 0")
@@ -76,7 +77,7 @@ def probe(
 
 
 def split(pipe: TwoStagePipeline, data: Path | None, train: int, test: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Images for training and for the test, of the pipeline's size."""
+    """Training and test images of the pipeline's size. ValueError for a folder without classes or with fewer than ten images."""
     size, channels = pipe.image_size, pipe.channels
     if data is None:
         name = own_test_set(size, channels, "data")
@@ -96,13 +97,13 @@ def split(pipe: TwoStagePipeline, data: Path | None, train: int, test: int, seed
 
 
 def taken(images: ImageSet, rows: torch.Tensor) -> ArrayImages:
-    """Some of the images, those that can be read."""
+    """The images of these numbers, without unreadable ones."""
     pixels, readable = images.read(rows)
     return ArrayImages(pixels[readable], images.labels[rows][readable], images.class_names)
 
 
 def measure(vectors: dict[str, Vectors], seed: int) -> dict:
-    """Accuracies of every representation, the best layer by the linear classifier, and few-label curves of it and what stands beside it."""
+    """Accuracies of every representation, the best layer by the linear classifier, and few-label curves of that and the baselines."""
     bar = tqdm(vectors.items(), desc="classifiers", unit="representation", disable=None, dynamic_ncols=True, leave=False)
     found = {name: {"linear": linear_accuracy(v, seed=seed), "neighbours": neighbour_accuracy(v)} for name, v in bar}
     best = max((name for name in found if name.startswith("layer")), key=lambda name: found[name]["linear"])
@@ -113,7 +114,7 @@ def measure(vectors: dict[str, Vectors], seed: int) -> dict:
 
 
 def table(found: dict) -> str:
-    """What is printed."""
+    """The printed table."""
     lines = [f"{'':14}{'linear':>8}{'nearest 20':>12}"]
     lines += [f"{name:14}{100 * a['linear']:7.2f}%{100 * a['neighbours']:11.2f}%" for name, a in found["accuracy"].items()]
     for name, curve in found["few_labels"].items():

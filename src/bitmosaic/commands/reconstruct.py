@@ -1,4 +1,4 @@
-"""`bitmosaic reconstruct`: images beside what their codes give back."""
+"""`bitmosaic reconstruct`: images beside their reconstructions."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def reconstruct(
     images: Images = (), *, fit: Fit = "exact", background: Background = "", pipeline: str = DEFAULT, count: int = 16,
     out: Path = Path("reconstructions"), device: str = "cpu",
 ) -> dict:  # fmt: skip
-    """Encodes images, decodes them again, and says how well they are kept: PSNR, SSIM, and the use of each bit.
+    """Encodes and decodes images, and measures the reconstructions: PSNR, SSIM, and the use of each bit.
 
     Writes reconstructions.png, the first 64 images each above its reconstruction, and report.json.
 
     Args:
-        images: picture files, and folders of them; none: the first test images of Fashion-MNIST, which ship.
-        fit: for images of other sizes than the pipeline's, or in colour where it knows grey: exact refuses them, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what transparent images are laid on, such as black, white or '#336699'.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        count: how many of the images that ship, where none are named.
+        images: picture files, and folders of them; none: the first bundled test images of the pipeline's size.
+        fit: for images of another size than the pipeline's, or in colour for a grey pipeline: exact refuses them; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind transparent images, such as black, white or '#336699'.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        count: bundled test images to use where none are named.
         out: folder to write into; a sheet and a report that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
 
     Returns:
-        What stands in report.json.
+        The contents of report.json.
     """
     pipe = load(pipeline, device, TwoStagePipeline)
     size, channels, medium = pipe.size, pipe.channels, pipe.medium
@@ -65,7 +65,7 @@ def reconstruct(
 
 
 def shipped(count: int, size: tuple[int, int], channels: int) -> ArrayImages:
-    """The first test images that ship, as a tokenizer of that size wants them: in colour landscapes, in grey Fashion-MNIST."""
+    """The first bundled test images, scaled to that size: landscapes in colour, Fashion-MNIST in grey. ValueError for too large a count."""
     sample = SHIPPED_SETS[shipped_name(size, channels)]()
     if not 1 <= count <= len(sample):
         raise ValueError(f"count: got {count}; give a whole number from 1 to {len(sample)}, or name images")
@@ -76,7 +76,7 @@ def shipped(count: int, size: tuple[int, int], channels: int) -> ArrayImages:
 
 
 def pairs(tokenizer: Tokenizer, images: ImageSet, most: int) -> tuple[Tensor, Tensor]:
-    """The first readable images and their reconstructions, or previews of such, (n, C, H, W) in [0, 1] both."""
+    """The first readable images and their reconstructions, both (n, C, H, W) in [0, 1]; previews where they are not pictures."""
     given, made = [], []
     for batch in in_order(images, 32):
         x = tokenizer.medium.floats(batch.images.to(tokenizer.device))

@@ -33,12 +33,12 @@ part = partial(page_part, "report")
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run's folder says."""
+    """A run's folder: its description, progress, metrics, events and pictures."""
 
     name: str
     folder: Path
     run: Run
-    about: dict[str, Any]  # as `bitmosaic info` has it
+    about: dict[str, Any]  # as `bitmosaic info` returns it
 
     def reported_by(self, stage: Stage) -> bool:
         """Whether this run's stage of that name has measured reconstructions."""
@@ -46,19 +46,19 @@ class RunSummary:
         return found is not None and found[0] == "reconstruction"
 
     def rows(self, stage: str) -> list[dict[str, float]]:
-        """Of metrics.jsonl."""
+        """The rows of a stage's metrics.jsonl."""
         path = self.folder / stage / "metrics.jsonl"
         return read_metrics(path) if path.exists() else []
 
     def events(self, stage: str) -> tuple[list[dict[str, Any]], int]:
-        """Of events.jsonl, and how many of its lines cannot be read."""
+        """The events in a stage's events.jsonl, and the number of its lines that cannot be read."""
         path = self.folder / stage / "events.jsonl"
         lines = [line for line in path.read_text(errors="replace").split("\n") if line.strip()] if path.exists() else []
         found = [event for event in map(read_event, lines) if event is not None]
         return found, len(lines) - len(found)
 
     def pictures(self, stage: str) -> tuple[dict[int, Path], list[str]]:
-        """Some by their steps, spread over the run, the newest among them; and the names of those that are none."""
+        """Some of a stage's pictures by their steps, spread over the run up to the newest; and the names of files that are not pictures."""
         every, odd = {}, []
         for path in sorted((self.folder / stage / "pictures").glob("step-*.png")):
             named = re.fullmatch(r"step-([0-9]{1,15})\.png", path.name)
@@ -72,7 +72,7 @@ class RunSummary:
 
 
 def read_event(line: str) -> dict[str, Any] | None:
-    """A line of events.jsonl: an object with the name of what happened, and a step; None where it is none."""
+    """A line of events.jsonl, an object with "event" and "step"; None where it is not."""
     try:
         found = parse_json(line)
     except ValueError:
@@ -87,9 +87,9 @@ def _begins_as_png(path: Path) -> bool:
 
 
 def report(runs: Runs, *, out: Path = Path("report")) -> Path:
-    """Training runs as one page: curves over one another, pictures over time, use of bits, throughput, memory, events.
+    """Shows training runs on one page: superimposed curves, pictures over time, use of bits, throughput, memory, events.
 
-    The page is one file that can be moved or sent by itself. Works while a run goes on.
+    The page is one file that can be moved or sent by itself. Works during training, too.
 
     Args:
         runs: folders of training runs, as 'bitmosaic train' writes them.
@@ -125,7 +125,7 @@ def page(told: list[RunSummary]) -> Markup:
 
 
 def legend(told: list[RunSummary]) -> list[Markup]:
-    """Each run's colour and how far it has come."""
+    """Each run's colour and progress."""
     lines = []
     for i, run in enumerate(told):
         stages = "; ".join(f"{name} {state(at)}" for name, at in run.about["stages"].items())
@@ -134,7 +134,7 @@ def legend(told: list[RunSummary]) -> list[Markup]:
 
 
 def state(at: dict[str, Any]) -> str:
-    """How far a stage has come, in words."""
+    """The progress of a stage, in words."""
     if at["done"]:
         return "done"
     if not at.get("step"):
@@ -143,7 +143,7 @@ def state(at: dict[str, Any]) -> str:
 
 
 def settings(told: list[RunSummary]) -> Markup:
-    """What the runs are, and where they differ from the first."""
+    """A table of the runs, and one of the settings in which they differ from the first."""
     rows = [(run.name, run.run.name, "; ".join(words for stage in run.run.stages for words in stage.about())) for run in told]
     first = flat(told[0].run.to_json())
     others = [[run.name, *difference.removeprefix("run.").split(" was ", 1)] for run in told[1:]
@@ -177,7 +177,7 @@ def stage_section(told: list[RunSummary], of: Stage) -> Markup | None:
 
 
 def pictures(run: RunSummary, stage: Stage) -> list[Markup]:
-    """A stage's pictures over time, and what else lies beside them."""
+    """A stage's pictures over time, and the names of other files beside them."""
     shown, odd = run.pictures(stage.name)
     found = []
     if shown:
@@ -203,7 +203,7 @@ def bits(run: RunSummary) -> Markup | None:
         return None
     likeness = "" if found["ssim"] is None else f", SSIM {found['ssim']:.3f}"  # None for sound
     words, bars = f"PSNR {found['psnr']:.2f} dB{likeness} on {found['count']:,} images", None
-    if found["bits"]:  # a code may have digits that are no bits
+    if found["bits"]:  # absent where digits are not bits
         entropies, dead = found["bits"]["entropy"], found["bits"]["dead"]
         words += f"; least entropy of a bit {min(entropies):.2f} of 1; dead bits: {', '.join(map(str, dead)) or 'none'}"
         each = [part("bar", height=f"{max(2, 100 * e):.0f}%", title=f"bit {k}: {e:.3f}") for k, e in enumerate(entropies)]
@@ -215,7 +215,7 @@ def bits(run: RunSummary) -> Markup | None:
 
 
 def happened(told: list[RunSummary], stage: str) -> Markup:
-    """The events of a stage, the last of them whole."""
+    """The events of a stage: counts of each kind, and the last ones in full."""
     rows, counts = [], []
     for run in told:
         events, left = run.events(stage)
@@ -231,7 +231,7 @@ def happened(told: list[RunSummary], stage: str) -> Markup:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Markup:
-    """Cells are text."""
+    """A table whose cells are escaped as text."""
     cells = [part("row", cells=[part("cell", cell=str(cell)) for cell in row]) for row in rows]
     return part("table", head=[part("head", cell=cell) for cell in head], rows=cells)
 

@@ -23,22 +23,22 @@ def reproduce(
     name: Name, *, out: Path | None = None, data: str = "", seeds: int | None = None, scale: float = 1.0, jobs: int = 0,
     docs: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains and measures what a paper compares, and writes a page: what it claims, what was measured, whether the claim holds.
+    """Repeats a paper's comparison at a small scale, and writes a page: what it claims, what was measured, whether the claim holds.
 
-    'bitmosaic list systems' names the systems; their pages say how long each takes. The same command again goes on where it was, whatever
-    stopped it; the page and its figures (measured.json) are written anew after each training, from all that is there.
+    'bitmosaic list systems' names the systems; their pages say how long each takes. The same command again resumes where it was stopped.
+    The page and its figures (measured.json) are rewritten after each trial, from all results so far.
 
     Args:
         name: of the system, such as simvq.
         out: folder for everything; runs/reproduce/NAME unless it is given.
-        data: folder with the data set; empty: where it usually is.
-        seeds: of every trial; as many as the page was made with unless it is given.
-        scale: of training steps, images and samples; below 1 for a quick look, whose verdict says little.
-        jobs: trials at once, each on one core, so that figures do not depend on how many; 0: as many as there are cores.
-        docs: folder of pages, of a checkout: the page is put there, its figures beside the system's code.
+        data: folder with the data set; empty: its default folder.
+        seeds: number of seeds of every trial; the claim's own number unless given.
+        scale: factor on training steps, images and samples, at most 1; below 1 for a quick look, whose verdict means little.
+        jobs: trials in parallel, each on one core, so that figures do not depend on their number; 0: one for each core.
+        docs: docs/systems of a checkout: the page is copied there, its figures beside the system's code.
 
     Returns:
-        What stands in measured.json.
+        The contents of measured.json.
     """
     found = system(name)
     seeds = found.claim.seeds if seeds is None else seeds

@@ -23,7 +23,7 @@ from bitmosaic.pipelines import TwoStagePipeline
 FILES = ("entropy.png", "order.png", "order.gif")
 COLUMNS = 9  # moments on the sheet, at most
 PICTURED = 112  # pixels that a small picture is at least high
-BLANK = 158 / 255  # grey of a place that is not known yet
+BLANK = 158 / 255  # grey of a hidden place
 
 
 def reveal(
@@ -31,23 +31,23 @@ def reveal(
     settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("reveal"), device: str = "cpu",
     precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
-    """Shows how images are revealed, in which order, and how unsure the model is of each place that is not settled meanwhile.
+    """Shows the order in which the places of images are revealed, and the prior's entropy at those that are still hidden.
 
-    Writes entropy.png, for each seed the image at some steps above the entropy of its hidden places (dark: sure, bright: 1 bit a bit,
-    knows nothing), or of all where a prior denoises; order.png, the images, the step in which each place took its last code (dark: first),
-    and the mean step over all seeds; order.gif, the images and their entropy at every step.
+    Writes entropy.png: for each seed the image at some steps, above the entropy of its hidden places (dark: certain, bright: 1 bit a bit,
+    nothing is known), or of all places for a denoising prior; order.png: the images, the step in which each place took its final code
+    (dark: first), and the mean step over all seeds; order.gif: the images and their entropy at every step.
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        class_: by name or number; none for no class; a blend as bag:0.5+sandal:0.5.
-        prompt: instead of a class, a text, where the pipeline learned from captions.
-        count: images.
-        seed: of the first image; the next ones have the next seeds.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        class_: by name or number; none for no class; a blend such as bag:0.5+sandal:0.5.
+        prompt: a text instead of a class, for pipelines trained on captions.
+        count: number of images, 1 to 64.
+        seed: of the first image; each further one has the next seed.
         settings: of the sampler.
         out: folder to write into; pictures of the same name that bitmosaic wrote are replaced.
         device: where to compute, such as cpu or cuda.
-        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
-            multiplies it, else float32.
+        precision: of the network that draws; own: float32, or auto above 100 million weights; auto: bf16 where the processor has
+            bf16 arithmetic, else float32.
 
     Returns:
         The three files.
@@ -73,14 +73,14 @@ def reveal(
 
 
 def covered(moment: Moment) -> Tensor:
-    """(b, 3, H, W): the images, grey where they are not known yet."""
+    """The images (b, 3, H, W), grey at hidden places."""
     factors = [side // places for side, places in zip(moment.images.shape[2:], moment.known.shape[1:], strict=True)]
     known = moment.known.repeat_interleave(factors[0], 1).repeat_interleave(factors[1], 2)[:, None]
     return torch.where(known, moment.images, BLANK).expand(-1, 3, -1, -1)
 
 
 def entropy(moment: Moment) -> Tensor:
-    """(b, 3, H, W): the entropy of hidden places as colours, over the images."""
+    """The entropy of hidden places as colours over the images (b, 3, H, W)."""
     return torch.stack([heat(values, image) for values, image in zip(moment.entropy, moment.images, strict=True)])
 
 
@@ -93,7 +93,7 @@ def moment_sheet(seen: list[Moment], names: list[str]):
 
 
 def order_sheet(seen: list[Moment]):
-    """Each image above the step in which its places took their last codes, and the mean of that over all."""
+    """Each image above a map of the step in which its places took their final codes, and the mean of these maps."""
     order = (order_of(seen).float() - 1) / max(1, len(seen) - 2)
     last, mean = seen[-1].images, order.mean(0)
     maps = torch.stack([heat(values, image, "viridis") for values, image in zip(order, last, strict=True)])

@@ -42,29 +42,28 @@ def sample(
     count: int = 8, seed: int = 0, settings: tyro.conf.OmitArgPrefixes[Settings] = OWN_SETTINGS, out: Path = Path("samples"),
     sheet: bool = True, device: str = "cpu", precision: Drawing = "own",
 ) -> list[Path]:  # fmt: skip
-    """Draws new images of classes, or of what texts say, and writes them as PNG files, with one sheet of them all; sounds as WAV, clips as
-    GIF files.
+    """Draws new images of classes or texts, and writes them as PNG files with one sheet of all; sounds as WAV files, clips as GIF files.
 
-    An image depends on its class or prompt, its seed and the settings alone, so the same command draws the same images. A file is
-    called by class or prompt and seed, such as bag-000.png, and its PNG text says how it was made. Stopped at any moment, what is drawn
-    stays, and the same command goes on. Processes that torchrun starts share the work; the first writes.
+    An image depends only on its class or prompt, its seed and the settings, so the same command draws the same images. A file is
+    named by class or prompt and seed, such as bag-000.png, and its text chunks say how it was made. The same command again resumes where
+    it was stopped. Processes that torchrun starts share the work; the first of them writes.
 
     Args:
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, or of a training run that has ended.
-        classes: classes by name or number; none for no class; a blend as bag:0.5+sandal:0.5; all for every class. Unless told, every
-            class of at most 20, and of more one image each of `count` classes spread over them.
-        prompt: texts, of pipelines that learned from captions, such as 'a red heart'; each is drawn like a class.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline or of a finished training run.
+        classes: classes by name or number; none for no class; a blend such as bag:0.5+sandal:0.5; all for every class. By default every
+            class where there are at most 20, else one image each of `count` classes spread over them.
+        prompt: texts such as 'a red heart', for pipelines trained on captions; each is drawn like a class.
         count: images of each class or prompt.
-        seed: of the first image of each; the next ones have the next seeds.
+        seed: of the first image of each; each further one has the next seed.
         settings: of the sampler.
-        out: folder to write into; pictures of the same name that bitmosaic wrote are replaced, unless they are these very images.
-        sheet: also write sheet.png, with a row for each class; of very many the first ones.
-        device: where to compute, such as cpu or cuda; seeds mean other images on another kind of device.
-        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
-            multiplies it, else float32. bf16 is about two and a half times faster there, and its images differ a bit.
+        out: folder to write into; other pictures of the same name that bitmosaic wrote are replaced.
+        sheet: also write sheet.png, with a row for each class; with the first ones where there are too many.
+        device: where to compute, such as cpu or cuda; a seed draws another image on another kind of device.
+        precision: of the network that draws; own: float32, or auto above 100 million weights; auto: bf16 where the processor has
+            bf16 arithmetic, else float32. bf16 is about two and a half times faster there, and its images differ a bit.
 
     Returns:
-        The files written, and those that were there already.
+        All files of the samples, those that existed already included.
     """
     if count < 1:
         raise ValueError(f"count: got {count}; give a whole number of at least 1")
@@ -103,7 +102,7 @@ def sample(
 def wished(
     pipe: Pipeline, classes: Sequence[str], prompts: Sequence[str], count: int
 ) -> tuple[tuple[str, ...], tuple[Condition, ...], int]:  # fmt: skip
-    """Labels and conditions, and how many images of each: of more classes than `MOST`, where none is named, one image of some."""
+    """Labels, conditions and the number of images of each; where none is named, one image of some classes if there are more than `MOST`."""
     told = conditions(pipe, () if tuple(classes) == ("all",) else classes, prompts)
     if not classes and len(told) > MOST:
         few, many = min(count, len(told)), len(told)
@@ -114,7 +113,7 @@ def wished(
 
 
 def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]], sheet: bool, medium: Medium) -> list[int] | str:
-    """The numbers of the images that are not in `out` as they are to be; or what is in the way."""
+    """The numbers of the images that are not in `out` yet; or the error message where a file of the user's is in the way."""
     try:
         for name in [*names, *([SHEET] if sheet else [])]:
             check_free(out, Path(name))
@@ -125,7 +124,7 @@ def to_draw(out: Path, names: Sequence[str], about: Sequence[Mapping[str, str]],
 
 
 def is_there(path: Path, about: Mapping[str, str], medium: Medium) -> bool:
-    """Whether a file is whole, and says of itself that it is this image."""
+    """Whether a file is complete, and is this image by its text chunks."""
     try:
         if medium.notes(path) != medium.kept(dict(about)):
             return False
@@ -140,9 +139,9 @@ def is_there(path: Path, about: Mapping[str, str], medium: Medium) -> bool:
 def draw(
     pipeline: Pipeline, asked: Sequence[tuple[Condition, int]], title: str = "sampling", **settings
 ) -> Iterator[tuple[int, list[Tensor]]]:  # fmt: skip
-    """Images (C, H, W) in [0, 1] of conditions and seeds, some at a time with the number of the first; a progress bar counts the steps.
+    """Images (C, H, W) in [0, 1] of conditions and seeds, in batches with the number of their first; a progress bar counts steps.
 
-    Where processes have joined they draw together, and the first alone is given the images.
+    Joined processes share the work, and only the first gets the images.
     """
     total = len(asked)
     each = dist.get_world_size() if dist.is_initialized() else 1
@@ -168,7 +167,7 @@ def draw(
 
 
 def class_sheet(folder: Path, names: Sequence[str], labels: Sequence[str], pipe: Pipeline) -> Image.Image:
-    """A row for each label of the images in its files, or previews of them, so many of each and as many labels as fit."""
+    """A sheet with a row of images, or previews of them, for each label, with as many of each and as many labels as fit."""
     medium, count = pipe.medium, len(names) // len(labels)
 
     def shown_of(file: Path) -> Tensor:

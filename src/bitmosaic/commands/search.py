@@ -36,20 +36,20 @@ def search(
 ) -> list[Hit]:  # fmt: skip
     """Finds the images of an index that are nearest to a picture.
 
-    Prints them, and writes NAME-search.png and NAME-search.html with the pictures. Where the picture itself is in the index, it is said.
+    Prints them, and writes NAME-search.png and NAME-search.html with the pictures. The picture itself is marked where it is in the index.
 
     Args:
         index: folder that 'bitmosaic index' wrote.
-        image: a picture, or a test image that ships, such as fashion:17.
-        count: how many.
-        exclude_self: leaves out the picture itself, where it is in the index: the same file or test image. Copies of it are still found.
-        fit: for an image of another size than the pipeline's, or in colour where it knows grey: exact refuses it, crop takes the centre,
-            scales it, and makes grey of colour.
-        background: what a transparent image is laid on, such as black, white or '#336699'; that of the index unless given.
+        image: a picture, or a bundled test image, such as fashion:17.
+        count: number of images.
+        exclude_self: leave out the picture itself, the same file or test image, where it is in the index; copies of it are still found.
+        fit: for an image of another size than the pipeline's, or in colour for a grey pipeline: exact refuses it; crop takes the
+            centre, scales it, and converts it to grey.
+        background: colour behind a transparent image, such as black, white or '#336699'; that of the index unless given.
         out: folder to write into; files of the same name that bitmosaic wrote are replaced.
 
     Returns:
-        What was found, nearest first.
+        The nearest images, nearest first.
     """
     found, pipe = ready(index)
     size, channels = pipe.image_size, pipe.channels
@@ -80,7 +80,7 @@ def search(
 
 
 def is_itself(found: Index, hit: Hit, image: str) -> bool:
-    """Whether a hit is the picture that was asked for: its file, however it is named, or the test image of that number."""
+    """Whether a hit is the query picture: the same file, by whatever path, or the same bundled test image."""
     if (root := root_of(found)) is None:
         name, _, number = image.partition(":")
         return not Path(image).exists() and hit.name == f"{SET_OF.get(name, name)}:{number}"
@@ -91,24 +91,24 @@ def is_itself(found: Index, hit: Hit, image: str) -> bool:
 
 
 def ready(folder: Path) -> tuple[Index, TwoStagePipeline]:
-    """An index and the pipeline that made it. ValueError where the pipeline is another one now."""
+    """An index and the pipeline that made it. ValueError where the pipeline has changed since."""
     found = Index.open(folder)
     pipe = load(found.about["pipeline"], kind=TwoStagePipeline)
     if made_by(pipe, found.spec) != found.about["fingerprint"]:
         raise ValueError(
             f"index: {folder} was made with another pipeline {found.about['pipeline']} ({found.about['fingerprint']}) than is there now "
-            f"({made_by(pipe, found.spec)}); build it anew"
+            f"({made_by(pipe, found.spec)}); build it anew in another folder, by 'bitmosaic index'"
         )
     return found, pipe
 
 
 def distance_words(found: Index) -> str:
-    """What distances are."""
+    """The unit of an index's distances, in words."""
     return "bits differ" if found.spec.binary else "apart (2 - 2 cosine)"
 
 
 def shown(found: Index, hits: Sequence[Hit], size: tuple[int, int], channels: int) -> list[Tensor]:
-    """The pictures of some hits, uint8 (C, H, W); grey where one is gone."""
+    """The pictures of some hits, uint8 (C, H, W); grey for one that cannot be read."""
     grey = torch.full((channels, *size), 128, dtype=torch.uint8)
     root = root_of(found)
     return [grey if (picture := picture_of(found, root, hit.name, size, channels)) is None else picture for hit in hits]

@@ -31,23 +31,24 @@ def studio(
     origin: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ORIGIN ...", help_behavior_hint="")] = (), batch: int = 64,
     wait: float = 0.05, limits: tyro.conf.OmitArgPrefixes[Limits] = NO_LIMITS_GIVEN, device: str = "cpu", precision: Drawing = "own",
 ) -> None:  # fmt: skip
-    """Serves a page that generates, paints, blends, enriches and looks inside, and the same by HTTP; until Ctrl-C or SIGTERM.
+    """Serves a page that generates, paints, blends, enriches and looks inside, and the same functions by HTTP, until Ctrl-C or SIGTERM.
 
-    On this machine alone, unless another host is named; then a token is needed, which clients send as 'Authorization: Bearer TOKEN'
-    and the page takes from its address, after '#token='. What runs when it is told to end is finished.
+    Only this machine can reach it unless another host is named; then a token is needed, which clients send as 'Authorization: Bearer
+    TOKEN' and the page takes from its address, after '#token='. On SIGTERM or the first Ctrl-C running requests are finished.
 
     Args:
-        pipelines: that ship (see 'bitmosaic list'), folders of some, or of training runs that have ended; the first is the default.
+        pipelines: names of shipped ones (see 'bitmosaic list'), or folders of pipelines or finished training runs; the first is the
+            default.
         host: address to listen on; 0.0.0.0 for all.
-        port: to listen on; 0: one that is free.
-        token: that requests must carry, 16 characters or more; needed where others than this machine can reach the host.
-        origin: other sites whose pages may ask, such as https://example.org.
-        batch: images that are drawn together at most.
-        wait: seconds that a request waits for others to be drawn together with; docs/studio.md says when it is more, or less.
-        limits: of one request, and of all.
+        port: to listen on; 0: a free one.
+        token: that requests must send, at least 16 characters; required where other machines can reach the host.
+        origin: other sites whose pages may send requests, such as https://example.org.
+        batch: images drawn in one batch, at most.
+        wait: seconds that a request waits to be batched with others; docs/studio.md says when it is more, or less.
+        limits: of one request, and of all together.
         device: where to compute, such as cpu or cuda.
-        precision: of the network that draws; own: float32, and of more than 100 million weights as auto; auto: bf16 where the processor
-            multiplies it, else float32.
+        precision: of the network that draws; own: float32, or auto above 100 million weights; auto: bf16 where the processor has
+            bf16 arithmetic, else float32.
     """
     try:
         from bitmosaic.web.app import application
@@ -57,17 +58,17 @@ def studio(
         from bitmosaic.web.studio import Studio
     except ImportError as error:
         raise ValueError(f"the studio needs {error.name}; install it with: pip install 'bitmosaic[web]'") from error
-    shown_token = f"#token={token}" if token and sys.stdout.isatty() else ""  # not into a journal
+    shown_token = f"#token={token}" if token and sys.stdout.isatty() else ""  # shown to a person, not written to a log
     token = token if token is not None else os.environ.get(TOKEN)
     if token is None and not is_loopback(host):
-        raise ValueError(f"token: none, and others than this machine can reach {host}; give --token or ${TOKEN}, {HARD_TO_GUESS}")
+        raise ValueError(f"token: got none, and other machines can reach {host}; give --token or ${TOKEN}, {HARD_TO_GUESS}")
     if token is not None:
         check_token(token)
     if batch < limits.count or not 0 <= wait <= 60:
         raise ValueError(f"batch, wait: got {batch} and {wait}; give at least --count, {limits.count} images, and from 0 to 60 seconds")
     keep(one_heap=True)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # or this thread would keep some beside the model's, and OpenMP spare with its waiting for both
+    torch.set_num_threads(1)  # or this thread would keep an OpenMP pool of its own, beside which the model's would wait more slowly
     named = loaded(pipelines or (DEFAULT,), device, precision)
     listening = listen(host, port)
     host, port = listening.getsockname()[:2]
@@ -83,7 +84,7 @@ def studio(
 
 
 def loaded(paths: tuple[str, ...], device: str, precision: Drawing) -> dict[str, Pipeline]:
-    """Pipelines by their names. ValueError for two of one name, and for one that is not of pictures."""
+    """Pipelines by their names. ValueError for two of the same name, and for one that is not of pictures."""
     named = {_name(path): load(path, device, precision=precision) for path in paths}
     for pipe in named.values():
         pipe.check_pictures()
@@ -93,7 +94,7 @@ def loaded(paths: tuple[str, ...], device: str, precision: Drawing) -> dict[str,
 
 
 def check_token(token: str) -> None:
-    """ValueError for one that is easy to guess, or that no header can carry. It is not told: it may be another's secret."""
+    """ValueError for a token that is easy to guess, or that a header cannot hold. The message leaves it out, since it is a secret."""
     if re.fullmatch("[!-~]*", token) is None:
         raise ValueError(f"token: it holds blanks or letters beyond ASCII, which a header does not carry; give {HARD_TO_GUESS}")
     if len(token) < LEAST or len(set(token)) < LEAST // 4:
@@ -103,7 +104,7 @@ def check_token(token: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address. ValueError for what is none, or is taken."""
+    """A listening socket. ValueError for an invalid address, and for one in use."""
     if not 0 <= port < 65536:
         raise ValueError(f"port: got {port}; give a number from 0 to 65535")
     try:
@@ -111,7 +112,7 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-        found.listen(2048)  # before the address is told: who asks at once waits, and isn't refused
+        found.listen(2048)  # before the address is printed: a client that connects at once waits, and is not refused
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ValueError(

@@ -38,23 +38,23 @@ def tokenize(
     data: Data, out: Out, *, pipeline: str = DEFAULT, views: Literal["plain", "flip", "ten-crop"] = "plain", labels: Path | None = None,
     classes: int | None = None, no_classes: Flag = False, captions: str = "", shard_images: int = 1000, device: str = "auto",
 ) -> Path:  # fmt: skip
-    """Turns images into packed codes in shards, which 'bitmosaic train RECIPE --codes OUT' trains a prior on.
+    """Encodes images to packed codes in shards, which 'bitmosaic train RECIPE --codes OUT' trains a prior on.
 
-    The same command again goes on where it was stopped; started several times at once, or by torchrun, the processes share the work.
-    On a CPU each takes one core. Broken images, duplicates and the like are counted and do not stop it.
+    The same command again resumes where it was stopped; several processes, started by hand or by torchrun, share the work. On a CPU
+    each takes one core. Unreadable images, duplicates and the like are counted and do not stop it.
 
     Args:
-        data: a folder of images, whose sub-folders are classes; tar shards such as 'shards/train-{000..146}.tar' or a URL of one, by
-            'bitmosaic[data]'; a named set, such as fashion-mnist or landscapes (test images, which ship), or
-            fashion-mnist:train.
+        data: a folder of images, whose sub-folders are classes; tar shards such as 'shards/train-{000..146}.tar' or a URL of one, which
+            needs 'bitmosaic[data]'; a named set, such as fashion-mnist or landscapes (bundled test images), or fashion-mnist:train.
         out: folder of the codes.
-        pipeline: a pipeline that ships (see 'bitmosaic list'), the folder of one, of an ended training run, or of a tokenizer alone.
-        views: of each image: plain, its centre; flip, its mirror too; ten-crop, four corners and the middle, and their mirrors.
+        pipeline: name of a shipped pipeline (see 'bitmosaic list'), or folder of a pipeline, a finished training run or a tokenizer.
+        views: crops of each image. plain: the centre; flip: the centre and its mirror image; ten-crop: four corners and the centre, and
+            their mirror images.
         labels: a file with the name of an image and its class on each line, instead of sub-folders or .cls files.
-        classes: how many there are in tars, whose .cls files hold their numbers; otherwise the highest says it.
-        no_classes: sub-folders are no classes; every image below the folder is taken.
-        captions: 'beside' where name.txt lies beside name.png, in a folder or in tars, or for a folder a file of them, CSV or JSON Lines;
-            they are kept with the codes.
+        classes: number of classes in tars, whose .cls files hold class numbers; by default one more than the highest.
+        no_classes: take every image below the folder; sub-folders are not classes.
+        captions: 'beside' where name.txt lies beside name.png, in a folder or in tars; or a CSV or JSON Lines file of them for a folder.
+            They are kept with the codes.
         shard_images: images of a shard; a tar becomes one shard.
         device: where to compute: cpu, cuda, or auto, a GPU where there is one.
 
@@ -84,7 +84,7 @@ def tokenize(
 
 
 def tokenizer_folder(pipeline: str) -> Path:
-    """The tokenizer of a pipeline, or one that lies alone in a folder, as in that of a training run whose prior is not trained yet."""
+    """The folder of a pipeline's tokenizer, or of a tokenizer alone, such as that of a training run whose prior is not trained yet."""
     alone = Path(pipeline).expanduser()
     if (alone / "model.safetensors").is_file() and (alone / "config.json").is_file():
         check(alone, "give another")
@@ -95,7 +95,7 @@ def tokenizer_folder(pipeline: str) -> Path:
 def source_of(
     data: str, out: Path, each: int, labels: LabelFile | None, classes: int | None, no_classes: bool = False, captions: str = ""
 ) -> Source:  # fmt: skip
-    """What `data` names; ValueError where there is nothing, or nothing that these settings fit."""
+    """The images that `data` names. ValueError where there are none, or where labels, classes or captions do not fit their kind."""
     root = Path(data).expanduser()
     if (named := named_images(data)) is not None:
         found: Any = named
@@ -109,14 +109,14 @@ def source_of(
         what = f"{data} is no folder, and no .tar" if root.exists() else f"there is no folder {data}"
         raise ValueError(f"data: {what}; give a folder, tar shards that are not compressed, or {' or '.join(NAMED_SETS)}")
     if classes is not None:
-        raise ValueError("classes: is for tar shards; a folder's classes are its sub-folders")
+        raise ValueError(f"classes: got {classes} for a folder or set; leave it out: a folder's classes are its sub-folders")
     if captions and not isinstance(found, Scan):
         raise ValueError(f"captions: {data} has none; leave them out, or give a folder of pictures")
     return ListedImages(found, data, each, labels, captions_of(captions, found) if captions else None)
 
 
 def tell(manifest: Manifest) -> None:
-    """What was made, and what was wrong."""
+    """Prints what was made, and what was wrong."""
     about = manifest.about
     images, views = about["images"], VIEWS[about["views"]]
     classes = f"{len(manifest.class_names)} classes" if manifest.class_names else "no classes"

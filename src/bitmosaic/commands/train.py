@@ -27,14 +27,14 @@ from bitmosaic.train.train import on_codes
 from bitmosaic.train.train import train as train_run
 
 FIELDS = """
-Besides these, every field of the run that the recipe describes can be set, as listed below, such as
+Besides these, every field of the recipe's run can be set, as listed below, such as
 --prior.depth 8 --prior-training.steps 100 --tokenizer-training.batch-size 32.
-Parts that the recipe leaves out cannot be put in here; write a recipe for that.
+Parts that the recipe leaves out cannot be added here; write a recipe for that.
 """
 
 
 def train(run: Run, out: str | Path | None = None, dry_run: bool = False, tensorboard: bool = False) -> Path:
-    """Trains a run in a folder, or with `dry_run` says what it would be; the same call again goes on where it was.
+    """Trains a run in a folder, or with `dry_run` only describes it; the same call again resumes.
 
     Args:
         run: what to train, as a recipe returns it.
@@ -74,7 +74,7 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
         raise SystemExit(0)
     if name not in systems.recipes():
         near = get_close_matches(name, systems.recipes(), 1)
-        raise ValueError(f"no recipe {name!r}; {f'perhaps {near[0]}; ' if near else ''}there are {', '.join(systems.recipes())}")
+        raise ValueError(f"no recipe {name!r}; {f'perhaps {near[0]}; ' if near else ''}give one of {', '.join(systems.recipes())}")
     prog = f"bitmosaic train {name}"
     choose = chooser(name)
     if "-h" in rest or "--help" in rest:
@@ -85,7 +85,7 @@ def read_arguments(arguments: Sequence[str]) -> Callable[[], Path]:
 
 
 def with_reasons(chosen: Run, run: Run) -> Run:
-    """`run` with the reasons of the recipe's choice, and what was asked for instead of it."""
+    """`run` with the reasons for the recipe's choices, and the fields that were overridden."""
     changes = differences(flat(chosen.to_json()), flat(run.to_json()), "run")
     asked = [f"as asked for: {name.removeprefix('run.')}" for name in changes]
     asked += [remark for stage in run.stages for remark in stage.remarks()]
@@ -93,7 +93,7 @@ def with_reasons(chosen: Run, run: Run) -> Run:
 
 
 def with_fields(run: Run, arguments: Sequence[str], prog: str, known: Iterable[str] = ()) -> Run:
-    """`run` with the fields changed that a command line names, its own or those of its stages; `known`: further flags, for messages."""
+    """`run` with the fields changed that a command line names, its own or those of its stages. known: further flags to suggest."""
     parts = [part for part in (run, *run.stages)]
     fields = []
     for part in parts:
@@ -108,7 +108,7 @@ def with_fields(run: Run, arguments: Sequence[str], prog: str, known: Iterable[s
 
 
 def _comments(kind: type) -> dict[str, str]:
-    """What stands behind each field of a description."""
+    """The comment behind each field of a dataclass."""
     return {name: said for name, said in re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)}
 
 
@@ -135,14 +135,14 @@ def chooser(name: str) -> Callable[..., tuple[Run, Path, bool, bool]]:
 
 
 def _google(recipe: Callable, names: list[str]) -> str:
-    """A recipe's docstring, with what it says as 'name: text' of its arguments in the form that tyro reads."""
+    """A recipe's docstring with its 'name: text' parts rewritten as an Args section, which tyro reads."""
     text, *said = (
         re.split(rf"\b({'|'.join(names)}): ", " ".join((inspect.getdoc(recipe) or "").split())) if names else [""]
     )
     lines = [f"    {name}: {what.strip()}" for name, what in zip(said[::2], said[1::2], strict=True)]
     lines += [
-        "    out: folder of the run; the same command again goes on where it was.",
-        "    codes: folder that 'bitmosaic tokenize' wrote: the prior alone is trained, on these, for the tokenizer that made them.",
+        "    out: folder of the run; the same command again resumes.",
+        "    codes: folder that 'bitmosaic tokenize' wrote: only the prior is trained, on these codes and for their tokenizer.",
         "    dry_run: print the run, its parameters and an estimate of its memory; write nothing.",
         "    tensorboard: write metrics into OUT/tensorboard as well, for 'tensorboard --logdir OUT/tensorboard'.",
     ]
@@ -154,7 +154,7 @@ def overview() -> str:
     recipes = "\n".join(f"  {name:<12}{first_line(recipe)}" for name, recipe in systems.recipes().items())
     return (
         "usage: bitmosaic train RECIPE [--out DIR] [--codes DIR] [--dry-run] [--tensorboard] [the recipe's arguments] [--FIELD VALUE]\n\n"
-        "Trains a tokenizer and a prior and writes a pipeline. The same command again goes on where it was.\n\n"
+        "Trains a tokenizer and a prior and writes a pipeline. The same command again resumes.\n\n"
         f"{recipes}\n\n'bitmosaic train RECIPE --help' lists its arguments and every field of its run.\n\n"
         "  bitmosaic train folder --data photos --out runs/photos\n"
         "  bitmosaic train fashion --dry-run --prior.depth 8 --prior-training.steps 10000"
@@ -162,7 +162,7 @@ def overview() -> str:
 
 
 def show_help(choose: Callable, rest: Sequence[str], prog: str) -> None:
-    """Both halves of the help: the recipe's arguments, then the fields of the run; ends with SystemExit."""
+    """Prints both halves of the help, the recipe's arguments and the fields of the run, and raises SystemExit."""
     try:
         split(choose, ["--help"], prog)
     except SystemExit:
@@ -172,5 +172,5 @@ def show_help(choose: Callable, rest: Sequence[str], prog: str) -> None:
         run = call()[0]
     except (ValueError, OSError):  # an argument is missing, so there is no run yet: show the fields of another
         run = systems.recipes()["fashion"]()
-        print("The defaults below are those of the recipe fashion; this one chooses its own from its arguments.\n")
+        print("The defaults below are those of the recipe fashion; this recipe chooses its own from its arguments.\n")
     with_fields(run, ["--help"], prog)

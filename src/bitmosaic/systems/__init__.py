@@ -1,8 +1,8 @@
 """Published systems, a folder each: its paper, recipes to train it, and its claim, which `bitmosaic reproduce NAME` repeats.
 
-A folder is found by being here; docs/own.md walks through one. Its `__init__.py` describes the system (`SYSTEM`), its
-`claim.py` repeats the claim (`CLAIM`), its `card.md` has the text of its page besides the figures. Folders of your own are found where the
-environment variable BITMOSAIC_SYSTEMS names the folder that holds them.
+Every sub-package is a system; docs/own.md walks through one. Its `__init__.py` describes the system (`SYSTEM`), its `claim.py` repeats the
+claim (`CLAIM`), its `card.md` has the text of its page besides the figures. The environment variable BITMOSAIC_SYSTEMS names further
+folders to look for systems in, separated as in PATH.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __path__ += [folder for folder in os.environ.get("BITMOSAIC_SYSTEMS", "").split(
 
 
 def names() -> list[str]:
-    """The systems that are here, in the order of the alphabet."""
+    """The names of all systems, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def system(name: str) -> System:
-    """A system by name; ValueError where there is none."""
+    """A system by name. ValueError for an unknown name, with those that exist."""
     if name not in names():
-        raise ValueError(f"no system {name!r}; there are {', '.join(names())}")
+        raise ValueError(f"no system {name!r}; give one of {', '.join(names())}")
     return import_module(f"{__name__}.{name}").SYSTEM
 
 
 def recipes() -> dict[str, Callable[..., Run]]:
-    """What `bitmosaic train` trains, by name."""
+    """The recipes of all systems, by the name that `bitmosaic train` takes."""
     return {name: recipe for own in names() for name, recipe in system(own).recipes.items()}

@@ -14,23 +14,23 @@ from filelock import FileLock
 from bitmosaic.folders import read_json
 from bitmosaic.train.run import Run
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]  # what was measured, by trial, one for each seed
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # figures by trial, one mapping for each seed
 
 
 @dataclass(frozen=True)
 class System:
-    """A published system."""
+    """The description of a published system."""
 
     name: str  # of its folder
-    paper: str  # title, where and when it appeared, arXiv number
-    what: str  # it is, in one line
+    paper: str  # title, authors, venue and year, arXiv number
+    what: str  # what it is, in one line
     recipes: Mapping[str, Callable[..., Run]] = field(default_factory=dict)  # for `bitmosaic train`, by name
 
     @property
     def claim(self) -> Claim:
-        """What the paper says, as an experiment. ValueError where there is none yet."""
+        """The paper's claim as an experiment. ValueError where the system has no claim.py."""
         if not self.claims:
-            raise ValueError(f"{self.name}: it has no claim.py, so nothing can be repeated; 'bitmosaic list systems' says which have one")
+            raise ValueError(f"name: got {self.name!r}, which has no claim.py to repeat; 'bitmosaic list systems' shows which have one")
         return import_module(f"bitmosaic.systems.{self.name}.claim").CLAIM
 
     @property
@@ -40,17 +40,17 @@ class System:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of its files."""
         return Path(str(resources.files(f"bitmosaic.systems.{self.name}")))
 
     @property
     def card(self) -> str:
-        """What its page says besides the figures, as Markdown."""
+        """The text of its page besides the figures, as Markdown."""
         return (self.folder / "card.md").read_text(encoding="utf-8")
 
     @property
     def state(self) -> str:
-        """Whether its claim held when it was last repeated for its page."""
+        """In words, whether its claim held in the measurement that its page shows, and with how many seeds."""
         path = self.folder / "measured.json"
         if not path.exists():
             return "claim not repeated yet" if self.claims else "no claim yet"
@@ -63,20 +63,20 @@ WORDS = {True: "claim holds", False: "claim does not hold here", None: "not deci
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds, and in words why."""
+    """Whether a claim holds, and why, in words."""
 
-    holds: bool | None  # None: what has been measured does not tell
+    holds: bool | None  # None: not decided by what has been measured
     why: str
 
 
 @dataclass(frozen=True)
 class Task:
-    """One trial with one seed."""
+    """One trial with one seed: what `Claim.measure` trains and measures."""
 
     trial: str
     seed: int
-    folder: Path  # of the whole experiment; what trials share is made here once, under `lock`
-    scale: float = 1.0  # of training and samples, over those of the page
+    folder: Path  # of the whole experiment; what trials share is made in it once, under `lock`
+    scale: float = 1.0  # steps, images and samples as a fraction of the page's, in (0, 1]
     data: str = ""  # folder of the data set; empty: where it usually is
 
     @property
@@ -85,45 +85,45 @@ class Task:
         return self.folder / "runs" / f"{self.trial.replace(' ', '-')}-{self.seed}"
 
     def some(self, count: int, least: int = 1) -> int:
-        """`count` steps, images or samples at this scale, at least `least`."""
+        """`count` steps, images or samples multiplied by the scale, and at least `least`."""
         return max(least, round(count * self.scale))
 
     def lock(self, name: str) -> FileLock:
-        """Held by one process at a time: whoever needs what trials share makes it, the others wait."""
+        """A lock between processes: the first trial to need something shared makes it while the others wait."""
         (self.folder / "locks").mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / "locks" / name)
 
 
 class Claim(abc.ABC):
-    """A paper's claim, as trials that are trained and measured by themselves, and a verdict on all of them."""
+    """A paper's claim as an experiment: trials that are trained and measured independently, and a verdict on all of them."""
 
     said: str  # what the paper says, with its figures and where they stand
     tested: str  # what is trained and measured here, the baseline, and when the claim counts as repeated
-    trials: tuple[str, ...]  # by name, those that the verdict needs most first
+    trials: tuple[str, ...]  # names, the most decisive first
     decisive: tuple[str, ...] = ()  # those of the trials that the verdict needs; empty: all
     seeds: int = 3  # of each trial
 
     @abc.abstractmethod
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Trains and measures a trial on one core, and yields figures as they are there; `known` are those kept of a run that was stopped.
+        """Trains and measures a trial on one core, and yields figures (JSON values) as soon as each is measured.
 
-        The same call again goes on where it was. Figures are plain values, such as JSON holds.
+        known: the figures of an earlier call that was stopped; the same call again resumes.
         """
 
     def floors(self, task: Task) -> dict[str, float]:
-        """Figures that no system of this kind goes below (or above), such as those of real images; measured once."""
+        """Reference figures that bound what any system can reach, such as those of real images in place of samples; measured once."""
         return {}
 
     def decide(self, results: Results) -> Verdict:
-        """The verdict by what has been measured so far; none where a decisive trial has no figures yet."""
+        """The verdict on what has been measured so far; undecided (None) while a decisive trial has no figures."""
         if not all(results[trial] for trial in self.decisive or self.trials):
             return Verdict(None, "Not all of it has been measured yet.")
         return self.verdict(results)
 
     @abc.abstractmethod
     def verdict(self, results: Results) -> Verdict:
-        """Whether the claim holds, where every decisive trial has figures of a seed or more."""
+        """Whether the claim holds; called once every decisive trial has figures of at least one seed."""
 
     @abc.abstractmethod
     def sections(self, results: Results, out: Path) -> list[str]:
-        """Tables of the page, as Markdown; pictures go into `out`."""
+        """The page's tables and pictures as Markdown; writes the pictures into `out`."""

@@ -22,14 +22,18 @@ from bitmosaic.systems.base import Claim, Task
 
 
 def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
-    """Trains and measures all trials of a system's claim, and yields after each.
+    """Trains and measures all trials of a system's claim in `jobs` processes, and yields after each.
 
-    All trials once, then again: wherever this is stopped, there are as many seeds of each, or one more. ValueError where the folder was
-    begun at another scale.
+    All trials run with the first seed before any with the second, so wherever this is stopped, numbers of seeds differ by one at most.
+    ValueError where the folder was begun with another system or scale.
     """
     claim, scale = system(name).claim, base.folder / "scale.json"
     if scale.exists() and read_json(scale) != [name, base.scale]:
-        raise ValueError(f"out: {base.folder} was begun with {read_json(scale)}; give the same system and scale, or another folder")
+        begun_name, begun_scale = read_json(scale)
+        raise ValueError(
+            f"out: {base.folder} was begun with {begun_name} at scale {begun_scale:g}, not {name} at {base.scale:g}; give the same system "
+            "and scale, or another folder"
+        )
     base.folder.mkdir(parents=True, exist_ok=True)
     write_json(scale, [name, base.scale])
     floors = base.folder / "floors.json"
@@ -41,10 +45,10 @@ def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
 
 
 def one(name: str, task: Task) -> None:
-    """Trains and measures one trial with one seed on one core, so that figures do not depend on how many processes there are."""
+    """Trains and measures one trial with one seed in one thread, so that figures do not depend on the number of processes."""
     claim, path = system(name).claim, result_path(task)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with task.lock(path.stem):  # a process whose parent was killed may still be at it
+    with task.lock(path.stem):  # a process whose parent was killed may still be working on it
         found = read_json(path) if path.exists() else {"whole": False}
         if found["whole"]:
             return
@@ -61,29 +65,31 @@ def one(name: str, task: Task) -> None:
 
 
 def measured_with() -> str:
-    """The software, and the arithmetic that training chooses here."""
+    """The versions of the software, and the precision that training chooses on this machine."""
     return f"bitmosaic {__version__}, torch {torch.__version__}, {resolve('auto', 'cpu')}"
 
 
 def result_path(task: Task) -> Path:
-    """Where a task's figures are kept."""
+    """The file of a task's figures."""
     return task.folder / "results" / f"{task.trial.replace(' ', '-')}-{task.seed}.json"
 
 
 def results_of(claim: Claim, folder: Path, seeds: int) -> dict[str, list[dict[str, Any]]]:
-    """What has been measured so far, by trial; trials of which nothing is whole yet have an empty list."""
+    """The complete results so far, by trial; an empty list for a trial without any."""
     paths = {trial: [result_path(Task(trial, seed, folder)) for seed in range(seeds)] for trial in claim.trials}
     found = {trial: [read_json(path) for path in own if path.exists()] for trial, own in paths.items()}
     return {trial: [result for result in own if result["whole"]] for trial, own in found.items()}
 
 
 def each(work: Callable[[Any], Any], tasks: list, jobs: int) -> Iterator[Any]:
-    """What `work` returns of each task, as they end, by so many processes; one does it in this one. The first error ends it."""
+    """The values of `work` for each task, in the order in which they end. `jobs` processes; with one, in this process. The first error
+    is raised and ends it.
+    """
     if min(jobs, len(tasks)) == 1:
         yield from map(work, tasks)
         return
     before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = before or "1"  # their bars would overwrite each other; tqdm reads it when they start
+    os.environ["TQDM_DISABLE"] = before or "1"  # the processes' bars would overwrite each other; tqdm reads it when they start
     with ThreadPoolExecutor(min(jobs, len(tasks))) as pool:
         futures = [pool.submit(alone_in_process, work, task) for task in tasks]
         try:
@@ -96,6 +102,6 @@ def each(work: Callable[[Any], Any], tasks: list, jobs: int) -> Iterator[Any]:
 
 
 def alone_in_process(work: Callable[[Any], Any], task: Any) -> Any:
-    """What `work` returns of the task, by a process of its own: after nine priors one held 3.6 GiB, where a prior takes 1.4."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as own:  # its max_tasks_per_child hangs in Python 3.11, once all have had theirs
+    """`work(task)` in a new process, which frees its memory: after nine priors a process held 3.6 GiB, where a prior takes 1.4."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as own:  # max_tasks_per_child would do, but hangs in Python 3.11
         return own.submit(work, task).result()

@@ -19,13 +19,14 @@ from bitmosaic.images import ArrayImages, fashion_mnist, fashion_sample, to_uint
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.samplers import SamplerSpec
 
-TEST = 10_000  # test images that there are
+TEST = 10_000  # test images of Fashion-MNIST
 
 
 class Judge:
-    """The feature space, test images as reference, and the floor: as many training images in place of samples."""
+    """A feature space, the test images as reference, and the floor: training images in place of as many samples."""
 
     def __init__(self, samples: int, train: ArrayImages, reference: int = TEST):
+        """samples: images drawn for each measurement. train: training images. reference: test images compared with, the first ones."""
         test = fashion_sample()
         self.space, self.samples, self.train = FeatureSpace.load("fashion"), samples, train
         self.test = ArrayImages(test.pixels[:reference], test.labels[:reference], test.class_names)
@@ -35,16 +36,18 @@ class Judge:
             self.floor = self.distance(train.pixels[:samples])
 
     def features(self, pixels: torch.Tensor) -> Features:
-        """Of uint8 images (n, 1, 28, 28)."""
+        """Pooled features and logits of uint8 images (n, 1, 28, 28)."""
         with measuring(self.space.net):
             return Features.join(in_chunks(len(pixels), CHUNK, lambda chunk: self.space.measure(pixels[chunk])))
 
     def distance(self, pixels: torch.Tensor) -> float:
-        """Frechet distance of uint8 images from the test images, in the classifier's space: no FID."""
+        """Frechet distance of uint8 images (n, 1, 28, 28) from the test images, in the classifier's feature space: not FID."""
         return frechet_distance(Statistics.of(self.features(pixels).pooled), self.reference)
 
     def sampling(self, pipe: Pipeline, sampler: SamplerSpec, seed: int) -> dict[str, Any]:
-        """Figures of images drawn so; `seconds` an image, on the cores that this process has."""
+        """Figures of images drawn with a sampler: Frechet distance, classifier score, class agreement in [0, 1], seconds an image on the
+        cores that this process has, and the sampler's settings.
+        """
         labels, start = self.labels.tolist(), time.perf_counter()
         seeds = [seed * SEEDS + i for i in range(self.samples)]
 
@@ -63,5 +66,5 @@ class Judge:
 
 @lru_cache(maxsize=1)
 def judge_of(samples: int, data: str, reference: int = TEST) -> Judge:
-    """One for each process. `data` as of `fashion_mnist`, empty for where it usually is; `reference`: so many test images."""
+    """The judge of this process. data: folder as of `fashion_mnist`, empty for its default. samples, reference: as of `Judge`."""
     return Judge(samples, fashion_mnist(data or None), reference)

@@ -50,7 +50,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(head: str, results: Results, columns: Mapping[str, tuple[str, str]]) -> str:
-    """The trials that were measured, with some figures: columns by their names, each a figure's name and the form of its numbers."""
+    """A row for each measured trial. columns: by heading, each the name of a figure and its format, such as "{:.2f}"."""
     rows = [[trial, *(spread([r[name] for r in own], form) for name, form in columns.values())] for trial, own in results.items() if own]
     return table([head, *columns], rows)
 
@@ -68,7 +68,7 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The mean of some seeds, and the range where there are several."""
+    """The mean over seeds, with the range where there are several, as text; form: such as "{:.2f}"."""
     if not values:
         return ""
     mean = form.format(statistics.mean(values))
@@ -76,7 +76,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def _made(claim: Claim, results: Results, base: Task) -> str:
-    """With what the figures were measured, and what they took where that is known."""
+    """A line on how the figures were measured: software, seeds, time and scale."""
     every = [result for own in results.values() for result in own]
     seconds = [result["seconds"] for result in every if "seconds" in result]
     took = [f"{sum(seconds) / 3600:.1f} hours by the clock, one thread a trial, whatever ran beside"] if seconds else []

@@ -16,16 +16,16 @@ NAME = "shown"
 
 
 def keep_row(task: Task, images: Tensor) -> None:
-    """Keeps images (n, C, H, W) in [0, 1] of a task beside its figures."""
+    """Writes images (n, C, H, W) in [0, 1] of a task beside its figures."""
     path = _path(task.folder, task.trial, task.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({NAME: to_uint8(images)}, path)
 
 
 def picture_of(out: Path, file: str, trials: Sequence[str], alt: str, above: Mapping[str, Tensor] | None = None) -> list[str]:
-    """Writes out/`file` from the rows that trials of the first seed kept, and gives its line of Markdown; nothing where there are none.
+    """Writes out/`file` from the rows kept by the trials of the first seed, and returns its line of Markdown; [] where there are none.
 
-    above: rows by name that stand above those, (n, C, H, W) in [0, 1].
+    above: rows by name to show above those, each (n, C, H, W) in [0, 1].
     """
     there = [trial for trial in trials if _path(out, trial, 0).exists()]
     if not there:

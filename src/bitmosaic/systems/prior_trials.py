@@ -42,7 +42,7 @@ SIZES = {"grid": (7, 7), "codewords": CODEWORDS, "heads": 4, "width": 128, "cond
 
 
 def setting(steps: int = PRIOR_STEPS) -> str:
-    """What all such claims have in common, in words."""
+    """The setting that all such claims share, in words."""
     return (
         f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
         f"priors, of width {SIZES['width']} unless it says otherwise, learn from {IMAGES:,} images in {steps:,} steps of {BATCH}. "
@@ -52,9 +52,9 @@ def setting(steps: int = PRIOR_STEPS) -> str:
 
 
 def trained(task: Task, base: Run, run: Run, folder: str, count: int) -> Pipeline:
-    """The pipeline of a task's run, from what is there or trained now, on the first `count` images.
+    """The pipeline of a task's run, trained on the first `count` images, or loaded where it is trained already.
 
-    base: the same in all tasks; its stages but the last are played once for the experiment, in its folder `folder`.
+    base: a run that is the same in all tasks; all its stages but the last are played once, in the experiment's sub-folder `folder`.
     """
     images, shared = base.data.build(), task.folder / folder
     images = ArrayImages(images.pixels[:count], images.labels[:count], images.class_names)
@@ -69,7 +69,7 @@ def trained(task: Task, base: Run, run: Run, folder: str, count: int) -> Pipelin
 def samplings(
     task: Task, known: Mapping[str, Any], pipe: Pipeline, judge: Judge, ways: Mapping[str, SamplerSpec]
 ) -> Iterator[dict[str, Any]]:
-    """Figures of images drawn in each way that has none yet, {"samplings": those of all ways so far}."""
+    """Samples with each sampler that has no figures in `known` yet, and yields {"samplings": figures by sampler so far} after each."""
     pipe.prior.to(torch.bfloat16 if resolve("auto", pipe.device) == "bf16" else torch.float32)
     found = dict(known.get("samplings", {}))
     asked = {name: sampler for name, sampler in ways.items() if name not in found}
@@ -79,7 +79,7 @@ def samplings(
 
 
 def index_run(task: Task) -> Run:
-    """A VQGAN, its codes, and a prior, which trials exchange for their own."""
+    """A VQGAN, its codes, and a prior, which each trial replaces by its own."""
     steps = {name: task.some(count, 2) for name, count in
              (("features", FEATURE_STEPS), ("tokenizer", TOKENIZER_STEPS), ("prior", PRIOR_STEPS))}  # fmt: skip
     common = {"decay": "cosine", "precision": "auto", "pictures_every": 10**6}
@@ -99,7 +99,7 @@ def index_run(task: Task) -> Run:
 
 
 def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS) -> Pipeline:
-    """The pipeline of a task's prior over the indices of the experiment's VQGAN, trained so long; a picture of each class is kept."""
+    """The pipeline of a task's prior over the indices of the experiment's VQGAN, trained for `steps`. Keeps a picture of each class."""
     base = index_run(task)
     training = replace(base.prior_training, steps=task.some(steps, 2), seed=task.seed)
     run = base.changed(prior=prior, prior_training=training, sampler=sampler)
@@ -109,13 +109,13 @@ def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec, step
 
 
 class IndexPriorClaim(Claim):
-    """A claim about priors over the indices of one VQGAN: each trial is a prior, which is asked in several ways."""
+    """A claim about priors over the indices of one VQGAN: each trial is a prior, which is sampled in several ways."""
 
     priors: Mapping[str, IndexPriorSpec]  # by trial
-    ways: Mapping[str, Mapping[str, SamplerSpec]]  # in which each trial's prior is asked, by what the table calls them
-    shown: Mapping[str, SamplerSpec]  # with which each trial's picture is drawn
-    picture: str  # the file of the pictures, one trial's above another's
-    caption: str  # of that
+    ways: Mapping[str, Mapping[str, SamplerSpec]]  # samplers by trial and by their names in the table
+    shown: Mapping[str, SamplerSpec]  # the sampler of each trial's picture
+    picture: str  # name of the file with the pictures, a row for each trial
+    caption: str  # of that file
     steps: int = PRIOR_STEPS
 
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -123,7 +123,7 @@ class IndexPriorClaim(Claim):
         yield from self.figures(task, known, pipe)
 
     def figures(self, task: Task, known: Mapping[str, Any], pipe: Pipeline) -> Iterator[dict[str, Any]]:
-        """Of a prior: its size, what its VQGAN keeps of training images, and `samplings`."""
+        """Figures of a prior: parameters, the distance of reconstructed training images ("reconstructed"), and `samplings`."""
         judge = index_judge(task)
         if "parameters" not in known:
             with torch.no_grad():
@@ -139,18 +139,18 @@ class IndexPriorClaim(Claim):
 
 
 def index_judge(task: Task) -> Judge:
-    """What samples are held against."""
+    """The judge that samples are measured by."""
     return judge_of(task.some(SAMPLES, 10), task.data, task.some(TEST, 100))
 
 
 def of_ways(results: Sequence[Mapping[str, Any]], ways: Iterable[str], name: str = "frechet") -> dict[str, list[float]]:
-    """A figure of each way, one value for each seed; ways that no seed has are left out."""
+    """A figure by sampler, one value for each seed; samplers without any are left out."""
     found = {way: [r["samplings"][way][name] for r in results if way in r.get("samplings", {})] for way in ways}
     return {way: values for way, values in found.items() if values}
 
 
 def ways_table(results: Results, ways: Mapping[str, Iterable[str]]) -> str:
-    """Each trial's ways, with their figures; and what the VQGAN keeps of real images, which none of them can be expected to beat."""
+    """Figures of each trial by sampler, and those of the VQGAN's reconstructions, which no prior can be expected to beat."""
     rows = []
     for trial, names in ways.items():
         own = [of_ways(results[trial], names, figure) for figure in WAYS_COLUMNS.values()]

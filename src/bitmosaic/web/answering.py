@@ -26,13 +26,17 @@ from bitmosaic.web.words import of_library, shown
 T = TypeVar("T")
 LOG = logging.getLogger("bitmosaic.studio")
 PICTURES = {"image/png": "png", "image/webp": "webp"}
-BEAT = 10  # seconds of silence in a stream, after which a comment keeps it open
+HEARTBEAT = 10  # seconds of silence in a stream after which a comment is sent, so that proxies keep it open
 
 
 async def read_body(request: Request, kind: type[requests.SamplingRequest], limits: Limits) -> tuple[requests.SamplingRequest, Uploads]:
-    """What is asked, and the pictures beside it. Refused for what is neither JSON nor a form, or does not fit."""
+    """The request in a body, JSON or a multipart form, and the pictures uploaded with it.
+
+    RequestError: 415 for another or a compressed content type, 400 for invalid JSON, 413 for too many bytes, 422 for fields that do
+    not fit.
+    """
     if request.url.query:
-        raise RequestError(422, f"query: got {shown(request.url.query[:70])}; all that is asked stands in the body")
+        raise RequestError(422, f"query: got {shown(request.url.query[:70])}; leave it out: all fields go into the body")
     _check_plain("the body", request.headers, "content-encoding", "identity")
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media == "application/json":
@@ -63,7 +67,7 @@ async def read_body(request: Request, kind: type[requests.SamplingRequest], limi
 
 
 def _check_plain(what: str, headers: Headers, name: str, *plain: str) -> None:
-    """Refused (415) for what is compressed or coded: it would be taken for what it is not."""
+    """RequestError (415) for a compressed or encoded part: its bytes would be read as if they were plain."""
     found = headers.get(name, "").strip().lower()
     if found not in ("", *plain):
         raise RequestError(415, f"{name}: got {shown(found[:70])}; send {what} as it is", Accept_Encoding="identity")
@@ -76,12 +80,12 @@ def _json(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise RequestError(400, "request: this part of the form is no JSON object")
+        raise RequestError(400, "request: got a part of the form that is not a JSON object; send one, such as {\"class\": 3}")
     return found
 
 
 def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
-    """The first of the media types in Accept that we have; forms[0] for anything. Refused (406) where there is none."""
+    """The media type of the answer: the one that Accept prefers among `forms`; forms[0] for */*. RequestError (406) where none fits."""
     for media in _accepted(request.headers.get("accept", "*/*")):
         if media in ("*/*", "application/*", ""):
             return forms[0]
@@ -89,11 +93,11 @@ def wanted_form(request: Request, forms: tuple[str, ...]) -> str:
             return "image/png"
         if media in forms:
             return media
-    raise RequestError(406, f"accept: got {shown(request.headers['accept'][:70])}; want {', '.join(forms)}")
+    raise RequestError(406, f"accept: got {shown(request.headers['accept'][:70])}; give one of {', '.join(forms)}")
 
 
 def _accepted(header: str) -> list[str]:
-    """Media types, the most wanted first, without those that are not (q=0)."""
+    """The media types of an Accept header by descending weight q, without those of q=0 (RFC 9110, section 12.5.1)."""
     found = []
     for part in header.split(","):
         media, *parameters = (text.strip().lower() for text in part.split(";"))
@@ -106,7 +110,7 @@ def _accepted(header: str) -> list[str]:
 
 
 async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[], T]) -> T:
-    """work() in a thread; the job is cancelled when the client goes away, and over at the end. Raises what it raises."""
+    """The value of work(), which runs in a thread. The job is cancelled when the client disconnects. Raises what work() raises."""
     found, error = None, None
 
     async def watch() -> None:
@@ -114,7 +118,7 @@ async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[
         try:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
-        except RequestError as refused:  # a body where there should be none, and too much of it
+        except RequestError as refused:  # an unexpected body that is too large
             error = refused
         job.cancel()
 
@@ -134,7 +138,7 @@ async def in_thread(studio: Studio, request: Request, job: Job, work: Callable[[
 
 
 def pictures(task: Task, form: str, started: float) -> Response:
-    """The answer to a request for pictures, whole. In the job's thread."""
+    """The complete answer to a request for pictures. Runs in the job's thread."""
     made = draw(task, None)
     if form not in PICTURES:
         return JSONResponse(answer(task, made, started))
@@ -143,21 +147,21 @@ def pictures(task: Task, form: str, started: float) -> Response:
 
 
 def refused(error: Exception) -> RequestError:
-    """What a client is told of an error: what it did wrong, or that we did, which goes to the log without the request."""
+    """The error that a client is sent. An error of our own (500) goes to the log with its traceback, but without the request."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, ClientGone | ClientDisconnect):
-        return RequestError(499, "the client has gone away")
+        return RequestError(499, "the client has disconnected")
     if isinstance(error, UnreadableImage):
         return RequestError(400, unreadable(error))
     if isinstance(error, ValueError):
         return RequestError(422, of_library(error))
     LOG.error("a request failed", exc_info=error)
-    return RequestError(500, "the service made a mistake, which is in its log; the request may be sent again")
+    return RequestError(500, "internal error; the service's log has its traceback; the request may be sent again")
 
 
 class Events(Response):
-    """Server-sent events of a job, which begins when this is sent and is over when the client has gone."""
+    """Server-sent events of a job, which starts when the response is sent and ends at the latest when the client disconnects."""
 
     media_type = "text/event-stream"
 
@@ -167,7 +171,7 @@ class Events(Response):
         self._studio, self._task, self._started, self._ended = studio, task, started, 499  # unless it ends in a result or an error
 
     async def __call__(self, scope, receive, send) -> None:
-        """The status in the head is 200, since it goes out first; how the stream ended stands in scope["bitmosaic.status"]."""
+        """Sends the stream. Its HTTP status is always 200, since it goes out first; scope["bitmosaic.status"] has that of its end."""
         job = self._task.guest.job
         give, take = anyio.create_memory_object_stream(16)
 
@@ -175,7 +179,7 @@ class Events(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
             job.cancel()
-            take.close()  # wakes who is giving
+            take.close()  # wakes the thread that is sending
 
         async def work() -> None:
             async with give:
@@ -197,7 +201,7 @@ class Events(Response):
         while True:
             chunk = b": waiting\n\n"
             try:
-                with anyio.move_on_after(BEAT):
+                with anyio.move_on_after(HEARTBEAT):
                     name, data = await take.receive()
                     chunk = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -206,7 +210,7 @@ class Events(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _work(self, give) -> None:
-        """The job, in its thread."""
+        """Runs the job in its thread and sends its events."""
 
         async def put(event: tuple[str, Any], seconds: float) -> None:
             with anyio.fail_after(seconds):
@@ -216,8 +220,8 @@ class Events(Response):
             try:
                 anyio.from_thread.run(put, (name, data), self._task.guest.job.left())
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
-                self._task.guest.job.left()  # raises where its time is over
-                raise ClientGone from None  # nobody reads
+                self._task.guest.job.left()  # raises RequestError (408) where the time limit is over
+                raise ClientGone from None  # the stream has no reader any more
 
         try:
             emit("result", answer(self._task, draw(self._task, emit), self._started))

@@ -29,16 +29,17 @@ from bitmosaic.web.openapi import document
 from bitmosaic.web.pictures import bundled_image, encoded
 from bitmosaic.web.studio import Studio
 from bitmosaic.web.task import Task
+from bitmosaic.web.words import shown
 
 PAGE = Path(str(resources.files("bitmosaic.web") / "page"))
-GIVE_BACK = 60  # seconds between times that free memory is given back
+GIVE_BACK = 60  # seconds after which the allocator returns free memory to the system, again and again
 KEPT = {"Cache-Control": "private, max-age=300"}
 
 
 def application(
     studio: Studio, *, token: str | None = None, hosts: Sequence[str] | None = None, origins: Sequence[str] = ()
 ) -> Starlette:  # fmt: skip
-    """An ASGI application; hosts, origins and token as `Guard` has them."""
+    """The ASGI application of a studio. token, hosts, origins: as of `Guard`."""
 
     @asynccontextmanager
     async def life(app):
@@ -68,17 +69,17 @@ def application(
 
 
 async def _give_back_memory() -> None:
-    """Now and then, or what lies between the memory that is used would add up over days."""
+    """Returns free memory to the system regularly: fragmentation would otherwise add up over days."""
     while True:
         await anyio.sleep(GIVE_BACK)
         try:
             await anyio.to_thread.run_sync(give_back)
-        except Exception:  # such as no further thread: it must not end the service
-            LOG.exception("memory was not given back")
+        except Exception:  # for instance where no thread can be started: it must not end the service
+            LOG.exception("free memory was not returned to the system")
 
 
 def _named(endpoint, name: str):
-    """An endpoint whose requests are counted under a name, and whose errors become answers."""
+    """An endpoint whose requests are counted under `name` in the metrics, and whose errors become JSON answers."""
 
     async def named(request: Request) -> Response:
         request.scope["bitmosaic.route"] = name
@@ -88,7 +89,7 @@ def _named(endpoint, name: str):
             raise
         except Exception as error:
             told = refused(error)
-            unread = {"Connection": "close"} if told.status in (408, 413) else {}  # the rest of a body need not be taken
+            unread = {"Connection": "close"} if told.status in (408, 413) else {}  # the rest of the body is not read
             return JSONResponse({"error": told.message, "status": told.status}, told.status, {**told.headers, **unread})
 
     return named
@@ -114,7 +115,7 @@ def _job(studio: Studio, name: str):
 
 
 def _answer(studio: Studio, task: Task, form: str, started: float) -> Response:
-    """In the job's thread."""
+    """The answer to a request that is not streamed. Runs in the job's thread."""
     if task.name in requests.PICTURES:
         return pictures(task, form, started)
     if task.name == "neighbours":
@@ -137,7 +138,7 @@ def _thumbnail(studio: Studio):
 
 
 def _number(request: Request) -> int:
-    """Of a path; a route of Starlette's would fail at one of thousands of digits. 404 for what is none."""
+    """The number in a path; HTTPException (404) for anything else. Starlette's own converter fails at thousands of digits."""
     text = request.path_params["number"]
     if re.fullmatch("[0-9]{1,9}", text) is None:
         raise HTTPException(404)
@@ -185,7 +186,8 @@ def _document(studio: Studio):
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    """What Starlette refuses."""
-    plain = {404: "there is no such address; see /openapi.json", 405: "not by this method; see /openapi.json"}
+    """The answer to a request that Starlette refuses."""
+    got = f"got {shown(f'{request.method} {request.url.path}'[:70])}"
+    plain = {404: f"address: {got}; /openapi.json lists those that exist", 405: f"method: {got}; /openapi.json lists those allowed"}
     message = plain.get(error.status_code, f"body: {error.detail.rstrip('.')}; send JSON, or a form with 'request', 'image' and 'mask'")
     return JSONResponse({"error": message, "status": error.status_code}, error.status_code, error.headers)

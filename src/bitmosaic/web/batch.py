@@ -1,4 +1,4 @@
-"""Work for the model's thread: short calls, and places to be filled by a sampler, joined over requests in one batch."""
+"""Work for the model's thread: short calls, and sampling tasks, which are batched over requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ask = Callable[[Codes, Tensor, Condition | None, list[torch.Generator]], Iterato
 
 @dataclass(eq=False)
 class Call:
-    """Something short to compute; calls of the same key are done together."""
+    """A short computation; waiting calls with equal keys are batched."""
 
     job: Job
     key: Hashable
@@ -32,33 +32,33 @@ class Call:
     inbox: SimpleQueue = field(default_factory=SimpleQueue)
 
     def joins(self, other: Call) -> bool:
-        """Whether both may be done as one."""
+        """Whether both may be in one batch."""
         return self.key is not None and (self.key, self.job.low) == (other.key, other.job.low)
 
 
 @dataclass(eq=False)
 class SamplingTask:
-    """Places that a sampler is to fill."""
+    """Images of one request that a sampler is to complete."""
 
     job: Job
-    key: Hashable  # what may be joined has the same
+    key: Hashable  # tasks with equal keys may be batched
     ask: Ask
-    codes: Codes
-    known: Tensor
-    labels: Condition | None
-    generators: list[torch.Generator]
-    every: bool = True  # whether each step is told, or the last one only
-    alone: bool = False
-    told: int = 0  # steps, which are not told again where a batch that failed begins anew
-    since: float = field(default_factory=time.monotonic)
+    codes: Codes  # (b, places)
+    known: Tensor  # (b, places), bool
+    labels: Condition | None  # of b images
+    generators: list[torch.Generator]  # one an image
+    every: bool = True  # whether each step is reported, or the last one only
+    alone: bool = False  # not batched with others again: a batch that it was in has failed
+    told: int = 0  # steps reported so far, which are not reported again where a failed batch starts anew
+    since: float = field(default_factory=time.monotonic)  # when it began to wait
     inbox: SimpleQueue = field(default_factory=SimpleQueue)
 
 
 class Batch:
-    """Some that are filled together, round by round."""
+    """Sampling tasks that are computed together, step by step."""
 
     def __init__(self, parts: list[SamplingTask], used: float = 0.0):
-        """used: of its account, to begin with."""
+        """used: the time that its account starts with, in seconds for each share."""
         self.parts, self.low = parts, parts[0].job.low
         self.images, self.seconds = sum(len(part.codes) for part in parts), 0.0
         self.account = Account(LOW if self.low else min(len(parts), math.sqrt(self.images)), self.low, used)
@@ -69,7 +69,7 @@ class Batch:
         self._steps = parts[0].ask(codes, torch.cat([part.known for part in parts]), labels, generators)
 
     def round(self) -> bool:
-        """One more; whether there are further ones that somebody wants."""
+        """One more sampling step. True while there are further steps, and a client that waits for them."""
         started = time.perf_counter()
         step = next(self._steps)
         took = time.perf_counter() - started
@@ -87,7 +87,7 @@ class Batch:
         return True
 
     def failed(self, error: Exception) -> list[SamplingTask]:
-        """Those to try again one by one, from where they began; one that was alone is told."""
+        """The tasks to try again one by one, from their first step; a task that was alone gets the error instead."""
         if len(self.parts) == 1:
             self.parts[0].inbox.put(error)
             return []

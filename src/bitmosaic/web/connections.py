@@ -18,10 +18,10 @@ from bitmosaic.web.guard import HEADERS
 
 
 class LingeringTransport:
-    """A transport that, closed while its client still sends, ends our half of it only, until `let_go` (RFC 9112, section 9.6).
+    """A transport that closes only its writing half while the client still sends (RFC 9112, section 9.6).
 
-    Closed altogether it would answer what still comes with a reset, which destroys the answer on its way: a client that sends
-    too large a picture would never read why it is refused.
+    Closed altogether, the socket would answer further bytes with a reset, which destroys the answer on its way: a client that
+    sends too large a picture would never read why it is refused. The protocol aborts it after `TimedProtocol.linger` seconds.
     """
 
     def __init__(self, transport: asyncio.Transport, sends: Callable[[], bool], begun: Callable[[], None]):
@@ -47,11 +47,11 @@ class LingeringTransport:
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 by uvicorn and h11, with ends to its patience. What is no HTTP is answered as all errors are, with status 400."""
+    """HTTP/1.1 by uvicorn and h11, with time limits. Bytes that are not HTTP get a JSON error of status 400 like all other errors."""
 
-    head = 30.0  # seconds in which the lines before a body must have come
-    stall = 30.0  # seconds in which what is ready to be sent must get less than a quarter of what may wait
-    linger = 5.0  # seconds in which a client that was refused in the middle of its body may go on sending it
+    head = 30.0  # seconds within which a request's line and headers must have come
+    stall = 30.0  # seconds within which the write buffer, once full, must drain below its low-water mark
+    linger = 5.0  # seconds for which a client that was refused in the middle of its body may go on sending
 
     def __init__(self, *given: Any, **more: Any):
         super().__init__(*given, **more)
@@ -83,15 +83,15 @@ class TimedProtocol(H11Protocol):
             self._rest(name)
 
     def send_400_response(self, msg: str) -> None:
-        body = json.dumps({"error": "request: this is no HTTP/1.1 that can be read; see /openapi.json", "status": 400}).encode()
+        body = json.dumps({"error": "request: got bytes that are not HTTP/1.1; see /openapi.json", "status": 400}).encode()
         told = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close", **HEADERS}
         for event in (h11.Response(status_code=400, headers=list(told.items()), reason=b"Bad Request"), h11.Data(body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
     def _expect(self) -> None:
-        """Where no request is being answered, one must come; its first bytes begin the time, further ones do not lengthen it."""
-        answered = self.cycle is not None and self.cycle.response_complete  # though the rest of its body may still drip in
+        """Starts the limit `head` where no request is being answered; further bytes of the headers do not extend it."""
+        answered = self.cycle is not None and self.cycle.response_complete  # although the rest of its body may still arrive
         if self.conn.their_state is not h11.IDLE and not answered:
             self._rest("head")
         elif "head" not in self._waits:

@@ -10,18 +10,18 @@ from bitmosaic.web.job import ClientGone
 from bitmosaic.web.limits import RequestError
 
 LOG = logging.getLogger("bitmosaic.studio")
-SLICE = 0.1  # seconds of the model's time that a slice should take: as long others wait for it, in the worst case
+SLICE = 0.1  # seconds of the model's time that a slice should take, which is how long requests wait for it at worst
 
 
 class Errands:
-    """Some errands, the first of them first. An errand does one slice when it is called, and tells whether there was anything to do."""
+    """Background tasks in order of priority. Each call of one does one slice, and returns whether there was anything to do."""
 
     def __init__(self, *errands: Callable[[], bool]):
         self._errands, self._lock = errands, threading.Lock()
         self._called, self._runs, self._thread = False, False, None
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Starts the thread where it does not run: there is something to do."""
         with self._lock:
             self._called = True
             if not self._runs:
@@ -30,7 +30,9 @@ class Errands:
                 self._thread.start()
 
     def join(self) -> None:
-        """Until the slice that runs is over; after the model's end none follows. A thread inside torch can break the process's end."""
+        """Waits for the current slice; none follows once the model's thread has ended. A process that exits while a thread is inside
+        torch can crash.
+        """
         if self._thread is not None:
             self._thread.join()
 
@@ -51,5 +53,5 @@ class Errands:
 
 
 def next_size(size: int, took: float, most: int) -> int:
-    """How many things a slice should have, where `size` of them took so many seconds; at most twice as many."""
+    """The number of items of the next slice, where `size` of them took `took` seconds: at most `most`, and at most twice `size`."""
     return max(1, min(most, 2 * size, int(size * SLICE / max(took, 1e-9))))

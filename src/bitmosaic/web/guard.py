@@ -25,7 +25,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-OPEN = ("/", "/health", "/openapi.json")  # without a token, as is /static: the page asks for it
+OPEN = ("/", "/health", "/openapi.json")  # served without a token, as is /static: the page itself asks the user for it
 LOG = logging.getLogger("bitmosaic.studio")
 
 
@@ -44,7 +44,9 @@ class Guard:
         self, app: Callable, *, limits: Limits, token: str | None, hosts: Sequence[str] | None, origins: Sequence[str],
         seen: Callable[[str, int, float], None],
     ):  # fmt: skip
-        """hosts: names that requests may call us by (None: any); origins: other sites that may ask; seen: told route, status, seconds."""
+        """token: that every request must send, if any. hosts: values of Host that are accepted (None: any). origins: other sites that
+        may send requests. seen: called after each request with its route, status and seconds.
+        """
         self.app, self.limits, self.token, self.hosts, self.origins, self.seen = app, limits, token, hosts, origins, seen
 
     async def __call__(self, scope, receive, send) -> None:
@@ -82,14 +84,16 @@ class Guard:
             LOG.info("%s %s %d %.0f ms", scope["method"], scope["path"][:100].encode("unicode_escape").decode(), status, 1000 * seconds)
 
     def _origin(self, headers: dict[str, str], scope) -> str | None:
-        """Another site that asks and may. Refused (403) for one that may not, and for names of ours that are not ours (DNS rebinding)."""
+        """The origin of an allowed cross-site request, None for our own page. RequestError (403) for other sites, and for a Host that is
+        not ours (DNS rebinding).
+        """
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:
-            raise RequestError(403, f"host: got {shown(host[:70])}; this service answers to {', '.join(self.hosts)} only")
+            raise RequestError(403, f"host: got {shown(host[:70])}; give {' or '.join(self.hosts)}, or start the studio with --host")
         origin = headers.get("origin")
         if origin is None or origin == f"{scope['scheme']}://{host}" or origin == f"https://{host}":
             if origin is None and headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1"):
-                raise RequestError(403, "origin: another site asks; start the studio with --origin to allow it")
+                raise RequestError(403, "origin: got a request from another site; start the studio with --origin to allow it")
             return None
         if origin not in self.origins:
             raise RequestError(403, f"origin: got {shown(origin[:70])}; start the studio with --origin to allow it")
@@ -120,7 +124,7 @@ def _headers(origin: str | None) -> list[tuple[bytes, bytes]]:
 
 
 def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Callable:
-    """`receive` that gives no more bytes of a body than there may be, and no later. Refused: 400, 408, 413."""
+    """`receive` with limits. RequestError: 400 for an invalid Content-Length, 408 for a body that comes too slowly, 413 for too large."""
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) <= 20):
         raise RequestError(400, f"content-length: got {shown(length[:20])}; give a number of bytes")
@@ -131,13 +135,13 @@ def _limited(receive: Callable, headers: dict[str, str], limits: Limits) -> Call
 
     async def limited():
         nonlocal taken, done
-        if done:  # what comes now is that the client went away, which may be waited for
+        if done:  # the next message is that the client has disconnected, for which there is no time limit
             return await receive()
         try:
-            async with asyncio.timeout(ends - time.monotonic()):  # of the whole body, however many parts it comes in
+            async with asyncio.timeout(ends - time.monotonic()):  # for the whole body, in however many parts
                 message = await receive()
         except TimeoutError:
-            raise RequestError(408, f"body: it did not come within {limits.seconds:g} seconds; send it at once") from None
+            raise RequestError(408, f"body: got {taken} bytes in {limits.seconds:g} seconds; send it whole within that time") from None
         taken, done = taken + len(message.get("body", b"")), not message.get("more_body", False)
         if taken > limits.bytes:
             raise RequestError(413, too_much)

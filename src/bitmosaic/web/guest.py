@@ -1,6 +1,4 @@
-"""A pipeline as one request sees it: the same protocol, but computation is sent to the model's thread, where it is batched with that of
-others.
-"""
+"""A pipeline as one request sees it: the same protocol, but the model's thread computes, and batches over requests."""
 
 from __future__ import annotations
 
@@ -20,19 +18,19 @@ from bitmosaic.spec import Spec
 from bitmosaic.web.job import Job
 from bitmosaic.web.model import Model, SamplingTask
 
-AT_ONCE = 8  # images whose code lengths are computed in one turn
+AT_ONCE = 8  # images whose code lengths are computed in one call
 
 
 class Guest(Pipeline):
-    """What guests of pipelines of all kinds have; their methods may be called in any thread, each guest's in one."""
+    """Base of all guests. A guest's methods may be called in any thread, but in one at a time."""
 
-    precision = ""  # of the host's network, found once for all guests
+    precision = ""  # of the host's network, determined once for all guests
 
     def __init__(
         self, host: Pipeline, name: str, model: Model, job: Job, every: bool = True, fingerprint: str = "", precision: str = ""
     ):  # fmt: skip
-        """host: whose weights it shares. every: whether each step of sampling is told, or, which wakes this thread less often, the last
-        one only. fingerprint, precision: of the weights, for those who are told how a picture was made.
+        """host: the pipeline whose weights it shares. every: whether each sampling step is reported, or the last one only, which wakes
+        this thread less often. fingerprint, precision: of the weights, for the metadata of pictures.
         """
         self.host, self.name, self.model, self.job, self.every = host, name, model, job, every
         self.fingerprint, self.precision = fingerprint, precision
@@ -52,11 +50,11 @@ class Guest(Pipeline):
         return self.host.settings(*sampler, **changes)
 
     def apart(self, work: Callable[[Pipeline], Any]) -> Any:
-        """work(host) in the model's thread, as one of the short things there."""
+        """work(host), computed in the model's thread as one short call."""
         return self.model.call(self.job, lambda _: [work(self.host)], None)
 
     def together(self, function: Callable[[Any], Any], join: Callable[[list], Any], item: Any, kind: tuple) -> Any:
-        """function(join(items)) of all items of that kind that wait in the model's thread; this one's own part of what comes of it."""
+        """This item's slice of function(join(items)), computed for all items of that kind that wait for the model's thread."""
 
         def many(items: list) -> list:
             found, sizes = function(join(items)), [len(one) for one in items]
@@ -67,19 +65,19 @@ class Guest(Pipeline):
 
 
 class DrawingGuest(Guest):
-    """Of a pipeline that draws and no more."""
+    """A guest of a pipeline that can only draw, such as a GAN's."""
 
     def draw(self, conditions: list, seeds: list[int], settings: Spec, on_step: OnStep = None) -> Tensor:
         def drawn(pairs: list[tuple[Any, int]]) -> Tensor:
             parts = [pairs[start : start + self.model.batch] for start in range(0, len(pairs), self.model.batch)]
             return torch.cat([self.host.draw([c for c, _ in part], [seed for _, seed in part], settings) for part in parts])
 
-        self.labels(conditions)  # what is wrong with them concerns nobody else
+        self.labels(conditions)  # raises here for a wrong condition, so that no other request of the batch fails
         return self.together(drawn, _chained, list(zip(conditions, seeds, strict=True)), ("draw", settings))
 
 
 class CodesGuest(Guest, TwoStagePipeline):
-    """Of a pipeline over codes."""
+    """A guest of a pipeline over codes."""
 
     def __init__(self, host: TwoStagePipeline, *arguments):
         super().__init__(host, *arguments)
@@ -90,7 +88,7 @@ class CodesGuest(Guest, TwoStagePipeline):
     ) -> Iterator[Step]:  # fmt: skip
         labels, prior, sampler = self.labels(conditions), self.prior, settings.build()
         codes, known = codes.to(self.device), known.to(self.device)
-        prior.check(codes, known)  # here, so that it is told to whom it concerns
+        prior.check(codes, known)  # raises here, so that no other request of the batch fails
         kind = None if labels is None else type(labels)
 
         def ask(*given) -> Iterator[Step]:
@@ -108,7 +106,7 @@ class CodesGuest(Guest, TwoStagePipeline):
         return self.apart(lambda host: host.code_features(codes, layers, conditions, pool))
 
     def code_length(self, codes: Codes, known: Tensor, conditions: list) -> Tensor:
-        starts = range(0, len(codes), AT_ONCE)  # each takes several passes: others have their turns between
+        starts = range(0, len(codes), AT_ONCE)  # each takes several passes; other requests are served in between
         parts = [(codes[some], known[some], conditions[some]) for some in (slice(i, i + AT_ONCE) for i in starts)]
         return torch.cat([self.apart(lambda host, part=part: host.code_length(*part)) for part in parts])
 
@@ -117,7 +115,7 @@ class CodesGuest(Guest, TwoStagePipeline):
 
 
 def guest_of(host: Pipeline, *arguments) -> Guest:
-    """A guest of its kind; arguments as of `Guest`."""
+    """The guest for a pipeline's kind; arguments as of `Guest`."""
     return (CodesGuest if isinstance(host, TwoStagePipeline) else DrawingGuest)(host, *arguments)
 
 

@@ -15,24 +15,24 @@ INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 class Interruptible(uvicorn.Server):
-    """uvicorn's server, which would take the second Ctrl-C for an error, and wait for threads that work for nobody."""
+    """uvicorn's server, which by itself treats a second Ctrl-C as an error, and waits for threads whose clients are gone."""
 
-    told: int | None = None  # the first signal that told it to end
+    told: int | None = None  # the first signal that asked it to end
 
     def take_signals(self) -> None:
-        """From now to the very end: a Ctrl-C while the event loop is made, or while Python ends, must not become a traceback."""
+        """Handles signals from now until the process ends: a Ctrl-C while the event loop starts or Python exits is no traceback."""
         for handled in HANDLED_SIGNALS:
             signal.signal(handled, self.handle_exit)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """They are ours already."""
+        """Does nothing: `take_signals` has installed the handlers."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         running = len(self.server_state.tasks)
         requests = f"{running} request{'s' * (running != 1)}"
-        if self.should_exit and sig != signal.SIGTERM:  # files are written beside and renamed, uploads have no name: nothing to clean up
+        if self.should_exit and sig != signal.SIGTERM:  # files are renamed into place, uploads are unnamed: nothing to clean up
             _tell(f"ended at once{f'; {requests} cut off' * (running > 0)}")
             os._exit(INTERRUPTED)
         if running:
@@ -40,7 +40,7 @@ class Interruptible(uvicorn.Server):
         self.told, self.should_exit = self.told or sig, True
 
     def end(self) -> None:
-        """Ends the process as whoever told it to expects, once all is done: status 130 after Ctrl-C, else by the signal itself."""
+        """Ends the process by convention: exit status 130 after Ctrl-C, death by the signal itself after SIGTERM."""
         if self.told == signal.SIGTERM:
             signal.signal(self.told, signal.SIG_DFL)
             signal.raise_signal(self.told)
@@ -49,5 +49,5 @@ class Interruptible(uvicorn.Server):
 
 
 def _tell(line: str) -> None:
-    """On stderr, past its buffers: this runs in the middle of anything."""
+    """Writes a line to stderr, unbuffered: a signal handler may interrupt any other write."""
     os.write(2, f"\nbitmosaic studio: {line}\n".encode())

@@ -10,36 +10,36 @@ from typing import Any
 
 from bitmosaic.web.limits import RequestError
 
-LOW = 1 / 16  # of a share of the model's time has what nobody waits for
+LOW = 1 / 16  # the share of the model's time of background work; a request has 1
 
 
 @dataclass
 class Account:
-    """What somebody has had of the model's time, on a clock that all accounts have in common (`Model`)."""
+    """The model's time used by a job or a batch, on the virtual clock that all accounts share (`Model`)."""
 
     share: float
     low: bool = False
-    used: float = 0.0  # seconds for each share
+    used: float = 0.0  # seconds, divided by the share
 
     def pay(self, seconds: float) -> None:
         self.used += seconds / self.share
 
 
 class ClientGone(Exception):
-    """The client of a job has gone away."""
+    """The client of a job has disconnected."""
 
 
 class Job:
-    """One request: how long it may take, and whether somebody still wants it. It asks for one thing at a time."""
+    """One request: its time limit, and whether its client is still connected. It waits for one result at a time."""
 
     def __init__(self, seconds: float, images: int, low: bool = False):
-        """low: nobody waits for it, so that it gives way to whatever somebody waits for."""
+        """seconds: its time limit. images: of which it is one request. low: background work, which gives way to requests."""
         self.images, self.low, self.gone = images, low, False
-        self.account = self.own = Account(LOW if low else 1.0, low)  # where it pays: with the batch that it is in, else by itself
+        self.account = self.own = Account(LOW if low else 1.0, low)  # charged: that of its batch, else its own
         self._ends, self._seconds, self._inbox = time.monotonic() + seconds, seconds, None
 
     def left(self) -> float:
-        """Seconds; Gone or Refused where there are none."""
+        """Seconds until its time limit. ClientGone where the client has disconnected, RequestError (408) where the time is over."""
         left = self._ends - time.monotonic()
         if self.gone:
             raise ClientGone
@@ -50,11 +50,11 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether there is no need to go on."""
+        """Whether its client has disconnected or its time is over."""
         return self.gone or time.monotonic() >= self._ends
 
     def take(self, inbox: SimpleQueue) -> Any:
-        """What comes next; what the model raised is raised here."""
+        """The next result in the inbox. Raises what the model raised, and as `left` does."""
         self._inbox = inbox
         found = None
         while found is None:
@@ -66,7 +66,7 @@ class Job:
         return found
 
     def cancel(self) -> None:
-        """Nobody wants it any more: whoever waits for it is woken, and it stands in no queue."""
+        """Marks its client as gone, and wakes the thread that waits in `take`."""
         self.gone = True
         if self._inbox is not None:
             self._inbox.put(None)

@@ -1,4 +1,4 @@
-"""The job of each request, which uses only the protocol of pipelines, on a Guest in a thread of its own."""
+"""What each kind of request computes: a job runs in its own thread and uses only the protocol of pipelines, on a `Guest`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bitmosaic.web.task import AnswerPicture, Task
 
 
 def draw(task: Task, emit: Emit | None) -> list[AnswerPicture]:
-    """The pictures of a request. ValueError for what the pipeline refuses, Refused for what the service does."""
+    """The pictures of a request. ValueError where the pipeline refuses an argument, RequestError where the service does."""
     return {
         "generate": _generate, "inpaint": _inpaint, "edit": _inpaint, "outpaint": _outpaint, "interpolate": _interpolate, "enrich": _enrich,
         "decode": _decode,
@@ -104,18 +104,18 @@ def _decode(task: Task, emit: Emit | None) -> list[AnswerPicture]:
     grid, radix = task.guest.grid, task.guest.radix
     each, parts = -(-int(np.prod(grid)) * sum(digit_widths(radix)) // 8), []
     for text in texts:
-        data = decoded(text, "codes", "what encode answers with")
+        data = decoded(text, "codes", "the codes of an answer of /v1/encode")
         if len(data) != each:
-            raise RequestError(422, f"codes: got {len(data)} bytes; an image of this pipeline has {each}")
+            raise RequestError(422, f"codes: got {len(data)} bytes; give the {each} bytes of one image of this pipeline")
         parts.append(np.frombuffer(data, np.uint8))
     if not parts:
-        raise RequestError(422, "codes: got none; give those of one image at least")
+        raise RequestError(422, "codes: got an empty list; give the codes of at least one image")
     images = task.guest.decode(Codes.unpack(np.stack(parts), grid, radix).check(), "pt")
     return [AnswerPicture(image, None, None, None, None, task.again(codes=text)) for image, text in zip(images, texts, strict=True)]
 
 
 def encode(task: Task) -> dict[str, Any]:
-    """The codes of a picture, what they were made of, and what they give back."""
+    """A picture's codes (base64 of packed digits), the fitted picture that was encoded, and its reconstruction."""
     guest = task.guest
     pixels = fitted(task.picture(), guest.image_size, guest.channels, task.asked.fit, guest.background)
     codes = guest.encode(pixels)
@@ -126,14 +126,14 @@ def encode(task: Task) -> dict[str, Any]:
 
 
 def features(task: Task) -> dict[str, Any]:
-    """What the prior sees in a picture after one of its blocks."""
+    """The prior's features of a picture after one of its blocks."""
     layer = task.guest.feature_layer if task.asked.layer is None else task.asked.layer
     found = task.guest.features(task.picture(), layer, None, task.asked.pool, task.asked.fit)[0]
     return {"layer": layer, "shape": list(found.shape), "features": found.tolist()}
 
 
 def _answered(task: Task, answers: Answers, **kept) -> list[AnswerPicture]:
-    """Answers as pictures; `kept`: fields of the request that makes them again."""
+    """Answers as pictures; `kept`: fields of the request that reproduces them."""
     task.notes = answers.notes
     return [
         AnswerPicture(image, seed, bits, task.asked.class_, task.asked.prompt, task.again(seed=seed, **kept))
@@ -145,7 +145,7 @@ def _check_canvas(task: Task, size: Sequence[int]) -> None:
     (height, width), own = size, task.guest.image_size
     most = min(task.limits.pixels, task.limits.canvas * own[0] * own[1])
     if height * width > most:
-        raise RequestError(413, f"image: a canvas of {width} x {height} pixels; this pipeline paints on at most {most} in all")
+        raise RequestError(413, f"image: got a canvas of {width} x {height} pixels; this pipeline takes at most {most} in all")
 
 
 def answer(task: Task, made: Sequence[AnswerPicture], started: float) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def answer(task: Task, made: Sequence[AnswerPicture], started: float) -> dict[st
 
 
 def about(task: Task, *made: AnswerPicture) -> dict[str, Any]:
-    """The text of a PNG of one picture, or of several side by side: how it was made, for people, and the request that makes it again."""
+    """The text chunks of a PNG, of one picture or several side by side: how it was made, and the request that reproduces it."""
     first, guest = made[0], task.guest
     told: dict[str, Any] = {"Command": task.name, "Pipeline": guest.name, "Model": guest.fingerprint}
     if task.name != "decode":
@@ -185,7 +185,7 @@ def about(task: Task, *made: AnswerPicture) -> dict[str, Any]:
 
 
 def _all_again(task: Task, first: AnswerPicture) -> dict[str, Any]:
-    """The request that makes all pictures of an answer."""
+    """The request that reproduces all pictures of an answer."""
     if isinstance(task.asked, requests.PicturesRequest):
         return {**first.again, "seed": task.asked.seed, "count": task.asked.count}
     if isinstance(task.asked, requests.Decode):
@@ -194,5 +194,5 @@ def _all_again(task: Task, first: AnswerPicture) -> dict[str, Any]:
 
 
 def named(class_: Any) -> Any:
-    """A class as JSON has it: the null class of a blend is called none."""
+    """A class as JSON: the null class of a blend is called "none"."""
     return {("none" if name is None else str(name)): weight for name, weight in class_.items()} if isinstance(class_, dict) else class_

@@ -16,11 +16,11 @@ from bitmosaic.disk import write_whole
 
 LOG = logging.getLogger("bitmosaic.studio")
 MOST = 2**28  # bytes of a file
-UNUSED = 90 * 86400  # seconds after which what another pipeline left is removed
+UNUSED = 90 * 86400  # seconds without use after which another pipeline's folder is removed
 
 
 def cache_folder() -> Path | None:
-    """Where this user's programs keep what they can make again, as the system has it; None where it has no such place."""
+    """The user's cache folder by the conventions of the operating system; None where the user has no home."""
     try:
         if sys.platform == "win32":
             found = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
@@ -29,23 +29,23 @@ def cache_folder() -> Path | None:
         else:
             found = Path(os.environ.get("XDG_CACHE_HOME") or ".")
             found = found if found.is_absolute() else Path.home() / ".cache"  # as the XDG base directory specification says
-    except RuntimeError:  # nobody's home
+    except RuntimeError:  # Path.home() knows no home directory
         return None
     return found / "bitmosaic" / "studio"
 
 
 class DiskCache:
-    """Bytes by name in a folder that may be anything: what cannot be read is not there, what cannot be written is not kept."""
+    """Bytes by name in a folder. An unreadable file counts as absent; where writing fails nothing is cached, and nothing raises."""
 
     def __init__(self, folder: Path | None):
-        """folder: of what belongs together, in one of others like it; None: nothing is kept."""
+        """folder: of one pipeline, in the folder of all; None: nothing is cached."""
         self.folder = folder
         if folder is not None:
             with suppress(OSError):
                 _tidy(folder)
 
     def read(self, name: str) -> bytes | None:
-        """What was written under that name, if it is whole."""
+        """The bytes written under that name; None where there are none, or where their digest does not match."""
         if self.folder is None:
             return None
         path = self.folder / name
@@ -58,13 +58,13 @@ class DiskCache:
         return found[32:] if found[:32] == _digest(name, found[32:]) else None
 
     def write(self, name: str, data: bytes) -> None:
-        """Written beside, then renamed; where that fails the log says so, once."""
+        """Writes a temporary file and renames it; the first failure is logged, and then nothing more is written."""
         if self.folder is None:
             return
         try:
             write_whole(self.folder / name, _digest(name, data) + data)
         except OSError as error:
-            LOG.warning("nothing is kept in %s (%s): it is made again after each start", self.folder, error.strerror or error)
+            LOG.warning("cannot write to the cache %s (%s): it is computed again after each start", self.folder, error.strerror or error)
             self.folder = None
 
 
@@ -73,7 +73,7 @@ def _digest(name: str, data: bytes) -> bytes:
 
 
 def _tidy(folder: Path) -> None:
-    """Marks the folder as used; removes what a process that was killed left in it, and other folders that nobody has used for long."""
+    """Marks the folder as used; removes temporary files of killed processes, and other folders unused for `UNUSED` seconds."""
     now = time.time()
     if folder.is_dir():
         os.utime(folder)

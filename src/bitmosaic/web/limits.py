@@ -7,17 +7,17 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request, and of all that wait together.
+    """The most that one request may ask for, and that all waiting ones may together. ValueError for a limit that is not above 0.
 
     Args:
-        bytes: that the body of a request may have.
-        pixels: that a picture or a canvas may have.
-        canvas: how many times as large as the pipeline's images what is painted on may be.
-        count: images that one request may ask for.
+        bytes: of a request's body.
+        pixels: of a picture or a canvas.
+        canvas: area of a canvas, in areas of the pipeline's images.
+        count: images of one request.
         steps: rounds of the sampler.
         evaluations: of the head in one round.
-        seconds: that a request may take, waiting included.
-        queue: images that may be waited for at once, by all clients together.
+        seconds: from a request's arrival to its answer, waiting included.
+        queue: images that wait or are drawn at once, of all clients together.
     """
 
     bytes: int = 16 * 2**20

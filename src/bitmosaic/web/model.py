@@ -1,12 +1,10 @@
-"""One thread that computes for all requests: waiting work is batched, and short calls run between two rounds of sampling.
+"""One thread that computes for all requests: sampling is batched (`grouping` says how), and short calls run between two of its steps.
 
-When what waits begins, and with what else, `grouping` says.
-
-Requests share the time: one share each, whatever they ask for; those that are drawn together have the sum of theirs, sqrt(images) at most,
-since each of n batches of work w_i that gets the share s_i takes w_i / s_i, and the sum of these is least at s_i ~ sqrt(w_i). All that is
-computed for a request counts, for a stream its maps and pictures of every step too. Whoever has had the least for each of its shares is
-next; who comes begins where those are who had just their share (the clock of WF2Q+, Bennett and Zhang 1997). What nobody waits for
-(`Job.low`) has a sixteenth of a share, is joined with nothing, and is dropped at the end.
+The thread's time is shared by weighted fair queueing. A request has weight 1, whatever it asks for; a batch has the sum of its requests'
+weights, at most sqrt(images): where batch i of work w_i has weight s_i it takes about w_i / s_i, and the sum of these is least for s_i
+proportional to sqrt(w_i). All computation of a request counts, for a stream its entropy maps and pictures of every step too. The account
+with the least time per weight is served next; a new one starts at the common virtual clock (WF2Q+, Bennett and Zhang 1997). Background
+work (`Job.low`) has weight 1/16, is batched with nothing, and is dropped at shutdown.
 """
 
 from __future__ import annotations
@@ -26,20 +24,20 @@ from bitmosaic.web.limits import RequestError
 
 
 class Model(Grouping):
-    """The thread, what waits for it, and what it has done. Use it in a `with`."""
+    """The model's thread and its queue: a context manager, which starts the thread and at the end finishes what has been asked."""
 
     def __init__(self, batch: int = 64, wait: float = 0.05, queue: int = 256, threads: int | None = None):
-        """batch: images in one batch; wait: seconds that a request waits for others to join, as `grouping` says; queue: images that
-        may wait in all; threads: of torch, None: as they are.
+        """batch: images of a full batch. wait: seconds that a request waits for others to be batched with, as `grouping` says. queue:
+        images that may be admitted at once. threads: of torch in this thread; None: torch's own number.
         """
         super().__init__(batch, wait)
         self.queue, self._torch_threads = queue, threads
-        self.images = self.batches = 0  # done so far
-        self.seconds = 0.0  # of drawing them
-        self.told: Callable[[int], None] = lambda images: None  # of every batch that is over
+        self.images = self.batches = 0  # drawn so far
+        self.seconds = 0.0  # spent on drawing them
+        self.told: Callable[[int], None] = lambda images: None  # called after every batch
         self._admitted = 0
         self._calls: list[Call] = []
-        self._clock = 0.0  # seconds that each share has had of the time so far: those who come begin here
+        self._clock = 0.0  # virtual time, in seconds per weight: new accounts start here
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     def __enter__(self) -> Model:
@@ -47,7 +45,7 @@ class Model(Grouping):
         return self
 
     def __exit__(self, *_) -> None:
-        """Ends after what is asked so far."""
+        """Finishes what has been asked, then ends the thread."""
         with self._change:
             self._open = False
             self._change.notify()
@@ -55,43 +53,43 @@ class Model(Grouping):
 
     @property
     def admitted(self) -> int:
-        """Images that are waited for."""
+        """Images of all requests that are not answered yet."""
         return self._admitted
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still works."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def admit(self, images: int, seconds: float) -> Job:
-        """A job, which must be given to `leave` at the end. Refused (429) where too much is waited for already."""
+        """A new job, which must be passed to `leave` at the end. RequestError (429) where the queue is full."""
         with self._change:
             if self._admitted and self._admitted + images > self.queue:
                 each = self.seconds / self.images if self.images else 0.1
                 after = max(1, round(each * self._admitted))
-                what = f"{self._admitted} images are waited for already; try again in {after} seconds"
+                what = f"queue: {self._admitted} images are in it, {self.queue} at most may be; try again in {after} seconds"
                 raise RequestError(429, what, Retry_After=str(after))
             self._admitted += images
         return Job(seconds, images)
 
     def leave(self, job: Job) -> None:
-        """The job is over: its place is free."""
+        """Ends a job: its images no longer count against the queue."""
         job.gone = True
         with self._change:
             self._admitted -= job.images
             self._back(job)
 
     def call(self, job: Job, many: Callable[[list], list], item: Any, key: Hashable = None, size: int = 1) -> Any:
-        """many([item])[0], computed in the model thread; calls that wait with equal keys (not None) are done as one.
+        """many([item])[0], computed in the model's thread; waiting calls with equal keys (not None) are one call of `many`.
 
-        size: images in it, by which those that are done as one share what it takes.
+        size: images in the item, in proportion to which batched calls are charged. Raises what `many` raises, and as `Job.take`.
         """
         call = Call(job, key, many, item, size)
         self._put(call)
         return job.take(call.inbox)
 
     def complete(self, wanted: SamplingTask) -> Iterator[Step]:
-        """The steps of a sampler, of these images alone; the last one only where `every` is not set."""
+        """The sampling steps of one task; only the last one unless `every` is set. Raises what the sampler raises, and as `Job.take`."""
         self._put(wanted)
         while True:
             step = wanted.job.take(wanted.inbox)
@@ -126,7 +124,7 @@ class Model(Grouping):
                 self._clock += (time.perf_counter() - started) / shares
 
     def _turn(self) -> tuple[Batch | list[Call], float]:
-        """Whose turn it is, a batch, or calls that are done as one, none where nothing is left to do; and the shares of all who wait."""
+        """What is computed next, a step of a batch or calls of one key (none where nothing waits), and the sum of all weights."""
         with self._change:
             if not self._open:
                 self._drop()
@@ -145,7 +143,7 @@ class Model(Grouping):
             return group, shares
 
     def _drop(self) -> None:
-        """What nobody waits for: the end need not wait for it either."""
+        """Drops background work, so that shutdown does not wait for it."""
         for what in [*self._calls, *self._wanted, *(part for batch in self._running for part in batch.parts)]:
             if what.job.low:
                 what.inbox.put(ClientGone())
@@ -154,24 +152,24 @@ class Model(Grouping):
         self._running = [batch for batch in self._running if not batch.low]
 
     def _wait(self) -> bool:
-        """Until there is something to do; False when there will not be."""
+        """Waits until there is something to do; False where there never will be, after shutdown."""
         with self._change:
             while self._open and not self._busy():
                 self._wanted = [w for w in self._wanted if not w.job.over]
                 holds = [(group[0].job.low, hold) for group, hold in self._groups()]
-                hold = min(holds, default=(False, None))[1]  # of what somebody waits for, where there is any
+                hold = min(holds, default=(False, None))[1]  # of requests, where there are any, before background work
                 if hold is not None and hold <= 0:
                     break
                 self._change.wait(hold)
             return bool(self._calls or self._running or self._wanted or self._open)
 
     def _busy(self) -> bool:
-        """Whether something may be done now: what nobody waits for may not, where somebody's turn comes in a moment."""
+        """Whether something may be computed now; background work may not while a request is about to start."""
         low = not any(not wanted.job.low and not wanted.job.over for wanted in self._wanted)
         return any(low or not call.job.low for call in self._calls) or any(low or not batch.low for batch in self._running)
 
     def _answer(self, calls: list[Call]) -> None:
-        """Something short, which those pay who asked for it."""
+        """Computes short calls, and charges each its part of the time."""
         started = time.perf_counter()
         self._answer_together(calls)
         each = (time.perf_counter() - started) / sum(call.size for call in calls)
@@ -184,7 +182,7 @@ class Model(Grouping):
         except Exception as error:
             if len(calls) == 1:
                 calls[0].inbox.put(error)
-            else:  # one spoils it for the others: each by itself
+            else:  # one of them fails: compute each by itself
                 for call in calls:
                     self._answer_together([call])
             return
@@ -192,7 +190,7 @@ class Model(Grouping):
             call.inbox.put(one)
 
     def _join(self) -> None:
-        """Begins batches of those that have waited long enough."""
+        """Starts batches of the tasks that have waited long enough."""
         while True:
             with self._change:
                 self._wanted = [w for w in self._wanted if not w.job.over]
@@ -225,7 +223,7 @@ class Model(Grouping):
             self.images, self.batches = self.images + batch.images, self.batches + 1
 
     def _end(self, batch: Batch) -> None:
-        """Those who were in it pay by themselves again, from what they have had on."""
+        """Ends a batch: its jobs are charged on their own accounts again, from the batch's time on."""
         with self._change:
             self._running.remove(batch)
             for part in batch.parts:

@@ -25,25 +25,26 @@ from bitmosaic.web.pictures import as_text, encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
 BY = VectorSpec("features")
-MOST = 64  # images in one turn of the model's thread
-FILE = 1000  # images in one file
-PATIENCE = 3.0  # seconds that a request waits for the rest of the bundle, before it is answered from what there is
+MOST = 64  # images of one call in the model's thread
+FILE = 1000  # images of one cache file
+PATIENCE = 3.0  # seconds that a request waits for all images to be encoded before it is answered from those that are
 
 
 class Bundle:
-    """Vectors of the bundled images, as far as they have been looked at; the first request begins."""
+    """Vectors of the bundled images, which are encoded in the background from the first request on."""
 
     def __init__(self, guest: CodesGuest, name: str, images: ArrayImages, kept: DiskCache, wake: Callable[[], None]):
-        """guest: whose job gives way to others; name: of the set; wake: called when there is something to look at."""
+        """guest: whose job is background work; name: of the set; wake: called when there is something to encode."""
         self._guest, self._name, self._images, self._kept, self._wake = guest, name, images, kept, wake
-        self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), of which `_done` are known
+        self._vectors: tuple[np.ndarray, np.ndarray] | None = None  # digits (n, places k) and features (n, D), the first `_done` rows valid
         self._done, self._size, self._asked, self._broken = 0, 8, False, False
         self._change = threading.Condition()
 
     def nearest(self, guest: CodesGuest, image: Any, count: int, by: str, fit: Fit = "exact") -> dict[str, Any]:
-        """The nearest of those looked at so far, and how many these are; the image itself is named, if it is there, and left out.
+        """The `count` nearest of the images encoded so far, and how many these are; an identical image is named and left out.
 
-        image, fit: as `Pipeline` takes them.
+        image, fit: as `Pipeline` takes them. by: "codes" (Hamming distance of digits) or "features" (squared Euclidean distance of unit
+        vectors). RequestError (503) where encoding failed.
         """
         pixels = fitted(image, guest.image_size, guest.channels, fit, guest.background)
         code, feature = guest.apart(lambda host: _vectors(host, pixels[None]))
@@ -58,7 +59,7 @@ class Bundle:
         return {**told, "neighbours": [self._told(i, distance[i]) for i in nearest]}
 
     def _itself(self, image: Any) -> int | None:
-        """The number of the first bundled image that has just these pixels."""
+        """The number of the first bundled image with exactly these pixels; None where there is none."""
         pixels, own = read_image(image, None, self._images.channels), self._images.pixels
         if pixels.shape != own.shape[1:]:
             return None
@@ -74,11 +75,11 @@ class Bundle:
             while not (self._done or self._broken):
                 self._change.wait(min(1.0, guest.job.left()))
             if not self._done:
-                raise RequestError(503, "the bundled images could not be looked at; the log says why; try again later")
+                raise RequestError(503, "the bundled images could not be encoded; the service's log says why; try again later")
             return tuple(vectors[: self._done] for vectors in self._vectors)
 
     def look(self) -> bool:
-        """Looks at some more; False where there are none, or nobody has asked."""
+        """Encodes some more images; False where none are left, or no request has asked for neighbours."""
         if not self._asked or self._done == len(self._images):
             return False
         try:
@@ -92,7 +93,7 @@ class Bundle:
             self._write()
         except Exception as error:  # the service is shutting down, or the model broke; the next request tries again
             if not isinstance(error, ClientGone | RequestError):
-                LOG.error("the bundled images could not be looked at", exc_info=error)
+                LOG.error("the bundled images could not be encoded", exc_info=error)
             with self._change:
                 self._asked, self._broken = False, True
                 self._change.notify_all()
@@ -115,11 +116,11 @@ class Bundle:
             self._change.notify_all()
 
     def _read(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The next file, if there is one."""
+        """The vectors of the next cache file; None where there is none, or it does not fit."""
         data = self._kept.read(f"bundle-{self._done // FILE}")
         try:
             found = None if data is None else load(data)
-        except SafetensorError:  # another program's
+        except SafetensorError:  # not written by us
             return None
         count = min(FILE, len(self._images) - self._done)
         if found is None or found.keys() != {"codes", "features"} or any(len(vectors) != count for vectors in found.values()):
@@ -127,7 +128,7 @@ class Bundle:
         return found["codes"], found["features"]
 
     def _write(self) -> None:
-        """The file that is full now, if one is."""
+        """Writes the cache file that has just become full, if one has."""
         if self._done % FILE == 0 or self._done == len(self._images):
             start = (self._done - 1) // FILE * FILE
             codes, seen = (np.ascontiguousarray(vectors[start : self._done]) for vectors in self._vectors)

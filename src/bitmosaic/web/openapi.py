@@ -13,22 +13,22 @@ from bitmosaic.web.limits import Limits
 TEXT, NUMBER, WHOLE, YES = {"type": "string"}, {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
 BASE64 = {"type": "string", "contentEncoding": "base64"}
 WHY = {
-    "400": "what came is no JSON, or no picture",
-    "401": "a token is needed",
-    "403": "another site, or another name of this one",
-    "404": "there is no such thing",
-    "405": "not by this method",
-    "406": "no such form of answer",
-    "408": "it took, or came, too long",
+    "400": "the body is not JSON, or a picture cannot be read",
+    "401": "the token is missing or wrong",
+    "403": "the origin or the host is not allowed",
+    "404": "there is no such address",
+    "405": "the method is not allowed",
+    "406": "none of the accepted media types is available",
+    "408": "the time limit is over",
     "413": "too many bytes or pixels",
-    "415": "neither JSON nor a form, or compressed",
-    "422": "a field does not fit",
-    "429": "too much is waited for; Retry-After says how many seconds",
-    "503": "shutting down",
+    "415": "the body is neither JSON nor a multipart form, or is compressed",
+    "422": "a field is missing, unknown or outside its range",
+    "429": "the queue is full; Retry-After has the seconds to wait",
+    "503": "the service is shutting down, or its model has failed",
 }
 HEADERS = {
     "401": {"WWW-Authenticate": {"description": "Bearer", "required": True, "schema": TEXT}},
-    "429": {"Retry-After": {"description": "seconds after which to come again", "required": True, "schema": WHOLE}},
+    "429": {"Retry-After": {"description": "seconds after which to try again", "required": True, "schema": WHOLE}},
 }
 
 
@@ -106,12 +106,12 @@ def document(limits: Limits) -> dict[str, Any]:
     number = {"in": "path", "name": "number", "required": True, "schema": {"type": "integer", "minimum": 0}}
     pipeline = {"in": "path", "name": "pipeline", "required": True, "schema": TEXT}
     paths |= {
-        "/v1/pipelines": {"get": _get("What there is, and the limits", _json("Pipelines"))},
+        "/v1/pipelines": {"get": _get("The pipelines, the samplers and the limits of requests", _json("Pipelines"))},
         "/v1/bundled/{number}": {"get": _bundled(number)},
         "/v1/bundled/{set}/{number}": {"get": _bundled({**pipeline, "name": "set"}, number)},
         "/v1/classes/{pipeline}/{number}.png": {"get": _thumbnail(pipeline, number)},
         "/health": {"get": _health()},
-        "/metrics": {"get": _get("Counts and times, for Prometheus", {"text/plain": {}})},
+        "/metrics": {"get": _get("Metrics in Prometheus's text format", {"text/plain": {}})},
         "/openapi.json": {"get": _get("This document", {"application/json": {}})},
     }
     return {
@@ -124,7 +124,7 @@ def document(limits: Limits) -> dict[str, Any]:
 
 
 def _bound(field: dict | None, most: float) -> None:
-    """Writes the largest value into a field's schema, which may be one of two."""
+    """Writes the largest value into a field's schema, into each numeric alternative where there are several."""
     for kind in [] if field is None else field.get("anyOf", [field]):
         if kind.get("type") in ("integer", "number"):
             kind["maximum"] = min(most, kind.get("maximum", most))
@@ -155,21 +155,21 @@ def _bundled(*parameters: dict) -> dict:
 
 
 def _thumbnail(*parameters: dict) -> dict:
-    told = _get("A class, drawn by the model while nobody else needs it, and kept", {"image/png": {}}, *parameters)
-    later = {"description": "not drawn yet: come again in so many seconds", "headers": HEADERS["429"], "content": _json("Later")}
+    told = _get("A class's thumbnail, drawn while the model is idle, then cached", {"image/png": {}}, *parameters)
+    later = {"description": "not drawn yet; Retry-After has the seconds to wait", "headers": HEADERS["429"], "content": _json("Later")}
     return {**told, "responses": {**told["responses"], "202": later}}
 
 
 def _health() -> dict:
     told = _get("Whether the service works", _json("Health"))
-    told["responses"]["503"] = {"description": "its model is broken", "content": _json("Health")}
+    told["responses"]["503"] = {"description": "the model's thread has ended", "content": _json("Health")}
     return {**told, "security": []}
 
 
 def _form(kind: type[requests.SamplingRequest], schema: dict) -> dict:
-    """A request whose pictures come as files: the image always, the mask where it is a picture, else it stands in the JSON.
+    """The multipart form of a request: the image is a file; the mask is one where it is a picture, and else a field of the JSON.
 
-    That it stands in one of both is said in words: programs that read the document fail at conditions beside files.
+    That the mask is required in one of both places is said in words: readers of OpenAPI fail at conditions beside files.
     """
     files = {part: {"type": "string", "format": "binary"} for part in ("image", "mask") if part in kind.model_fields}
     fields = {name: field for name, field in schema["properties"].items() if name != "image"}
@@ -178,7 +178,8 @@ def _form(kind: type[requests.SamplingRequest], schema: dict) -> dict:
     return {
         "type": "object", "properties": {"request": rest, **files}, "additionalProperties": False,
         "required": [*(["request"] if needed or not files else []), *(["image"] if "image" in files else [])],
-        "description": "request: the JSON without the pictures that come as files" + ("; mask: here or there" if "mask" in files else ""),
+        "description": "request: the JSON without the pictures that are sent as files"
+        + ("; mask: a file, or a field of the JSON" if "mask" in files else ""),
     }  # fmt: skip
 
 

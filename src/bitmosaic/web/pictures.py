@@ -21,14 +21,15 @@ from bitmosaic.images import ArrayImages, UnreadableImage, grid, to_pil
 from bitmosaic.web.limits import Limits, RequestError
 from bitmosaic.web.words import shown
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of what comes in: Pillow reads more, by parsers that fewer people have looked at
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of uploads: Pillow reads more, by parsers that have been reviewed less
 Format = Literal["png", "webp"]
 PLAIN = str.maketrans({"-": "+", "_": "/", **dict.fromkeys(" \t\r\n\f\v", None)})  # of base64
 
 
 def decoded(text: str, argument: str, wanted: str = "a picture's file in base64, or a bundled one such as fashion:17") -> bytes:
-    """The bytes of base64, with or without `data:...;base64,` before it; of both alphabets, and with blanks and line breaks in it, as
-    programs write it (RFC 4648). RequestError (422) for anything else; wanted: what would do.
+    """The bytes of base64 text (RFC 4648), as a data: URL or without its head, of either alphabet, with blanks and line breaks or not.
+
+    argument: the field that the text came in. wanted: what the message of a RequestError (422) asks for instead.
     """
     head, comma, body = text.partition(",")
     if text[:5].lower() == "data:":
@@ -48,13 +49,13 @@ def decoded(text: str, argument: str, wanted: str = "a picture's file in base64,
 
 
 def checked(data: bytes, argument: str, limits: Limits) -> bytes:
-    """The bytes of a picture's file, its header read. Refused: 400 for what is no picture, 413 for one of too many pixels."""
+    """The given bytes of a picture's file, once its header is checked. RequestError: 400 for no picture, 413 for too many pixels."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RequestError(413, f"{argument}: its header claims too many pixels; give at most {limits.pixels} in all") from None
-    except Exception as error:  # parsers of damaged files raise whatever they like
+    except Exception as error:  # parsers of damaged files raise errors of any class
         why = "" if str(error).startswith("cannot identify") else f" ({type(error).__name__})"
         got = f"got {len(data)} bytes that are no picture{why}" if data else "got an empty file"
         raise RequestError(400, f"{argument}: {got}; give PNG, JPEG, WebP, GIF or BMP") from None
@@ -64,7 +65,10 @@ def checked(data: bytes, argument: str, limits: Limits) -> bytes:
 
 
 def picture(value: str | bytes, argument: str, limits: Limits, bundled: dict[str, ArrayImages]) -> Any:
-    """What `Pipeline` takes as an image: a file's bytes, or the pixels of a bundled image. No path is ever looked at."""
+    """An image as `Pipeline` takes it: a file's bytes, or the pixels of a bundled image (C, H, W) uint8. Paths are never opened.
+
+    RequestError: 400 and 413 as `checked`, 422 for text that is neither base64 nor the name of a bundled image, 404 for its number.
+    """
     name, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
     if colon and name in bundled:
         if not re.fullmatch("[0-9]{1,9}", number):
@@ -74,7 +78,7 @@ def picture(value: str | bytes, argument: str, limits: Limits, bundled: dict[str
 
 
 def bundled_image(name: str, number: int, bundled: dict[str, ArrayImages]) -> Tensor:
-    """One test image that ships, (C, H, W) uint8. Refused (404) where there is no such set, or none of that number."""
+    """One bundled test image, (C, H, W) uint8. RequestError (404) where there is no such set or number."""
     if name not in bundled:
         raise RequestError(404, f"image: there is no set {shown(name)}; give {' or '.join(bundled)}")
     if number >= len(bundled[name]):
@@ -83,12 +87,12 @@ def bundled_image(name: str, number: int, bundled: dict[str, ArrayImages]) -> Te
 
 
 def unreadable(error: UnreadableImage) -> str:
-    """What is wrong with a file, without a word of where it lay."""
+    """The error message for an unreadable picture, without its path."""
     return f"image: it cannot be read: {error.reason}; give a picture that is whole"
 
 
 def encoded(image: Tensor | Image.Image, format: Format = "png", about: dict[str, Any] | None = None) -> bytes:
-    """A file of one image (C, H, W) in [0, 1] or uint8; `about` goes into a PNG's text, what is no text as JSON."""
+    """The file of one image (C, H, W), float in [0, 1] or uint8. `about` goes into a PNG's text chunks, values other than text as JSON."""
     image, data = image if isinstance(image, Image.Image) else to_pil(image), BytesIO()
     if format == "webp":
         image.save(data, "WEBP", lossless=True)

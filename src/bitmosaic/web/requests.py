@@ -1,4 +1,4 @@
-"""The body of each request and its schema; what does not fit is refused with one line."""
+"""The bodies of requests as pydantic models, which are also their schemas; a body that does not fit gets an error of one line."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from bitmosaic.web.limits import Limits, RequestError
 Name = Annotated[str, Field(max_length=200)]
 Class = Annotated[None | int | Name | dict[Name, float], Field(description="name or number, a blend {class: weight}, or null for no class")]
 Prompt = Annotated[
-    str, Field(min_length=1, max_length=2000, description="what the picture shows, in place of a class, where captions were learned from")
+    str, Field(min_length=1, max_length=2000, description="a text instead of a class, for pipelines that were trained on captions")
 ]
 Named = Annotated[
     None | int | Name | dict[Name, float],
-    Field(description="what shall stand inside the mask: name the class, or its number, or a blend {class: weight}"),
+    Field(description="the class to paint inside the mask: its name or number, or a blend {class: weight}"),
 ]
 Single = None | int | Name
 Text = Annotated[str, Field(min_length=1)]
 Picture = Annotated[
     str, Field(min_length=1, description="base64 of a PNG, JPEG, WebP, GIF or BMP file, or a bundled test image: fashion:17, landscapes:3")
 ]
-Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; the next ones have the next seeds")]
+Seed = Annotated[int, Field(ge=0, lt=2**53, description="of the first image; each further image has the next seed")]
 Count = Annotated[int, Field(ge=1, description="images")]
 Whole = Annotated[int, Field(ge=0)]
 Fit = Annotated[
     Literal["exact", "crop"],
-    Field(description="of another size than the pipeline's, or in colour where it knows grey: refused, or cropped, scaled and made grey"),
+    Field(description="a picture of another size, or in colour for a grey pipeline, is an error (exact), or cropped, scaled and made grey"),
 ]
-Feather = Annotated[int, Field(ge=0, le=1024, description="pixels over which the seam is levelled")]
+Feather = Annotated[int, Field(ge=0, le=1024, description="pixels inside the mask over which the step at the seam fades out")]
 
 
 class Body(BaseModel):
-    """Of every request: unknown fields are refused, and a number is no text."""
+    """Base of all bodies: unknown fields are errors, and no value is converted to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _field(setting: Setting) -> tuple[Any, Any]:
-    """A setting as pydantic has it: its type, and the numbers that it takes."""
+    """A sampler's setting as a pydantic field: its type and its range."""
     ends = {"gt" if setting.above else "ge": setting.least, "le": setting.most}
     finite = {end: int(value) if setting.whole else value for end, value in ends.items() if math.isfinite(value)}
     return (int if setting.whole else float) | None, Field(None, description=setting.text, **finite)
 
 
 Settings = create_model(
-    "Settings", __base__=Body, __doc__="Of the sampler; those that are left out are the pipeline's own.",
+    "Settings", __base__=Body, __doc__="Settings of the sampler; the pipeline's own where left out.",
     sampler=(None | Literal[*SAMPLERS, *PRESETS], None), **{name: _field(setting) for name, setting in SETTINGS.items()},
 )  # fmt: skip
 
 
 class SamplingRequest(Body):
-    """What all requests have."""
+    """Fields of all requests."""
 
     pipeline: Name | None = Field(None, description="a name of GET /v1/pipelines; null: the first")
-    timeout: float | None = Field(None, gt=0, description="seconds after which the answer is no longer wanted (408)")
+    timeout: float | None = Field(None, gt=0, description="seconds after which the request is given up (408)")
 
 
 class PictureRequest(SamplingRequest):
-    """What all requests for pictures have."""
+    """Fields of all requests for pictures."""
 
-    format: Literal["png", "webp"] = Field("png", description="of the pictures in a JSON answer; WebP is lossless, and holds no settings")
+    format: Literal["png", "webp"] = Field("png", description="of the pictures in a JSON answer; WebP is lossless, without metadata")
     settings: Settings = Settings()
-    entropy: bool = Field(False, description="in a stream: how unsure the model is of each hidden place, for one more pass a step")
+    entropy: bool = Field(False, description="in a stream: the prior's entropy at each hidden place, for one more pass a step")
 
 
 class PicturesRequest(PictureRequest):
-    """Requests for several pictures of one kind."""
+    """Fields of requests for several pictures of one condition."""
 
     class_: Class = Field(None, alias="class")
     prompt: Prompt | None = None
@@ -80,7 +80,7 @@ class PicturesRequest(PictureRequest):
 
 
 class Generate(PicturesRequest):
-    """New images of a class, or of what a prompt says."""
+    """New images of a class or a prompt."""
 
 
 class Box(Body):
@@ -101,7 +101,7 @@ Mask = Annotated[
 
 
 class Inpaint(PicturesRequest):
-    """What a mask covers is painted anew; all other pixels stay."""
+    """Paints the pixels under a mask anew; all others stay."""
 
     image: Picture
     mask: Mask
@@ -110,13 +110,13 @@ class Inpaint(PicturesRequest):
 
 
 class Edit(Inpaint):
-    """Another class, or what a prompt says, inside the mask."""
+    """Paints another class, or a prompt, inside the mask."""
 
     class_: Named = Field(None, alias="class")
 
 
 class Outpaint(PicturesRequest):
-    """A picture goes on beyond its edges."""
+    """Continues a picture beyond its edges."""
 
     image: Picture
     padding: Whole | Annotated[list[Whole], Field(min_length=4, max_length=4)] = Field(
@@ -126,18 +126,18 @@ class Outpaint(PicturesRequest):
 
 
 class Interpolate(PictureRequest):
-    """From class to class, all from one seed."""
+    """Images of blends between classes, all from one seed."""
 
     classes: list[Single] = Field(min_length=2, max_length=16)
-    frames: int = Field(9, ge=2, description="images, evenly along the way")
+    frames: int = Field(9, ge=2, description="images, evenly spaced from the first class to the last")
     weights: list[list[float]] | None = Field(
-        None, min_length=1, description="instead of the way: one row an image, a weight for each class"
+        None, min_length=1, description="in place of frames: one row an image, with a weight for each class"
     )
     seed: Seed = 0
 
 
 class Enrich(PicturesRequest):
-    """Fine detail of a coarse picture, drawn anew."""
+    """Draws the fine detail of a coarse picture anew."""
 
     image: Picture
     shrink: int = Field(2, ge=1, le=1024)
@@ -146,27 +146,27 @@ class Enrich(PicturesRequest):
 
 
 class Encode(SamplingRequest):
-    """A picture to codes."""
+    """Encodes a picture to codes."""
 
     image: Picture
     fit: Fit = "exact"
 
 
 class Decode(SamplingRequest):
-    """Codes to pictures."""
+    """Decodes codes to pictures."""
 
-    codes: Text | list[Text] = Field(description="base64 of packed digits, as encode gives them")
+    codes: Text | list[Text] = Field(description="base64 of packed digits, as /v1/encode returns them")
     format: Literal["png", "webp"] = "png"
 
 
 class Features(SamplingRequest):
-    """What the prior sees in a picture."""
+    """The prior's features of a picture."""
 
     image: Picture
     fit: Fit = "exact"
-    layer: Whole | None = Field(None, description="block after which they are taken; null: two thirds of the way")
+    layer: Whole | None = Field(None, description="block after which they are taken; null: two thirds of the depth")
     pool: bool | Annotated[int, Field(ge=1)] | None = Field(
-        None, description="null: all places side by side; true: their mean; false: all of them apart; g: the means of g x g parts"
+        None, description="null: all places concatenated; true: their mean; false: a vector for each place; g: means over g x g parts"
     )
 
 
@@ -183,13 +183,13 @@ JOBS: dict[str, type[SamplingRequest]] = {
     "generate": Generate, "inpaint": Inpaint, "edit": Edit, "outpaint": Outpaint, "interpolate": Interpolate, "enrich": Enrich,
     "encode": Encode, "decode": Decode, "features": Features, "neighbours": Neighbours,
 }  # fmt: skip
-PICTURES = ("generate", "inpaint", "edit", "outpaint", "interpolate", "enrich", "decode")  # what answers with pictures
-VALUES = 10_000  # of the JSON of one request
-DRAWN = PICTURES[:-1]  # step by step, so that there is a stream of it
+PICTURES = ("generate", "inpaint", "edit", "outpaint", "interpolate", "enrich", "decode")  # requests answered with pictures
+VALUES = 10_000  # the most values in the JSON of one request
+DRAWN = PICTURES[:-1]  # requests that sample step by step, so that they can be streamed
 
 
 def images_of(asked: SamplingRequest) -> int:
-    """How many images a request makes the model draw, or look at."""
+    """How many images a request makes the model draw or encode."""
     if isinstance(asked, Interpolate):
         return asked.frames if asked.weights is None else len(asked.weights)
     if isinstance(asked, Decode):
@@ -198,7 +198,7 @@ def images_of(asked: SamplingRequest) -> int:
 
 
 def read(kind: type[SamplingRequest], body: dict[str, Any] | bytes, limits: Limits) -> SamplingRequest:
-    """A request of that kind from JSON or a dictionary. Refused: 400 for what is no JSON, 422 for what does not fit or is too much."""
+    """A request of that kind from JSON or a dictionary. RequestError: 400 for invalid JSON, 422 for fields that do not fit."""
     if isinstance(body, bytes):
         check_values(body)
     try:
@@ -207,23 +207,23 @@ def read(kind: type[SamplingRequest], body: dict[str, Any] | bytes, limits: Limi
         wrong = error.errors(include_url=False)
         if wrong[0]["type"] == "json_invalid":
             why = wrong[0]["msg"].removeprefix("Invalid JSON: ")
-            raise RequestError(400, f"body: it is no JSON ({why}); give a JSON object in UTF-8") from None
+            raise RequestError(400, f"body: got invalid JSON ({why}); give a JSON object in UTF-8") from None
         sent = json.loads(body, parse_int=_whole) if isinstance(body, bytes) else body
         raise RequestError(422, words.of_fields(wrong, kind, sent)) from None
     except (RecursionError, UnicodeError):
-        raise RequestError(400, "body: it is no JSON that can be read; give a JSON object in UTF-8") from None
+        raise RequestError(400, "body: got invalid or too deeply nested JSON; give a JSON object in UTF-8") from None
     _check(asked, limits)
     return asked
 
 
 def _whole(text: str) -> int | str:
-    return int(text) if len(text) < 1000 else text  # Python reads no number of more than 4,300 digits
+    return int(text) if len(text) < 1000 else text  # Python's int() refuses more than 4,300 digits
 
 
 def check_values(body: bytes) -> None:
-    """Refused (422) for JSON of too many values, before it is parsed: pydantic would take seconds to complain of each."""
+    """RequestError (422) for JSON of too many values, before it is parsed: pydantic takes seconds to report thousands of errors."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES:
-        raise RequestError(422, f"body: more than {VALUES} values; give a mask as a picture, and fewer images")
+        raise RequestError(422, f"body: got more than {VALUES} values; give fewer, for instance a mask as a picture")
 
 
 def _check(asked: SamplingRequest, limits: Limits) -> None:

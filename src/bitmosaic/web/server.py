@@ -1,5 +1,4 @@
-"""The server of the studio: uvicorn with time limits for slow clients, a limit on headers, and a shutdown that finishes running requests.
-"""
+"""The studio's server: uvicorn with time limits for slow clients, a limit on headers, and a shutdown that finishes running requests."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from bitmosaic.web.limits import Limits
 
 
 def server_of(app: ASGIApp, limits: Limits) -> Interruptible:
-    """A server that has taken the signals; `run` serves until one comes, `end` is the end."""
+    """A server that handles signals from now on; `run` serves until one comes, then `end` ends the process."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on", timeout_keep_alive=30,
         timeout_graceful_shutdown=2 * int(limits.seconds) + 5, h11_max_incomplete_event_size=64 * 1024, http=TimedProtocol,

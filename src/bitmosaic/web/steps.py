@@ -1,4 +1,4 @@
-"""Events of a stream, one for each sampling step: its part of the canvas, and its progress."""
+"""Events of a stream, one for each sampling step: the pictures so far, their place on the canvas, and the progress."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Emit = Callable[[str, dict[str, Any]], None]  # the name of an event, and its da
 
 
 def grid_of(guest: Guest) -> list[int] | None:
-    """Places of a picture; None of a pipeline without codes, which draws at once, in no steps."""
+    """Places of a picture; None for a pipeline without codes, which draws in a single step."""
     return list(guest.grid) if isinstance(guest, TwoStagePipeline) else None
 
 
 def told_steps(
     guest: Guest, entropy: bool, emit: Emit | None, conditions: list, repaint: Tensor | None = None, passes: int = 1
 ) -> Callable[[Step], None] | None:
-    """What is called after each step: it tells the client where the pictures stand. None without a stream.
+    """A callback for each sampling step, which emits its event; None where nothing is streamed (`emit` is None).
 
-    entropy: whether it tells how unsure the prior is of each hidden place. repaint: of a canvas (H, W), bool, that is painted in windows.
-    passes: over the whole image, where there are several.
+    entropy: whether events have the prior's entropy at each hidden place, in bits. repaint: mask (H, W), bool, of a canvas that is
+    painted in windows. passes: over the whole image, where there are several.
     """
     if emit is None:
         return None
@@ -44,7 +44,7 @@ def told_steps(
         window += step.index == 1
         doubt = None
         if entropy and guest.family != "causal":
-            denoised = guest.prior.family == "denoising"  # which says with each draw how unsure it was
+            denoised = guest.prior.family == "denoising"  # its steps carry the entropy of each draw already
             found = step.entropy.cpu() if denoised else guest.entropy(step.codes, step.known, conditions)
             doubt = [[round(x, 3) for x in row] for row in found.flatten(1).tolist()]
         same = before is not None and step.index > 1

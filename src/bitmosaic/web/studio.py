@@ -30,16 +30,18 @@ from bitmosaic.web.neighbours import BY, Bundle
 from bitmosaic.web.thumbnails import Thumbnails
 from bitmosaic.web.words import shown
 
-FOREVER = 1e8  # seconds; more than a lock can wait are an error
+FOREVER = 1e8  # seconds, about three years: locks refuse time-outs that overflow
 
 
 class Studio:
-    """What all requests share."""
+    """The state that all requests share: pipelines, the model's thread, limits, caches and metrics."""
 
     def __init__(
         self, pipelines: dict[str, Pipeline], limits: Limits, batch: int, wait: float, threads: int | None = None, cache: Path | None = None
     ):  # fmt: skip
-        """pipelines: by name, the first is the default; batch, wait, threads: as for `Model`; cache: a folder for what is kept, if any."""
+        """pipelines: by name, the first is the default. batch, wait, threads: as of `Model`. cache: folder for thumbnails and vectors of
+        bundled images; None: they are kept in memory only.
+        """
         self.pipelines, self.limits = pipelines, limits
         self.bundled = {name: load() for name, load in SHIPPED_SETS.items()}
         self.model = Model(batch, wait, limits.queue, threads)
@@ -64,7 +66,7 @@ class Studio:
         self.model.told = told
 
     def _keep(self, cache: Path | None) -> None:
-        """What is made once and kept, while nobody else needs the model."""
+        """Sets up background work: thumbnails and vectors of bundled images, computed once while the model is idle, then cached."""
         nobody = Job(FOREVER, 0, low=True)
         self.bundles: dict[str, Bundle] = {}
         self.thumbnails: dict[str, Thumbnails] = {}
@@ -78,35 +80,35 @@ class Studio:
         self.errands = Errands(*(one.draw for one in self.thumbnails.values()), *(one.look for one in self.bundles.values()))
 
     def pipeline(self, name: str | None) -> tuple[str, Pipeline]:
-        """One by name, or the first. Refused (422) where there is none."""
+        """A pipeline and its name; the first for None. RequestError (422) for an unknown name."""
         name = next(iter(self.pipelines)) if name is None else name
         if name not in self.pipelines:
             raise RequestError(422, f"pipeline: there is no {shown(name)}; give {' or '.join(map(shown, self.pipelines))}")
         return name, self.pipelines[name]
 
     def check_job(self, name: str | None, job: str) -> None:
-        """Refused (422) where there is no such pipeline, or it cannot do that."""
+        """RequestError (422) where there is no such pipeline, or it cannot do that job."""
         name, pipe = self.pipeline(name)
         if job not in jobs_of(pipe):
             kind = "has classes" if job == "interpolate" else TwoStagePipeline.does
             raise RequestError(422, f"pipeline: {shown(name)} {pipe.does}; {job} needs a pipeline that {kind}")
 
     def guest(self, name: str | None, job: Job, every: bool) -> Guest:
-        """A pipeline for one job; every: as `Guest` has it."""
+        """A pipeline for one job; every: as of `Guest`."""
         name, pipeline = self.pipeline(name)
         return guest_of(pipeline, name, self.model, job, every, *self._known[name])
 
     def admit(self, asked: requests.SamplingRequest) -> Job:
-        """A job for a request. Refused (429) where too much is waited for."""
+        """A job for a request. RequestError (429) where the queue is full."""
         return self.model.admit(requests.images_of(asked), asked.timeout or self.limits.seconds)
 
     def check_class(self, name: str, number: int) -> None:
-        """Refused (404) where there is no such class."""
+        """RequestError (404) where there is no such class."""
         if name not in self.pipelines or not 0 <= number < len(self.pipelines[name].class_names):
-            raise RequestError(404, "there is no such class; see /v1/pipelines")
+            raise RequestError(404, f"class: got number {number} of pipeline {shown(name)}; GET /v1/pipelines lists those that exist")
 
     def about(self) -> dict[str, Any]:
-        """What there is, and the limits."""
+        """The answer of GET /v1/pipelines: pipelines, limits, bundled sets, settings and samplers."""
         found = [_about(name, pipe, *self._known[name]) for name, pipe in self.pipelines.items()]
         bundled = {name: len(images) for name, images in self.bundled.items()}
         return {
@@ -115,18 +117,18 @@ class Studio:
         }  # fmt: skip
 
     def told(self, route: str, status: int, seconds: float) -> None:
-        """Counts a request."""
+        """Counts a request in the metrics."""
         self.requests.labels(route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
 
 def jobs_of(pipe: Pipeline) -> list[str]:
-    """What a pipeline can be asked for."""
+    """The requests that a pipeline can serve."""
     return list(requests.JOBS) if isinstance(pipe, TwoStagePipeline) else ["generate", "interpolate"][: 1 + bool(pipe.class_names)]
 
 
 def fingerprint(pipe: Pipeline) -> str:
-    """Twelve digits over all weights as they are here."""
+    """Twelve hexadecimal digits of SHA-256 over all weights in memory, so after any conversion of their precision."""
     found = hashlib.sha256()
     for part in pipe.parts.values():
         for name, tensor in part.state_dict().items():
@@ -136,7 +138,7 @@ def fingerprint(pipe: Pipeline) -> str:
 
 
 def identity(pipe: Pipeline, fingerprint: str, precision: str) -> str:
-    """32 digits over all that a class's thumbnail and an image's vectors depend on."""
+    """32 hexadecimal digits of SHA-256 over everything that thumbnails and vectors of bundled images depend on."""
     parts = [part.to_json() for part in (*(part.spec for part in pipe.parts.values()), pipe.settings(), BY)]
     return hashlib.sha256(json.dumps([__version__, fingerprint, precision, pipe.device.type, parts]).encode()).hexdigest()[:32]
 
@@ -147,13 +149,13 @@ def _about(name: str, pipe: Pipeline, fingerprint: str, precision: str) -> dict[
         "image_size": list(pipe.image_size), "channels": pipe.channels, **_about_codes(pipe), "sampler": pipe.settings().to_json(),
         "background": "#" + bytes(as_colour(pipe.background)).hex(),
         "fingerprint": fingerprint, "precision": precision, "bundled": shipped_name(pipe.image_size, pipe.channels),
-        "tile": name not in zoo_names(),  # those that ship know whole things alone
+        "tile": name not in zoo_names(),  # shipped pipelines know only whole objects, not parts of a larger picture
         "parameters": parameters_of(*pipe.parts.values()),
     }  # fmt: skip
 
 
 def _about_codes(pipe: Pipeline) -> dict[str, Any]:
-    """Of its codes; nothing where it has none."""
+    """What the page needs to know of a pipeline's codes; all null where it has none."""
     if not isinstance(pipe, TwoStagePipeline):
         return dict.fromkeys(("grid", "radix_length", "binary", "layers", "family"))
     return {

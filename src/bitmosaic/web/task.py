@@ -1,6 +1,4 @@
-"""A request that has been read: its fields as pipelines take them, or a RequestError that says what is wrong; and the pictures of its
-answer.
-"""
+"""A validated request, whose fields are converted to the arguments of pipelines, and the pictures of its answer."""
 
 from __future__ import annotations
 
@@ -25,37 +23,37 @@ class AnswerPicture:
 
     image: Tensor  # (C, H, W) in [0, 1]
     seed: int | None
-    bits: float | None  # as `Answers` has them
-    class_: Any  # as it was asked for
-    prompt: str | None  # likewise
-    again: dict[str, Any]  # the request that makes this one picture
+    bits: float | None  # code length, as in `Answers`
+    class_: Any  # as requested
+    prompt: str | None  # as requested
+    again: dict[str, Any]  # the request that reproduces this picture
     weights: list[float] | None = None
 
 
 @dataclass(frozen=True)
 class Uploads:
-    """Pictures that came beside the JSON of a request, in parts of a form."""
+    """Pictures that were uploaded as parts of a multipart form, beside the JSON of a request."""
 
     image: bytes | None = None
     mask: bytes | None = None
 
 
 class Task:
-    """A request that has been read, and what it needs."""
+    """A validated request, its pipeline, and the sets and limits that its pictures are checked against."""
 
     def __init__(
         self, name: str, asked: requests.SamplingRequest, uploads: Uploads, guest: Guest, bundled: dict[str, ArrayImages], limits: Limits
     ):
         self.name, self.asked, self.uploads, self.guest, self.bundled, self.limits = name, asked, uploads, guest, bundled, limits
-        self.notes: tuple[str, ...] = ()  # of the answers, as `Answers` has them
+        self.notes: tuple[str, ...] = ()  # of the answer, as in `Answers`
 
     def picture(self) -> Any:
-        """The image of the request, as `Pipeline` takes it."""
+        """The image of the request, as `Pipeline` takes it. RequestError as of `pictures.picture`."""
         image = self.asked.image if self.uploads.image is None else self.uploads.image
         return picture(image, "image", self.limits, self.bundled)
 
     def settings(self) -> dict[str, Any]:
-        """Of the sampler, those that are given. Refused (422) for those that it does not have."""
+        """The sampler's settings that are given. RequestError (422) for one that this sampler does not have."""
         given = self.asked.settings.model_dump(exclude_none=True)
         spec = self.guest.settings(**{name: value for name, value in given.items() if name == "sampler"})
         known = {field.name for field in fields(spec)} & requests.Settings.model_fields.keys()
@@ -67,11 +65,11 @@ class Task:
         return edit_settings(self.guest, given) if self.name == "edit" else given
 
     def single(self, class_: Any) -> Any:
-        """A class, None for what the commands call no class, and answers in blends."""
+        """A class as pipelines take it: None for "none", which commands and answers call the null class."""
         return None if class_ == "none" and "none" not in self.guest.class_names else class_
 
     def classes(self) -> list[Any]:
-        """Those of a way. Refused (422) for one that there is not."""
+        """The classes to interpolate between. RequestError (422) for an unknown one."""
         found = [self.single(one) for one in self.asked.classes]
         for i, one in enumerate(found):
             try:
@@ -81,7 +79,7 @@ class Task:
         return found
 
     def condition(self) -> Any:
-        """The class or the prompt. Refused (422) for weights that are none, for both, and for a prompt where no text is known."""
+        """The class, blend or prompt. RequestError (422) for invalid weights, for both at once, and for a kind that the pipeline lacks."""
         found = self.asked.class_
         if self.asked.prompt is not None:
             if found is not None:
@@ -94,14 +92,14 @@ class Task:
             raise RequestError(422, f"class: got {shown(found)}; this pipeline takes text: give a prompt, such as \"a red heart\"")
         found = {self.single(name): weight for name, weight in found.items()} if isinstance(found, dict) else self.single(found)
         if isinstance(found, dict) and not (found and min(found.values()) >= 0 and abs(sum(found.values()) - 1) <= 1e-3):
-            raise RequestError(422, f"class: got weights {shown(self.asked.class_)}; give some that are at least 0 and sum to 1")
+            raise RequestError(422, f"class: got weights {shown(self.asked.class_)}; give weights that are at least 0 and sum to 1")
         if self.name == "edit" and (found is None or (isinstance(found, dict) and not any(found[c] for c in found if c is not None))):
             got = f"class: got {shown(self.asked.class_)}; name"
-            raise RequestError(422, f"{got} the class that shall stand inside the mask, or give a prompt, or ask for /v1/inpaint")
+            raise RequestError(422, f"{got} the class to paint inside the mask, or give a prompt, or use /v1/inpaint")
         return found
 
     def mask(self) -> Any:
-        """What is repainted, as `Pipeline` takes it."""
+        """The mask, as `Pipeline` takes it: bytes of a picture, a box or places. RequestError as of `pictures.checked`."""
         if self.uploads.mask is not None:
             return checked(self.uploads.mask, "mask", self.limits)
         mask = self.asked.mask
@@ -112,11 +110,11 @@ class Task:
         return checked(decoded(mask, "mask", "a picture's file in base64, a box, or places"), "mask", self.limits)
 
     def seeds(self) -> list[int]:
-        """One an image."""
+        """One seed an image."""
         return list(range(self.asked.seed, self.asked.seed + self.asked.count))
 
     def again(self, **changes) -> dict[str, Any]:
-        """The request with its defaults left out and some fields changed, for the text of a picture."""
+        """The request without fields at their defaults and with some changed, for the metadata of a picture."""
         left_out = {"pipeline", "timeout", "entropy", "format", "count", "image", "mask"}
         kept = self.asked.model_dump(by_alias=True, exclude_defaults=True, exclude=left_out)
         return {"job": self.name, "pipeline": self.guest.name, **kept, **changes}

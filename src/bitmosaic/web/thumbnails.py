@@ -15,24 +15,24 @@ from bitmosaic.web.limits import RequestError
 from bitmosaic.web.pictures import encoded
 
 LOG = logging.getLogger("bitmosaic.studio")
-MOST = 8  # drawn at once
-WANTED = 64  # that may be waited for
+MOST = 8  # drawn in one batch
+WANTED = 64  # length of the queue
 AGAIN = 60.0  # seconds after which one that could not be drawn is tried again
 
 
 class Thumbnails:
-    """PNG files of the classes, by the model's own settings from seed 0."""
+    """PNG files of the classes, drawn with the pipeline's own settings from seed 0."""
 
     def __init__(self, guest: Guest, kept: DiskCache, wake: Callable[[], None]):
-        """guest: whose job gives way to others; wake: called when there is something to draw."""
+        """guest: whose job is background work; wake: called when there is something to draw."""
         self._guest, self._kept, self._wake = guest, kept, wake
         self._made: dict[int, bytes] = {}
-        self._wanted: dict[int, None] = {}  # in this order
-        self._failed: dict[int, float] = {}  # when
-        self._size, self._each, self._lock = 1, 1.0, threading.Lock()  # drawn at once; seconds that one took
+        self._wanted: dict[int, None] = {}  # the queue, in order
+        self._failed: dict[int, float] = {}  # when drawing them failed
+        self._size, self._each, self._lock = 1, 1.0, threading.Lock()  # size of the next batch; seconds that an image took
 
     def get(self, number: int) -> bytes | int:
-        """The file, or, if there is none yet, in how many seconds to ask again. Refused (503) for one that could not be drawn."""
+        """The PNG file, or the seconds after which to ask again where it is not drawn yet. RequestError (503) where drawing failed."""
         if number in self._made:
             return self._made[number]
         if (found := self._kept.read(_name(number))) is not None:
@@ -48,7 +48,7 @@ class Thumbnails:
         return max(1, min(30, round(self._each * (before + 1))))
 
     def draw(self) -> bool:
-        """Draws those that were asked for first; False where there are none."""
+        """Draws one batch of the queue; False where it is empty."""
         with self._lock:
             numbers = list(self._wanted)[: self._size]
         if not numbers:

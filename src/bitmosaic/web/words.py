@@ -9,18 +9,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-KINDS = {  # of values, by pydantic's names of what is wrong
+KINDS = {  # kinds of values, by pydantic's error types
     "int_type": "a whole number", "int_from_float": "a whole number", "int_parsing_size": "a whole number", "float_type": "a number",
     "finite_number": "a finite number", "bool_type": "true or false", "string_type": "text", "list_type": "a list",
     "dict_type": "a JSON object", "model_type": "a JSON object", "model_attributes_type": "a JSON object", "none_required": "null",
     "string_unicode": "text in UTF-8",
 }  # fmt: skip
-BOUNDS = {  # and of numbers and lengths
+BOUNDS = {  # bounds of numbers and lengths, likewise
     "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}", "less_than": "less than {lt}",
     "less_than_equal": "at most {le}", "too_short": "at least {min_length} of them", "too_long": "at most {max_length} of them",
     "string_too_long": "at most {max_length} characters", "string_too_short": "at least {min_length} characters",
 }  # fmt: skip
-FIELDS = {  # of requests, by the names that arguments have in Python
+FIELDS = {  # fields of requests, by the names of the arguments in Python
     "condition": "class", "conditions": "classes", "seeds": "seed", "sampler": "settings.sampler",
     "evaluations": "settings.evaluations",
 }  # fmt: skip
@@ -29,7 +29,7 @@ LONGEST = 80  # characters of a value
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, a long one cut."""
+    """A value as JSON, cut to `LONGEST` characters."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except ValueError:
@@ -39,9 +39,9 @@ def shown(value: Any) -> str:
 
 
 def of_fields(wrong: Sequence[dict[str, Any]], kind: type[BaseModel], body: Any) -> str:
-    """One line of what pydantic found wrong with `body`, of which the first field.
+    """One line for the first field that pydantic found wrong in `body`.
 
-    Where a value may be of several kinds pydantic complains of each: those count that got furthest into it.
+    Where a value may be of several kinds pydantic reports an error for each; those that got deepest into the value count.
     """
     field = wrong[0]["loc"][:1]
     found = [(_path(one["loc"], body, one["type"] == "missing"), one) for one in wrong if one["loc"][:1] == field]
@@ -61,10 +61,10 @@ def of_fields(wrong: Sequence[dict[str, Any]], kind: type[BaseModel], body: Any)
 
 
 def of_library(error: Exception) -> str:
-    """What a `Pipeline` says of its arguments in Python, as a client knows them."""
+    """An error message of a `Pipeline`, with arguments and values of Python rewritten as fields and values of JSON."""
     text = " ".join(str(error).split())
     name, colon, rest = text.partition(": ")
-    if colon and name == "settings":  # the field of a spec stands behind it
+    if colon and name == "settings":  # followed by the field of a sampler's spec
         name, rest = (f"settings.{rest.partition(': ')[0]}", rest.partition(": ")[2]) if re.match(r"\w+: ", rest) else (name, rest)
     text = f"{FIELDS.get(name, name)}{colon}{rest}"
     parts = re.split(r"""((?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|"(?:[^"\\]|\\.)*")""", text)
@@ -77,7 +77,7 @@ def names(kind: type[BaseModel]) -> list[str]:
 
 
 def _path(where: Sequence[str | int], body: Any, missing: bool) -> tuple[str | int, ...]:
-    """The part of a place in pydantic's words that is one in the body, or would be: without the names of kinds that were tried."""
+    """A location of pydantic's without the names of alternatives that it tried: the path of a value in the body, or of a missing one."""
     path: list[str | int] = []
     for i, step in enumerate(where):
         inside = isinstance(body, dict) and step in body or isinstance(body, list) and isinstance(step, int) and step < len(body)
@@ -98,7 +98,7 @@ def _short(text: str) -> str:
 
 
 def _wanted(one: dict[str, Any]) -> str:
-    """What would do in place of one thing that is wrong."""
+    """What would do in place of one wrong value."""
     if one["type"] in KINDS:
         return KINDS[one["type"]]
     if one["type"] in BOUNDS:
@@ -110,7 +110,7 @@ def _wanted(one: dict[str, Any]) -> str:
 
 
 def _model(kind: Any, path: Sequence[str | int]) -> Any:
-    """The class of the object at a place of a request."""
+    """The pydantic model of the object at a path of a request."""
     for i, step in enumerate(path):
         fields = {field.alias or name: field for name, field in kind.model_fields.items()}
         inside = _classes(fields[step].annotation) if step in fields else []
@@ -129,7 +129,7 @@ def _described(kind: type[BaseModel], step: str | int) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """A string of Python's as one of JSON's."""
+    """A Python string literal as a JSON string."""
     inside = re.sub(r"\\(.)", lambda found: found[1] if found[1] in "'\"" else found[0], text[1:-1])
     return '"' + inside.replace('"', '\\"') + '"' if text[0] == "'" else text
 

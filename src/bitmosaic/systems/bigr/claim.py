@@ -23,8 +23,8 @@ from bitmosaic.systems.judge import Judge, judge_of
 from bitmosaic.systems.prior_trials import samplings, trained
 
 IMAGES, FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, SAMPLES = 60_000, 600, 1000, 1000, 600
-PROBED = 4000, 5000  # images, for training and for the test
-OBJECTIVE = TABLES[0]  # the table of the claim, and the one that shows both the distance and the probe
+PROBED = 4000, 5000  # training and test images of the linear probe
+OBJECTIVE = TABLES[0]  # the table that decides the claim, and the only one with both the distance and the probe
 WORDS = {"n": "rounds n", "S": "evaluations S of the head", "guidance": "guidance scale", "temperature": "Gumbel temperature"}
 
 

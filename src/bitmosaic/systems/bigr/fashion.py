@@ -1,7 +1,7 @@
 """The `fashion` recipe: BiGR (arXiv 2410.14672) on Fashion-MNIST (Xiao et al., arXiv 1708.07747), for two CPU cores and two hours.
 
-86 minutes from nothing to the pipeline on two cores of a Zen 4 that also did other work; about twice that, by estimate, where cores have
-no bf16 products.
+86 minutes from start to pipeline on two cores of a Zen 4 that also did other work; about twice that, by estimate, on processors without
+bf16 arithmetic.
 
 We differ from the published sizes in everything but the equations; docs/log.md says how these were chosen.
 """
@@ -27,7 +27,8 @@ from bitmosaic.train.training import Training
 def fashion(data: str = "", seed: int = 0) -> Run:
     """28 x 28 grey images in ten classes -> 7 x 7 places of 20 bits (980 bits an image) and a prior of 3.7 M parameters.
 
-    data: folder with the IDX files; empty: $BITMOSAIC_DATA, then where Debian's dataset-fashion-mnist puts them.
+    data: folder with the IDX files; empty: $BITMOSAIC_DATA, then the folder of Debian's dataset-fashion-mnist. seed: of weights, batches
+    and every other draw.
     """
     features = TrainedFeatures(
         net=ConvClassifierSpec(channels=1, classes=10, widths=(32, 64, 128)),

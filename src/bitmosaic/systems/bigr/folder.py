@@ -32,8 +32,8 @@ from bitmosaic.train.training import Training
 SIDES = (32, 64, 128, 256)
 LARGEST_ON_CPU = 64
 BATCH, PRIOR_BATCH = 16, 32
-FOR_FEATURES, FOR_PATCHGAN = 2000, 200  # images from which on a feature network, and a discriminator, are trained
-Tell = Callable[[Run], str]  # a reason in the values of a run
+FOR_FEATURES, FOR_PATCHGAN = 2000, 200  # the fewest images that a feature network, and a discriminator, are trained on
+Tell = Callable[[Run], str]  # a reason, worded with the values of a run
 MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2, 2, 4)}  # places are 4, 8, 8, 16 pixels wide
 
 
@@ -46,9 +46,9 @@ def folder(
     data: the folder. size: side in pixels, 32, 64, 128 or 256 (None: from the images). channels: 1 grey, 3 colour (None: from the
     images). bits: K of a place (None: from their number). perceptual: file of a feature network (empty: one is trained where there
     are classes and images enough). flip: mirror images left to right. minutes: about how long to train on two CPU cores (None: from
-    the number of images). classes: sub-folders are classes; where not, all images below the folder are taken, without classes.
-    captions: what the prior is told instead of classes: "beside" where name.txt lies beside name.png, or a file of them, CSV or JSON
-    Lines.
+    the number of images). seed: of weights, batches and every other draw. classes: sub-folders are classes; where not, all images below
+    the folder are taken, without classes. captions: texts that the prior is conditioned on instead of classes; "beside" where name.txt
+    lies beside name.png, or a CSV or JSON Lines file of them.
     """
     found = scan(Path(data), classes)
     files, class_names = found.files, found.class_names
@@ -96,10 +96,12 @@ def folder(
 
 
 def chosen_size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:
-    """The side in pixels, as asked for or from those of the images; the reason goes into `lines`. ValueError for one of no recipe."""
+    """The side in pixels: `size`, or else chosen from the images' shorter sides. Appends the reason to `lines`. ValueError for a size
+    that is not one of SIDES.
+    """
     if size is not None:
         if size not in SIDES:
-            raise ValueError(f"size: got {size}; this recipe knows {', '.join(map(str, SIDES))}")
+            raise ValueError(f"size: got {size}; give one of {', '.join(map(str, SIDES))}")
         lines.append(f"size {size}: as asked for")
         return size
     middle = statistics.median(sides)
@@ -138,7 +140,7 @@ def chosen_channels(channels: int | None, colour: bool, lines: list[str | Tell])
 
 def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
     if bits is not None and bits < 1:
-        raise ValueError(f"bits: got {bits}; a place needs at least one")
+        raise ValueError(f"bits: got {bits}; give at least 1")
     own = 16 if images < 5000 else 24
     why = "few images, so a code that a prior learns easily" if own == 16 else "enough images for a fine code"
 
@@ -154,10 +156,10 @@ def _bits(bits: int | None, images: int, lines: list[str | Tell]) -> int:
 
 
 def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell]) -> tuple[int, int]:
-    """Steps of tokenizer and prior for so many minutes.
+    """Steps of tokenizer and prior that take about so many minutes.
 
-    Seconds a step on two cores: measured on one (0.18, 0.39, 1.15 and 0.20, 0.24, 0.80 up to 128 px) over 1.6, the gain of the
-    second; 256 px by the number of pixels and places.
+    Seconds a step on two cores are those measured on one (0.18, 0.39, 1.15 and 0.20, 0.24, 0.80 up to 128 px) divided by 1.6, the
+    speed-up of the second core; at 256 px extrapolated by the number of pixels and places.
     """
     step = {32: 0.11, 64: 0.24, 128: 0.7, 256: 2.8}[side]
     prior_step = {32: 0.12, 64: 0.15, 128: 0.5, 256: 0.5}[side]
@@ -181,7 +183,7 @@ def _steps(minutes: float | None, images: int, side: int, lines: list[str | Tell
 
 
 def _losses(perceptual: str, files, class_names, channels: int, steps: int, lines: list[str | Tell]):
-    """The feature network, and the losses of the tokenizer."""
+    """The feature network, None where there is none, and the tokenizer's losses. Appends their reasons to `lines`."""
     features: FileFeatures | TrainedFeatures | None = None
     if perceptual:
         features = FileFeatures(perceptual)

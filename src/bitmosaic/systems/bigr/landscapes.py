@@ -26,7 +26,8 @@ from bitmosaic.train.training import Training
 def landscapes(data: str = "", seed: int = 0) -> Run:
     """Crops of photographs in ten kinds, 64 x 64 in colour -> 8 x 8 places of 32 bits (2,048 bits an image) and a prior.
 
-    data: folder of the photographs; empty: $BITMOSAIC_DATA, then where Debian's endless-sky-data puts them.
+    data: folder of the photographs; empty: $BITMOSAIC_DATA, then the folder of Debian's endless-sky-data. seed: of weights, batches and
+    every other draw.
     """
     kinds = len(LANDSCAPE_KINDS)
     features = TrainedFeatures(

@@ -37,9 +37,9 @@ def published_tokenizer_spec(bits: int, image_size: int = 256) -> BinaryAutoenco
 
 
 def published_prior_spec(size: str, bits: int) -> MaskedPriorSpec:
-    """The prior L, XL, XXL (16 x 16 places) or L-512 (32 x 32) for 1,000 classes."""
+    """The prior L, XL, XXL (16 x 16 places) or L-512 (32 x 32) for 1,000 classes. ValueError for another size."""
     if size not in SIZES:
-        raise ValueError(f"size: got {size!r}; published are {', '.join(SIZES)}")
+        raise ValueError(f"size: got {size!r}; give one of {', '.join(SIZES)}")
     depth, heads, width, head_depth, head_width, *_ = SIZES[size]
     side = 32 if size == "L-512" else 16
     head = BernoulliDiffusionSpec(width=head_width, depth=head_depth)
@@ -75,7 +75,8 @@ def _run(size: str, bits: int, data: str, perceptual: str, seed: int) -> Run:
 def bigr_l(data: str = "imagenet/train", bits: int = 24, perceptual: str = "", seed: int = 0) -> Run:
     """BiGR-L at 256 px: 24 blocks of 1024, 336.3 M parameters at 24 bits.
 
-    data: folder with a sub-folder for each of 1,000 classes. bits: K, published 16, 20, 24. perceptual: file of a feature network.
+    data: folder with a sub-folder for each of 1,000 classes. bits: K, published 16, 20, 24. perceptual: file of a feature network; empty:
+    no perceptual loss. seed: of weights, batches and every other draw.
     """
     return _run("L", bits, data, perceptual, seed)
 

@@ -35,7 +35,7 @@ def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str] = tuple(COLU
 
 
 def verdict(rows: Sequence[dict[str, Any]], ranked: str) -> str:
-    """In words: which pairs of rows stand in the paper's order here, which the other way round, and which our seeds cannot tell apart."""
+    """In words, the pairs of rows that are in the paper's order here, those in the reverse order, and those whose seeds overlap."""
     theirs = COLUMNS[ranked][2]
     ranking = [row for row in rows if theirs in row["paper"]]
     if len(ranking) < 2:
@@ -57,7 +57,11 @@ def verdict(rows: Sequence[dict[str, Any]], ranked: str) -> str:
 
 
 def curves(points: dict[str, dict[float, list[float]]], at: dict[str, float], words: dict[str, str]) -> Image.Image:
-    """A panel for each setting: its values against the distance (one for each seed); `at`: where the other panels stand."""
+    """A panel for each setting: Frechet distance over its values, mean and range over seeds.
+
+    points: distances by setting and value, one for each seed. at: the value of each setting in all other panels, marked by a dotted line.
+    words: labels of the settings.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -26,12 +26,12 @@ from bitmosaic.train.stages import TrainedFeatures
 BITS = 12  # K of all but the comparison of K
 LAW = EntropyOrderedSpec(steps=10, evaluations=25, guidance_scale=1.5, temperature=0.17)  # published law, settings of docs/quality_speed.md
 IN_ORDER = RasterSpec(evaluations=25, guidance_scale=1.5)
-ANY = 1e30  # a temperature at which noise alone decides the order
+ANY = 1e30  # a Gumbel temperature at which noise alone decides the order: random order
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One prior, trained and asked in one or several ways."""
+    """One prior, trained once and sampled in one or several ways."""
 
     name: str
     prior: PriorSpec
@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: which trial asked in which way, and what the paper has."""
+    """One line of a table: a trial, the sampler it is drawn with, and the paper's figures."""
 
     text: str
     trial: str
@@ -73,7 +73,7 @@ def tokenizer_run(bits: int, steps: int, feature_steps: int, data: str = "") -> 
 
 def prior_run(run: Run, trial: Trial, steps: int, seed: int) -> Run:
     """That run with a trial's prior."""
-    average = max(0.5, min(0.999, 1 - 20 / steps))  # 0.999 over 2,000 steps would keep 13 % of the start
+    average = max(0.5, min(0.999, 1 - 20 / steps))  # 0.999 over 2,000 steps would keep 13 % of the initial weights
     training = replace(
         run.prior_training, steps=steps, learning_rate=2e-3, warmup_steps=min(200, steps // 5), ema_decay=average, seed=seed,
         pictures_every=10_000,
@@ -82,7 +82,7 @@ def prior_run(run: Run, trial: Trial, steps: int, seed: int) -> Run:
 
 
 def trials() -> list[Trial]:
-    """All priors, those that most tables need first."""
+    """All trials, those that most tables need first."""
     sizes = {"grid": (7, 7), "depth": 4, "heads": 4, "width": 128, "condition": ClassConditionSpec(10)}
     flips, x_0 = BernoulliDiffusionSpec(128, 3), BernoulliDiffusionSpec(128, 3, target="x_0", weights="balanced")
 
@@ -103,7 +103,7 @@ def trials() -> list[Trial]:
 
 
 def _ways() -> dict[str, SamplerSpec]:
-    """How else S3 is sampled."""
+    """The further samplers of S3, by name."""
     ways: dict[str, SamplerSpec] = {
         "raster": IN_ORDER, "random": replace(LAW, temperature=ANY), "rounded": replace(LAW, sample_last=False),
     }  # fmt: skip

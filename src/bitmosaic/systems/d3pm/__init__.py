@@ -9,6 +9,6 @@ from bitmosaic.systems.d3pm.recipe import d3pm
 SYSTEM = System(
     "d3pm",
     "Structured Denoising Diffusion Models in Discrete State-Spaces (Austin et al., NeurIPS 2021, arXiv 2107.03006)",
-    "a chain turns codes into noise, masks or others, and a transformer takes it back, step by step",
+    "a Markov chain turns codes into masks or random codes, and a transformer reverses it step by step",
     {"d3pm": d3pm},
 )

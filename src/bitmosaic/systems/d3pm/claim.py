@@ -83,7 +83,7 @@ class D3PMClaim(IndexPriorClaim):
 
 
 def bound(pipe: Pipeline, images: ArrayImages, count: int) -> float:
-    """Bits that a place of the first `count` images costs at most given their classes, in the mean, under the whole chain."""
+    """The variational bound on code length over all times, in bits a place, the mean over the first `count` images given their classes."""
     prior, total = pipe.prior, 0.0
     with measuring(prior), measuring(pipe.tokenizer):
         for i in range(count):

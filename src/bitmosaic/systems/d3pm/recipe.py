@@ -26,8 +26,8 @@ def d3pm(
 ) -> Run:  # fmt: skip
     """A VQGAN and D3PM's denoising prior for a folder of images; sub-folders are classes.
 
-    chain: how codes become noise, "absorbing" (masks alone), "uniform" (other codes alone) or "mask-and-replace". Other arguments as of the
-    recipe 'maskgit'.
+    chain: the transitions, "absorbing" (codes become masks), "uniform" (random codes) or "mask-and-replace" (both). Other arguments as of
+    the recipe 'maskgit'. ValueError for an unknown chain or codebook.
     """
     if chain not in CHAINS:
         raise ValueError(f"chain: got {chain!r}; want {', '.join(CHAINS)}")

@@ -105,7 +105,7 @@ def few_of(images: ArrayImages, each: int) -> ArrayImages:
 
 @torch.no_grad()
 def taken_for_real(discriminator: nn.Module, images: ArrayImages) -> float:
-    """The share of images, as they are, whose logit is above zero."""
+    """The share of images, not augmented, whose logit is above zero, in [0, 1]."""
     logits: Tensor = discriminator(images.pixels.float() / 255, images.labels)
     return float((logits > 0).float().mean())
 

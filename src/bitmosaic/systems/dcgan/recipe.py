@@ -25,26 +25,27 @@ from bitmosaic.train.stages import GeneratorStage
 from bitmosaic.train.training import AdversarialTraining, Player
 
 FASHION = "fashion-mnist"
-STARTS = (4, 5, 6, 7)  # sides before the first level
+STARTS = (4, 5, 6, 7)  # pixels of a side before the first level
 BATCH = 32
-SECONDS = 0.27  # of a step at 28 x 28 pixels of grey on one core of a Xeon with AMX, in bf16; about twice that in float32
+SECONDS = 0.27  # a step at 28 x 28 grey pixels on one core of a Xeon with AMX, in bf16; about twice that in float32
 
 
 def dcgan(
     data: str = FASHION, size: int | None = None, channels: int | None = None, flip: bool = False, minutes: float = 10.0, seed: int = 0,
     classes: bool = True,
 ) -> Run:  # fmt: skip
-    """A generator of pictures from noise and a class, with no codes: it draws in one pass, and cannot edit.
+    """A generator of pictures from noise and a class, without codes: it draws in one pass, and cannot edit.
 
     data: "fashion-mnist", or a folder of images; sub-folders are classes. size: side in pixels, 4, 5, 6 or 7 times a power of two
     (None: from the images). channels: 1 grey, 3 colour (None: from the images). flip: mirror images left to right. minutes: about how
-    long to train on one CPU core. classes: sub-folders are classes; where not, all images below the folder are taken, without classes.
+    long to train on one CPU core. seed: of weights, batches and every other draw. classes: sub-folders are classes; where not, all images
+    below the folder are taken, without classes.
     """
     lines: list = []
     if data == FASHION:
         images, names, side, colours = FashionMNISTSpec(), 10, size or 28, channels or 1
         if (side, colours) != (28, 1):
-            raise ValueError(f"size, channels: got {side}, {colours}; Fashion-MNIST has 28 and 1")
+            raise ValueError(f"size, channels: got {side}, {colours}; Fashion-MNIST has 28 and 1: leave them out, or give a folder as data")
     else:
         found = scan(Path(data), classes)
         sides, colour = look(found.files[:: max(1, len(found.files) // 100)])
@@ -73,7 +74,7 @@ def dcgan(
 
 
 def _levels(side: int) -> int:
-    """How often the smallest side is doubled. ValueError where the side is no power of two times one of STARTS."""
+    """How often the first level's side is doubled. ValueError for a side that is not one of STARTS times a power of two."""
     levels = next((n for n in range(1, 9) if side % 2**n == 0 and side // 2**n in STARTS), None)
     if levels is None:
         raise ValueError(f"size: got {side}; give 4, 5, 6 or 7 times a power of two, such as 28, 32, 48 or 64")
@@ -81,7 +82,7 @@ def _levels(side: int) -> int:
 
 
 def _steps(minutes: float, side: int, lines: list) -> int:
-    """How many there are in about so many minutes of one core; a step's time is about that of its pixels."""
+    """Training steps in about so many minutes of one core; a step's time is taken as proportional to the pixels of an image."""
     if not 0 < minutes < 1e6:
         raise ValueError(f"minutes: got {minutes}; want a positive number")
     seconds = SECONDS * (side / 28) ** 2

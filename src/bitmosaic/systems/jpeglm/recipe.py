@@ -21,8 +21,8 @@ from bitmosaic.train.run import Run
 from bitmosaic.train.stages import CodesStage, FixedTokenizerStage, PriorStage
 from bitmosaic.train.training import Training
 
-LOOKED_AT, LONGEST = 500, 16_384  # images whose bytes are counted, and the most places
-BATCH, PLACE = 16, 1.3e-4  # seconds of a core for one place in a step (docs/media.md)
+LOOKED_AT, LONGEST = 500, 16_384  # images whose bytes are counted; most places of a code
+BATCH, PLACE = 16, 1.3e-4  # images of a batch; seconds of a core for one place of an image in a step (docs/media.md)
 GUIDANCE, TOP_P = 1.5, 0.95
 
 
@@ -44,7 +44,7 @@ def jpeg(
     side = size if size is not None else chosen_size(None, sides, lines)
     colours = chosen_channels(channels, colour, lines)
     counts = byte_counts(JPEGBytesSpec((side, side), colours, LONGEST, quality, restart), some)
-    length = -(-(max(counts) + 1) // 16) * 16  # some longer ones may come
+    length = -(-(max(counts) + 1) // 16) * 16  # rounded up, since images that were not counted may be longer
     tokenizer = JPEGBytesSpec((side, side), colours, length, quality, restart)
     count, width = len(found.class_names), 192
     steps = max(20, int(60 * minutes / (BATCH * PLACE * length)))
@@ -64,7 +64,7 @@ def jpeg(
 
 
 def byte_counts(spec: JPEGBytesSpec, files: list[Path]) -> list[int]:
-    """Bytes of the JPEG files of those pictures that can be read; ValueError where none can."""
+    """The number of bytes, without headers, of each readable picture as JPEG. ValueError where none can be read."""
     tokenizer, found = spec.build(), []
     for file in files:
         try:
@@ -73,5 +73,5 @@ def byte_counts(spec: JPEGBytesSpec, files: list[Path]) -> list[int]:
             continue
         found += lengths(tokenizer.encode(image[None].float() / 255), END)
     if not found:
-        raise ValueError(f"data: none of {len(files)} pictures that were looked at can be read")
+        raise ValueError(f"data: none of {len(files)} pictures that were tried can be read; give a folder of pictures that are whole")
     return found

@@ -62,7 +62,7 @@ class LlamaGenClaim(IndexPriorClaim):
 
 
 def lowest(result: Mapping[str, Any]) -> tuple[str, float]:
-    """The way of the lowest distance, and that distance."""
+    """The guidance setting with the lowest distance, and that distance."""
     way = min(WAYS, key=lambda name: result["samplings"][name]["frechet"])
     return way, result["samplings"][way]["frechet"]
 

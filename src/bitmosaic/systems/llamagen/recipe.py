@@ -19,7 +19,7 @@ def llamagen(
 ) -> Run:  # fmt: skip
     """A VQGAN and LlamaGen's causal prior for a folder of images; sub-folders are classes.
 
-    Arguments as of the recipe 'maskgit'.
+    Arguments as of the recipe 'maskgit'. ValueError for an unknown codebook.
     """
     base = folder(data, size, channels, None, perceptual, flip, minutes, seed, classes, captions)
     return on_vqgan("llamagen", base, codewords, codebook)

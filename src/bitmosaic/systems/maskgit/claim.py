@@ -19,14 +19,14 @@ FEW = 8  # the paper's rounds
 
 
 def rounds(n: int, temperature: float = TEMPERATURE) -> tuple[str, MaskGITSamplerSpec]:
-    """A way to ask, and its name."""
+    """A sampler of n rounds, after its name."""
     return f"{n} rounds, temperature {temperature:g}", MaskGITSamplerSpec(n, guidance_scale=1.0, temperature=temperature)
 
 
 SWEEP = [rounds(n) for n in ROUNDS]
-IN_FEW = [rounds(FEW, t) for t in (1.0, TEMPERATURE, 4.5)]  # of which the best counts, as of IN_ORDER
+IN_FEW = [rounds(FEW, t) for t in (1.0, TEMPERATURE, 4.5)]  # the best of these counts, as of IN_ORDER
 IN_ORDER = [(f"49 draws, top_p {p:g}", LlamaGenSamplerSpec(guidance_scale=1.0, top_p=p)) for p in (0.8, 0.9, 1.0)]
-ONE_BY_ONE = "raster order, 49 draws", RasterSpec(guidance_scale=1.0)  # of the masked prior, beside the claim: what rounds cost it
+ONE_BY_ONE = "raster order, 49 draws", RasterSpec(guidance_scale=1.0)  # the masked prior, outside the claim: the cost of rounds
 
 
 class MaskGITClaim(IndexPriorClaim):
@@ -68,7 +68,7 @@ class MaskGITClaim(IndexPriorClaim):
 
 
 def best_of(results, ways) -> list[float]:
-    """The lowest distance of some ways, with each seed."""
+    """The lowest distance among some samplers, for each seed."""
     return [min(r["samplings"][name]["frechet"] for name, _ in ways) for r in results]
 
 

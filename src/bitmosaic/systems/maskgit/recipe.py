@@ -14,7 +14,7 @@ from bitmosaic.systems.bigr.folder import folder
 from bitmosaic.systems.vqgan.recipe import on_vqgan
 from bitmosaic.train.run import Run, retold
 
-TEMPERATURE = 2.5  # of the sampler: docs/indices.md says what others gave
+TEMPERATURE = 2.5  # of the sampler; docs/indices.md has the figures of others
 
 
 def maskgit(
@@ -25,7 +25,7 @@ def maskgit(
     """A VQGAN and MaskGIT's prior for a folder of images; sub-folders are classes.
 
     data, size, channels, perceptual, flip, minutes, seed, classes, captions: as of the recipe 'folder'. codewords: V (None: from the
-    number of images). codebook: "simvq" or "nearest".
+    number of images). codebook: "simvq" or "nearest". ValueError for an unknown one.
     """
     base = folder(data, size, channels, None, perceptual, flip, minutes, seed, classes, captions)
     run = on_vqgan("maskgit", base, codewords, codebook)

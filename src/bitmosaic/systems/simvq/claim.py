@@ -25,19 +25,19 @@ from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
 STEPS, BATCH = 1000, 32
-WIDTH = 128  # d of a codeword, the paper's: wide on purpose, since narrow codebooks are one of the other cures
-SHOWN = 10  # pictures of the page
-USED, UNUSED = 0.95, 0.20  # shares of codewords: SimVQ above, the nearest codeword below
+WIDTH = 128  # d of a codeword, the paper's: wide, since narrow codewords are another cure for an unused codebook
+SHOWN = 10  # pictures on the page
+USED, UNUSED = 0.95, 0.20  # thresholds of the claim: the share of codewords in use is above for SimVQ, below for the nearest codeword
 
 
 def quantizer(trial: str) -> QuantizerSpec:
-    """Of a trial's name, "simvq 4096"."""
+    """The quantizer of a trial such as "simvq 4096"."""
     kind, codewords = trial.split()
     return {"simvq": SimVQSpec, "nearest": NearestSpec}[kind](int(codewords), WIDTH)
 
 
 class SimVQClaim(Claim):
-    """Use of the codebook and error of reconstruction, beside the nearest codeword of VQGAN."""
+    """Use of the codebook and error of reconstruction, compared with VQGAN's nearest codeword."""
 
     said = (
         "On ImageNet at 128 pixels and 65,536 codewords, VQGAN's nearest codeword uses 1.4 % of the codebook (rFID 3.74), SimVQ 100 % "

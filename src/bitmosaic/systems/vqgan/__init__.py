@@ -8,5 +8,5 @@ from bitmosaic.systems.base import System
 SYSTEM = System(
     "vqgan",
     "Taming Transformers for High-Resolution Image Synthesis (Esser et al., CVPR 2021, arXiv 2012.09841)",
-    "pictures as indices of a codebook, trained to look right rather than to be near pixel for pixel",
+    "pictures as indices of a codebook, trained to look right rather than to be near pixel by pixel",
 )

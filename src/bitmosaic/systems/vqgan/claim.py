@@ -28,13 +28,13 @@ from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
 STEPS, BATCH = 400, 32
-FEATURE_STEPS = 250  # of the network of the perceptual distance
-IMAGES, SHOWN = 5000, 10  # test images that are reconstructed; of these on the page
+FEATURE_STEPS = 250  # training steps of the perceptual distance's network
+IMAGES, SHOWN = 5000, 10  # test images that are reconstructed, and those on the page
 CODEWORDS = 256
 
 
 class VQGANClaim(Claim):
-    """The distance of reconstructions from real images, with L1 alone and with what VQGAN adds."""
+    """The distance of reconstructions from real images, with L1 alone and with VQGAN's two further losses."""
 
     said = (
         "An autoencoder of few codes needs more than a distance of pixels: with a perceptual distance and a PatchGAN, reconstructions keep "
@@ -113,7 +113,7 @@ COLUMNS = {
 
 
 def perceptual_net(task: Task, train: ImageSet) -> nn.Module:
-    """A classifier of the training images, trained once for the experiment."""
+    """A frozen classifier of the training images, trained once for the experiment."""
     with task.lock("features"):
         training = Training(
             steps=task.some(FEATURE_STEPS, 2), batch_size=128, learning_rate=2e-3, warmup_steps=task.some(25), decay="cosine",
@@ -126,7 +126,7 @@ def perceptual_net(task: Task, train: ImageSet) -> nn.Module:
 
 
 def sharpness(pixels: Tensor) -> float:
-    """Mean absolute difference of neighbouring pixels of uint8 images (n, C, H, W), of 255."""
+    """Mean absolute difference of neighbouring pixels of uint8 images (n, C, H, W), in grey levels, [0, 255]."""
     x = pixels.float()
     return float((x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()) / 2)
 

@@ -15,12 +15,15 @@ from bitmosaic.samplers import LlamaGenSamplerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Reason, Run, retold
 
-TOP_P = 0.9  # of the sampler: docs/indices.md says what others gave
+TOP_P = 0.9  # of the sampler; docs/indices.md has the figures of others
 CODEBOOKS = {"simvq": SimVQSpec, "nearest": NearestSpec}
 
 
 def on_vqgan(name: str, run: Run, codewords: int | None, codebook: str) -> Run:
-    """The run of the recipe `folder` with a VQGAN for its tokenizer and LlamaGen for its prior. ValueError for an unknown codebook."""
+    """The run of the recipe `folder` with a VQGAN as its tokenizer and LlamaGen as its prior.
+
+    name: of the new run. codewords: V; None: 256 for few images, else 1,024. codebook: a key of CODEBOOKS; ValueError for another.
+    """
     if codebook not in CODEBOOKS:
         raise ValueError(f"codebook: got {codebook!r}; want {' or '.join(CODEBOOKS)}")
     old, prior = run.tokenizer, run.prior

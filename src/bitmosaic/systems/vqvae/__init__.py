@@ -9,6 +9,6 @@ from bitmosaic.systems.vqvae.recipe import clips, sound
 SYSTEM = System(
     "vqvae",
     "Neural Discrete Representation Learning (van den Oord et al., NeurIPS 2017, arXiv 1711.00937)",
-    "an autoencoder whose middle is the nearest codeword, for signals of any number of axes",
+    "an autoencoder with a codebook as its bottleneck, for signals of any number of axes",
     {"sound": sound, "clips": clips},
 )

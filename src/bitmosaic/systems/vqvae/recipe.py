@@ -24,9 +24,9 @@ from bitmosaic.train.training import Training
 
 BATCH = 16
 GUIDANCE, TEMPERATURE = 2.0, 2.5  # of MaskGIT's sampling
-LOUD = 40.0  # weight of the squared difference of sounds, whose power is a hundredth of a full swing's: with 4 all codes become one
-PLACE = 7e-5  # seconds of a core for one place of the prior in a step, and for one value of a sound or a clip (docs/media.md)
-POINT = {"sound": 7e-6, "clips": 1.2e-6}
+LOUD = 40.0  # weight of the squared error of sounds, whose power is a hundredth of a full-scale signal's: with 4 all codes collapse to one
+PLACE = 7e-5  # seconds of a core for one place of an example in a step of the prior (docs/media.md)
+POINT = {"sound": 7e-6, "clips": 1.2e-6}  # likewise for one value of a sound or a clip in a step of the tokenizer
 
 
 def sound(
@@ -37,7 +37,8 @@ def sound(
 
     data: the folder. seconds: of a piece; longer files are cut into pieces. rate: samples a second; files of other rates are resampled.
     channels: 1 mono, 2 stereo. factor: samples of a place, a power of two. codewords: of the codebook. minutes: about how long to train
-    on one CPU core. classes: sub-folders are classes; where not, all files below the folder are taken, without classes.
+    on one CPU core. seed: of weights, batches and every other draw. classes: sub-folders are classes; where not, all files below the
+    folder are taken, without classes.
     """
     if not 0 < seconds <= 3600:
         raise ValueError(f"seconds: got {seconds}; want a positive number, at most 3,600")
@@ -55,8 +56,8 @@ def clips(
     """A VQ-VAE and MaskGIT's prior for a folder of short films (animated GIF, WebP, PNG); sub-folders are classes.
 
     data: the folder. frames: of a clip, an even number; longer films are cut into clips. size: side in pixels, a multiple of 4. channels: 1
-    grey, 3 colour. codewords: of the codebook. minutes: about how long to train on one CPU core. classes: sub-folders are classes; where
-    not, all files below the folder are taken, without classes.
+    grey, 3 colour. codewords: of the codebook. minutes: about how long to train on one CPU core. seed: of weights, batches and every
+    other draw. classes: sub-folders are classes; where not, all files below the folder are taken, without classes.
     """
     if frames < 2 or frames % 2 or size < 8 or size % 4:
         raise ValueError(f"frames, size: got {frames}, {size}; want an even number of frames, and a multiple of 4 pixels, at least 8")
