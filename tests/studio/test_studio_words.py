@@ -26,8 +26,8 @@ WRONG = {  # job -> (what is asked, what is told)
     "generate": [
         ([], 'body: got []; give a JSON object'), (None, "body: got null; give a JSON object"),
         ({"class": True}, "class: got true; give name or number, a blend {class: weight}, or null for no class"),
-        ({"class": {"bag": "x"}}, 'class.bag: got "x"; give a number'), ({"class": {}}, "class: got weights {}; give some"),
-        ({"class": {"none": 2, "bag": 0.5}}, 'class: got weights {"none": 2.0, "bag": 0.5}; give some that are at least 0 and sum to 1'),
+        ({"class": {"bag": "x"}}, 'class.bag: got "x"; give a number'), ({"class": {}}, "class: got weights {}; give weights"),
+        ({"class": {"none": 2, "bag": 0.5}}, 'class: got weights {"none": 2.0, "bag": 0.5}; give weights that are at least 0 and sum to 1'),
         ({"class": "nobody"}, 'class: no class "nobody"; classes are 0 t-shirt'), ({"class": 10}, "class: no class 10;"),
         ({"class": {"no one's": 1}}, 'class: no class "no one\'s"'), ({"class": MANY}, 'class: got "xxx'),
         ({"count": True}, "count: got true; give a whole number"), ({"count": None}, "count: got null; give a whole number"),
