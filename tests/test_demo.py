@@ -94,9 +94,9 @@ def test_without_classes_and_with_images_of_ones_own(here, capsys):
 def test_no_other_folder_is_replaced(here, capsys):
     (here / "notes").mkdir()
     (here / "notes" / "diary.txt").write_text("dear diary")
-    refused(here, capsys, "demo --pipeline tiny --out notes", "diary.txt", "no demo made")
+    refused(here, capsys, "demo --pipeline tiny --out notes", "diary.txt", "not a demo's")
     refused(here, capsys, "demo --pipeline tiny --out notes/diary.txt", "is a file")
-    refused(here, capsys, "demo --pipeline tiny --out tiny", "no demo made")
+    refused(here, capsys, "demo --pipeline tiny --out tiny", "not a demo's")
     refused(here, capsys, "demo --pipeline tiny --count 0", "count: got 0")
     refused(here, capsys, "demo --pipeline tiny --seed -3", "seeds: got -3")
     refused(here, capsys, "demo --pipeline tiny --images nothing", "there is no nothing")

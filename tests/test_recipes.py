@@ -194,7 +194,7 @@ def test_folder_refuses_nonsense(tmp_path):
     wrongs = [
         ({"size": 50}, "32, 64, 128, 256"),
         ({"channels": 2}, "1 .grey."),
-        ({"bits": 0}, "at least one"),
+        ({"bits": 0}, "bits: got 0; give at least 1"),
         ({"minutes": -1}, "positive"),
     ]
     for wrong, message in wrongs:
