@@ -11,6 +11,7 @@ from test_cli import listing, refused, tiny_pipeline
 
 from bitmosaic.cli import main
 from bitmosaic.commands.demo import BLANK, FILES, covered
+from bitmosaic.commands.demo_page import pair_text
 from bitmosaic.commands.files import SOFTWARE
 from bitmosaic.conditions import NoConditionSpec
 from bitmosaic.images import fashion_sample, to_pil
@@ -123,3 +124,9 @@ def test_unknown_places_are_blank():
     assert image.size == (224, 224) and image.mode == "RGB"
     assert image.getpixel((111, 111)) == (0, 0, 0)
     assert all(image.getpixel(place) == (BLANK,) * 3 for place in ((120, 5), (5, 120), (223, 223)))
+
+
+def test_the_page_says_whose_test_images_it_shows():
+    facts = {"images": [], "channels": 1}
+    assert "of Fashion-MNIST" in pair_text(facts) and "of the landscapes" in pair_text({**facts, "channels": 3})
+    assert "From a.png." in pair_text({**facts, "images": ["a.png"]})

@@ -137,7 +137,8 @@ def class_rows(facts: dict[str, Any], drawn: Sequence[Image.Image]) -> list[Mark
 
 def pair_text(facts: dict[str, Any]) -> str:
     """Which images these are."""
-    shipped = "Test images of Fashion-MNIST, on which the recipe of that name does not train."
+    of = "of the landscapes" if facts["channels"] == 3 else "of Fashion-MNIST"
+    shipped = f"Bundled test images {of}, on which no recipe trains."
     named = f"From {', '.join(facts['images'][:3])}."
     return f"{named if facts['images'] else shipped} Each is shown above its reconstruction."
 
