@@ -69,6 +69,7 @@ def training() -> float:
 
 
 def studio() -> float:
+    """Images a second that a studio in a process of its own draws for one client."""
     import urllib.request
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))  # where load tests of the studio lie
@@ -102,6 +103,7 @@ def measured(work: str, way: str) -> float:
 
 
 def main() -> None:
+    """Measures each kind of work beside each number of busy processes, in turns, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", choices=list(WORK), help="do this work in this process, and print images a second")
     parser.add_argument("--others", type=int, nargs="+", default=[0, 2], help="how many busy processes run beside")

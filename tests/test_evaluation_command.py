@@ -11,7 +11,7 @@ from test_evaluation import few, net, pipeline
 
 from bitmosaic.cli import main
 from bitmosaic.evaluate.space import FeatureSpace
-from bitmosaic.images.real import Subset, learned_and_held, real_images
+from bitmosaic.images.real import Subset, real_images, train_and_test
 from bitmosaic.nets.feature_net import load_feature_net
 from bitmosaic.train.features import accuracy, protocol, train_features
 
@@ -57,7 +57,7 @@ def test_what_makes_figures_less_than_they_seem_is_noted(saved, tmp_path, capsys
         Image.fromarray(image[0].numpy()).save(data / str(i % 3) / f"{i}.png")
     made = str(tmp_path / "own.safetensors")
     images = real_images(str(data), (28, 28), 1)
-    train_features(*learned_and_held(images, str(data)), protocol(images, steps=2), tmp_path / "own.safetensors", source=images)
+    train_features(*train_and_test(images, str(data)), protocol(images, steps=2), tmp_path / "own.safetensors", source=images)
     for broken in list((data / "1").glob("*.png"))[:5]:
         broken.write_bytes(b"no picture")
     command = ["evaluate", str(saved / "pipe"), "--against", str(data), "--net", made, "--out", str(tmp_path / "out")]
@@ -69,7 +69,7 @@ def test_what_makes_figures_less_than_they_seem_is_noted(saved, tmp_path, capsys
     assert not found["net"]["has_seen_these_images"]  # the data has changed since
     learned = ["evaluate", str(saved / "pipe"), "--against", str(saved / "real"), "--net", str(tmp_path / "seen.safetensors")]
     real = real_images(str(saved / "real"), (28, 28), 1)
-    train_features(*learned_and_held(real, ""), protocol(real, steps=2), tmp_path / "seen.safetensors", source=real)
+    train_features(*train_and_test(real, ""), protocol(real, steps=2), tmp_path / "seen.safetensors", source=real)
     assert main([*learned, "--out", str(tmp_path / "seen")]) == 0
     assert "trained on some of these real images" in capsys.readouterr().out
     assert json.loads((tmp_path / "seen" / "evaluation.json").read_text())["net"]["has_seen_these_images"]
@@ -120,7 +120,7 @@ def test_a_training_of_other_images_is_not_taken_up(tmp_path):
 
 
 def test_held_out_images_are_others(saved):
-    learned, held = learned_and_held(real_images(str(saved / "real"), (28, 28), 1), "real")
+    learned, held = train_and_test(real_images(str(saved / "real"), (28, 28), 1), "real")
     assert len(learned) == 54 and len(held) == 6 and not set(learned.rows.tolist()) & set(held.rows.tolist())
     assert learned.fingerprint() != held.fingerprint() and isinstance(held, Subset)
     assert torch.equal(held.image(2), held.images.image(int(held.rows[2])))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bitmosaic.images import ArrayImages, Batches, epoch_order, in_order
+from bitmosaic.images import ArrayImages, Batches, epoch_order, in_order, some_images
 
 
 def numbered(n, labels=False):
@@ -123,3 +123,11 @@ def test_array_images():
     changed[3, 0, 1, 1] ^= 1
     prints.append(ArrayImages(changed, images.labels).fingerprint())
     assert len(set(prints)) == len(prints) and numbered(5, labels=True).fingerprint() == prints[0]
+
+
+def test_some_images_of_a_set_that_repeats_are_not_all_alike():
+    """As crops of 128 photographs in turn: 32 in even steps would be of one photograph."""
+    pixels = (torch.arange(4096) % 128).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    found = some_images(ArrayImages(pixels.contiguous()), 32)
+    assert len(found) == 32 and found.flatten(1)[:, 0].unique().numel() > 16
+    assert torch.equal(found, some_images(ArrayImages(pixels.contiguous()), 32))

@@ -38,6 +38,15 @@ def test_a_crop_is_its_numbers(photographs):
     assert first.fingerprint() == second.fingerprint() != Landscapes(photographs, size=(16, 24), crops=5).fingerprint()
 
 
+def test_crops_beyond_the_cache_are_the_same(photographs, monkeypatch):
+    wanted = Landscapes(photographs, size=8, crops=2)
+    monkeypatch.setattr("bitmosaic.images.landscapes.CACHE", 3 * 8 * 8 * 5)
+    small = Landscapes(photographs, size=8, crops=2)
+    for index in (0, 1, 2, 3, 4, 5, 6, 0, 6):
+        assert torch.equal(small.image(index), wanted.image(index))
+    assert len(small._kept) == 5
+
+
 def test_crops_lie_inside_and_differ(photographs):
     images = Landscapes(photographs, crops=8)
     boxes = [images.box(i, 720, 360) for i in range(len(images))]

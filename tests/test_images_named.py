@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from bitmosaic.commands.evaluate import network
-from bitmosaic.commands.pipelines import DEFAULT, meant
+from bitmosaic.commands.pipelines import DEFAULT, pipeline_for
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.images import NAMED_SETS, SHIPPED_SETS, ArrayImages, fashion_sample, landscapes_sample, shipped_image, shipped_name
-from bitmosaic.images.real import learned_and_held, named_images, own_test_set, real_images
+from bitmosaic.images.real import named_images, own_test_set, real_images, train_and_test
 
 
 def test_a_set_suits_its_own_size_and_else_its_colours():
@@ -43,8 +43,8 @@ def test_a_named_set_must_fit():
 
 def test_what_is_learned_and_what_it_is_tested_on():
     few = ArrayImages(landscapes_sample().pixels[:40])
-    assert len(learned_and_held(few, "landscapes:train")[1]) == 252
-    assert [len(part) for part in learned_and_held(few, "folder")] == [36, 4]
+    assert len(train_and_test(few, "landscapes:train")[1]) == 252
+    assert [len(part) for part in train_and_test(few, "folder")] == [36, 4]
 
 
 def test_sets_that_ship_are_there():
@@ -55,12 +55,12 @@ def test_sets_that_ship_are_there():
 
 def test_which_pipeline_is_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert meant("mine", "fashion:3") == "mine"
-    assert meant("", "fashion:3") == "fashion" and meant("", "photo.png") == meant("") == DEFAULT
+    assert pipeline_for("mine", "fashion:3") == "mine"
+    assert pipeline_for("", "fashion:3") == "fashion" and pipeline_for("", "photo.png") == pipeline_for("") == DEFAULT
     monkeypatch.setattr("bitmosaic.commands.pipelines.zoo_names", lambda: ["fashion", "landscapes"])
-    assert meant("", "landscapes:3") == "landscapes"
+    assert pipeline_for("", "landscapes:3") == "landscapes"
     (tmp_path / "landscapes:3").touch()
-    assert meant("", "landscapes:3") == DEFAULT
+    assert pipeline_for("", "landscapes:3") == DEFAULT
 
 
 def test_every_feature_net_that_is_named_ships():

@@ -81,4 +81,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         assert image.size == (56, 28) and image.info["Command"] == "panorama" and '"width": 56' in image.info["Settings"]
     assert main(["panorama", "fashion:3", "--height", "29", *few]) == 2
     assert "size: got (29, 112)" in capsys.readouterr().err
+    assert main(["panorama", "--width", "0", *few]) == 2
+    assert "size: got (28, 0)" in capsys.readouterr().err
     assert Pipeline.from_pretrained("quick").panorama(8, 0, size=(28, 56), steps=1, evaluations=1).seeds == (0,)

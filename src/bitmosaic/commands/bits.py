@@ -10,7 +10,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Background, OwnPipeline
 from bitmosaic.commands.edited import Picture, given
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.pipelines import DEFAULT, load, meant
+from bitmosaic.commands.pipelines import DEFAULT, load, pipeline_for
 from bitmosaic.commands.reconstruct import shipped
 from bitmosaic.evaluate.insight import flipped, meaning
 from bitmosaic.images import Fit, captioned, fitted, heat, save
@@ -44,7 +44,7 @@ def bits(
     Returns:
         The two files.
     """
-    pipe = load(meant(pipeline, image), device, TwoStagePipeline)
+    pipe = load(pipeline_for(pipeline, image), device, TwoStagePipeline)
     size, channels = pipe.image_size, pipe.channels
     one = fitted(given(image, background or pipe.background), size, channels, fit)[None].float() / 255
     many = shipped(count, size, channels).pixels.float() / 255

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from bitmosaic.commands.arguments import Background, OwnBox, OwnPipeline
 from bitmosaic.commands.drawing import OwnClass, Prompt, Settings, condition, named
 from bitmosaic.commands.files import SOFTWARE, file_name, written_into
-from bitmosaic.commands.pipelines import Drawing, load, meant
+from bitmosaic.commands.pipelines import Drawing, load, pipeline_for
 from bitmosaic.images import captioned, read_image, save, shipped_image, to_pil
 from bitmosaic.names import plain
 from bitmosaic.pipelines import CodesPipeline, Condition
@@ -124,7 +124,7 @@ class Task:
     @property
     def pipeline(self) -> str:
         """The pipeline that is named, or the default for the image."""
-        return meant(self.painting.pipeline, self.image)
+        return pipeline_for(self.painting.pipeline, self.image)
 
     def files(self) -> list[str]:
         """Names of the answers, the likeliest first, and of their sheet."""

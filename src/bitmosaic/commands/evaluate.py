@@ -25,7 +25,7 @@ from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, parted, total
 from bitmosaic.evaluate.space import SHIPPED, FeatureSpace
 from bitmosaic.folders import write_json
 from bitmosaic.images import NAMED_SETS, save
-from bitmosaic.images.real import learned_and_held, own_test_set, real_images
+from bitmosaic.images.real import own_test_set, real_images, train_and_test
 from bitmosaic.names import plain
 from bitmosaic.threads import processors
 from bitmosaic.train.features import protocol, train_features
@@ -166,7 +166,7 @@ def trained(pipeline: str, against: str, net: str, seed: int, device: str) -> di
     against = against or f"{own_test_set(pipe.image_size, pipe.channels)}:train"
     whole = real_images(against, pipe.image_size, pipe.channels)
     tell_used(whole.told())
-    images, test = learned_and_held(whole, against)
+    images, test = train_and_test(whole, against)
     right = train_features(images, test, protocol(images, seed), Path(net), device, whole)
     print(plain(f"{net}: {100 * right:.2f} % of {len(test):,} other images; trained on {len(images):,}"))
     return {"net": net, "test_accuracy": right, "trained_on": len(images), "tested_on": len(test)}

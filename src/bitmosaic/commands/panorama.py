@@ -39,7 +39,7 @@ def panorama(
     """
 
     def ask(pipe, label, arguments):
-        size = height or pipe.image_size[0], width or 4 * pipe.image_size[1]
+        size = pipe.image_size[0] if height is None else height, 4 * pipe.image_size[1] if width is None else width
         given = painting.picture(image, pipe) if image else None
         return pipe.panorama(label, size=size, image=given, fit=fit, **arguments), []
 

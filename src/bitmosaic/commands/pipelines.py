@@ -17,10 +17,10 @@ P = TypeVar("P", bound=Pipeline)
 Drawing = Literal["own", "auto", "float32", "bf16", "int8"]
 DEFAULT = "fashion"  # the pipeline where none is named
 LARGE = 100_000_000  # parameters above which a pipeline draws in bf16 by default, where the processor has bf16 arithmetic
-TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
-def meant(pipeline: str, image: str = "") -> str:
+def pipeline_for(pipeline: str, image: str = "") -> str:
     """The pipeline that is named; else the shipped one of the set of a bundled image such as fashion:17; else the default."""
     of = image.partition(":")[0] if ":" in image and not Path(image).exists() else ""
     return pipeline or (of if of in zoo_names() else DEFAULT)
@@ -42,7 +42,7 @@ def load(name: str | Path, device: str = "cpu", kind: type[P] = Pipeline, precis
     """
     check_device(device)
     folder = find(name)
-    return kind.from_pretrained(folder, device, network=TYPES[drawing_name(precision, device, folder)])
+    return kind.from_pretrained(folder, device, network=DTYPES[drawing_name(precision, device, folder)])
 
 
 def drawing_name(precision: Drawing, device: str, folder: Path) -> str:

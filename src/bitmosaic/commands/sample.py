@@ -71,7 +71,7 @@ def sample(
     own = settings.given()
     used = {**pipe.settings(**own).to_json(), "device": device, "precision": pipe.precision}
     made_by = {"Software": SOFTWARE, "Pipeline": str(pipeline), "Weights": checksum(find(pipeline)), "Settings": json.dumps(used)}
-    labels, wanted, count = wished(pipe, classes, prompt, count)
+    labels, wanted, count = selection(pipe, classes, prompt, count)
     stems = unlike([file_name(label) for label in labels])
     names = [f"{stem}-{seed + i:03d}{pipe.medium.ending}" for stem in stems for i in range(count)]
     about = [{**made_by, "Prompt" if prompt else "Class": plain(label), "Seed": str(seed + i)} for label in labels for i in range(count)]
@@ -99,7 +99,7 @@ def sample(
     return [out / name for name in names + [SHEET] * sheet]
 
 
-def wished(
+def selection(
     pipe: Pipeline, classes: Sequence[str], prompts: Sequence[str], count: int
 ) -> tuple[tuple[str, ...], tuple[Condition, ...], int]:  # fmt: skip
     """Labels, conditions and the number of images of each; where none is named, one image of some classes if there are more than `MOST`."""

@@ -36,6 +36,7 @@ LANDSCAPE_KINDS = {  # kind -> names of photographs
     "snow": "hills2 mountain3 mountain7 mountain8 snow0 snow1 snow2 snow3 snow4 snow5 snow6 snow7 snow8 snow9 snow10",
 }  # fmt: skip
 CROPS, TEST_CROPS = 128, 12  # of each photograph, for training; of each test photograph, in the package
+CACHE = 2**30  # bytes of crops that stay in memory, so that later epochs are fast
 SMALLEST, STRETCH = 0.65, 0.1  # the least side of a crop over a photograph's height; how far its width over its height is from 1 at most
 
 
@@ -62,6 +63,7 @@ class Landscapes(ImageSet):
         self.files = [place / f"{name}.jpg" for _, name in names]
         self.labels = torch.tensor([kind for kind, _ in names]).repeat(crops)
         self._kept: dict[int, Tensor] = {}
+        self._room = CACHE // (self.channels * self.size[0] * self.size[1])
 
     def __len__(self) -> int:
         return len(self.files) * self.crops
@@ -70,7 +72,10 @@ class Landscapes(ImageSet):
         if index not in self._kept:
             photograph = _photograph(self.files[index % len(self.files)])
             pixels = photograph.resize(self.size[::-1], Image.Resampling.BICUBIC, self.box(index, *photograph.size))
-            self._kept[index] = torch.from_numpy(np.array(pixels)).movedim(-1, 0)
+            crop = torch.from_numpy(np.array(pixels)).movedim(-1, 0)
+            if len(self._kept) >= self._room:
+                return crop
+            self._kept[index] = crop
         return self._kept[index]
 
     def box(self, index: int, width: int, height: int) -> tuple[float, float, float, float]:

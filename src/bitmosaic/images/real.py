@@ -54,7 +54,7 @@ def own_test_set(size: tuple[int, int], channels: int, argument: str = "against"
     return name
 
 
-def learned_and_held(images: ImageSet, name: str) -> tuple[ImageSet, ImageSet]:
+def train_and_test(images: ImageSet, name: str) -> tuple[ImageSet, ImageSet]:
     """Images to learn from and others to test on: those that belong to a named set, else every tenth, drawn at random."""
     if name in NAMED_SETS and NAMED_SETS[name].test:
         return images, NAMED_SETS[NAMED_SETS[name].test].load()
