@@ -30,7 +30,7 @@ def nothing_is_left():
     before = dict(os.environ), os.getcwd()
     yield
     left = {name for name, _ in set(os.environ.items()) ^ set(before[0].items())}
-    assert not [name for name in left if not name.startswith(("PYTEST", "TORCH", "TRITON", "KMP"))], "environment"
+    assert not [name for name in left if not name.startswith(("PYTEST", "TORCH", "_TORCH", "TRITON", "KMP"))], "environment"
     assert torch.get_num_threads() == 1 and not torch.distributed.is_initialized(), "torch's processes or threads"
     assert torch.get_default_dtype() == torch.float32 and os.getcwd() == before[1], "type or folder"
 

@@ -75,13 +75,13 @@ def test_runs_survive_json(run):
     assert Spec.from_json(json.loads(json.dumps(run.to_json()))) == run
 
 
-FASHION, BIGR = (fashion(), ""), pytest.param(bigr_l(), "336,3", marks=pytest.mark.slow)
+FASHION, BIGR = (fashion(), "features"), pytest.param(bigr_l(), "336,3", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("run, count", [FASHION, BIGR], ids=["fashion", "bigr-l"])
-def test_runs_describe_themselves(run, count):
+@pytest.mark.parametrize("run, own", [FASHION, BIGR], ids=["fashion", "bigr-l"])
+def test_runs_describe_themselves(run, own):
     text = describe(run)
-    assert all(word in text for word in ("tokenizer", "prior", "features", "MiB", count))
+    assert all(word in text for word in ("tokenizer", "prior", "iB ", own))
 
 
 def pictures(tmp_path, count, side=40, mode="RGB", classes=("a", "b")):
