@@ -99,7 +99,7 @@ def test_the_pipeline_opens_by_its_kind_and_an_image_is_its_seeds(place, tmp_pat
             pipe("bag", **settings)
     with pytest.raises(ValueError, match="no class 'shoe'; classes are 0 bag, 1 shirt"):
         pipe("shoe")
-    with pytest.raises(ValueError, match="GeneratorPipeline, which draws pictures and no more"):
+    with pytest.raises(ValueError, match="GeneratorPipeline, which only draws pictures"):
         CodesPipeline.from_pretrained(place / "run" / "pipeline")
 
 
@@ -137,7 +137,7 @@ def test_it_is_planned(place, capsys, dry):
 def test_what_needs_codes_says_so_in_one_line(place, capsys):
     picture = next((place / "data" / "bag").iterdir())
     assert main(["encode", str(picture), "--pipeline", str(place / "run")]) == 2
-    assert "draws pictures and no more" in capsys.readouterr().err
+    assert "only draws pictures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("wrong", "said"), [

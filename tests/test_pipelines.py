@@ -159,7 +159,7 @@ def test_it_replaces_other_pipelines_and_nothing_else(made, kind, tmp_path):
 def test_a_kind_that_is_asked_for_is_told_where_another_lies(tmp_path):
     drawing_pipeline().save_pretrained(tmp_path / "p")
     for kind in (CodesPipeline, TwoStagePipeline):
-        with pytest.raises(ValueError, match="a DrawingPipeline, which draws pictures and no more; this needs a pipeline that has codes"):
+        with pytest.raises(ValueError, match="a DrawingPipeline, which only draws pictures; this needs a pipeline that has codes"):
             kind.from_pretrained(tmp_path / "p")
     assert isinstance(DrawingPipeline.from_pretrained(tmp_path / "p"), DrawingPipeline)
 

@@ -93,7 +93,7 @@ WANT_CODES = {
 def test_what_needs_codes_says_so(here, tmp_path, capsys, command):
     places = {"PICTURE": str(here / "picture.png"), "DRAWER": str(here / "drawer"), "REAL": str(here / "real")}
     words = [command, *(places.get(word, word) for word in WANT_CODES[command].split())]
-    told = refused(tmp_path, capsys, words, "a DrawingPipeline, which draws pictures and no more; this needs a pipeline that has codes")
+    told = refused(tmp_path, capsys, words, "a DrawingPipeline, which only draws pictures; this needs a pipeline that has codes")
     assert told.endswith("codes: a tokenizer and a prior\n")
 
 

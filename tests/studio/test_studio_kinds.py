@@ -75,7 +75,7 @@ def test_what_needs_codes_is_refused_in_a_line(server):
     assert BODIES.keys() == requests.JOBS.keys() - {"generate", "interpolate"}
     for job, body in BODIES.items():
         answer = server.ask(f"/v1/{job}", body)
-        told = f'pipeline: "drawer" draws pictures and no more; {job} needs a pipeline that has codes: a tokenizer and a prior'
+        told = f'pipeline: "drawer" only draws pictures; {job} needs a pipeline that has codes: a tokenizer and a prior'
         assert (answer.status, answer.json["error"]) == (422, told)
     answer = server.ask("/v1/generate", {"class": "bag", "settings": {"steps": 3}})
     assert answer.status == 422 and "has no setting steps; it has truncation" in answer.json["error"]
@@ -108,7 +108,7 @@ def test_the_page_draws_and_says_what_its_panels_need(browser, drawer):
             page.get_by_role("img", name="t-shirt, seed 0", exact=True).wait_for()
             assert page.locator("#foot").inner_text().count("28 × 28 pixels drawn at once.") == 1
             page.get_by_role("tab", name="Paint").click()
-            lack = page.get_by_text("The pipeline “drawer” draws pictures and no more; this panel needs one that has codes.")
+            lack = page.get_by_text("The pipeline “drawer” only draws pictures; this panel needs one that has codes.")
             lack.first.wait_for()
             assert not page.get_by_role("button", name="Test images").is_visible()
             page.get_by_label("Pipeline", exact=True).select_option(label="fashion")

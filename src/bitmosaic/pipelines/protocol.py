@@ -41,7 +41,7 @@ class Pipeline(abc.ABC):
 
     kinds: ClassVar[dict[str, type[Pipeline]]] = {}  # by the "type" of a config.json
     saved_as: ClassVar[str] = ""  # the "type" that this kind writes
-    does: ClassVar[str] = "draws pictures and no more"  # for messages where another kind is needed
+    does: ClassVar[str] = "only draws pictures"  # for messages where another kind is needed
     part_names: ClassVar[tuple[str, ...]]  # attributes that are its networks, and their folders on disk; the last one draws
     more_files: ClassVar[tuple[str, ...]] = ()  # further files that its folder may hold
 

@@ -62,13 +62,13 @@ function question(picture, [width, height], tile) {
       h('h2', {}, `This picture is ${picture.width} × ${picture.height}${coloured ? ', in colour' : ''}`),
       h('div', { class: 'two' }, h('img', { src: preview, alt: '', class: 'preview' }),
         h('p', {}, `The pipeline works on ${width} × ${height} pixels${coloured ? ', in grey' : ''}. `,
-          tile && other ? 'How shall it be used?' : `It can be ${other ? 'cropped to' : 'made'} that.`)),
+          tile && other ? 'How should it be used?' : `It can be ${other ? 'cropped to' : 'made'} that.`)),
       h('div', { class: 'stack' },
         button(other ? `Crop: its centre, scaled to ${width} × ${height}` : 'Use it in grey', null, end('crop'), { class: 'primary' }),
         tile && other ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows'
           : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
-        tile && other ? h('p', { class: 'hint' }, 'Windows are for a pipeline that has seen parts of pictures. '
-          + 'One that knows whole things alone paints pieces of others in them.') : null,
+        tile && other ? h('p', { class: 'hint' }, 'Windows are for a pipeline that was trained on parts of pictures. '
+          + 'Others paint pieces of further things into them.') : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

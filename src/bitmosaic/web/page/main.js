@@ -64,7 +64,7 @@ function back({ state }) {
 function lacks(name) {
   const { name: pipeline, jobs } = world.pipeline();
   if (jobs.includes(NEEDS[name])) return '';
-  return `The pipeline “${pipeline}” draws pictures and no more; this panel needs one that ${name === 'blend' ? 'has classes' : 'has codes'}.`;
+  return `The pipeline “${pipeline}” only draws pictures; this panel needs one that ${name === 'blend' ? 'has classes' : 'has codes'}.`;
 }
 
 /** Shows the panels that the pipeline is of use to, and in the others why it is not. */

@@ -43,7 +43,7 @@ export function paintPanel(world) {
   const settings = settingsForm(world.pipeline(), world.limits);
   const job = runner('Paint', () => start(), 'brush');
   const found = answers({ words: 'Use this', hint: '', size: () => [picture?.width ?? 28, picture?.height ?? 28], use: (shot) => adopt(shot) });
-  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model shall draw anew.'),
+  const empty = h('div', { class: 'empty' }, h('p', {}, 'Take a picture, and paint over what the model should draw anew.'),
     h('p', { class: 'hint' }, 'Everything else stays as it is, pixel for pixel.'));
   const form = h('form', { class: 'controls', noValidate: true, onsubmit: (event) => { event.preventDefault(); start(); } },
     source.element, mode.element, told, sides.element, shows.element, h('div', { class: 'pair' }, seed.element, count.element),
@@ -139,7 +139,7 @@ export function paintPanel(world) {
       if (!sides.get().some((side) => side > 0)) throw new Error('Give at least one side pixels to add.');
       return { ...body, padding: sides.get() };
     }
-    if (!mask.count) throw new Error('Nothing is painted over yet: paint on the picture what shall be drawn anew.');
+    if (!mask.count) throw new Error('Nothing is painted over yet: paint over what should be drawn anew.');
     if (what === 'edit' && body.class === null) throw new Error('Say what shall stand there.');
     return { ...body, mask: await mask.png(), fit: picture.fit };
   }
