@@ -1,4 +1,4 @@
-"""Optimizers by name: AdamW (arXiv 1711.05101), Adam (arXiv 1412.6980), RMSprop and SGD with momentum, all of them torch's.
+"""Optimizers by name: AdamW (arXiv 1711.05101), Adam (arXiv 1412.6980), RMSprop and SGD with momentum, all of them torch's, and Muon.
 
 Each is built with the state of zero steps, so that a checkpoint of a player that has not moved is exact: without it torch's
 get_optimizer_state_dict takes, and counts, a step to create one.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.spec import Spec
+from bitmosaic.train.muon import Muon, is_matrix
 
 Groups = list[dict[str, Any]]  # torch's parameter groups
 Built = TypeVar("Built", bound=torch.optim.Optimizer)
@@ -97,6 +98,27 @@ class SGDSpec(OptimizerSpec):
         return _begun(made, held)  # without momentum it has no state of its own, and torch would make one
 
 
+@dataclass(frozen=True)
+class MuonSpec(OptimizerSpec):
+    """Muon (Jordan et al., 2024) for matrices and convolutions, AdamW for everything else (train/muon.py)."""
+
+    matrix_rate: float = 4.0  # learning rate of the matrices over that of the rest
+    momentum: float = 0.95  # Nesterov's, of the matrices
+    betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
+    eps: float = 1e-8
+
+    def __post_init__(self):
+        check_betas(self.betas)
+        _check_share("momentum", self.momentum)
+        _check_positive("eps", self.eps)
+        _check_positive("matrix_rate", self.matrix_rate)
+
+    def build(self, groups: Groups, learning_rate: float) -> Muon:
+        """ValueError for weights that are sharded: an update needs whole matrices."""
+        made = Muon(groups, learning_rate, self.matrix_rate, self.momentum, self.betas, self.eps)
+        return _begun(made, lambda p: _momentum(p) if is_matrix(p) else _moments(p))
+
+
 def check_betas(betas: tuple[float, float]) -> None:
     """ValueError where a mean could not be one."""
     if not all(0 <= beta < 1 for beta in betas):
@@ -115,6 +137,10 @@ def _check_positive(name: str, value: float) -> None:
 
 def _moments(p: Tensor) -> dict[str, Tensor]:
     return {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+
+
+def _momentum(p: Tensor) -> dict[str, Tensor]:
+    return {"step": torch.tensor(0.0), "momentum_buffer": torch.zeros_like(p)}
 
 
 def _begun(optimizer: Built, state: Callable[[Tensor], dict[str, Tensor]]) -> Built:

@@ -1,6 +1,6 @@
 """Training: how long and how fast one game is played; frozen descriptions with one comment per field.
 
-`Training` is for players that all learn alike, by AdamW; `AdversarialTraining` has settings for a generator and for its discriminator.
+`Training` is for players that all learn alike; `AdversarialTraining` has settings for a generator and for its discriminator.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitmosaic.nets.precision import Precision
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, later
 from bitmosaic.train.averages import AverageSpec, EMASpec
 from bitmosaic.train.optimizers import AdamSpec, AdamWSpec, OptimizerSpec, check_betas
 
@@ -86,12 +86,13 @@ class TrainingSpec(Spec, abc.ABC, abstract=True):
 
 @dataclass(frozen=True)
 class Training(TrainingSpec):
-    """All players learn alike: by AdamW, with an exponential moving average of their weights."""
+    """All players learn alike, with an exponential moving average of their weights."""
 
     learning_rate: float = 1e-3  # after warm-up
     warmup_steps: int = 0  # linear, for every parameter group
     decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after warm-up; cosine ends at 1 % of it
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
+    optimizer: OptimizerSpec | None = later(None, lambda _: None)  # None: AdamW with these betas
     weight_decay: float = 0.0  # on the parameters that a game's groups mark for decay
     clip_norm: float = 1.0  # the most that a player's gradient norm may be; 0: no clipping
     ema_decay: float = 0.999  # of the averaged weights, which are what is kept in the end
@@ -107,7 +108,7 @@ class Training(TrainingSpec):
     def player(self, name: str) -> Player:
         """The same for all."""
         return Player(
-            AdamWSpec(self.betas), self.learning_rate, self.warmup_steps, self.decay, self.weight_decay, self.clip_norm,
+            self.optimizer or AdamWSpec(self.betas), self.learning_rate, self.warmup_steps, self.decay, self.weight_decay, self.clip_norm,
             EMASpec(self.ema_decay, self.ema_every),
         )  # fmt: skip
 
