@@ -1,4 +1,4 @@
-"""VQGAN's autoencoder (Esser et al., arXiv 2012.09841, section 3.1), around any quantizer of one vector a place.
+"""VQGAN's autoencoder (Esser et al., arXiv 2012.09841, section 3.1) and its relatives', around any quantizer of one vector a place.
 
 We differ in images in [0, 1], mapped to the published [-1, 1] inside, and in any sides divisible by the factor.
 """
@@ -15,6 +15,7 @@ from bitmosaic.nets import conv
 from bitmosaic.nets.precision import whole_float32
 from bitmosaic.quantizers.base import Quantized, QuantizerSpec
 from bitmosaic.quantizers.nearest import NearestSpec
+from bitmosaic.spec import later
 from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 
 
@@ -27,17 +28,21 @@ class VQGANSpec(TokenizerSpec):
     quantizer: QuantizerSpec = NearestSpec()
     width: int = 32  # channels at full resolution
     multipliers: tuple[int, ...] = (1, 2)  # width of each level over `width`
-    residual_blocks: int = 1  # at each level of the encoder; the decoder has one more
+    residual_blocks: int = 1  # at each level of the encoder; the decoder has one more in the family "taming"
     attention_sizes: tuple[int, ...] = (8,)  # attend at levels whose shorter side has this length
-    embedding: int = 32  # z_channels, channels between the networks and the 1x1 convolutions around the quantizer
+    embedding: int | None = 32  # z_channels, between the networks and 1x1 convolutions around the quantizer; None: there are no such ones
     groups: int = 32  # of GroupNorm
+    family: conv.FamilyName = later("taming", lambda _: "taming")  # whose encoder and decoder, a name in `nets.conv.FAMILIES`
 
     def __post_init__(self):
-        sizes = (*self.image_size, self.channels, self.width, *self.multipliers, self.embedding, self.groups)
+        ends = 1 if self.embedding is None else self.embedding
+        sizes = (*self.image_size, self.channels, self.width, *self.multipliers, ends, self.groups)
         if min(sizes) < 1 or not self.multipliers or self.residual_blocks < 0:
             raise ValueError("image_size, channels, width, multipliers, embedding and groups must be positive")
         if self.width % self.groups:
             raise ValueError(f"width {self.width} must be a multiple of {self.groups} groups")
+        if self.family not in conv.FAMILIES:
+            raise ValueError(f"family: got {self.family!r}; give one of {', '.join(conv.FAMILIES)}")
         if any(side % self.factor for side in self.image_size):
             raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
 
@@ -73,14 +78,13 @@ class VQGAN(Tokenizer):
     def __init__(self, spec: VQGANSpec):
         super().__init__()
         self.spec, self.channels, self.factor, self.image_size = spec, spec.channels, spec.factor, spec.image_size
-        sizes = (spec.channels, spec.width, spec.multipliers)
+        sizes, family, blocks = (spec.channels, spec.width, spec.multipliers), conv.FAMILIES[spec.family], spec.residual_blocks
         self.quantizer = spec.quantizer.build()
-        self.encoder = conv.encoder(*sizes, spec.residual_blocks, spec.attention, spec.embedding, spec.groups, activation=True)
-        self.to_codes = nn.Conv2d(spec.embedding, self.quantizer.width, 1)  # quant_conv
-        self.from_codes = nn.Conv2d(self.quantizer.width, spec.embedding, 1)  # post_quant_conv
-        self.decoder = conv.decoder(
-            *sizes, spec.residual_blocks + 1, spec.attention, spec.embedding, spec.groups, norm_first=False, activation=True
-        )
+        width, ends = self.quantizer.width, spec.embedding or self.quantizer.width
+        self.encoder = conv.encoder(*sizes, blocks, spec.attention, ends, spec.groups, True, family)
+        self.to_codes = nn.Identity() if spec.embedding is None else nn.Conv2d(ends, width, 1)  # quant_conv
+        self.from_codes = nn.Identity() if spec.embedding is None else nn.Conv2d(width, ends, 1)  # post_quant_conv
+        self.decoder = conv.decoder(*sizes, blocks + family.more, spec.attention, ends, spec.groups, False, True, family)
         self.radix = self.quantizer.radix
 
     @property
@@ -109,4 +113,4 @@ class VQGAN(Tokenizer):
     @whole_float32()
     def decode(self, codes: Codes) -> Tensor:
         self.check_codes(codes)
-        return self.pixels(self.quantizer.decode(codes.digits).to(self.from_codes.weight.dtype)).clamp(0, 1)
+        return self.pixels(self.quantizer.decode(codes.digits).to(self.last_weight.dtype)).clamp(0, 1)
