@@ -93,6 +93,7 @@ class ConditionReader(abc.ABC):
     """Reads conditions as users give them: Python values, and text of a command line or a page."""
 
     kind: ClassVar[str]  # "class", "text" or "none": what a page asks for
+    shifted = False  # whether it reads SHIFTED
 
     @abc.abstractmethod
     def read(self, given: Sequence[Any]) -> Condition | None:

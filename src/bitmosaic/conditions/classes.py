@@ -13,14 +13,22 @@ from torch import Tensor, nn
 
 from bitmosaic.conditions.base import Condition, ConditionEncoder, ConditionReader, ConditionSpec, Encoded
 from bitmosaic.names import composed
+from bitmosaic.spec import later
 from bitmosaic.values import value
+
+
+class Shifted:
+    """The condition of windows of a larger canvas: SHIFTED is its one value."""
+
+
+SHIFTED = Shifted()
 
 
 @dataclass(frozen=True)
 class Classes(Condition):
     """One class for each image."""
 
-    labels: Tensor  # (b,) integers; the number of classes is the null
+    labels: Tensor  # (b,) integers; the number of classes is the null, and the next that of shifted images
 
 
 @dataclass(frozen=True)
@@ -35,30 +43,31 @@ class ClassConditionSpec(ConditionSpec):
     """One of `classes` classes."""
 
     classes: int = 3
+    shifted: bool = later(False, lambda _: False)  # a vector for shifted training images (`Run.shift`), which windows of a canvas take
 
     def __post_init__(self):
         if self.classes < 1:
             raise ValueError(f"classes: got {self.classes}; want at least 1, or a NoConditionSpec")
 
     def build(self, width: int, tokens: bool = False) -> ClassEncoder:
-        return ClassEncoder(self.classes, width)
+        return ClassEncoder(self.classes, width, self.shifted)
 
 
 class ClassEncoder(ConditionEncoder):
-    """A table of class vectors; index `classes` is the null class."""
+    """A table of class vectors; index `classes` is the null class, and the next, where there is one, that of shifted images."""
 
     kinds, called = (Classes, Blends), "classes"
 
-    def __init__(self, classes: int, width: int):
+    def __init__(self, classes: int, width: int, shifted: bool = False):
         super().__init__()
-        self.classes = classes
-        self.table = nn.Embedding(classes + 1, width)
+        self.classes, self.shifted = classes, shifted
+        self.table = nn.Embedding(classes + 1 + shifted, width)
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, condition: Condition | Tensor | None, batch: int) -> Encoded:
         """As `ConditionEncoder.forward`; labels (b,) and weights (b, classes) may also be plain tensors."""
         if condition is None:
-            return Encoded(self.table.weight[-1].expand(batch, -1))
+            return Encoded(self.table.weight[self.classes].expand(batch, -1))
         if isinstance(condition, Tensor) and (not condition.ndim or len(condition) != batch):
             raise ValueError(self._wrong(condition, batch))
         return super().forward(condition, batch)
@@ -79,7 +88,8 @@ class ClassEncoder(ConditionEncoder):
         labels = condition.labels
         if labels.ndim != 1:
             raise ValueError(self._wrong(labels, len(labels)))
-        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels <= self.classes)).all()):  # on a GPU it would synchronise
+        inside = (labels >= 0) & (labels < len(self.table.weight))
+        if labels.device.type == "cpu" and not bool(inside.all()):  # on a GPU it would synchronise
             low, high = int(labels.min()), int(labels.max())
             raise ValueError(f"labels: got {low} to {high}; want 0 to {self.classes - 1}, or the null {self.classes}")
         return Encoded(self.table(labels))
@@ -90,11 +100,19 @@ class ClassEncoder(ConditionEncoder):
     def null(self, batch: int) -> Classes:
         return Classes(torch.full((batch,), self.classes, device=self.table.weight.device))
 
+    def drop(self, condition: Condition | Tensor | None, probability: float, rng: torch.Generator) -> Condition | None:
+        """As of any encoder, but shifted images stay what they are: what the null draws is never shifted."""
+        dropped = super().drop(condition, probability, rng)
+        if not self.shifted or not isinstance(dropped, Classes):
+            return dropped
+        given = self.value(condition)
+        return dropped.replaced(given.labels > self.classes, given)
+
     def of_data(self, labels: Tensor | None, captions: Sequence[str] | None) -> Classes | None:
         return None if labels is None else Classes(labels)
 
     def reader(self, class_names: Sequence[str]) -> ClassReader:
-        return ClassReader(class_names)
+        return ClassReader(class_names, self.shifted)
 
 
 class ClassReader(ConditionReader):
@@ -102,8 +120,8 @@ class ClassReader(ConditionReader):
 
     kind = "class"
 
-    def __init__(self, names: Sequence[str]):
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], shifted: bool = False):
+        self.names, self.shifted = tuple(names), shifted
 
     def read(self, given: Sequence[Any]) -> Classes | Blends | None:
         """As `ConditionReader.read`, of numbers, names and blends {class: weight}; one blend makes the batch `Blends`."""
@@ -124,6 +142,8 @@ class ClassReader(ConditionReader):
         name = value(name)
         if name is None:
             return len(self.names)
+        if name is SHIFTED and self.shifted:
+            return len(self.names) + 1
         if isinstance(name, str):
             numbers = _numbers(name, self.names)
             if len(numbers) > 1:

@@ -1,13 +1,15 @@
 """Shuffled batches without state: a batch depends only on the seed and the step, so a run resumes at any step."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .base import ImageSet
+
+Changed = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,16 @@ class Batches:
     Place i of batch `step` is position p = step * batch_size + i of the stream: epoch p // n, place p % n of that
     epoch's order. Batches run across the borders of epochs. An unreadable image is replaced by the next readable one of
     the same order.
-    flip: mirror each image left to right with probability 1/2, drawn from seed, epoch and place.
+    flip: mirror each image left to right with probability 1/2, drawn from seed, epoch and place. changed: what else is done to a
+    batch's images, a function of images (b, C, H, W) and a generator of this batch's own.
     """
 
-    def __init__(self, images: ImageSet, batch_size: int, seed: int, flip: bool = False):
+    def __init__(self, images: ImageSet, batch_size: int, seed: int, flip: bool = False, changed: Changed | None = None):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size: got {batch_size!r}; give a whole number of at least 1")
         if len(images) == 0:
             raise ValueError("images: got a set of no images; give at least one")
-        self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
+        self.images, self.batch_size, self.seed, self.flip, self.changed = images, batch_size, seed, flip, changed
         self._epochs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, step: int) -> Batch:
@@ -54,6 +57,8 @@ class Batches:
         positions = torch.arange(start, start + self.batch_size)
         parts = [self._part(int(epoch), positions[positions // n == epoch] % n) for epoch in (positions // n).unique()]
         pixels, indices = (torch.cat(part) for part in zip(*parts, strict=True))
+        if self.changed is not None:
+            pixels = self.changed(pixels, _generator("change", self.seed, step))
         labels = None if self.images.labels is None else self.images.labels[indices]
         return Batch(pixels, labels, indices)
 

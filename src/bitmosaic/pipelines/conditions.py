@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from bitmosaic.conditions.base import ConditionReader
+from bitmosaic.conditions.classes import SHIFTED
 from bitmosaic.values import value, values
 
 Condition = None | int | str | dict[Any, float] | Sequence  # nothing, a class, a prompt, a blend; or several of these, one an image
@@ -17,6 +19,11 @@ Seeds = None | int | Sequence[int]
 def is_single(condition: Condition) -> bool:
     """Whether it is the condition of one image, not of several in a row."""
     return condition is None or isinstance(condition, Integral | str | dict)
+
+
+def of_windows(condition: Condition, reader: ConditionReader) -> Any:
+    """The condition of windows of a larger canvas: the given one or, for None, that of shifted images where the prior learned it."""
+    return SHIFTED if reader.shifted and value(condition) is None else condition
 
 
 def pairs(condition: Condition, seeds: Seeds) -> tuple[list, list[int]]:

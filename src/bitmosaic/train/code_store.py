@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -17,7 +18,8 @@ from torch import Tensor
 from bitmosaic.codes import Codes, digit_widths
 from bitmosaic.disk import writing
 from bitmosaic.folders import read_array, read_json
-from bitmosaic.images import ImageSet, epoch_order, in_order
+from bitmosaic.images import Batch, Batches, ImageSet, epoch_order, in_order
+from bitmosaic.images.shift import background_pixel, shifted
 from bitmosaic.tokenizers.base import Tokenizer
 from bitmosaic.train.kept_captions import KeptCaptions
 from bitmosaic.train.loop import step_generator
@@ -47,13 +49,15 @@ class CodeStore:
     """Codes in shards; image i is row i of their concatenation.
 
     draws: codes kept of each image. null: the label that replaces -1, of an image without one; None: there are no labels. captioned:
-    whether there are captions. ValueError, at the first read, for a shard whose arrays do not fit its description.
+    whether there are captions. shifted: rows at the end that are codes of shifted images, which only training reads.
+    ValueError, at the first read, for a shard whose arrays do not fit its description.
     """
 
     def __init__(
         self, shards: Sequence[Shard], grid: tuple[int, ...], radix: tuple[int, ...], draws: int, null: int | None,
-        captioned: bool = False,
+        captioned: bool = False, shifted: int = 0,
     ):  # fmt: skip
+        self.shifted = shifted
         self.shards, self.grid, self.radix, self.draws, self.null, self.captioned = shards, grid, radix, draws, null, captioned
         self.starts = np.cumsum([0, *(shard.images for shard in shards)])
         self.maps: dict[int, tuple[np.ndarray, np.ndarray | None, KeptCaptions | None]] = {}
@@ -63,25 +67,30 @@ class CodeStore:
         """Those in the folder `codes` of a run: one shard, with `codes.json`."""
         about = read_json(folder / "codes.json")
         packed = read_array(folder / "codes.npy", 3, np.uint8)
-        null = np.iinfo(np.int64).max if about["labels"] else None  # a run's own images all have labels
+        null = about.get("shifted_label", np.iinfo(np.int64).max) if about["labels"] else None  # a run's own images all have labels
         return CodeStore(
             [Shard(folder, len(packed))], tuple(about["grid"]), tuple(about["radix"]), packed.shape[1], null,
-            about.get("captions", False),
+            about.get("captions", False), about.get("shifted", 0),
         )  # fmt: skip
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    @property
+    def whole(self) -> int:
+        """Images that are not shifted."""
+        return len(self) - self.shifted
+
     def all(self, at_once: int = 1000) -> Iterator[Codes]:
-        """The first draw of every image, in order."""
-        for start in range(0, len(self), at_once):
-            images = torch.arange(start, min(start + at_once, len(self)))
+        """The first draw of every image that is not shifted, in order."""
+        for start in range(0, self.whole, at_once):
+            images = torch.arange(start, min(start + at_once, self.whole))
             yield self.read(images, torch.zeros_like(images)).codes
 
     def some(self, count: int) -> Codes:
-        """The first draw of at most `count` images, spread evenly."""
-        count = min(count, len(self))
-        images = torch.arange(count) * len(self) // max(1, count)
+        """The first draw of at most `count` images that are not shifted, spread evenly."""
+        count = min(count, self.whole)
+        images = torch.arange(count) * self.whole // max(1, count)
         return self.read(images, torch.zeros_like(images)).codes
 
     def captions(self, most: int = 100_000) -> list[str]:
@@ -173,23 +182,26 @@ def images_at_once(size: tuple[int, ...]) -> int:
 
 
 def write_codes(
-    tokenizer: Tokenizer, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int
+    tokenizer: Tokenizer, images: ImageSet, folder: Path, draws: int, flip: bool, seed: int, shift: float = 0.0
 ) -> Iterator[int]:
-    """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done."""
+    """Writes the codes of every readable image into `folder` (beside, then renamed); yields the images done.
+
+    shift: the share of rows that are of shifted images, drawn from all, which come last.
+    """
     beside = folder.with_name(folder.name + ".new")
     beside.mkdir(parents=True, exist_ok=True)
     try:
-        yield from _write_codes(tokenizer, images, beside, folder, draws, flip, seed)
+        yield from _write_codes(tokenizer, images, beside, folder, draws, flip, seed, shift)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _write_codes(
-    tokenizer: Tokenizer, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int
+    tokenizer: Tokenizer, images: ImageSet, beside: Path, folder: Path, draws: int, flip: bool, seed: int, shift: float
 ) -> Iterator[int]:
     device = tokenizer.device
     packed, labels, captions, done = [], [], [], 0
-    for batch in in_order(images, images_at_once(images.size)):
+    for batch in itertools.chain(in_order(images, images_at_once(images.size)), _shifted(images, shift, seed)):
         x = tokenizer.medium.floats(batch.images.to(device))
         rngs = [step_generator(seed, done * draws + draw, device) for draw in range(draws)]
         ways = (x, x.flip(-1)) if flip else (x,)  # in turn
@@ -205,6 +217,8 @@ def _write_codes(
         yield done
     about = {"grid": list(tokenizer.spec.grid), "radix": list(tokenizer.radix), "labels": bool(labels)}
     about |= {"captions": True} if captions else {}
+    if shift:
+        about |= {"shifted": _shifted_count(len(images), shift), "shifted_label": len(images.class_names) + 1}  # as ClassEncoder has it
     with writing(folder):
         np.save(beside / "codes.npy", np.concatenate(packed))
         if labels:
@@ -214,3 +228,22 @@ def _write_codes(
         (beside / "codes.json").write_text(json.dumps(about))
         seal(beside)
     beside.rename(folder)
+
+
+def _shifted_count(images: int, share: float) -> int:
+    """Shifted images beside `images` others, so that they are `share` of all."""
+    return round(images * share / (1 - share))
+
+
+def _shifted(images: ImageSet, share: float, seed: int) -> Iterator[Batch]:
+    """Shifted images without a class."""
+    left = _shifted_count(len(images), share)
+    if not left:
+        return
+    pixel, size = background_pixel(images), images_at_once(images.size)
+    batches = Batches(images, size, seed)
+    for step in range(-(-left // size)):
+        batch = batches(step)
+        count = min(size, left - step * size)
+        moved = shifted(batch.images[:count], pixel, step_generator(seed, step, part=1))
+        yield Batch(moved, None if batch.labels is None else torch.full((count,), -1), batch.indices[:count])

@@ -43,7 +43,8 @@ class Muon(torch.optim.Optimizer):
     """Matrices by orthogonalised momentum, all other parameters by AdamW; both with weight decay beside the gradient."""
 
     def __init__(self, params: Any, lr: float, matrix_rate: float, momentum: float, betas: tuple[float, float], eps: float):
-        super().__init__(params, {"lr": lr, "matrix_rate": matrix_rate, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": 0})
+        settings = {"lr": lr, "matrix_rate": matrix_rate, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": 0.0}
+        super().__init__(params, settings)
         if any(isinstance(p, DTensor) for group in self.param_groups for p in group["params"]):
             raise ValueError("optimizer: Muon needs whole matrices, and sharded weights are cut; leave 'sharded' off, or take AdamW")
 

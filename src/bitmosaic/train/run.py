@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from bitmosaic.images import ImageSet
 from bitmosaic.images.specs import FashionSampleSpec, ImagesSpec
-from bitmosaic.spec import Spec
+from bitmosaic.spec import Spec, later
 from bitmosaic.train.game import Game
 from bitmosaic.train.training import TrainingSpec
 
@@ -99,6 +99,7 @@ class Run(Spec):
     data: ImagesSpec = FashionSampleSpec()
     stages: tuple[Stage, ...] = ()
     flip: bool = False  # mirror training images left to right with probability 1/2
+    shift: float = later(0.0, lambda _: 0.0)  # share of training images that are moved partly out of view (images/shift.py)
     reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
 
     def __post_init__(self):
@@ -106,6 +107,8 @@ class Run(Spec):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"stages: two have {', '.join(sorted(twice))} in common")
+        if not 0 <= self.shift < 1:
+            raise ValueError(f"shift: got {self.shift}; want a share in [0, 1)")
         made: set[str] = set()
         for stage in self.stages:
             if missing := set(stage.needs) - made:

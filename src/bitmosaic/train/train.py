@@ -112,10 +112,12 @@ def on_codes(run: Run, folder: str | Path) -> Run:
         condition = run.prior.condition if isinstance(run.prior.condition, TextConditionSpec) else SMALL
     else:
         condition = run.prior.condition if has == count else ClassConditionSpec(count) if count else NoConditionSpec()
+    if getattr(condition, "shifted", False):
+        condition = dataclasses.replace(condition, shifted=False)  # such codes are of whole images
     unguided = {"guidance_scale": 1.0} if not count and not codes.captioned and hasattr(run.sampler, "guidance_scale") else {}
     given = GivenCodesStage(tokenizer, VIEWS[codes.about["views"]])
     prior = run.prior.on(codes.grid, codes.radix, condition, tokenizer.end)
     learned = dataclasses.replace(prior_stage, sampler=dataclasses.replace(run.sampler, **unguided), prior=prior)
-    changed = dataclasses.replace(run, data=CodesSpec(str(folder)), flip=False, stages=(given, learned))
+    changed = dataclasses.replace(run, data=CodesSpec(str(folder)), flip=False, shift=0.0, stages=(given, learned))
     alone = f"the prior alone, on codes in {folder}: its grid, digits and classes are theirs"
     return dataclasses.replace(changed, reasons=(*retold(run.reasons, changed), alone))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from bitmosaic.images import Output, fitted
 from bitmosaic.images.read import picture_of, pixels_of
-from bitmosaic.pipelines.conditions import Condition
+from bitmosaic.pipelines.conditions import Condition, of_windows
 from bitmosaic.pipelines.protocol import OnStep, Pipeline
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 from bitmosaic.samplers import SamplerSpec
@@ -157,6 +157,8 @@ def _answers(
     if not isinstance(feather, Integral) or feather < 0:
         raise ValueError(f"feather: got {feather!r}; give whole pixels, 0 for none")
     size, parts, left = pipeline.image_size, [], repaint.clone()
+    if tuple(repaint.shape) != tuple(size):
+        condition = of_windows(condition, pipeline.reader)
     for window in windows(repaint, size):
         parts.append((window, left[window].clone()))
         left[window] = False
@@ -180,10 +182,8 @@ def _notes(pipeline, hidden: list[Tensor], canvas: tuple[int, int]) -> tuple[str
     notes = partly if len(partly) < 2 else [f"{partly[0]}; likewise in {len(partly) - 1} more windows"]
     if hidden and canvas != (height, width):
         many, each = (f"{len(hidden)} windows", "each ") if len(hidden) > 1 else ("a window", "")
-        notes.append(
-            f"painted in {many} of {width} x {height} pixels, {each}as a picture of its own: a pipeline that has seen whole things alone, "
-            "as the one that ships has, may paint pieces of others there"
-        )
+        limit = f", {each}as a picture of its own: a pipeline that was trained on whole things alone may paint pieces of others there"
+        notes.append(f"painted in {many} of {width} x {height} pixels{'' if pipeline.reader.shifted else limit}")
     return tuple(notes)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitmosaic.codes import Codes, digit_dtype
 from bitmosaic.images import Output, fitted
-from bitmosaic.pipelines.conditions import Condition
+from bitmosaic.pipelines.conditions import Condition, of_windows
 from bitmosaic.pipelines.protocol import OnStep
 from bitmosaic.pipelines.two_stage import TwoStagePipeline
 from bitmosaic.samplers import SamplerSpec
@@ -51,7 +51,7 @@ def panorama(
     if image is not None:
         pixels = fitted(image, pipeline.image_size, pipeline.channels, fit, pipeline.background).float() / 255
         start[:, *at], hidden[at] = pipeline.encode_pixels(pixels[None]).digits.cpu(), False
-    parts = list(steps(hidden, grid, at))
+    parts, condition = list(steps(hidden, grid, at)), of_windows(condition, pipeline.reader)
 
     def drawn(n: int, generators: list[torch.Generator], how: SamplerSpec) -> tuple[Tensor, Tensor]:
         digits, bits = start.repeat(n, 1, 1, 1), torch.zeros(n)

@@ -58,7 +58,9 @@ class CodesStage(Stage):
         images, seed = job.images, next(stage.training.seed for stage in reversed(job.run.stages) if stage.training)
         images.check_there()
         with ProgressBar("codes", len(images), "image") as shown:
-            for done in write_codes(job.made["tokenizer"], images, job.out / self.name, self.code_draws, job.run.flip, seed):
+            for done in write_codes(
+                job.made["tokenizer"], images, job.out / self.name, self.code_draws, job.run.flip, seed, job.run.shift
+            ):
                 shown.update(done - shown.done)
         if images.unreadable:
             job.say(f"codes: {images.unreadable_summary()}")

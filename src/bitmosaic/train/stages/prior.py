@@ -68,6 +68,11 @@ class PriorStage(Stage):
                 f"tokenizer makes {tokenizer.grid} places, {described(tokenizer.radix)}; "
                 f"prior wants {prior.grid}, {described(prior.radix)}"
             )
+        if (run.shift > 0) != getattr(prior.condition, "shifted", False):
+            raise ValueError(
+                f"shift: got {run.shift}, and prior.condition.shifted {run.shift == 0}; shifted images and a class condition with "
+                "shifted=True need each other"
+            )
 
     def check(self, run: Run, source: Any) -> None:
         prior, given = self.prior, isinstance(source, Manifest)

@@ -16,6 +16,7 @@ from torch import nn
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
 from bitmosaic.images import Batch, Batches, blank_images, some_images
+from bitmosaic.images.shift import shifting
 from bitmosaic.media import PICTURES
 from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
@@ -76,7 +77,7 @@ class TokenizerStage(Stage):
             game = self.game(job.made)
             if training.compile:
                 game.compile()
-            batches = Batches(images, training.part_size, training.seed, job.run.flip)
+            batches = Batches(images, training.part_size, training.seed, job.run.flip, shifting(images, job.run.shift))
             shown = self.tokenizer.medium.floats(some_images(images, 32)).to(job.device)
 
             def pictures(averages: dict[str, nn.Module]) -> Image.Image:
