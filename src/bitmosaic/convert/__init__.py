@@ -7,8 +7,11 @@ not copied in memory: they go from the memory-mapped checkpoint to disk.
 
 from bitmosaic.convert.checkpoint import read_checkpoint
 from bitmosaic.convert.part import Converted
-from bitmosaic.convert.pipeline import convert, convert_part, published_sampler
+from bitmosaic.convert.pipeline import convert, convert_part, published_sampler, read_tokenizer
 from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
 
-__all__ = ["Converted", "convert", "convert_part", "published_prior", "published_sampler", "published_tokenizer", "read_checkpoint"]
+__all__ = [
+    "Converted", "convert", "convert_part", "published_prior", "published_sampler", "published_tokenizer", "read_checkpoint",
+    "read_tokenizer",
+]

@@ -89,6 +89,13 @@ def convert_part(
     return out
 
 
+def read_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of one published file, in float32, without writing it anywhere. ValueError as of `convert`."""
+    part = _part(path, "tokenizer")
+    part.check_values(path)
+    return part.build().float()
+
+
 def _check_kept(out: Path, *paths: str | Path) -> None:
     """ValueError where an input lies in the folder that will be replaced."""
     for path in paths:

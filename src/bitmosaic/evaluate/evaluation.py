@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitmosaic.codes import Codes
 from bitmosaic.evaluate.classes import class_agreement, classifier_score
+from bitmosaic.evaluate.code_use import code_use, entropy_coded
 from bitmosaic.evaluate.frechet import Statistics, frechet_distance
 from bitmosaic.evaluate.kernel import kernel_distance
 from bitmosaic.evaluate.manifold import manifold
@@ -27,9 +29,10 @@ from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.real import NEIGHBOURS, SEEDS, RealImages, named
 from bitmosaic.evaluate.real import parted as parted  # users find it here
-from bitmosaic.evaluate.reconstruction import Part, compare, report_of, scales
+from bitmosaic.evaluate.reconstruction import Part, compared, reconstructed, report_of, scales
 from bitmosaic.evaluate.space import Features, FeatureSpace
 from bitmosaic.images import ImageSet, to_uint8
+from bitmosaic.media import PICTURES
 from bitmosaic.names import composed
 from bitmosaic.pipelines import Pipeline, TwoStagePipeline
 from bitmosaic.tokenizers import Tokenizer
@@ -48,6 +51,8 @@ class Measurement:
     pictures: Tensor  # the first few
     restored: Features | None = None
     part: Part | None = None  # of the report of reconstruction
+    codes: Codes | None = None
+    perceptual: Tensor | None = None  # mean perceptual distance of images and reconstructions
     restored_pictures: Tensor | None = None
 
 
@@ -109,6 +114,39 @@ def evaluate(
     }  # fmt: skip
 
 
+def evaluate_tokenizer(
+    tokenizer: Tokenizer, real: RealImages, space: FeatureSpace, workers: int = 1, on_done: Callable[[int], object] = int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures "reconstruction" of `evaluate` of a tokenizer alone, and the pictures: "real" and "restored" images, uint8.
+
+    Images may be of any size that the tokenizer's factor divides. Arguments and errors as of `evaluate`.
+    """
+    if tokenizer.medium.axes != PICTURES.axes or real.reference.channels != tokenizer.channels:
+        wanted = f"a tokenizer of {tokenizer.medium.plural} with {tokenizer.channels} channels"
+        raise ValueError(f"images with {real.reference.channels} channels do not fit {wanted}")
+
+    def chunks(images: ImageSet, rows: Tensor) -> list[Measurement | None]:
+        few = pictured(len(rows))
+        return in_chunks(len(rows), CHUNK, lambda chunk: measured(images, rows[chunk], space, tokenizer, few), workers, on_done)
+
+    with measuring(tokenizer), measuring(space.net):
+        both = chunks(real.reference, real.rows), chunks(real.beside, real.beside_rows)
+    if not both[0]:  # another process measures
+        return {}, {}
+    parts, others = ([part for part in some if part is not None] for some in both)
+    if not parts or not others:
+        raise ValueError(f"images: none can be read; {real.reference.unreadable_summary(at_most=3)}")
+    reference, floor = (Features.join([part.real for part in some]) for some in (parts, others))
+    center = Statistics.of(reference.pooled)
+    figures = {
+        "reconstruction": reconstruction(tokenizer, parts, others, floor, center, space),
+        "counts": {"reference": len(reference.pooled), "other_real": len(floor.pooled)}, "reference_statistics_sha256": center.checksum(),
+    }  # fmt: skip
+    return figures, {
+        "real": torch.cat([part.pictures for part in parts]), "restored": torch.cat([part.restored_pictures for part in parts])
+    }  # fmt: skip
+
+
 def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tokenizer | None, few: int) -> Measurement | None:
     """Features of some images of a set, and `few` of the images for a picture; None where none of them can be read."""
     pixels, readable = images.read(rows)
@@ -118,8 +156,9 @@ def measured(images: ImageSet, rows: Tensor, space: FeatureSpace, tokenizer: Tok
     own = space.measure(pixels), rows[readable], pixels[:few]
     if tokenizer is None:
         return Measurement(*own)
-    made, part = compare(tokenizer, pixels)
-    return Measurement(*own, space.measure(made), part, made[:few])
+    made, codes = reconstructed(tokenizer, pixels)
+    part = compared(tokenizer, pixels, made, codes)
+    return Measurement(*own, space.measure(made), part, codes.to("cpu"), space.perceptual(pixels, made), made[:few])
 
 
 def reconstruction(
@@ -127,12 +166,16 @@ def reconstruction(
 ) -> dict[str, Any]:
     """Figures of reconstruction: against the images themselves, and against other images, so that identity does not help."""
     restored, restored_others = (Features.join([part.restored for part in some]).pooled for some in (parts, others))
+    codes, codes_others = (Codes(torch.cat([part.codes.digits for part in some]), tokenizer.radix) for some in (parts, others))
+    distances = [part.perceptual * len(part.rows) for part in parts if part.perceptual is not None]
     return {
         space.word("rfid", "reconstruction_frechet_distance"): {  # the usual figure: images against their own reconstructions
             "value": _frechet(restored, center), "floor": 0.0},
         space.word("rfid_of_others", "reconstruction_frechet_distance_of_others"): {
             "value": _frechet(restored_others, center), "floor": _frechet(floor.pooled, center)},
-        **report_of(tokenizer, [part.part for part in parts]).to_json(), "ms_ssim_scales": scales(tokenizer.image_size),
+        **report_of(tokenizer, [part.part for part in parts]).to_json(), "ms_ssim_scales": scales(tuple(parts[0].pictures.shape[2:])),
+        "perceptual_distance": float(sum(distances) / len(restored)) if distances else None,
+        "use": code_use(codes), "entropy_coded": entropy_coded(codes_others, codes),  # others, so that no frequency is of its own code
     }  # fmt: skip
 
 

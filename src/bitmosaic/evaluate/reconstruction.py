@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitmosaic.codes import Codes
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.images import ImageSet
 from bitmosaic.media import PICTURES, Medium
@@ -150,14 +151,25 @@ class Part:
 
 def compare(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Part]:
     """Reconstructions of images, uint8 (n, C, H, W), or of other stored signals, by a tokenizer on its device; and their comparison."""
+    made, codes = reconstructed(tokenizer, given)
+    return made, compared(tokenizer, given, made, codes)
+
+
+def reconstructed(tokenizer: Tokenizer, given: Tensor) -> tuple[Tensor, Codes]:
+    """Reconstructions of stored signals (n, C, *size), stored likewise, and the codes between, by a tokenizer on its device."""
     medium = tokenizer.medium
     codes = tokenizer.encode(medium.floats(given.to(tokenizer.device)))
-    made = medium.integers(tokenizer.decode(codes)).cpu()
+    return medium.integers(tokenizer.decode(codes)).cpu(), codes
+
+
+def compared(tokenizer: Tokenizer, given: Tensor, made: Tensor, codes: Codes) -> Part:
+    """The comparison of stored signals with what `reconstructed` has made of them."""
+    medium = tokenizer.medium
     sums = torch.stack([m.double().sum() for m in likeness_of(medium, given, made)])
     ones = codes.digits.flatten(0, -2).sum(0, dtype=torch.int64).cpu()
     index = codes.digits.flatten().long() if len(codes.radix) == 1 and codes.radix != (2,) else None
     counts = None if index is None else torch.bincount(index, minlength=codes.radix[0]).cpu()
-    return made, Part(len(given), sums, ones, counts, len(given) * codes.places, codes.bits_per_image)
+    return Part(len(given), sums, ones, counts, len(given) * codes.places, codes.bits_per_image)
 
 
 def report_of(tokenizer: Tokenizer, parts: Sequence[Part]) -> ReconstructionReport:

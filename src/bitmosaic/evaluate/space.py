@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bitmosaic.evaluate.frechet import WIDEST
 from bitmosaic.evaluate.parallel import everywhere
+from bitmosaic.losses.reconstruction import perceptual
 from bitmosaic.nets.feature_net import ConvClassifier, load_feature_net
 from bitmosaic.nets.inception import REFERENCE, SIDE, InceptionV3
 from bitmosaic.nets.precision import whole_float32
@@ -90,6 +91,19 @@ class FeatureSpace:
         if pooled.shape[1] > WIDEST:
             raise ValueError(f"feature net {self.name}: features {pooled.shape[1]} wide; give a network with {WIDEST} at most")
         return Features(*(None if x is None else x.float().cpu() for x in (pooled, spatial, logits)))
+
+    @whole_float32()
+    def perceptual(self, given: Tensor, made: Tensor) -> Tensor | None:
+        """The perceptual distance of uint8 images (b, C, H, W) from others, a scalar, their mean; None where the network gives no maps."""
+        if not hasattr(self.net, "maps"):
+            return None
+        at = next(self.net.parameters(), next(self.net.buffers(), torch.zeros(())))
+        try:
+            found = perceptual(self.net, *(images.to(at.device).float() / 255 for images in (given, made)))
+        except (RuntimeError, TypeError, IndexError) as error:  # maps that are no maps
+            why = " ".join(str(error).split())[:200]
+            raise ValueError(f"feature net {self.name}: no perceptual distance by its maps ({why})") from error
+        return found.double().cpu()
 
     def _inception(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.net(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
