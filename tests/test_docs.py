@@ -13,7 +13,7 @@ from bitmosaic.cli import find
 from bitmosaic.images import fashion_sample, to_pil
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_ITS_OWN = ("fsq",)  # the system that docs/own.md builds, which is read where that page is run
+OF_ITS_OWN = ("rotation",)  # the system that docs/own.md builds, which is read where that page is run
 
 
 def shown() -> dict[str, tuple[str, list[str]]]:

@@ -1,78 +1,227 @@
-"""Parity of quantizers with their authors' published programs, on reference tensors."""
+"""Quantizers against tensors of the published programs: LFQ, IBQ, BSQ (SEED-Voken, bsq-vit), FQGAN's and LlamaGen's, VQGAN-LC's."""
+
+import json
 
 import pytest
 import torch
 from reference import reference
 from safetensors.torch import load_file
 
-from bitmosaic.quantizers.nearest import NearestSpec, nearest
-from bitmosaic.quantizers.simvq import SimVQSpec
+from bitmosaic.quantizers import (
+    BSQSpec,
+    CosineSpec,
+    FrozenFeaturesSpec,
+    GumbelSpec,
+    IBQSpec,
+    LFQSpec,
+    NearestEMASpec,
+    NearestSpec,
+    ResidualSpec,
+)
+from bitmosaic.quantizers.entropy import assignment_entropies
+from bitmosaic.quantizers.gumbel import lower_bound
+from bitmosaic.quantizers.product import overlap
+
+CLOSE = {"atol": 2e-6, "rtol": 2e-5}
 
 
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+def tensors(name):
+    folder = reference(name)
+    return load_file(folder / "reference.safetensors"), json.loads((folder / "args.json").read_text())
 
 
-def walked(quantizer, z, cotangent):
-    """The published layout, channels second, in and out: quantized vectors, indices, loss, the gradient at z of sum(zq G) + loss."""
+def last(x):
+    """(b, c, h, w) -> (b, h, w, c)."""
+    return x.movedim(1, -1).contiguous()
+
+
+def differentiated(quantizer, z, cotangent, weights=None):
+    """The quantized vectors and losses, and gradients at z and at the parameters of sum(zq G) + the losses."""
     z = z.clone().requires_grad_()
-    found = quantizer(z.movedim(1, -1))
-    zq, loss = found.z.movedim(-1, 1), sum(found.losses.values())
-    ((zq * cotangent).sum() + loss).backward()
-    return zq.detach(), found.digits.flatten(), loss.detach(), z.grad
+    found = quantizer(z)
+    scalar = (found.z * cotangent).sum() + sum(found.losses.values())
+    scalar.backward()
+    return found, z.grad, {name: p.grad for name, p in quantizer.named_parameters()}
 
 
-@pytest.mark.parametrize("form, commitment, codebook", [("legacy", 1.0, 0.25), ("new", 0.25, 1.0)])
-def test_nearest_codeword_is_that_of_taming_transformers(form, commitment, codebook):
-    given = load_file(reference("taming_vqgan") / "reference.safetensors")
-    quantizer = NearestSpec(*given["codebook"].shape, commitment, codebook).build()
-    quantizer.load_state_dict({"codebook": given["codebook"]})
-    zq, indices, loss, gradient = walked(quantizer, given["z"], given["cotangent"])
-    assert torch.equal(indices, given["indices"])
-    close(zq, given["zq"])
-    close(loss, given[f"loss_{form}"])
-    close(gradient, given[f"grad_z_{form}"])
-    close(quantizer.codebook.grad, given[f"grad_codebook_{form}"])
-    grid = given["indices"].view(2, *given["z"].shape[2:], 1)
-    close(quantizer.decode(grid).movedim(-1, 1).detach(), given["codes_from_indices"])
+@pytest.mark.parametrize("prefix", ["", "small_"])
+def test_lfq(prefix):
+    t, sizes = tensors("ibq_lfq_bsq")
+    spec = LFQSpec(sizes["lfq_bits"], entropy=1.0, diversity=sizes["batch_weight"], commitment=1.0, group=8)
+    found, grad, _ = differentiated(spec.build(), last(t[prefix + "z"]), last(t["cotangent"]))
+    torch.testing.assert_close(found.z, last(t[prefix + "lfq_zq"]))
+    assert torch.equal((found.digits.long() << torch.arange(8)).sum(-1).flatten(), t[prefix + "lfq_indices"])
+    torch.testing.assert_close(found.losses["commitment"], t[prefix + "lfq_commitment"], **CLOSE)
+    torch.testing.assert_close(found.losses["entropy"], t[prefix + "lfq_entropy_loss"], **CLOSE)
+    torch.testing.assert_close(grad, last(t[prefix + "lfq_grad_z"]), atol=2e-5, rtol=2e-4)
 
 
-@pytest.mark.parametrize("form, commitment, codebook", [("legacy", 1.0, 0.25), ("new", 0.25, 1.0)])
-@pytest.mark.parametrize("part", ["q2d", "q1d"])
-def test_simvq_is_that_of_its_authors(part, form, commitment, codebook):
-    given = {name[4:]: tensor for name, tensor in load_file(reference("simvq") / "reference.safetensors").items() if name.startswith(part)}
-    quantizer = SimVQSpec(*given["basis"].shape, commitment, codebook).build()
-    quantizer.load_state_dict(
-        {"basis": given["basis"], "projection.weight": given["proj_weight"], "projection.bias": given["proj_bias"]}
-    )
-    close(quantizer.codebook.detach(), given["codebook"])
-    zq, indices, loss, gradient = walked(quantizer, given["z"], given["cotangent"])
-    assert torch.equal(indices, given["indices"])
-    if "zq" in given:
-        close(zq, given["zq"])
-    close(loss, given[f"loss_{form}"])
-    close(gradient, given[f"grad_z_{form}"])
-    close(quantizer.projection.weight.grad, given[f"grad_proj_weight_{form}"])
-    close(quantizer.projection.bias.grad, given[f"grad_proj_bias_{form}"])
+def test_lfq_decodes_published_indices():
+    t, sizes = tensors("ibq_lfq_bsq")
+    bits = t["small_lfq_indices"].view(2, 3, 4, 1) >> torch.arange(sizes["lfq_bits"]) & 1
+    assert torch.equal(LFQSpec(sizes["lfq_bits"]).build().decode(bits), last(t["lfq_codes_from_indices"]))
 
 
-def test_one_step_of_simvq_moves_every_codeword():
-    given = load_file(reference("simvq") / "reference.safetensors")
-    quantizer = SimVQSpec(*given["q2d_basis"].shape).build()
-    before = quantizer.codebook.detach().clone()
-    sum(quantizer(given["q2d_z"].movedim(1, -1)).losses.values()).backward()
-    torch.optim.SGD(quantizer.parameters(), lr=0.1).step()
-    assert ((quantizer.codebook - before).abs().amax(1) > 0).all()
-    assert len(quantizer.encode(given["q2d_z"].movedim(1, -1)).unique()) < len(before)  # also those that nothing was near to
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("prefix", ["", "small_"])
+def test_ibq(entropy, prefix):
+    t, sizes = tensors("ibq_lfq_bsq")
+    if prefix and not entropy:
+        pytest.skip("stored with entropies alone")
+    weight = 1.0 if entropy else 0.0
+    quantizer = IBQSpec(sizes["ibq_n"], sizes["ibq_dim"], sizes["ibq_beta"], weight, sizes["ibq_temperature"]).build()
+    quantizer.load_state_dict({"codebook": t["ibq_codebook"]})
+    z = last(t["ibq_z"]) * (0.02 if prefix else 1)
+    if entropy:
+        losses = t[f"ibq_entropy_{prefix}losses"]
+        z = z.requires_grad_()
+        found = quantizer(z)
+        torch.testing.assert_close(found.losses.pop("entropy"), losses[3], **CLOSE)
+        torch.testing.assert_close(sum(found.losses.values()), losses[0], **CLOSE)
+        return
+    found, grad, others = differentiated(quantizer, z, last(t["ibq_cotangent"]))
+    torch.testing.assert_close(found.z, last(t["ibq_zq"]), **CLOSE)
+    assert torch.equal(found.digits.flatten(), t["ibq_indices"])
+    torch.testing.assert_close(sum(found.losses.values()), t["ibq_loss"], **CLOSE)
+    torch.testing.assert_close(quantizer.decode(found.digits), last(t["ibq_codes_from_indices"]))
+    torch.testing.assert_close(grad, last(t["ibq_grad_z"]), **CLOSE)
+    torch.testing.assert_close(others["codebook"], t["ibq_grad_codebook"], **CLOSE)
 
 
-@pytest.mark.parametrize("chunk", [8, 64, 2**24])
-def test_the_nearest_codeword_is_that_of_all_pairs_in_float64_however_it_is_cut(monkeypatch, chunk):
-    monkeypatch.setattr("bitmosaic.quantizers.nearest.PAIRS", chunk)
-    rng = torch.Generator().manual_seed(0)
-    z, codebook = torch.randn(3, 5, 6, generator=rng), torch.randn(40, 6, generator=rng)
-    codebook[30] = codebook[7]  # of two alike the first
-    wanted = (z.double()[..., None, :] - codebook.double()).square().sum(-1).argmin(-1)
-    assert torch.equal(nearest(z, codebook), wanted)
-    assert torch.equal(nearest(codebook, codebook), torch.arange(40).where(torch.arange(40) != 30, 7))
-    assert nearest(z[:0], codebook).shape == (0, 5)
+def test_bsq():
+    t, sizes = tensors("ibq_lfq_bsq")
+    how, d = sizes["bsq"], sizes["bsq_dim"]
+    entropy, diversity = how["zeta"] * how["gamma0"], how["gamma"] / how["gamma0"]
+    spec = BSQSpec(d, entropy, diversity, sizes["bsq_inv_temperature"], how["beta"], sizes["bsq_group"])
+    quantizer, u = spec.build(), t["bsq_z"].clone().requires_grad_()
+    zq, digits, losses = quantizer.on_sphere(u, quantizer.encode(u))
+    torch.testing.assert_close(zq, t["bsq_group_l2_zq"])
+    assert torch.equal((digits.long() << torch.arange(d - 1, -1, -1)).sum(-1), t["bsq_indices"])
+    torch.testing.assert_close(sum(losses.values()), t["bsq_group_l2_loss"], **CLOSE)
+    ((zq * t["bsq_cotangent"]).sum() + sum(losses.values())).backward()
+    torch.testing.assert_close(u.grad, t["bsq_group_l2_grad_z"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(quantizer.decode(digits), t["bsq_codes_from_indices"])
+    torch.testing.assert_close(quantizer(3 * t["bsq_z"]).z, t["bsq_group_l2_zq"])  # which normalises first
+
+
+def test_cosine():
+    t, sizes = tensors("fqgan")
+    quantizer = CosineSpec(sizes["K"], sizes["dim"], sizes["beta"], 1.0, sizes["entropy_ratio"]).build()
+    quantizer.load_state_dict({"codebook": t["codebook"]})
+    found, grad, others = differentiated(quantizer, last(t["z"]), last(t["cotangent"]))
+    assert torch.equal(found.digits.flatten(), t["indices"])
+    torch.testing.assert_close(found.z, last(t["zq"]), **CLOSE)
+    for ours, theirs in (("codebook", "vq_loss"), ("commitment", "commit_loss"), ("entropy", "entropy_loss")):
+        torch.testing.assert_close(found.losses[ours], t[theirs], **CLOSE)
+    torch.testing.assert_close(grad, last(t["grad_z"]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(others["codebook"], t["grad_codebook"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(quantizer.decode(found.digits), last(t["codes_from_indices"]), **CLOSE)
+
+
+def test_the_entropy_of_fqgan():
+    t, _ = tensors("fqgan")
+    each, of_mean = assignment_entropies(t["entropy_affinity"] / 0.01)
+    torch.testing.assert_close(each - of_mean, t["entropy_of_affinity"], **CLOSE)
+
+
+def test_a_trained_codebook_of_vqgan_lc():
+    t, sizes = tensors("vqgan_lc")
+    quantizer = NearestSpec(sizes["K"], sizes["embed_dim"], 1.0, 0.33).build()
+    quantizer.load_state_dict({"codebook": t["random_base"]})
+    found, grad, others = differentiated(quantizer, last(t["z"]), last(t["cotangent"]))
+    assert torch.equal(found.digits.flatten(), t["random_indices"])
+    torch.testing.assert_close(found.z, last(t["random_zq"]), **CLOSE)
+    torch.testing.assert_close(sum(found.losses.values()), t["random_loss"], **CLOSE)
+    torch.testing.assert_close(grad, last(t["random_grad_z"]), **CLOSE)
+    torch.testing.assert_close(others["codebook"], t["random_grad_base"], **CLOSE)
+
+
+@pytest.mark.parametrize("start", ["ema_", "ema_warm_"])
+def test_running_means(start):
+    """From counts as published: where they begin at zero codewords explode, which is why ours begin at one."""
+    t, sizes = tensors("vqgan_lc")
+    quantizer = NearestEMASpec(sizes["K"], sizes["embed_dim"], 1.0, 0.99, dead=0.0).build()
+    quantizer.codebook.copy_(t[start + "codebook_0"])
+    quantizer.sums.copy_(t[start + "embed_avg_0"])
+    quantizer.counts.copy_(t[start + "cluster_size_0"])
+    batches = [("z", "1"), ("ema_z_2", "2")] if start == "ema_" else [("z", "1")]
+    for z, step in batches:
+        found = quantizer(last(t[z]), torch.Generator().manual_seed(0))
+        indices = t["ema_warm_indices"] if start == "ema_warm_" else t[f"ema_indices_{step}"]
+        assert torch.equal(found.digits.flatten(), indices)
+        if start == "ema_":
+            torch.testing.assert_close(found.losses["commitment"], t[f"ema_loss_{step}"], **CLOSE)
+        for ours, theirs in (("counts", "cluster_size"), ("sums", "embed_avg"), ("codebook", "codebook")):
+            torch.testing.assert_close(getattr(quantizer, ours), t[f"{start}{theirs}_{step}"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("names, wanted", [(("vis", "sem"), "dis_loss"), (("vis", "sem", "third"), "dis_loss_triple")])
+def test_disentanglement(names, wanted):
+    t, sizes = tensors("fqgan")
+    parts = [last(t[f"dis_{name}"]).requires_grad_() for name in names]
+    loss = sizes["disentangle_ratio"] * overlap([torch.nn.functional.normalize(part, dim=-1) for part in parts])
+    torch.testing.assert_close(loss, t[wanted], **CLOSE)
+    loss.backward()
+    if wanted == "dis_loss":
+        torch.testing.assert_close(parts[0].grad, last(t["dis_grad_vis"]), **CLOSE)
+
+
+def test_residual_codes_are_those_worked_out_for_resgen():
+    t = load_file(reference("resgen_like") / "rvq.safetensors")
+    depth, codewords, width = t["codebooks"].shape
+    quantizer = ResidualSpec(NearestSpec(codewords, width), depth).build()
+    with torch.no_grad():
+        for level, codebook in zip(quantizer.levels, t["codebooks"], strict=True):
+            level.codebook.copy_(codebook)
+    digits = quantizer.encode(t["features"])
+    assert torch.equal(digits, t["tokens"])
+    torch.testing.assert_close(t["features"] - quantizer.decode(digits), t["residuals"][:, -1], **CLOSE)
+    for place, (z, k) in enumerate(zip(t["target"], t["k"].tolist(), strict=True)):
+        if k:
+            assert torch.equal(quantizer.encode_from(z[None], depth - k)[0], t["requantised_target"][place, depth - k :])
+
+
+@pytest.mark.parametrize("mode", ["linear", "mlp"])
+def test_frozen_features_of_vqgan_lc(mode):
+    t, sizes = tensors("vqgan_lc")
+    quantizer = FrozenFeaturesSpec(sizes["K"], sizes["embed_dim"], sizes["feature_dim"], mode).build()
+    start = f"{mode}_proj."
+    state = {f"projector.{name.removeprefix(start)}": value for name, value in t.items() if name.startswith(start)}
+    quantizer.load_state_dict({"features": t["features"], **state})
+    torch.testing.assert_close(quantizer.codebook, t[f"{mode}_codebook"], **CLOSE)
+    found, grad, others = differentiated(quantizer, last(t["z"]), last(t["cotangent"]))
+    assert torch.equal(found.digits.flatten(), t[f"{mode}_indices"])
+    torch.testing.assert_close(sum(found.losses.values()), t[f"{mode}_loss"], **CLOSE)
+    torch.testing.assert_close(grad, last(t[f"{mode}_grad_z"]), **CLOSE)
+    for name in state:
+        theirs = t[f"{mode}_grad_proj.{name.removeprefix('projector.')}"]
+        torch.testing.assert_close(others[name], theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_gumbel():
+    """Each codebook alone; the published program draws for both at once."""
+    t, _ = tensors("mcquic")
+    x, cotangent = (last(t[name]).unflatten(-1, (2, -1)).movedim(-2, 0) for name in ("x", "cotangent"))
+    for m in range(2):
+        quantizer = GumbelSpec(*t["codebook"].shape[1:]).build()
+        with torch.no_grad():
+            quantizer.codebook.copy_(t["codebook"][m])
+            quantizer.temperature.copy_(t["temperature"][m].squeeze())
+        z = x[m].clone().requires_grad_()
+        assert torch.equal(quantizer.encode(z)[..., 0], t["encode"][:, m])
+        logits = quantizer.logits(z)
+        torch.testing.assert_close(logits, t["logit"][:, m], atol=1e-5, rtol=1e-4)
+        noisy = logits - (-t["uniform"][:, m].log()).log()
+        made = quantizer.sample(noisy, noisy.argmax(-1, keepdim=True))
+        torch.testing.assert_close(made, last(t["dequantized_sample"]).unflatten(-1, (2, -1))[..., m, :], **CLOSE)
+        (made * cotangent[m]).sum().backward()
+        torch.testing.assert_close(z.grad, last(t["grad_x"]).unflatten(-1, (2, -1))[..., m, :], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(quantizer.codebook.grad, t["grad_codebook"][m], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(quantizer.temperature.grad, t["grad_temperature"][m].squeeze(), atol=1e-4, rtol=1e-3)
+
+
+def test_the_lower_bound_of_mcquic():
+    t, _ = tensors("mcquic")
+    x = t["bound_input"].clone().requires_grad_()
+    lower_bound(x, 0.5).backward(t["bound_cotangent"])
+    assert torch.equal(x.grad, t["bound_grad"])

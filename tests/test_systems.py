@@ -195,40 +195,41 @@ def test_several_processes_do_what_one_does():
 
 
 @pytest.fixture
-def fsq(monkeypatch, tmp_path):
+def rotation(monkeypatch, tmp_path):
     """The example of docs/own.md, as its reader would write it."""
     text = (DOCS / "own.md").read_text()
-    folder = tmp_path / "systems" / "fsq"
+    folder = tmp_path / "systems" / "rotation"
     folder.mkdir(parents=True)
-    blocks = dict(re.findall(r"`fsq/([\w.]+)`[^`]*?\n\n```\w+\n(.*?)```", text, re.S))
+    blocks = dict(re.findall(r"`rotation/([\w.]+)`[^`]*?\n\n```\w+\n(.*?)```", text, re.S))
     assert set(blocks) == {"quantizer.py", "recipe.py", "__init__.py", "claim.py", "card.md"}
     for name, block in blocks.items():
         (folder / name).write_text(block)
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path / "systems")])
     yield
-    for module in [m for m in sys.modules if m.startswith("bitmosaic.systems.fsq")]:
+    for module in [m for m in sys.modules if m.startswith("bitmosaic.systems.rotation")]:
         del sys.modules[module]
-    if hasattr(systems, "fsq"):
-        del systems.fsq
+    if hasattr(systems, "rotation"):
+        del systems.rotation
     from bitmosaic.spec import Spec
 
-    Spec.table.pop("FSQSpec", None)
+    Spec.table.pop("RotationSpec", None)
 
 
-def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
+def test_the_example_of_add_your_own(rotation, tmp_path, capsys):
     needs_fashion()
     import test_quantizers as laws
 
     out = tmp_path / "out"
-    assert main(["list", "systems"]) == 0 and "rounded to a few levels" in capsys.readouterr().out
-    assert main(["reproduce", "fsq", "--scale", "0.003", "--seeds", "1", "--jobs", "1", "--out", str(out)]) == 0, capsys.readouterr().err
+    assert main(["list", "systems"]) == 0 and "rotated and scaled" in capsys.readouterr().out
+    small = ["--scale", "0.003", "--seeds", "1", "--jobs", "1"]
+    assert main(["reproduce", "rotation", *small, "--out", str(out)]) == 0, capsys.readouterr().err
     found = json.loads((out / "measured.json").read_text())
-    assert found["holds"] == (found["results"]["fsq"][0]["used"] > found["results"]["nearest"][0]["used"])
+    assert found["holds"] == (found["results"]["rotated"][0]["used"] > found["results"]["copied"][0]["used"])
     own = {**os.environ, "BITMOSAIC_SYSTEMS": str(tmp_path / "systems")}  # as a user names the folder, in a process of its own
     there = [sys.executable, "-c", "from bitmosaic import systems; print(systems.names(), *systems.recipes())"]
     told = subprocess.run(there, env=own, capture_output=True, text=True, timeout=120).stdout
-    assert "'fsq'" in told and told.split().count("fsq") == 1
-    kind = sys.modules["bitmosaic.systems.fsq.quantizer"].FSQSpec
+    assert "'rotation'" in told and told.split().count("rotation") == 1
+    kind = sys.modules["bitmosaic.systems.rotation.quantizer"].RotationSpec
     laws.test_quantizer_encode_undoes_decode(kind)
     laws.test_quantizer_digits_stay_below_the_radix(kind, 3.0)
     laws.test_quantizer_passes_a_gradient_to_its_input(kind, 0)
@@ -240,10 +241,10 @@ def test_the_example_of_add_your_own(fsq, tmp_path, capsys):
         "--tokenizer-training.steps 2 --prior.depth 1 --prior.width 32 --prior.heads 2 --prior-training.batch-size 2 "
         "--prior-training.steps 2 --sampler.steps 2"
     )
-    line = ["train", "fsq", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *tiny.split()]
+    line = ["train", "rotation", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *tiny.split()]
     assert main(line) == 0, capsys.readouterr().err
     pipe = Pipeline.from_pretrained(tmp_path / "run" / "pipeline")
-    assert pipe.tokenizer.radix == (240,) and pipe(0, [1, 2], output_type="pt").isfinite().all()
+    assert pipe.tokenizer.radix == (256,) and pipe(0, [1, 2], output_type="pt").isfinite().all()
 
 
 def test_a_system_without_a_claim_says_so(capsys):

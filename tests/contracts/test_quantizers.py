@@ -28,9 +28,11 @@ def test_quantizer_encode_undoes_decode(kind):
     digits = some_digits(quantizer.radix)
     z = quantizer.decode(digits)
     assert z.shape == (len(digits), quantizer.width) and z.is_floating_point()
-    assert torch.equal(quantizer.encode(z).long(), digits)
     grid = digits[:6].view(1, 2, 3, -1)
-    assert torch.equal(quantizer.encode(quantizer.decode(grid)).long(), grid)
+    assert torch.equal(quantizer.decode(grid).flatten(0, 2), z[:6])
+    if quantizer.exact:
+        assert torch.equal(quantizer.encode(quantizer.preimage(digits)).long(), digits)
+        assert torch.equal(quantizer.encode(quantizer.preimage(grid)).long(), grid)
 
 
 @quantizers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -34,10 +35,11 @@ class QuantizerSpec(Spec, abstract=True):
 
 
 class Quantizer(nn.Module, abc.ABC):
-    """Vectors of width `width` in the last axis <-> digits below `radix`; `encode(decode(digits)) == digits`."""
+    """Vectors of width `width` in the last axis <-> digits below `radix`; `encode(preimage(digits)) == digits` where `exact`."""
 
     width: int
     radix: tuple[int, ...]
+    exact = True  # whether every combination of digits has vectors that are encoded to it
 
     @abc.abstractmethod
     def encode(self, z: Tensor) -> Tensor:
@@ -47,6 +49,17 @@ class Quantizer(nn.Module, abc.ABC):
     def decode(self, digits: Tensor) -> Tensor:
         """Digits (..., k) -> (..., width) float."""
 
+    def preimage(self, digits: Tensor) -> Tensor:
+        """Vectors (..., width) that are encoded to these digits: the decoded ones, unless the scheme bounds its input."""
+        return self.decode(digits)
+
     @abc.abstractmethod
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
         """Quantizes z (..., width) so that gradients reach it; `rng` draws where the scheme is random in training, None: deterministic."""
+
+
+def check_weights(**weights: float) -> None:
+    """ValueError unless all are finite and not negative."""
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{name}: got {weight}; want a finite weight, not negative")

@@ -99,8 +99,8 @@ class Run(Spec):
     data: ImagesSpec = FashionSampleSpec()
     stages: tuple[Stage, ...] = ()
     flip: bool = False  # mirror training images left to right with probability 1/2
-    shift: float = later(0.0, lambda _: 0.0)  # share of training images that are moved partly out of view (images/shift.py)
     reasons: tuple[str, ...] = ()  # why sizes were chosen, a line each
+    shift: float = later(0.0, lambda _: 0.0)  # share of training images that are moved partly out of view (images/shift.py)
 
     def __post_init__(self):
         names = [field.name for part in (self, *self.stages) for field in dataclasses.fields(part)]

@@ -1,0 +1,115 @@
+"""Gumbel-softmax over distances (McQuic, CVPR 2022, arXiv 2203.10897): a codeword is drawn in training, the nearest one taken afterwards.
+
+Its several codebooks are a `ProductSpec` of these. We differ in digits that are the drawn codewords (the program reports the likeliest ones
+in their place), and in restarting dead codewords evenly (its spared dead ones count as used).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.cosine import check_pairs
+from bitmosaic.quantizers.nearest import check_codebook, nearest
+
+KEPT = 0.9  # of the running frequencies, in each step
+DEAD = 1e-6  # frequency
+LOWEST = 1e-6  # temperature
+HIGHEST = 1e15  # number of a vector
+
+
+@dataclass(frozen=True)
+class GumbelSpec(QuantizerSpec):
+    """K codewords of width d; there is no other loss than the tokenizer's own."""
+
+    codewords: int = 8  # K
+    width: int = 4  # d
+
+    def __post_init__(self):
+        check_codebook(self.codewords, self.width)
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (self.codewords,)
+
+    def build(self) -> Gumbel:
+        return Gumbel(self)
+
+
+class Gumbel(Quantizer):
+    """Vectors (..., d) <-> one index (..., 1) below K."""
+
+    def __init__(self, spec: GumbelSpec):
+        super().__init__()
+        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        self.codebook = nn.Parameter(torch.randn(spec.codewords, spec.width) * (2 / (5 * spec.width)) ** 0.5)
+        self.temperature = nn.Parameter(torch.ones(()))
+        self.register_buffer("frequency", torch.full((spec.codewords,), 1 / spec.codewords))  # running, of draws
+        self.register_buffer("restarts", torch.zeros((), dtype=torch.long))  # codewords moved so far
+
+    def encode(self, z: Tensor) -> Tensor:
+        return nearest(z, self.codebook)[..., None]
+
+    def decode(self, digits: Tensor) -> Tensor:
+        return self.codebook[digits[..., 0].long()]
+
+    def logits(self, z: Tensor) -> Tensor:
+        """(..., d) -> (..., K): minus squared distances over sqrt(K), times the learned temperature."""
+        z = z.clamp(-HIGHEST, HIGHEST)  # whose square is finite
+        products = z @ self.codebook.T
+        distances = z.square().sum(-1, keepdim=True) + self.codebook.square().sum(-1) - 2 * products
+        return -distances / self.spec.codewords**0.5 * lower_bound(self.temperature, LOWEST)
+
+    def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
+        """ValueError where places times codewords are too many: this scheme needs all pairs."""
+        z = z.float()
+        check_pairs(z[..., 0].numel(), self.spec.codewords)
+        logits = self.logits(z)
+        if rng is None:
+            digits, noise = self.encode(z), 0.0
+        else:
+            eps = torch.finfo(logits.dtype).eps
+            u = torch.rand(logits.shape, generator=rng, device=rng.device).clamp(eps, 1 - eps)
+            noise = -(-u.log()).log()
+            digits = (logits.detach() + noise).argmax(-1, keepdim=True)
+            if self.training:
+                self._follow(digits, rng)
+        return Quantized(self.sample(logits + noise, digits), digits)
+
+    def sample(self, logits: Tensor, digits: Tensor) -> Tensor:
+        """Codewords of `digits` in value, the softmax's mean of codewords in the gradient at the logits."""
+        p = logits.softmax(-1)
+        hard = F.one_hot(digits[..., 0], self.spec.codewords).to(p.dtype)
+        return (hard + p - p.detach()) @ self.codebook
+
+    @torch.no_grad()
+    def _follow(self, digits: Tensor, rng: torch.Generator) -> None:
+        """Counts what was drawn, and moves dead codewords to used ones, which the next steps tell apart."""
+        counted = torch.bincount(digits.flatten(), minlength=self.spec.codewords).to(self.frequency.dtype)
+        self.frequency.mul_(KEPT).add_(counted / counted.sum(), alpha=1 - KEPT)
+        dead, used = (self.frequency < DEAD).nonzero()[:, 0], (self.frequency >= DEAD).nonzero()[:, 0]
+        if len(dead):
+            chosen = used[torch.randint(len(used), (len(dead),), generator=rng, device=rng.device)]
+            self.codebook[dead], self.frequency[dead] = self.codebook[chosen], 1 / self.spec.codewords
+            self.restarts += len(dead)
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """max(x, bound), whose gradient passes where x is not below the bound, and where a step would raise it."""
+    return _LowerBound.apply(x, bound)
+
+
+class _LowerBound(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x >= bound)
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (above,) = ctx.saved_tensors
+        return gradient * (above | (gradient < 0)), None

@@ -1,0 +1,93 @@
+"""Nearest codeword with codewords that are running means of their vectors (VQ-VAE, arXiv 1711.00937, appendix A.1).
+
+We differ in counts that begin at one vector each, so that codewords which are not hit stay where they are (VQGAN-LC's program begins at
+zero, and such codewords explode), and in moving dead codewords to vectors of the batch (Jukebox, 2005.00341), which are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.nearest import check_codebook, nearest
+
+EPS = 1e-5  # of the smoothed counts
+
+
+@dataclass(frozen=True)
+class NearestEMASpec(QuantizerSpec):
+    """K codewords of width d, moved by running means."""
+
+    codewords: int = 8  # K
+    width: int = 4  # d
+    commitment: float = 0.25  # weight of mean (sg[e] - z)^2
+    decay: float = 0.99  # of counts and sums
+    dead: float = 0.1  # a codeword whose running count falls below this is moved to a vector of the batch; 0: never
+
+    def __post_init__(self):
+        check_codebook(self.codewords, self.width, self.commitment)
+        check_weights(dead=self.dead)
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay: got {self.decay}; want a number in [0, 1)")
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        return (self.codewords,)
+
+    def build(self) -> NearestEMA:
+        return NearestEMA(self)
+
+
+class NearestEMA(Quantizer):
+    """Vectors (..., d) <-> one index (..., 1) below K. In training, where it is given a generator, a forward pass moves the codewords."""
+
+    def __init__(self, spec: NearestEMASpec):
+        super().__init__()
+        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        self.register_buffer("codebook", torch.randn(spec.codewords, spec.width))
+        self.register_buffer("counts", torch.ones(spec.codewords))
+        self.register_buffer("sums", self.codebook.clone())
+        self.register_buffer("restarts", torch.zeros((), dtype=torch.long))  # codewords moved so far
+
+    def encode(self, z: Tensor) -> Tensor:
+        return nearest(z, self.codebook)[..., None]
+
+    def decode(self, digits: Tensor) -> Tensor:
+        return self.codebook[digits[..., 0].long()]
+
+    def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
+        index = nearest(z, self.codebook)
+        e = self.codebook[index]
+        losses = {"commitment": self.spec.commitment * (e - z).square().mean()}
+        quantized = Quantized(z + (e - z).detach(), index[..., None], losses)
+        if rng is not None and self.training:
+            rows = z.detach().float().flatten(0, -2)
+            self.update(rows, index.flatten())
+            self.restart(rows, rng)
+        return quantized
+
+    @torch.no_grad()
+    def update(self, rows: Tensor, index: Tensor) -> None:
+        """Counts, sums and codewords after vectors rows (n, d) were assigned to codewords index (n,)."""
+        kept, k = self.spec.decay, self.spec.codewords
+        hits = F.one_hot(index, k).to(rows.dtype) if k * len(rows) < 2**22 else None
+        counted = hits.sum(0) if hits is not None else torch.bincount(index, minlength=k).to(rows.dtype)
+        summed = hits.T @ rows if hits is not None else torch.zeros_like(self.sums).index_add_(0, index, rows)
+        self.counts.mul_(kept).add_(counted, alpha=1 - kept)
+        self.sums.mul_(kept).add_(summed, alpha=1 - kept)
+        total = self.counts.sum()
+        smoothed = (self.counts + EPS) / (total + k * EPS) * total
+        self.codebook.copy_(self.sums / smoothed[:, None])
+
+    @torch.no_grad()
+    def restart(self, rows: Tensor, rng: torch.Generator) -> None:
+        """Moves dead codewords to vectors drawn from `rows` (n, d)."""
+        dead = (self.counts < self.spec.dead).nonzero()[:, 0]
+        if len(dead):
+            drawn = rows[torch.randint(len(rows), (len(dead),), generator=rng, device=rng.device)]
+            self.codebook[dead], self.sums[dead], self.counts[dead] = drawn, drawn, 1.0
+            self.restarts += len(dead)
