@@ -17,6 +17,7 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.optimizers import MuonSpec
 from bitmosaic.train.run import Run
 from bitmosaic.train.stages import CodesStage, FeaturesStage, PriorStage, TokenizerStage, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
@@ -44,11 +45,11 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
         ),
         tokenizer_losses=TokenizerLosses(
             squared_weight=4.0, perceptual_weight=0.04, discriminator=PatchGANSpec(channels=3, width=32, layers=3),
-            adversarial_start=7500, adversarial_weight=0.5, discriminator_lead=200, discriminator_rate=0.4, diffaugment=False,
+            adversarial_start=4000, adversarial_weight=0.25, discriminator_lead=100, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=10_000, batch_size=32, learning_rate=2.5e-4, warmup_steps=50, decay="cosine", betas=(0.5, 0.95), ema_decay=0.998,
-            precision="auto", seed=seed, pictures_every=1000,
+            steps=6000, batch_size=32, learning_rate=5e-4, warmup_steps=50, decay="cosine", optimizer=MuonSpec(betas=(0.5, 0.95)),
+            ema_decay=0.998, precision="auto", seed=seed, pictures_every=1000,
         ),
     )  # fmt: skip
     prior = PriorStage(
