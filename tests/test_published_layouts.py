@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from published_nets import Weights, vqgan_decoder, vqgan_encoder
+import torch.nn.functional as F
+from published_nets import Weights, magvit2_decoder, magvit2_encoder, vqgan_decoder, vqgan_encoder
 from reference import reference
 from safetensors.torch import load_file
 
 from bitmosaic.cli import main
 from bitmosaic.convert.vqgan import published_vqgan
 from bitmosaic.nets import conv
-from bitmosaic.quantizers import NearestSpec, SimVQSpec
+from bitmosaic.quantizers import CosineSpec, IBQSpec, LFQSpec, NearestSpec, SimVQSpec
 from bitmosaic.spec import Spec
+from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 
 WIDTHS, IMAGES = (32, 64, 64), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
@@ -99,3 +101,75 @@ def test_a_file_of_another_width_or_with_a_tensor_too_many_is_refused_in_one_lin
         assert main(["convert", str(tmp_path / "x.ckpt"), "--out", str(tmp_path / "out")]) == 2
         told = capsys.readouterr().err
         assert name in told and len(told.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+# LlamaGen, Open-MAGVIT2, IBQ: random weights in the published layouts
+
+
+def test_llamagens_layout_counts_levels_of_the_decoder_from_below_and_normalises_codewords():
+    w = Weights()
+    part, codes, q = agrees(w, *taming(w, IMAGES, "llamagen"))
+    assert part.spec.attention == (False, False, True) and part.spec.quantizer == CosineSpec(24, 6)
+    table, z = F.normalize(w["quantize.embedding.weight"], dim=-1), F.normalize(part.vectors(IMAGES), dim=-1)
+    assert torch.equal(codes.digits[..., 0].long(), (z @ table.T).argmax(-1))
+    close(q, table[codes.digits[..., 0].long()].movedim(-1, 1))
+
+
+def magvit2(w: Weights, adaptive: bool):
+    return magvit2_encoder(w, 2 * IMAGES - 1, WIDTHS, 2, 5), lambda q: (magvit2_decoder(w, q, WIDTHS, 2, adaptive) + 1) / 2
+
+
+@pytest.mark.parametrize(("adaptive", "family"), [(True, "open-magvit2"), (False, "simvq")])
+def test_open_magvit2s_layout_without_a_codebook_is_lookup_free(adaptive, family):
+    w = Weights()
+    z, decode = magvit2(w, adaptive)
+    decode(z)
+    part = published_vqgan({**w, "loss.lecam_ema.value": torch.zeros(1)}, 16).build()
+    spec = part.spec
+    assert (spec.family, spec.quantizer, spec.embedding, spec.residual_blocks) == (family, LFQSpec(5), None, 2)
+    with torch.no_grad():
+        close(part.vectors(IMAGES).movedim(-1, 1), z)
+        codes = part.encode(IMAGES)
+        assert torch.equal(codes.digits.movedim(-1, 1), (z > 0).to(torch.uint8)) and codes.radix == (2,) * 5
+        close(part.decode(codes), decode(z.sign()).clamp(0, 1))
+
+
+def test_ibqs_files_are_read_with_their_averages_and_the_largest_product():
+    w, other = Weights(), Weights(7)
+    agrees_with = taming(w, IMAGES)
+    w.of("quantize.embedding.weight", 24, 6, scale=1.0)
+    agrees_with[1](agrees_with[0])
+    z, decode = taming(other, IMAGES)
+    other.of("quantize.embedding.weight", 24, 6, scale=1.0)
+    decode(z)
+    state = {**w, **{f"model_ema.{name.replace('.', '')}": tensor for name, tensor in other.items()}}
+    state |= {"model_ema.decay": torch.tensor(0.999), "model_ema.num_updates": torch.tensor(-1, dtype=torch.int32)}
+    state |= {"model_ema.lossdiscriminatormain0weight": torch.zeros(2)}
+    part = published_vqgan(state, 16).build()
+    assert part.spec.quantizer == IBQSpec(24, 6)
+    with torch.no_grad():
+        close(part.vectors(IMAGES).movedim(-1, 1), z)
+        codes = part.encode(IMAGES)
+        wanted = (z.movedim(1, -1) @ other["quantize.embedding.weight"].T).argmax(-1)
+        assert torch.equal(codes.digits[..., 0].long(), wanted)
+        q = other["quantize.embedding.weight"][wanted].movedim(-1, 1)
+        close(part.decode(codes), decode(q).clamp(0, 1))
+    del state["model_ema.quant_convweight"]
+    with pytest.raises(ValueError, match=r"without averages: quant_conv\.weight"):
+        published_vqgan(state, 16)
+
+
+def test_the_scheme_that_tensors_do_not_show_is_an_argument(tmp_path, capsys):
+    w = Weights()
+    agrees(w, *taming(w, IMAGES))
+    torch.save({"state_dict": dict(w)}, tmp_path / "x.ckpt")
+    line = ["convert", str(tmp_path / "x.ckpt"), "--out", str(tmp_path / "out")]
+    for scheme, spec in (("ibq", IBQSpec(24, 6)), ("cosine", CosineSpec(24, 6))):
+        assert main([*line, "--quantizer", scheme]) == 0, capsys.readouterr().err
+        assert Tokenizer.from_pretrained(tmp_path / "out").spec.quantizer == spec
+    w = Weights()
+    z, decode = magvit2(w, True)
+    decode(z)
+    torch.save(dict(w), tmp_path / "x.ckpt")
+    assert main([*line, "--quantizer", "ibq"]) == 2
+    assert "quantizer: got ibq, but there is no codebook" in capsys.readouterr().err

@@ -23,6 +23,9 @@ OfFile = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="
 Target = Annotated[
     Literal["flips", "x_0"] | None, tyro.conf.arg(metavar="{flips,x_0}", help_behavior_hint="(default: as the file says, or flips)")
 ]
+Scheme = Annotated[
+    Literal["nearest", "cosine", "ibq"] | None, tyro.conf.arg(metavar="{nearest,cosine,ibq}", help_behavior_hint="(default: as published)")
+]
 PublishedFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: as published)")]
 
 
@@ -31,12 +34,13 @@ def convert(
     prior: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR", help_behavior_hint="")] = None, *,
     out: Path = Path("pipeline"), heads: Published = None, target: Target = None, timesteps: OfFile = None,
     grid: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="ROWS COLUMNS", help_behavior_hint="(default: as published)")] = None,
-    steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None, temperature: PublishedFloat = None,
+    quantizer: Scheme = None, steps: Published = None, evaluations: Published = None, guidance_scale: PublishedFloat = None,
+    temperature: PublishedFloat = None,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
 ) -> Path:  # fmt: skip
     """Converts two published checkpoints, of a tokenizer and a prior, to a pipeline's folder: BiGR's (.th, .pt), or a VQGAN in the layout
-    of taming-transformers with LlamaGen's class-conditional prior or TiTok's MaskGIT.
+    of taming-transformers, LlamaGen, Open-MAGVIT2, SimVQ or IBQ with LlamaGen's class-conditional prior or TiTok's MaskGIT.
 
     All sizes are read off the tensors. Files are memory-mapped and nothing in them is executed; for missing, unexpected or damaged
     tensors the error has their names. The sampler's settings become the pipeline's defaults; those not given are the published ones.
@@ -52,6 +56,8 @@ def convert(
         target: what the prior's head predicts; published: flips. An error where the file itself names another.
         timesteps: T of the head's diffusion, for a file without a noise schedule.
         grid: places of a prior over indices, which tensors do not show; published: 16 16 for LlamaGen, one row for TiTok's MaskGIT.
+        quantizer: which codeword of a codebook a vector has, the nearest, that of the largest cosine, or of the largest product (IBQ);
+            published: nearest in taming's layout, cosine in LlamaGen's, ibq where a file of taming's layout has averaged weights.
         steps: rounds of the sampler.
         evaluations: of the head in each round.
         guidance_scale: of classifier-free guidance; 1: none.
@@ -68,7 +74,9 @@ def convert(
         if given or class_names:
             named = [*given, *["class_names"] * (class_names is not None)]
             raise ValueError(f"{', '.join(named)}: a single part has no sampler and no class names; give these with both parts")
-        out = convert_part(tokenizer, out, heads=heads, target=target, timesteps=timesteps, grid=grid, dtype=TYPES[dtype])
+        out = convert_part(
+            tokenizer, out, heads=heads, target=target, timesteps=timesteps, grid=grid, quantizer=quantizer, dtype=TYPES[dtype]
+        )
         spec = Spec.from_json(read_json(out / "config.json"))
         if isinstance(spec, PriorSpec):
             print(plain(f"prior:    {about(spec)}: {out}"), plain(f"join it:  bitmosaic convert TOKENIZER {out}"), sep="\n")
@@ -77,8 +85,8 @@ def convert(
         return out
     names = read_names(class_names) if class_names else ()
     out = convert_files(
-        tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, grid=grid, settings=given, class_names=names,
-        dtype=TYPES[dtype],
+        tokenizer, prior, out, heads=heads, target=target, timesteps=timesteps, grid=grid, quantizer=quantizer, settings=given,
+        class_names=names, dtype=TYPES[dtype],
     )  # fmt: skip
     spec = Spec.from_json(read_json(out / "prior" / "config.json"))
     print(f"prior:    {about(spec)}", plain(f"pipeline: {out}"), plain(f"sample:   bitmosaic sample {out}"), sep="\n")

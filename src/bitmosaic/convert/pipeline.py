@@ -16,7 +16,7 @@ from bitmosaic.convert.index_priors import is_llamagen, is_maskgit, published_ll
 from bitmosaic.convert.part import Converted
 from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
-from bitmosaic.convert.vqgan import is_vqgan, published_vqgan
+from bitmosaic.convert.vqgan import SchemeName, is_vqgan, published_vqgan
 from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
 from bitmosaic.pipelines import check_class_names, check_replaceable, pipeline_config
 from bitmosaic.priors import LlamaGenSpec, MaskGITSpec, Prior
@@ -33,8 +33,8 @@ PUBLISHED_SAMPLERS = {  # width of the prior -> rounds and Gumbel temperature (t
 
 def convert(
     tokenizer: str | Path, prior: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
-    timesteps: int | None = None, grid: tuple[int, int] | None = None, settings: dict[str, Any] | None = None,
-    class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
+    timesteps: int | None = None, grid: tuple[int, int] | None = None, quantizer: SchemeName | None = None,
+    settings: dict[str, Any] | None = None, class_names: Sequence[str] = (), dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes the pipeline of two published files, `tokenizer` (.th) and `prior` (.pt), into the folder `out`, which it returns.
 
@@ -42,7 +42,8 @@ def convert(
 
     heads: of the prior; None: width / 64 where the width is a published one, else it must be given. target: what the head's logits predict;
     None: as the file says, or flips, as published. timesteps: T of the head's diffusion; None: as the file says, or 256. grid: rows and
-    columns of a prior over indices, whose tensors do not show them; None: 16 x 16 for LlamaGen, one row for MaskGIT. settings: fields of
+    columns of a prior over indices, whose tensors do not show them; None: 16 x 16 for LlamaGen, one row for MaskGIT. quantizer: which
+    codeword of a codebook a vector has, "nearest", "cosine" or "ibq"; None: as published in the tokenizer's layout. settings: fields of
     the sampler that differ from the published setting of a prior of that width. dtype: of the weights on disk; None: unchanged, bit for
     bit, and then files are memory-mapped and never loaded whole.
 
@@ -51,7 +52,7 @@ def convert(
     out = Path(out).expanduser()
     check_replaceable(out)
     _check_kept(out, tokenizer, prior)
-    codes, images = _part(prior, "prior", Hints(heads, target, timesteps, grid)), _part(tokenizer, "tokenizer")
+    codes, images = _part(prior, "prior", Hints(heads, target, timesteps, grid)), _part(tokenizer, "tokenizer", Hints(quantizer=quantizer))
     images = _of_grid(images, codes.spec.grid)  # tensors of a tokenizer fit any side
     made, wanted = images.spec.radix, codes.spec.radix
     if made != wanted:
@@ -71,7 +72,8 @@ def convert(
 
 def convert_part(
     path: str | Path, out: str | Path, *, heads: int | None = None, target: Literal["flips", "x_0"] | None = None,
-    timesteps: int | None = None, grid: tuple[int, int] | None = None, dtype: torch.dtype | None = None,
+    timesteps: int | None = None, grid: tuple[int, int] | None = None, quantizer: SchemeName | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:  # fmt: skip
     """Writes one published file, a prior or a tokenizer, as the folder `out` of that part, which it returns.
 
@@ -82,7 +84,7 @@ def convert_part(
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - PART or out.resolve() == Path.cwd()):
         raise ValueError(f"out: {out} holds something that is no part of a pipeline, so it stays; give a new or empty folder")
     _check_kept(out, path)
-    part = _part(path, "", Hints(heads, target, timesteps, grid))
+    part = _part(path, "", Hints(heads, target, timesteps, grid, quantizer))
     part.check_values(path, dtype)
     with written_beside(out) as folder:
         save_tensors(part.tensors, part.spec, folder, dtype)
@@ -105,12 +107,13 @@ def _check_kept(out: Path, *paths: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Hints:
-    """Arguments that describe what a prior's tensors do not show."""
+    """Arguments that describe what tensors do not show: of a prior, the last of a tokenizer."""
 
     heads: int | None = None
     target: Literal["flips", "x_0"] | None = None
     timesteps: int | None = None
     grid: tuple[int, int] | None = None
+    quantizer: SchemeName | None = None
 
 
 NO_HINTS = Hints()
@@ -135,7 +138,11 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
                 return _of_indices(state, hints)
             if is_prior:
                 return published_prior(state, hints.heads, hints.target, hints.timesteps, settings)
-            return (published_vqgan if is_vqgan(state) else published_tokenizer)(state)
+            if is_vqgan(state):
+                return published_vqgan(state, None, hints.quantizer)
+            if hints.quantizer:
+                raise ValueError("quantizer: this tokenizer has bits, and no codebook; leave it out")
+            return published_tokenizer(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -154,7 +161,7 @@ def _of_folder(folder: Path, kind: str, given: Hints) -> Converted:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: a folder without config.json; give a published file, .th or .pt, or the folder of a converted part")
     if given != NO_HINTS:
-        raise ValueError(f"{folder}: heads, target, timesteps and grid are those of the folder; leave them out")
+        raise ValueError(f"{folder}: heads, target, timesteps, grid and quantizer are those of the folder; leave them out")
     spec = Spec.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     module = load_part(folder, Tokenizer if kind == "tokenizer" else Prior, None)
     return Converted(spec, module.state_dict())

@@ -16,12 +16,19 @@ from torch import Tensor, nn
 from bitmosaic.convert.part import Converted, check_kind, checked, highest, shape
 from bitmosaic.nets import conv
 from bitmosaic.quantizers.base import QuantizerSpec
+from bitmosaic.quantizers.cosine import CosineSpec
+from bitmosaic.quantizers.index_propagation import IBQSpec
+from bitmosaic.quantizers.lookup_free import LFQSpec
 from bitmosaic.quantizers.nearest import NearestSpec
 from bitmosaic.quantizers.simvq import SimVQSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 
 OTHER = ("loss.", "colorize", "quantize.codebook", "quantize.mask", "quantize.zero")  # used in training only, or computed
 AVERAGES, COUNTERS = "model_ema.", ("model_ema.decay", "model_ema.num_updates")
+SchemeName = Literal["nearest", "cosine", "ibq"]
+SCHEMES = {  # losses have their published weights
+    "nearest": lambda k, d: NearestSpec(k, d, commitment=1.0, codebook=0.25), "cosine": CosineSpec, "ibq": IBQSpec,
+}  # fmt: skip
 _OUTSIDE = {"quant_conv": "to_codes", "post_quant_conv": "from_codes"}
 _INSIDE = {"skip": "nin_shortcut", "out": "proj_out", "scale": "gamma", "shift": "beta"}  # ours -> theirs; other names inside a block agree
 
@@ -64,17 +71,18 @@ def layout_of(state: dict[str, Tensor]) -> str:
     return "open-magvit2" if any(name.startswith("encoder.mid_block.") for name in state) else "taming"
 
 
-def published_vqgan(state: dict[str, Tensor], image_size: int | None = None) -> Converted:
+def published_vqgan(state: dict[str, Tensor], image_size: int | None = None, quantizer: SchemeName | None = None) -> Converted:
     """The VQGAN of a published file, in any of the layouts, with averaged weights where the file has them.
 
-    image_size: side in pixels, None: that of 16 x 16 places. ValueError names the tensors at fault.
+    image_size: side in pixels, None: that of 16 x 16 places. quantizer: which codeword of a codebook a vector has, a name in `SCHEMES`;
+    None: as published in this layout. ValueError names the tensors at fault.
     """
     own, averaged = averages({name: tensor for name, tensor in state.items() if not name.startswith(OTHER)})
     check_kind(own)
     try:
         layout = layout_of(own)
-        quantizer, names = _quantizer(own, layout)
-        spec = _spec(own, layout, quantizer, image_size)
+        scheme, names = _quantizer(own, layout, averaged, quantizer)
+        spec = _spec(own, layout, scheme, image_size)
         with torch.device("meta"):
             part = spec.build()
     except (KeyError, IndexError, TypeError, ZeroDivisionError, ValueError) as error:
@@ -100,22 +108,29 @@ def averages(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
     if not means:
         return own, False
     of = {AVERAGES + name.replace(".", ""): name for name in own}
-    strange = sorted(means.keys() - of.keys()) or sorted(of.keys() - means.keys())
-    if strange:
-        raise ValueError(f"weights and their averages do not belong together: {', '.join(strange[:8])}")
+    if strange := sorted(means.keys() - of.keys()):
+        raise ValueError(f"averages of tensors that are not there: {', '.join(strange[:8])}")
+    if bare := sorted(of[name] for name in of.keys() - means.keys()):
+        raise ValueError(f"tensors without averages: {', '.join(bare[:8])}")
     return {of[name]: tensor for name, tensor in means.items()}, True
 
 
-def _quantizer(state: dict[str, Tensor], layout: str) -> tuple[QuantizerSpec, dict[str, str]]:
-    """The quantizer that the tensors `quantize.*` are of, and the names of its tensors, theirs -> ours."""
+def _quantizer(
+    state: dict[str, Tensor], layout: str, averaged: bool, scheme: SchemeName | None
+) -> tuple[QuantizerSpec, dict[str, str]]:
+    """The quantizer of the tensors `quantize.*`, and the names of its tensors, theirs -> ours. Open-MAGVIT2's has none."""
+    if layout == "open-magvit2" and "quantize.embedding.weight" not in state:
+        if scheme:
+            raise ValueError(f"quantizer: got {scheme}, but there is no codebook quantize.embedding.weight, so it is lookup-free")
+        return LFQSpec(shape(state, "encoder.conv_out.weight", 4)[0]), {}
     codewords, dimension = shape(state, "quantize.embedding.weight", 2)
     if "quantize.embedding_proj.weight" in state:
         return SimVQSpec(codewords, dimension), {
             "quantize.embedding.weight": "quantizer.basis",
             **{f"quantize.embedding_proj.{kind}": f"quantizer.projection.{kind}" for kind in ("weight", "bias")},
         }
-    quantizer = NearestSpec(codewords, dimension, commitment=1.0, codebook=0.25)  # the losses' published weights, beta 0.25
-    return quantizer, {"quantize.embedding.weight": "quantizer.codebook"}
+    own: SchemeName = {"taming": "ibq" if averaged else "nearest", "llamagen": "cosine", "open-magvit2": "ibq"}[layout]
+    return SCHEMES[scheme or own](codewords, dimension), {"quantize.embedding.weight": "quantizer.codebook"}
 
 
 def _spec(state: dict[str, Tensor], layout: str, quantizer: QuantizerSpec, image_size: int | None) -> VQGANSpec:
