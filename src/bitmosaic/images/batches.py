@@ -19,6 +19,7 @@ class Batch:
     images: Tensor           # (B, C, H, W) uint8; of another medium (B, C, *size) as it stores them
     labels: Tensor | None    # (B,) int64, None without classes
     indices: Tensor          # (B,) int64, the images' numbers in their set
+    epoch: float = 0.0       # epochs finished before it, where it is of a stream
 
 
 def blank_images(count: int, channels: int, size: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Batch:
@@ -60,7 +61,7 @@ class Batches:
         if self.changed is not None:
             pixels = self.changed(pixels, _generator("change", self.seed, step))
         labels = None if self.images.labels is None else self.images.labels[indices]
-        return Batch(pixels, labels, indices)
+        return Batch(pixels, labels, indices, self.epoch(step))
 
     def epoch(self, step: int) -> float:
         """Epochs finished before this step, with the part of the current one."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bitmosaic.spec import Spec
+
+MOST_INDEX_BITS, WIDTH = 10, 16  # of a recipe's codebook: bits of an index, and numbers of a codeword
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,17 @@ class Quantized:
 
 @dataclass(frozen=True)
 class QuantizerSpec(Spec, abstract=True):
-    """Base class of descriptions of quantizers."""
+    """Base class of descriptions of quantizers.
+
+    scheme: the name by which a recipe takes it; "" where it has none.
+    """
+
+    scheme: ClassVar[str] = ""
+
+    @classmethod
+    def of_bits(cls, bits: int) -> QuantizerSpec:
+        """One whose place holds about `bits` bits, or as many as suit the scheme if that is less."""
+        raise NotImplementedError
 
     @property
     def radix(self) -> tuple[int, ...]:
@@ -32,6 +45,17 @@ class QuantizerSpec(Spec, abstract=True):
 
     def build(self) -> Quantizer:
         raise NotImplementedError
+
+
+def schemes() -> dict[str, type[QuantizerSpec]]:
+    """Schemes by name."""
+    kinds = (kind for kind in Spec.table.values() if issubclass(kind, QuantizerSpec) and kind.scheme)
+    return dict(sorted((kind.scheme, kind) for kind in kinds))
+
+
+def index_bits(bits: int) -> int:
+    """Bits of one index: a codebook of more than 1,024 codewords wants more images than a laptop trains on."""
+    return max(1, min(bits, MOST_INDEX_BITS))
 
 
 class Quantizer(nn.Module, abc.ABC):

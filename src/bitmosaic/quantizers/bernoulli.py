@@ -17,6 +17,8 @@ from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
 class BernoulliQuantizerSpec(QuantizerSpec):
     """K logits <-> K bits."""
 
+    scheme = "bernoulli"
+
     bits: int = 4  # K
 
     def __post_init__(self):
@@ -26,6 +28,10 @@ class BernoulliQuantizerSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (2,) * self.bits
+
+    @classmethod
+    def of_bits(cls, bits: int) -> BernoulliQuantizerSpec:
+        return cls(bits)
 
     def build(self) -> BernoulliQuantizer:
         return BernoulliQuantizer(self.bits)

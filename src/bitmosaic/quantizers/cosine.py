@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights, index_bits
 from bitmosaic.quantizers.entropy import assignment_entropies
 from bitmosaic.quantizers.nearest import PAIRS, check_codebook, nearest, straight_through
 
@@ -21,6 +21,8 @@ TEMPERATURE = 0.01  # of the entropy's softmax over minus squared distances (Lla
 @dataclass(frozen=True)
 class CosineSpec(QuantizerSpec):
     """K unit codewords of width d, trained by gradient descent."""
+
+    scheme = "cosine"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -35,6 +37,10 @@ class CosineSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> CosineSpec:
+        return cls(2 ** index_bits(bits), WIDTH // 2)
 
     def build(self) -> Cosine:
         return Cosine(self)

@@ -35,6 +35,12 @@ class _LevelsSpec(QuantizerSpec, abstract=True):
 class FSQSpec(_LevelsSpec):
     """Number i of a vector has `levels[i]` levels, bounded by tanh."""
 
+    scheme = "fsq"
+
+    @classmethod
+    def of_bits(cls, bits: int) -> FSQSpec:
+        return cls(levels_for(bits))
+
     def build(self) -> FSQ:
         return FSQ(self)
 
@@ -42,6 +48,12 @@ class FSQSpec(_LevelsSpec):
 @dataclass(frozen=True)
 class IFSQSpec(_LevelsSpec):
     """The same with iFSQ's bound, by a sigmoid."""
+
+    scheme = "ifsq"
+
+    @classmethod
+    def of_bits(cls, bits: int) -> IFSQSpec:
+        return cls(levels_for(bits))
 
     def build(self) -> IFSQ:
         return IFSQ(self)

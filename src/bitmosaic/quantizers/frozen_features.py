@@ -12,15 +12,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
 from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_through
 
 HIDDEN = 256  # of the MLP projector
+FEATURES = 128  # of the last level of the feature network that the recipe `folder` trains
 
 
 @dataclass(frozen=True)
 class FrozenFeaturesSpec(QuantizerSpec):
     """K codewords P(T) of width d; T, K features, is frozen, and the projector P is trained."""
+
+    scheme = "features"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -37,6 +40,10 @@ class FrozenFeaturesSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> FrozenFeaturesSpec:
+        return cls(2 ** index_bits(bits), WIDTH // 2, FEATURES)
 
     def build(self) -> FrozenFeatures:
         return FrozenFeatures(self)

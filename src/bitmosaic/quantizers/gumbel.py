@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
 from bitmosaic.quantizers.cosine import check_pairs
 from bitmosaic.quantizers.nearest import check_codebook, nearest
 
@@ -26,6 +26,8 @@ HIGHEST = 1e15  # number of a vector
 class GumbelSpec(QuantizerSpec):
     """K codewords of width d; there is no other loss than the tokenizer's own."""
 
+    scheme = "gumbel"
+
     codewords: int = 8  # K
     width: int = 4  # d
 
@@ -35,6 +37,10 @@ class GumbelSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> GumbelSpec:
+        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> Gumbel:
         return Gumbel(self)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights, index_bits
 from bitmosaic.quantizers.cosine import check_pairs
 from bitmosaic.quantizers.entropy import assignment_entropies
 from bitmosaic.quantizers.nearest import PAIRS, check_codebook
@@ -19,6 +19,8 @@ from bitmosaic.quantizers.nearest import PAIRS, check_codebook
 @dataclass(frozen=True)
 class IBQSpec(QuantizerSpec):
     """K codewords of width d; p = softmax(z . e)."""
+
+    scheme = "ibq"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -35,6 +37,10 @@ class IBQSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> IBQSpec:
+        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> IBQ:
         return IBQ(self)

@@ -19,6 +19,8 @@ from bitmosaic.quantizers.entropy import MOST_BITS, sign_entropies
 class LFQSpec(QuantizerSpec):
     """D signs a place."""
 
+    scheme = "lfq"
+
     bits: int = 4  # D
     entropy: float = 0.1  # weight of mean H(p) - diversity H(mean p), in nats
     diversity: float = 1.0  # weight of the second entropy over the first
@@ -35,6 +37,10 @@ class LFQSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (2,) * self.bits
+
+    @classmethod
+    def of_bits(cls, bits: int) -> LFQSpec:
+        return cls(bits)
 
     def build(self) -> LFQ:
         return LFQ(self)

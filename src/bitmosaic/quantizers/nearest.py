@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
 
 PAIRS = 2**24  # distances in memory at once, 64 MiB
 CLOSEST = 4  # codewords whose distances are computed again: rounding in float32 only confuses codewords that are nearly as close
@@ -21,6 +21,8 @@ CLOSEST = 4  # codewords whose distances are computed again: rounding in float32
 @dataclass(frozen=True)
 class NearestSpec(QuantizerSpec):
     """K codewords of width d, trained by gradient descent."""
+
+    scheme = "nearest"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -33,6 +35,10 @@ class NearestSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> NearestSpec:
+        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> Nearest:
         return Nearest(self)

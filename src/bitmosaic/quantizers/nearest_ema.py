@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights, index_bits
 from bitmosaic.quantizers.nearest import check_codebook, nearest
 
 EPS = 1e-5  # of the smoothed counts
@@ -21,6 +21,8 @@ EPS = 1e-5  # of the smoothed counts
 @dataclass(frozen=True)
 class NearestEMASpec(QuantizerSpec):
     """K codewords of width d, moved by running means."""
+
+    scheme = "ema"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -37,6 +39,10 @@ class NearestEMASpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> NearestEMASpec:
+        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> NearestEMA:
         return NearestEMA(self)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights
 from bitmosaic.quantizers.cosine import CosineSpec
 from bitmosaic.quantizers.nearest import NearestSpec
 
@@ -35,6 +35,12 @@ class _PartsSpec(QuantizerSpec, abstract=True):
 class ProductSpec(_PartsSpec):
     """A vector is cut into parts, each with a quantizer of its own; digits follow one another."""
 
+    scheme = "product"
+
+    @classmethod
+    def of_bits(cls, bits: int) -> ProductSpec:
+        return cls(tuple(NearestSpec(2**share, WIDTH // 2) for share in shares(bits)))
+
     def build(self) -> Product:
         return Product(self)
 
@@ -42,6 +48,8 @@ class ProductSpec(_PartsSpec):
 @dataclass(frozen=True)
 class FactorizedSpec(_PartsSpec):
     """FQGAN's product: codebooks of unit vectors that a loss keeps from saying the same."""
+
+    scheme = "factorized"
 
     parts: tuple[QuantizerSpec, ...] = (CosineSpec(entropy=0.03), CosineSpec(entropy=0.03))
     disentanglement: float = 0.1  # weight of the mean over pairs and places of the squared cosine of codewords
@@ -55,6 +63,10 @@ class FactorizedSpec(_PartsSpec):
         if len(widths) > 1:
             raise ValueError(f"parts: of widths {sorted(widths)}; their codewords are compared, so give one width")
 
+    @classmethod
+    def of_bits(cls, bits: int) -> FactorizedSpec:
+        return cls(tuple(CosineSpec(2**share, WIDTH // 2, entropy=0.03) for share in shares(bits, 2)))
+
     def build(self) -> Factorized:
         return Factorized(self)
 
@@ -62,6 +74,8 @@ class FactorizedSpec(_PartsSpec):
 @dataclass(frozen=True)
 class ResidualSpec(QuantizerSpec):
     """`depth` quantizers of one kind: each codes what the ones before it have left."""
+
+    scheme = "residual"
 
     inner: QuantizerSpec = NearestSpec()
     depth: int = 2
@@ -74,6 +88,10 @@ class ResidualSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return self.inner.radix * self.depth
+
+    @classmethod
+    def of_bits(cls, bits: int) -> ResidualSpec:
+        return cls(NearestSpec(2 ** max(shares(bits)), WIDTH), len(shares(bits)))
 
     def build(self) -> Residual:
         return Residual(self)
@@ -175,3 +193,9 @@ def summed(found: list[Quantized]) -> dict[str, Tensor]:
     """Losses of several quantizers, by name."""
     names = {name for one in found for name in one.losses}
     return {name: sum(one.losses[name] for one in found if name in one.losses) for name in sorted(names)}
+
+
+def shares(bits: int, least: int = 1) -> list[int]:
+    """`bits` shared out evenly over codebooks of at most 8 bits, `least` of them at least."""
+    count = max(least, -(-bits // 8))
+    return [max(1, bits // count + (i < bits % count)) for i in range(count)]

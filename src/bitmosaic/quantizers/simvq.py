@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
 from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_through
 
 
 @dataclass(frozen=True)
 class SimVQSpec(QuantizerSpec):
     """K codewords C W^T + b of width d; C is random and fixed, W and b are trained."""
+
+    scheme = "simvq"
 
     codewords: int = 8  # K
     width: int = 4  # d
@@ -29,6 +31,10 @@ class SimVQSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (self.codewords,)
+
+    @classmethod
+    def of_bits(cls, bits: int) -> SimVQSpec:
+        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> SimVQ:
         return SimVQ(self)

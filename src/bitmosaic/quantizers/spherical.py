@@ -20,6 +20,8 @@ from bitmosaic.quantizers.entropy import MOST_BITS, sign_entropies
 class BSQSpec(QuantizerSpec):
     """D signs a place."""
 
+    scheme = "bsq"
+
     bits: int = 4  # D
     entropy: float = 0.1  # weight of (mean H(p) - diversity H(mean p)) / inverse_temperature (published: zeta)
     diversity: float = 1.0  # weight of the second entropy over the first (published: gamma / gamma_0)
@@ -36,6 +38,10 @@ class BSQSpec(QuantizerSpec):
     @property
     def radix(self) -> tuple[int, ...]:
         return (2,) * self.bits
+
+    @classmethod
+    def of_bits(cls, bits: int) -> BSQSpec:
+        return cls(bits)
 
     def build(self) -> BSQ:
         return BSQ(self)

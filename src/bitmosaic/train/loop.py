@@ -101,7 +101,7 @@ class State:
             set_optimizer_state_dict(module, self.optimizers[name], parts[name]["optimizer"])
             if name in self.averages:
                 self.averages[name].load_state_dict(parts[name]["average"])
-        if self.game.memory is not None:
+        if self.game.memory is not None and "memory" in parts:  # runs of before may lack it
             self.game.memory.load_state_dict(parts["memory"])
 
 

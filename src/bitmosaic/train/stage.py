@@ -31,6 +31,7 @@ from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.averages import settled
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
+from bitmosaic.train.code_use import COLLAPSED
 from bitmosaic.train.game import Game
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
@@ -73,6 +74,7 @@ def play_stage(
                     stage.leave_if(termination, progress)
                 if not whole:
                     continue
+                stage.warn_of_collapse(batches)
                 stage.look_at(images, progress, batches)
                 stage.draw(progress, pictures)
                 stage.save_if_due(progress)
@@ -104,6 +106,7 @@ class Stage:
     ):  # fmt: skip
         self.folder, self.title, self.state, self.training, self.device = folder, title, state, training, device
         self.log, self.say, self.told, self.saved = log, say, "", time.monotonic()
+        self.collapsed = 0  # epoch in which that was last reported
         self.spoilt = False  # whether a move of the last step was left out: the checkpoint before is the last good one
 
     def save(self) -> None:
@@ -144,6 +147,17 @@ class Stage:
         due = any_process(is_first() and time.monotonic() - self.saved > self.training.checkpoint_seconds, self.device)
         if progress.step == self.training.steps or (due and not self.spoilt):
             self.save()
+
+    def warn_of_collapse(self, batches: Any) -> None:
+        """Reports, once an epoch, that nearly no codeword was used in the last one."""
+        used, epoch = self.log.line.get("used", 1.0), int(batches.epoch(self.state.step * self.training.parts))
+        if used < COLLAPSED and 0 < epoch != self.collapsed:
+            self.collapsed = epoch
+            self.log.event("collapsed", used=used)
+            self.say(
+                f"{self.title}: {used:.2%} of the codewords were used in the last epoch; take a quantizer that keeps them in use, such as "
+                "simvq, ema or fsq (--quantizer), or fewer codewords"
+            )
 
     def interrupted(self, error: ImagesGone) -> None:
         """Keeps what was learned until images went, where one process can."""

@@ -19,8 +19,10 @@ from bitmosaic.losses.diffaugment import diffaugment
 from bitmosaic.losses.reconstruction import l1, perceptual, squared
 from bitmosaic.losses.spectral import spectral
 from bitmosaic.nets.patchgan import PatchGANSpec
+from bitmosaic.quantizers.base import Quantized
 from bitmosaic.spec import Spec, later
 from bitmosaic.tokenizers.base import Tokenizer
+from bitmosaic.train.code_use import CodeUse
 from bitmosaic.train.game import Game, Turn, frozen
 
 
@@ -45,7 +47,10 @@ class TokenizerLosses(Spec):
 
 
 class TokenizerGame(Game):
-    """Players "tokenizer" and, where wanted, "discriminator". `features` is a frozen network with `maps(images)`."""
+    """Players "tokenizer" and, where wanted, "discriminator". `features` is a frozen network with `maps(images)`.
+
+    Where places hold indices, `memory` counts them: metrics "used" and "perplexity", and "restarted", the dead codewords moved so far.
+    """
 
     def __init__(self, tokenizer: Tokenizer, losses: TokenizerLosses, features: nn.Module | None = None):
         if losses.perceptual_weight and features is None:
@@ -54,6 +59,8 @@ class TokenizerGame(Game):
         self.players: dict[str, nn.Module] = {"tokenizer": tokenizer}
         if losses.discriminator is not None:
             self.players["discriminator"] = losses.discriminator.build()
+        if max(tokenizer.radix) > 2:
+            self.memory = CodeUse(tokenizer.radix)
 
     def play(self, batch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """The tokenizer's turn: reconstruction, from `adversarial_start` on with the adversarial loss; then, from the lead on, the
@@ -62,7 +69,7 @@ class TokenizerGame(Game):
         tokenizer, losses = self.players["tokenizer"], self.losses
         images = tokenizer.medium.floats(batch.images.to(rng.device))
         made, quantized = tokenizer(images, rng)
-        metrics = {"l1": l1(images, made)}
+        metrics = {"l1": l1(images, made), **self._use(quantized, getattr(batch, "epoch", 0.0))}
         loss = metrics["l1"]
         if losses.squared_weight:
             metrics["squared"] = squared(images, made)
@@ -96,6 +103,13 @@ class TokenizerGame(Game):
         weight = weight * self.losses.adversarial_weight
         gradient = (by_reconstruction + weight * by_adversary).detach()
         return Turn("tokenizer", (made * gradient).sum() + extra, _detached({**metrics, "adversarial": adversarial, "weight": weight}))
+
+    def _use(self, quantized: Quantized, epoch: float) -> dict[str, Tensor]:
+        """What is counted of the codebook, where there is one."""
+        if self.memory is None:
+            return {}
+        restarts = [module.restarts for module in self.players["tokenizer"].modules() if hasattr(module, "restarts")]
+        return {**self.memory.add(quantized.digits, epoch), **({"restarted": sum(restarts).float()} if restarts else {})}
 
     def groups(self, player: str) -> list[dict[str, Any]]:
         """All parameters in one group; the discriminator's learning rate is its own."""

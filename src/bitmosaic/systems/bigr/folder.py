@@ -23,6 +23,7 @@ from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
+from bitmosaic.systems.quantized import quantized
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.train.run import Reason, Run, retold
 from bitmosaic.train.stages import CodesStage, FeaturesStage, FileFeatures, PriorStage, TokenizerStage, TrainedFeatures
@@ -39,7 +40,7 @@ MULTIPLIERS = {32: (1, 2, 4), 64: (1, 1, 2, 4), 128: (1, 1, 2, 4), 256: (1, 1, 2
 
 def folder(
     data: str, size: int | None = None, channels: int | None = None, bits: int | None = None, perceptual: str = "",
-    flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True, captions: str = "",
+    flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True, captions: str = "", quantizer: str = "",
 ) -> Run:  # fmt: skip
     """A tokenizer and a prior for a folder of images; sub-folders are classes.
 
@@ -48,7 +49,8 @@ def folder(
     are classes and images enough). flip: mirror images left to right. minutes: about how long to train on two CPU cores (None: from
     the number of images). seed: of weights, batches and every other draw. classes: sub-folders are classes; where not, all images below
     the folder are taken, without classes. captions: texts that the prior is conditioned on instead of classes; "beside" where name.txt
-    lies beside name.png, or a CSV or JSON Lines file of them.
+    lies beside name.png, or a CSV or JSON Lines file of them. quantizer: a scheme such as fsq, lfq, simvq or residual, around which a
+    VQGAN is trained with a prior that fits its digits (empty: the binary autoencoder, and BiGR). ValueError for what is none of these.
     """
     found = scan(Path(data), classes)
     files, class_names = found.files, found.class_names
@@ -92,7 +94,8 @@ def folder(
     images = (FolderSpec if classes else FlatFolderSpec)(str(data), (side, side), channels, captions)
     stages = (*([FeaturesStage(features)] if features is not None else []), tokenizer, CodesStage(code_draws=4), prior)
     run = Run("folder", images, stages, flip)
-    return replace(run, reasons=retold([Reason.of(line, run) if callable(line) else line for line in lines], run))
+    run = replace(run, reasons=retold([Reason.of(line, run) if callable(line) else line for line in lines], run))
+    return quantized(run, quantizer) if quantizer else run
 
 
 def chosen_size(size: int | None, sides: list[int], lines: list[str | Tell]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from torch import nn
 
 from bitmosaic.evaluate.reconstruction import reconstruction_report
 from bitmosaic.folders import load_part, read_json, save_part, write_json, written_beside
-from bitmosaic.images import Batch, Batches, blank_images, some_images
+from bitmosaic.images import Batch, Batches, blank_images, in_order, some_images
 from bitmosaic.images.shift import shifting
 from bitmosaic.media import PICTURES
 from bitmosaic.nets.parameters import parameters_of
+from bitmosaic.quantizers import FrozenFeatures
 from bitmosaic.tokenizers import Tokenizer, TokenizerSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.tokenizers.jpeg_bytes import JPEGBytesSpec
 from bitmosaic.train.code_store import images_at_once
+from bitmosaic.train.loop import step_generator
 from bitmosaic.train.pictures import draw_curves, reconstructions
 from bitmosaic.train.processes import broadcast, by_first
 from bitmosaic.train.progress import ProgressBar
@@ -75,6 +78,7 @@ class TokenizerStage(Stage):
             training, images = self.training, job.images
             torch.manual_seed(training.seed)
             game = self.game(job.made)
+            self._learn_features(job, game)
             if training.compile:
                 game.compile()
             batches = Batches(images, training.part_size, training.seed, job.run.flip, shifting(images, job.run.shift))
@@ -86,6 +90,20 @@ class TokenizerStage(Stage):
             state = play_stage(job.out / self.name, self.name, game, batches, training, pictures, images, job.device, job.board)
             by_first(lambda: self._keep(job, averaged(state, "tokenizer")))
         return {"tokenizer": load_part(folder, Tokenizer).to(job.device)}
+
+    def _learn_features(self, job: Job, game: TokenizerGame) -> None:
+        """Gives a quantizer whose codewords are features those of the run's feature network, where there is one; before the first step."""
+        quantizer, features = getattr(game.players["tokenizer"], "quantizer", None), job.made.get("features")
+        if not isinstance(quantizer, FrozenFeatures) or features is None or not hasattr(features, "maps"):
+            return
+        classes, found = [], []
+        for batch in itertools.islice(in_order(job.images, 250), -(-LOOKED_AT // 250)):
+            with torch.inference_mode():
+                last = features.maps(self.tokenizer.medium.floats(batch.images.to(job.device)))[-1].cpu()
+            found.append(last.movedim(1, -1).flatten(0, -2))
+            if batch.labels is not None:
+                classes.append(batch.labels.repeat_interleave(len(found[-1]) // len(batch.images)))
+        quantizer.learn(torch.cat(found), torch.cat(classes) if classes else None, step_generator(self.training.seed, 0, part=2))
 
     def _keep(self, job: Job, tokenizer: Tokenizer) -> None:
         """Measures and writes a tokenizer that has been trained, with checksums."""
