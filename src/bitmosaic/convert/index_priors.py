@@ -1,4 +1,5 @@
-"""Published priors over codebook indices: LlamaGen's class-conditional Llama (arXiv 2406.06525), TiTok's MaskGIT (arXiv 2406.07550)."""
+"""Published priors over codebook indices: LlamaGen's class-conditional Llama (arXiv 2406.06525), TiTok's MaskGIT (arXiv 2406.07550), and
+FAR over the indices of several codebooks (FQGAN, arXiv 2411.16681)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert.part import Converted, check_kind, checked, highest, shape
-from bitmosaic.priors.base import IndexPriorSpec
+from bitmosaic.priors.base import PriorSpec
+from bitmosaic.priors.far import FARSpec
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
 
@@ -27,6 +29,11 @@ _VIT = {
 def is_llamagen(state: dict[str, Tensor]) -> bool:
     """Whether the tensors' names are those of LlamaGen's layout."""
     return "output.weight" in state and any(name.endswith("attention.wqkv.weight") for name in state)
+
+
+def is_far(state: dict[str, Tensor]) -> bool:
+    """Whether the tensors' names are those of FAR."""
+    return "tok_embeddings_1.weight" in state
 
 
 def is_maskgit(state: dict[str, Tensor]) -> bool:
@@ -54,6 +61,31 @@ def published_llamagen(state: dict[str, Tensor], grid: tuple[int, int], heads: i
     names = {"tok_embeddings": "table", "cls_embedding.embedding_table": "condition.table", "norm": "norm", "output": "head.net"}
     names |= {f"layers.{i}.{a}": f"blocks.{i}.{b}" for i in range(depth) for a, b in _LLAMA.items()}
     return _renamed(spec, part, own, {f"{a}.weight": f"{b}.weight" for a, b in names.items()})
+
+
+def published_far(state: dict[str, Tensor], grid: tuple[int, int], heads: int | None = None) -> Converted:
+    """The prior of a published file; arguments and errors as of `published_llamagen`."""
+    own = {name: tensor for name, tensor in state.items() if name not in ("freqs_cis", "causal_mask")}  # computed tables
+    check_kind(own)
+    try:
+        digits = shape(own, "aggregation_layer.weight", 2)[1] // shape(own, "aggregation_layer.weight", 2)[0]
+        radix = tuple(shape(own, f"tok_embeddings_{j + 1}.weight", 2)[0] for j in range(digits))
+        width, inner = shape(own, "tok_embeddings_1.weight", 2)[1], shape(own, "layers.0.feed_forward.w1.weight", 2)[0]
+        depth, head_depth = 1 + highest(own, r"layers\.(\d+)\."), 1 + highest(own, r"ar_head\.(\d+)\.")
+        condition = ClassConditionSpec(shape(own, "cls_embedding.embedding_table.weight", 2)[0] - 1)
+        heads = heads or max(1, width // HEAD_WIDTH)
+        spec = FARSpec(grid, radix, depth, heads, width, head_depth, condition, _multiple(width, inner))
+        with torch.device("meta"):
+            part = spec.build()
+    except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
+        raise _not("FAR", error) from error
+    names = {"cls_embedding.embedding_table": "condition.table", "norm": "head.norm", "aggregation_layer": "joined"}
+    for theirs, ours, count in (("layers", "blocks", depth), ("ar_head", "head.blocks", head_depth)):
+        names |= {f"{theirs}.{i}.{a}": f"{ours}.{i}.{b}" for i in range(count) for a, b in _LLAMA.items()}
+    for j in range(digits):
+        names |= {f"tok_embeddings_{j + 1}": f"head.tables.{j}", f"output_{j + 1}": f"head.outs.{j}"}
+    every = {f"{a}.weight": f"{b}.weight" for a, b in names.items()} | {"aggregation_layer.bias": "joined.bias"}
+    return _renamed(spec, part, own, every)
 
 
 def published_maskgit(state: dict[str, Tensor], grid: tuple[int, int] | None = None, heads: int | None = None) -> Converted:
@@ -96,7 +128,7 @@ def _block(theirs: str, i: int) -> dict[str, str]:
     return {f"{theirs}.{a}.{kind}": f"blocks.{i}.{b}.{kind}" for a, b in _VIT.items() for kind in ("weight", "bias")}
 
 
-def _renamed(spec: IndexPriorSpec, part, own: dict[str, Tensor], names: dict[str, str]) -> Converted:
+def _renamed(spec: PriorSpec, part, own: dict[str, Tensor], names: dict[str, str]) -> Converted:
     ours = {names[name]: tensor for name, tensor in own.items() if name in names}
     return checked(spec, part, ours, {mine: theirs for theirs, mine in names.items()}, [name for name in own if name not in names])
 

@@ -12,14 +12,21 @@ import torch
 
 from bitmosaic.codes import described
 from bitmosaic.convert.checkpoint import read_file
-from bitmosaic.convert.index_priors import is_llamagen, is_maskgit, published_llamagen, published_maskgit
+from bitmosaic.convert.index_priors import (
+    is_far,
+    is_llamagen,
+    is_maskgit,
+    published_far,
+    published_llamagen,
+    published_maskgit,
+)
 from bitmosaic.convert.part import Converted
 from bitmosaic.convert.prior import published_prior
 from bitmosaic.convert.tokenizer import published_tokenizer
 from bitmosaic.convert.vqgan import SchemeName, is_vqgan, published_vqgan
 from bitmosaic.folders import load_part, read_json, real_path, save_tensors, write_json, written_beside
 from bitmosaic.pipelines import check_class_names, check_replaceable, pipeline_config
-from bitmosaic.priors import LlamaGenSpec, MaskGITSpec, Prior
+from bitmosaic.priors import FARSpec, LlamaGenSpec, MaskGITSpec, Prior
 from bitmosaic.priors.base import PriorSpec
 from bitmosaic.samplers import EntropyOrderedSpec, LlamaGenSamplerSpec, MaskGITSamplerSpec, SamplerSpec
 from bitmosaic.spec import Spec
@@ -124,7 +131,7 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
     if kind and Path(path).expanduser().is_dir():
         return _of_folder(Path(path).expanduser(), kind, hints)
     state, settings = read_file(path)
-    of_indices = is_llamagen(state) or is_maskgit(state)
+    of_indices = is_llamagen(state) or is_maskgit(state) or is_far(state)
     of_tokenizer = is_vqgan(state) or any(name.startswith("ae.") for name in state)
     is_prior = of_indices or "tok_embeddings.weight" in state or (kind != "tokenizer" and not of_tokenizer)
     if kind == "prior" and not is_prior:
@@ -151,6 +158,8 @@ def _of_indices(state: dict[str, torch.Tensor], hints: Hints) -> Converted:
     """A prior over codebook indices."""
     if hints.target is not None or hints.timesteps is not None:
         raise ValueError("target, timesteps: these are of a head of Bernoulli diffusion, which this prior does not have; leave them out")
+    if is_far(state):
+        return published_far(state, hints.grid or (16, 16), hints.heads)
     if is_llamagen(state):
         return published_llamagen(state, hints.grid or (16, 16), hints.heads)
     return published_maskgit(state, hints.grid, hints.heads)
@@ -185,7 +194,7 @@ def _set(sampler: SamplerSpec, settings: dict[str, Any]) -> SamplerSpec:
 
 def published_sampler(prior: PriorSpec) -> SamplerSpec:
     """The sampler settings that the authors report for a prior of this kind and width; for other widths, those of BiGR-L."""
-    if isinstance(prior, LlamaGenSpec):
+    if isinstance(prior, LlamaGenSpec | FARSpec):
         return LlamaGenSamplerSpec(guidance_scale=2.0)  # they report 1.65 to 2 for class-conditional models from B to 3B
     if isinstance(prior, MaskGITSpec):
         return MaskGITSamplerSpec()

@@ -10,6 +10,7 @@ from bitmosaic.priors.chain import AbsorbingSpec, MaskAndReplaceSpec, UniformSpe
 from bitmosaic.priors.d3pm import D3PM, D3PMSpec
 from bitmosaic.priors.denoising import DenoisingPrior
 from bitmosaic.priors.direct_bits import DirectBitsSpec
+from bitmosaic.priors.far import FAR, FARSpec
 from bitmosaic.priors.llamagen import LlamaGen, LlamaGenSpec
 from bitmosaic.priors.masked import BiGR, MaskedPriorSpec
 from bitmosaic.priors.masked_bits import MaskedBitsSpec
@@ -17,8 +18,8 @@ from bitmosaic.priors.masked_digits import MaskedDigits, MaskedDigitsSpec
 from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
-    "AbsorbingSpec", "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec", "CausalPrior",
-    "ClassConditionSpec", "D3PM", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "HeadedPrior", "LlamaGen", "LlamaGenSpec",
-    "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedDigits", "MaskedDigitsSpec", "MaskedPrior",
+    "D3PM", "FAR", "AbsorbingSpec", "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec",
+    "CausalPrior", "ClassConditionSpec", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "FARSpec", "HeadedPrior", "LlamaGen",
+    "LlamaGenSpec", "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedDigits", "MaskedDigitsSpec", "MaskedPrior",
     "MaskedPriorSpec", "NoConditionSpec", "Prior", "UniformSpec",
 ]

@@ -6,7 +6,7 @@ A draw takes one uniform a digit: the first value at which the cumulative probab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,11 @@ class DigitsHead(Head):
         """Entropies (..., K) of probabilities (..., K, largest radix), each divided by the logarithm of the digit's radix."""
         scale = torch.tensor([math.log(max(self.radix)) / math.log(r) for r in self.radix], device=p.device)
         return (relative_entropy(p) * scale).clamp(0, 1)
+
+    def digit_by_digit(self, conditions: Tensor, guidance_scale: float) -> Generator[Tensor, Tensor, None]:
+        """Yields the logits (m, radix[j]) of digit j and is sent it, (m,), of which the others do not depend."""
+        for logits, r in zip(self.logits(conditions, guidance_scale).unbind(-2), self.radix, strict=True):
+            yield logits[..., :r]
 
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Cross-entropy in nats a digit."""

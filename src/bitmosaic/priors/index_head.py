@@ -6,7 +6,7 @@ A draw takes one uniform a place: the first codeword at which the cumulative pro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,10 @@ class IndexHead(Head):
     def logits(self, conditions: Tensor, guidance_scale: float = 1.0) -> Tensor:
         """(m, V) float32, of conditions (branches, m, D)."""
         return guided(self.net(conditions), guidance_scale)
+
+    def digit_by_digit(self, conditions: Tensor, guidance_scale: float) -> Generator[Tensor, Tensor, None]:
+        """Yields the logits (m, V) of the one digit, and is sent it, (m,)."""
+        yield self.logits(conditions, guidance_scale)
 
     def loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Cross-entropy in nats a place."""

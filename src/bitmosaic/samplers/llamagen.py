@@ -1,6 +1,7 @@
 """LlamaGen's sampling (Sun et al., arXiv 2406.06525): raster order, guided logits divided by a temperature, top-k and top-p.
 
-We differ in drawing by one uniform a place from each image's own generator, and in passing over places that are given.
+We differ in drawing by one uniform a digit from each image's own generator, in several digits a place (FAR, arXiv 2411.16681), and in
+passing over places that are given.
 """
 
 from __future__ import annotations
@@ -49,10 +50,18 @@ class LlamaGenSampler(InOrderSampler):
     def _draw(self, prior, contexts: Tensor, place: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         spec = self.spec
         guides = len(contexts) > 1 and (not spec.guided_places or place < spec.guided_places)
-        logits = prior.head.logits(contexts if guides else contexts[:1], spec.guidance_scale)
-        p = probabilities(logits, spec.temperature, spec.top_k, spec.top_p)
-        uniform = torch.cat([torch.rand(1, generator=rng, device=rng.device) for rng in generators])
-        return drawn(p, uniform)[:, None], relative_entropy(p)
+        asked = prior.head.digit_by_digit(contexts if guides else contexts[:1], spec.guidance_scale)
+        digits, entropies, logits = [], [], next(asked)
+        while logits is not None:  # one digit after another, of an index but one
+            p = probabilities(logits, spec.temperature, spec.top_k, spec.top_p)
+            uniform = torch.cat([torch.rand(1, generator=rng, device=rng.device) for rng in generators])
+            digits.append(drawn(p, uniform))
+            entropies.append(relative_entropy(p))
+            try:
+                logits = asked.send(digits[-1])
+            except StopIteration:
+                logits = None
+        return torch.stack(digits, -1), torch.stack(entropies, -1).mean(-1)
 
 
 def probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
