@@ -12,6 +12,7 @@ import torch
 
 from bitmosaic.codes import described
 from bitmosaic.convert.checkpoint import read_file
+from bitmosaic.convert.fqgan import is_fqgan, published_fqgan
 from bitmosaic.convert.index_priors import (
     is_far,
     is_llamagen,
@@ -132,7 +133,7 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
         return _of_folder(Path(path).expanduser(), kind, hints)
     state, settings = read_file(path)
     of_indices = is_llamagen(state) or is_maskgit(state) or is_far(state)
-    of_tokenizer = is_vqgan(state) or any(name.startswith("ae.") for name in state)
+    of_tokenizer = is_vqgan(state) or is_fqgan(state) or any(name.startswith("ae.") for name in state)
     is_prior = of_indices or "tok_embeddings.weight" in state or (kind != "tokenizer" and not of_tokenizer)
     if kind == "prior" and not is_prior:
         raise ValueError(f"{path}: this is a tokenizer; the prior's file comes second")
@@ -145,6 +146,8 @@ def _part(path: str | Path, kind: Literal["prior", "tokenizer", ""], hints: Hint
                 return _of_indices(state, hints)
             if is_prior:
                 return published_prior(state, hints.heads, hints.target, hints.timesteps, settings)
+            if is_fqgan(state) and not hints.quantizer:
+                return published_fqgan(state, hints.heads)
             if is_vqgan(state):
                 return published_vqgan(state, None, hints.quantizer)
             if hints.quantizer:

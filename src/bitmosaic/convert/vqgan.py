@@ -91,9 +91,9 @@ def published_vqgan(state: dict[str, Tensor], image_size: int | None = None, qua
     if spec.embedding is not None:
         names |= {f"{a}.{kind}": f"{b}.{kind}" for a, b in _OUTSIDE.items() for kind in ("weight", "bias")}
     for net, blocks in (("encoder", part.encoder), ("decoder", part.decoder)):
-        for i, (theirs, block) in enumerate(zip(_places(net, blocks, spec, LAYOUTS[layout]), blocks, strict=True)):
+        for i, (theirs, block) in enumerate(zip(places(net, blocks, spec, LAYOUTS[layout]), blocks, strict=True)):
             for name in block.state_dict():
-                names[f"{net}.{theirs}{_inside(name, block, LAYOUTS[layout])}"] = f"{net}.{i}.{name}"
+                names[f"{net}.{theirs}{inside(name, block, LAYOUTS[layout])}"] = f"{net}.{i}.{name}"
     ours = {names[name]: tensor for name, tensor in own.items() if name in names}
     return checked(spec, part, ours, {mine: theirs for theirs, mine in names.items()}, [name for name in own if name not in names])
 
@@ -134,26 +134,30 @@ def _quantizer(
 
 
 def _spec(state: dict[str, Tensor], layout: str, quantizer: QuantizerSpec, image_size: int | None) -> VQGANSpec:
-    """Sizes read off the encoder: widths, blocks of a level, and at which levels there is attention."""
-    width, channels = shape(state, "encoder.conv_in.weight", 4)[:2]
-    names = LAYOUTS[layout]
-
-    def called(pattern: str, i: int | str, j: int | str) -> str:
-        return f"encoder.{pattern.format(side='down', i=i, j=j)}"
-
-    level = called(names.residual, "LEVEL", 0).partition("LEVEL")[0].replace(".", r"\.")
-    levels = 1 + highest(state, level + r"(\d+)\.")
-    blocks = 1 + highest(state, called(names.residual, 0, "BLOCK").partition("BLOCK")[0].replace(".", r"\.") + r"(\d+)\.")
-    multipliers = tuple(shape(state, f"{called(names.residual, i, 0)}.conv1.weight", 4)[0] // width for i in range(levels))
-    side = image_size or 16 * 2 ** (levels - 1)
-    attention = tuple(side // 2**i for i in range(levels) if f"{called(names.attention, i, 0)}.q.weight" in state)
+    """Sizes read off the encoder, and at which levels there is attention."""
+    channels, width, multipliers, blocks = sizes(state, LAYOUTS[layout])
+    side, levels = image_size or 16 * 2 ** (len(multipliers) - 1), range(len(multipliers))
+    attention = tuple(side // 2**i for i in levels if f"{_called(LAYOUTS[layout].attention, i, 0)}.q.weight" in state)
     embedding = shape(state, "encoder.conv_out.weight", 4)[0] if "quant_conv.weight" in state or layout != "open-magvit2" else None
     adaptive = any(name.startswith("decoder.adaptive.") for name in state)
     family = "taming" if layout != "open-magvit2" else "open-magvit2" if adaptive else "simvq"
     return VQGANSpec((side, side), channels, quantizer, width, multipliers, blocks, attention, embedding, family=family)
 
 
-def _places(net: Literal["encoder", "decoder"], blocks: nn.Sequential, spec: VQGANSpec, layout: Layout) -> Iterator[str]:
+def sizes(state: dict[str, Tensor], layout: Layout) -> tuple[int, int, tuple[int, ...], int]:
+    """Channels of images, width at full resolution, multipliers of levels, and residual blocks of each, of an encoder."""
+    width, channels = shape(state, "encoder.conv_in.weight", 4)[:2]
+    level, block = _called(layout.residual, "LEVEL", 0).partition("LEVEL")[0], _called(layout.residual, 0, "BLOCK").partition("BLOCK")[0]
+    levels, blocks = (1 + highest(state, name.replace(".", r"\.") + r"(\d+)\.") for name in (level, block))
+    multipliers = tuple(shape(state, f"{_called(layout.residual, i, 0)}.conv1.weight", 4)[0] // width for i in range(levels))
+    return channels, width, multipliers, blocks
+
+
+def _called(pattern: str, i: int | str, j: int | str) -> str:
+    return f"encoder.{pattern.format(side='down', i=i, j=j)}"
+
+
+def places(net: Literal["encoder", "decoder"], blocks: nn.Sequential, spec: VQGANSpec, layout: Layout) -> Iterator[str]:
     """The published name of each block of the encoder or decoder, in our order."""
     last = len(spec.multipliers) - 1
     side, step = ("down", 1) if net == "encoder" else ("up", -1)
@@ -179,7 +183,7 @@ def _places(net: Literal["encoder", "decoder"], blocks: nn.Sequential, spec: VQG
             level, seen = level + step, dict.fromkeys(seen, 0)
 
 
-def _inside(name: str, block: nn.Module, layout: Layout) -> str:
+def inside(name: str, block: nn.Module, layout: Layout) -> str:
     """The published name, with a dot before it, of a tensor inside a block."""
     if isinstance(block, conv.Downsample | conv.StridedDownsample | conv.Upsample | conv.DepthToSpace):
         down = isinstance(block, conv.Downsample | conv.StridedDownsample)

@@ -12,17 +12,18 @@ from bitmosaic.nets.llama import Sees, attend
 class ViTBlock(nn.Module):
     """x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)), GELU; with `skips` first a linear layer over x and an earlier stream.
 
+    bias: of queries, keys and values.
     recompute: the backward pass recomputes activations instead of keeping them (activation checkpointing).
     """
 
     recompute = False
 
-    def __init__(self, width: int, heads: int, inner: int, skips: bool = False):
+    def __init__(self, width: int, heads: int, inner: int, skips: bool = False, bias: bool = False):
         super().__init__()
         self.heads = heads
         self.skip = nn.Linear(2 * width, width) if skips else None
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias), nn.Linear(width, width)
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
     def forward(self, x: Tensor, earlier: Tensor | None = None, sees: Sees = attend) -> Tensor:

@@ -59,7 +59,8 @@ class FactorizedSpec(_PartsSpec):
         check_weights(disentanglement=self.disentanglement)
         if len(self.parts) < 2:
             raise ValueError("parts: got one; a factorized codebook has at least two")
-        widths = {part.build().width for part in self.parts}
+        with torch.device("meta"):  # draws no weights
+            widths = {part.build().width for part in self.parts}
         if len(widths) > 1:
             raise ValueError(f"parts: of widths {sorted(widths)}; their codewords are compared, so give one width")
 
