@@ -36,7 +36,7 @@ def quantized(run: Run, scheme: str) -> Run:
     changed = run.changed(tokenizer=tokenizer, prior=prior, sampler=sampler)
 
     def reason(run: Run) -> str:
-        return f"quantizer {scheme}: {described(run.tokenizer.radix)} a place"
+        return f"quantizer {scheme}: {described(run.tokenizer.radix)}"
 
     return replace(changed, reasons=retold((*run.reasons, Reason.of(reason, changed)), changed))
 
