@@ -5,8 +5,12 @@ import torch
 from reference import reference
 from safetensors.torch import load_file
 
+from bitmosaic import Pipeline
 from bitmosaic.cli import main
+from bitmosaic.conditions import ClassConditionSpec
 from bitmosaic.convert.fqgan import published_fqgan
+from bitmosaic.folders import save_part
+from bitmosaic.priors import FARSpec
 from bitmosaic.quantizers import CosineSpec, FactorizedSpec
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.tokenizers.fqgan import FQGANSpec
@@ -72,3 +76,16 @@ def test_the_command_reads_the_layout_and_names_what_is_wrong(published, tmp_pat
     name = "encoder.visual_head.0.transformer.0.attn.in_proj_bias"
     torch.save({n: t for n, t in state.items() if n != name}, tmp_path / "x.pt")
     assert main(line) == 2 and name in capsys.readouterr().err
+
+
+def test_the_tokenizer_and_far_become_a_pipeline_that_draws_digit_after_digit(published, tmp_path, capsys):
+    torch.save(published[1], tmp_path / "x.pt")
+    assert main(["convert", str(tmp_path / "x.pt"), "--heads", "4", "--out", str(tmp_path / "fqgan")]) == 0
+    for name, grid in (("far", (4, 4)), ("other", (2, 2))):
+        spec = FARSpec(grid, (32, 32), condition=ClassConditionSpec(3))
+        save_part(spec.build(), spec, tmp_path / name)
+    assert main(["convert", str(tmp_path / "fqgan"), str(tmp_path / "far"), "--out", str(tmp_path / "pipe")]) == 0, capsys.readouterr().err
+    made = Pipeline.from_pretrained(tmp_path / "pipe")([0, 2], [1, 2], output_type="pt")
+    assert made.shape == (2, 3, 32, 32) and made.isfinite().all() and not torch.equal(made[0], made[1])
+    assert main(["convert", str(tmp_path / "fqgan"), str(tmp_path / "other"), "--out", str(tmp_path / "no")]) == 2
+    assert "grid: the tokenizer has (4, 4) places" in capsys.readouterr().err

@@ -40,7 +40,8 @@ def convert(
     dtype: Literal["kept", "float32", "float16", "bf16"] = "kept",
 ) -> Path:  # fmt: skip
     """Converts two published checkpoints, of a tokenizer and a prior, to a pipeline's folder: BiGR's (.th, .pt), or a VQGAN in the layout
-    of taming-transformers, LlamaGen, Open-MAGVIT2, SimVQ or IBQ with LlamaGen's class-conditional prior or TiTok's MaskGIT.
+    of taming-transformers, LlamaGen, Open-MAGVIT2, SimVQ or IBQ with LlamaGen's class-conditional prior or TiTok's MaskGIT, or FQGAN's
+    tokenizer with its prior FAR.
 
     All sizes are read off the tensors. Files are memory-mapped and nothing in them is executed; for missing, unexpected or damaged
     tensors the error has their names. The sampler's settings become the pipeline's defaults; those not given are the published ones.
@@ -52,7 +53,7 @@ def convert(
         tokenizer: the published tokenizer, such as bae_d24.th, or the folder converted from it; or a single file of either kind.
         prior: the published prior, such as bigr_L_d24.pt, or the folder converted from it.
         out: folder to write; an older pipeline there is replaced, any other folder is not.
-        heads: of the prior's attention, which tensors do not show; published: width / 64.
+        heads: of attention, which tensors do not show; published: of a prior width / 64, of the adapters of FQGAN's tokenizer alone 8.
         target: what the prior's head predicts; published: flips. An error where the file itself names another.
         timesteps: T of the head's diffusion, for a file without a noise schedule.
         grid: places of a prior over indices, which tensors do not show; published: 16 16 for LlamaGen, one row for TiTok's MaskGIT.

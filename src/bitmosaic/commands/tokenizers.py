@@ -12,6 +12,7 @@ from bitmosaic.folders import load_part, part_fingerprint, read_json
 from bitmosaic.media import PICTURES
 from bitmosaic.pipelines import find_pipeline, zoo_names
 from bitmosaic.tokenizers import Tokenizer
+from bitmosaic.train.sealed import check
 
 PART = "tokenizer"  # what the folder of a tokenizer is called in a pipeline and in a training run
 
@@ -44,6 +45,8 @@ def tokenizer_alone(name: str, device: str = "cpu", size: int | None = None) -> 
     if path is None:
         return None
     check_device(device)
+    if path.is_dir():
+        check(path, "give another")
     tokenizer = (read_tokenizer(path) if path.is_file() else load_part(path, Tokenizer)).to(device)
     if tokenizer.medium.axes != PICTURES.axes:
         raise ValueError(f"pipeline: {name} is a tokenizer of {tokenizer.medium.plural}; 'bitmosaic reconstruct' measures those")

@@ -180,7 +180,11 @@ def _of_folder(folder: Path, kind: str, given: Hints) -> Converted:
 
 
 def _of_grid(part: Converted, grid: tuple[int, int]) -> Converted:
-    """The tokenizer for images of another size, given by its grid; attention stays at its levels."""
+    """The tokenizer for images of another size, given by its grid; attention stays at its levels. ValueError where it has one size."""
+    if part.spec.grid == tuple(grid):
+        return part
+    if not hasattr(part.spec, "attention_sizes"):
+        raise ValueError(f"grid: the tokenizer has {part.spec.grid} places, which its adapters are made for, and the prior {tuple(grid)}")
     size = grid[0] * part.spec.factor, grid[1] * part.spec.factor
     sizes = tuple(side * min(size) // min(part.spec.image_size) for side in part.spec.attention_sizes)
     return replace(part, spec=replace(part.spec, image_size=size, attention_sizes=sizes))
