@@ -39,6 +39,13 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def installed() -> float:
+    """Memory of this machine in bytes; infinite where the system does not report it."""
+    with suppress(ValueError, *ABSENT):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return math.inf
+
+
 def most_resident() -> float:
     """Peak resident memory of this process in bytes; NaN where the system does not report it, such as Windows."""
     try:

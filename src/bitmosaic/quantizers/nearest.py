@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bitmosaic.memory import installed
 from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
 
 PAIRS = 2**24  # distances in memory at once, 64 MiB
@@ -63,9 +64,12 @@ class Nearest(Quantizer):
 
 
 def check_codebook(codewords: int, width: int, *weights: float) -> None:
-    """ValueError unless codewords >= 2, width >= 1, and the losses' weights are finite and not negative."""
+    """ValueError unless codewords >= 2, width >= 1, all fit into memory, and the losses' weights are finite and not negative."""
     if codewords < 2 or width < 1:
         raise ValueError(f"codewords {codewords}, width {width}: a codebook needs at least two vectors of width at least 1")
+    if 4 * codewords * width > installed():
+        size = 4 * codewords * width / 2**30
+        raise ValueError(f"codewords {codewords:,} of width {width} take {size:,.0f} GiB, more than this machine has; give fewer")
     if not all(0 <= weight < math.inf for weight in weights):
         raise ValueError(f"commitment, codebook: got {', '.join(map(str, weights))}; want finite weights, not negative")
 

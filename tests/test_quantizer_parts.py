@@ -1,0 +1,126 @@
+"""What quantizers do beyond the contract: restarts of dead codewords, dropout of levels, features as codewords, limits of memory."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_train import folder, tiny_run  # noqa: F401, a fixture
+
+from bitmosaic.quantizers import (
+    CosineSpec,
+    FrozenFeaturesSpec,
+    GumbelSpec,
+    IBQSpec,
+    LFQSpec,
+    NearestEMASpec,
+    NearestSpec,
+    ResidualSpec,
+    nearest,
+)
+from bitmosaic.quantizers.frozen_features import kmeans
+from bitmosaic.tokenizers.vqgan import VQGANSpec
+from bitmosaic.train.run import Job
+from bitmosaic.train.stages import play_all
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_dead_codewords_of_running_means_move_to_vectors_of_the_batch():
+    quantizer = NearestEMASpec(4, 2, decay=0.5, dead=0.2).build().train()
+    quantizer.codebook.copy_(torch.tensor([[0.0, 0], [1, 0], [50, 50], [60, 60]]))
+    quantizer.sums.copy_(quantizer.codebook)
+    z = torch.tensor([[0.0, 0.1], [1.0, 0.1], [0.1, 0.0], [0.9, 0.0]])
+    for _ in range(4):
+        quantizer(z, rng())
+    assert quantizer.restarts >= 2 and quantizer.codebook.max() < 2  # far ones have come near
+    moved = quantizer.codebook.clone()
+    quantizer(z)  # without a generator nothing is learned
+    quantizer.eval()(z, rng())
+    assert torch.equal(quantizer.codebook, moved)
+
+
+def test_dead_codewords_of_gumbel_move_to_used_ones():
+    quantizer = GumbelSpec(4, 2).build().train()
+    with torch.no_grad():
+        quantizer.codebook.copy_(torch.tensor([[0.0, 0], [1, 0], [50, 50], [60, 60]]))
+    for i in range(140):
+        quantizer(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), rng(i))
+    assert quantizer.restarts >= 2 and quantizer.codebook.max() < 2
+
+
+def test_levels_that_are_dropped_add_nothing():
+    quantizer, z = ResidualSpec(NearestSpec(16, 4), 3, dropout=1.0).build().train(), torch.randn(40, 2, 4, generator=rng())
+    with torch.no_grad():
+        for level in quantizer.levels:
+            level.codebook.normal_(generator=rng(1))
+    found, digits = quantizer(z, rng()), quantizer.encode(z)
+    assert torch.equal(found.digits, digits)
+    parts = [level.decode(digits[..., i : i + 1]) for i, level in enumerate(quantizer.levels)]
+    sums = torch.stack(parts).cumsum(0)  # of the first 1, 2, 3 levels
+    kept = (found.z - sums).abs().amax((2, 3)).argmin(0)
+    torch.testing.assert_close(found.z, sums[kept, torch.arange(40)])
+    assert {0, 1, 2} == set(kept.tolist())
+    torch.testing.assert_close(quantizer.eval()(z, rng()).z, sums[2])
+
+
+def test_a_residual_quantizer_passes_the_gradient_once():
+    quantizer, z = ResidualSpec(NearestSpec(16, 4), 3).build(), torch.randn(5, 4, generator=rng()).requires_grad_()
+    quantizer(z).z.sum().backward()
+    torch.testing.assert_close(z.grad, torch.ones(5, 4))
+
+
+def test_features_become_codewords_by_class():
+    rows = torch.cat([torch.randn(100, 3, generator=rng()) * 0.1 + centre for centre in (0.0, 10.0, 20.0)])
+    quantizer = FrozenFeaturesSpec(7, 2, 3).build()
+    quantizer.learn(rows, torch.arange(3).repeat_interleave(100))
+    assert sorted(round(float(x), -1) for x in quantizer.features.mean(1)) == [0, 0, 0, 10, 10, 20, 20]
+    with pytest.raises(ValueError, match=r"features: got \(300, 2\); want \(n, 3\), as the feature network gives"):
+        quantizer.learn(rows[:, :2])
+    with pytest.raises(ValueError, match="features: got 5 for 7 codewords; give more images"):
+        quantizer.learn(rows[:5])
+
+
+def test_centres_without_rows_move():
+    rows = torch.cat([torch.zeros(50, 2), torch.ones(1, 2) * 9])
+    assert {tuple(row) for row in kmeans(rows, 2, rng(3), 10).tolist()} == {(0.0, 0.0), (9.0, 9.0)}
+
+
+def test_a_run_takes_codewords_from_its_feature_network(folder, tmp_path):  # noqa: F811
+    run = tiny_run(folder)
+    tokenizer = VQGANSpec((16, 16), 3, FrozenFeaturesSpec(8, 4, 8), 8, (1, 1), 1, (), 8, 4)
+    prior = replace(run.prior, grid=tokenizer.grid)
+    with pytest.raises(ValueError, match="tokenizer makes"):
+        run.changed(tokenizer=tokenizer, prior=prior)
+    stages = tuple(stage for stage in run.stages if stage.name in ("features", "tokenizer"))
+    alone = replace(run, stages=stages).changed(tokenizer=tokenizer)
+    images = alone.data.build()
+    made = play_all(alone.stages, Job(alone, tmp_path / "run", images))
+    learned = made["tokenizer"].quantizer.features
+    last = made["features"].maps(images.read(torch.arange(4))[0].float() / 255)[-1]
+    assert learned.shape == (8, 8) and (learned >= 0).all() and learned.max() <= 2 * last.max() + 1  # of activations, not of a normal law
+
+
+def test_a_search_takes_memory_for_a_chunk(monkeypatch):
+    asked, addmm = [], torch.addmm
+    monkeypatch.setattr(nearest.torch, "addmm", lambda *given, **more: (asked.append(addmm(*given, **more)), asked[-1])[1])
+    quantizer = NearestSpec(2**18, 2).build()
+    quantizer.encode(torch.randn(130, 2, generator=rng()))
+    assert len(asked) == 3 and max(found.numel() for found in asked) <= nearest.PAIRS
+
+
+@pytest.mark.parametrize("spec", [CosineSpec(2**17, 2, entropy=0.1), IBQSpec(2**17, 2), GumbelSpec(2**17, 2)])
+def test_all_pairs_beyond_a_gibibyte_are_refused(spec):
+    with pytest.raises(ValueError, match="places of a batch times 131,072 codewords are .* take smaller batches or more parts"):
+        spec.build()(torch.randn(2100, 2, generator=rng()), rng())
+
+
+def test_a_group_of_too_many_bits_is_refused():
+    with pytest.raises(ValueError, match="a group of at most 16"):
+        LFQSpec(20, group=20)
+
+
+def test_a_codebook_larger_than_memory_is_refused():
+    with pytest.raises(ValueError, match="codewords 1,000,000,000,000 of width 16 take .* GiB, more than this machine has; give fewer"):
+        NearestSpec(10**12, 16)
