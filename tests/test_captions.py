@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitmosaic import Pipeline
+from bitmosaic import Pipeline, recipes
 from bitmosaic.cli import main
 from bitmosaic.conditions import TextConditionSpec
 from bitmosaic.images import Folder, scan
@@ -299,3 +299,11 @@ def untrained(condition, seed=0):
     prior = MaskedPriorSpec((8, 8), 4, condition=condition).build()
     prior.condition.learn(["red heart", "blue heart"])
     return Pipeline(tokenizer, prior, EntropyOrderedSpec(steps=2, evaluations=2))
+
+
+@pytest.mark.parametrize("recipe", ["folder", "maskgit", "llamagen", "d3pm"])
+def test_recipes_for_a_folder_take_captions(tmp_path, recipe):
+    folder = pictures(tmp_path / "x", NAMES[:4], 32)
+    (folder / "a.txt").write_text("a red heart")
+    run = getattr(recipes, recipe)(str(folder), size=32, captions="beside")
+    assert isinstance(run.prior.condition, TextConditionSpec) and run.data.captions == "beside"

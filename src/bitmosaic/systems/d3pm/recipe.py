@@ -23,6 +23,7 @@ def d3pm(
     data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
     codebook: Literal["simvq", "nearest"] = "simvq", chain: Literal["absorbing", "uniform", "mask-and-replace"] = "absorbing",
     perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
+    captions: str = "",
 ) -> Run:  # fmt: skip
     """A VQGAN and D3PM's denoising prior for a folder of images; sub-folders are classes.
 
@@ -31,7 +32,8 @@ def d3pm(
     """
     if chain not in CHAINS:
         raise ValueError(f"chain: got {chain!r}; want {', '.join(CHAINS)}")
-    run = on_vqgan("d3pm", folder(data, size, channels, None, perceptual, flip, minutes, seed, classes), codewords, codebook)
+    base = folder(data, size, channels, None, perceptual, flip, minutes, seed, classes, captions)
+    run = on_vqgan("d3pm", base, codewords, codebook)
     old = run.prior
     prior = D3PMSpec(old.grid, old.codewords, old.depth, old.heads, old.width, old.condition, 64, CHAINS[chain]())
     scale = GUIDANCE if run.sampler.guidance_scale != 1 else 1.0
