@@ -150,8 +150,8 @@ class Stage:
 
     def warn_of_collapse(self, batches: Any) -> None:
         """Reports, once an epoch, that nearly no codeword was used in the last one."""
-        used, epoch = self.log.line.get("used", 1.0), int(batches.epoch(self.state.step * self.training.parts))
-        if used < COLLAPSED and 0 < epoch != self.collapsed:
+        used = self.log.line.get("used", 1.0)
+        if used < COLLAPSED and 0 < (epoch := int(batches.epoch(self.state.step * self.training.parts))) != self.collapsed:
             self.collapsed = epoch
             self.log.event("collapsed", used=used)
             self.say(
