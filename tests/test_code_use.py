@@ -54,16 +54,20 @@ def test_a_training_logs_use_and_restarts_and_reports_a_collapse(tmp_path):
     play_stage(tmp_path / "a", "tokenizer", game(NearestEMASpec(8, 4)), Batches(images(), 4, 0), how)
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert all(0 < line["used"] <= 1 and 1 <= line["perplexity"] <= 8 for line in lines) and lines[-1]["restarted"] >= 0
-    collapsing = game(NearestSpec(512, 4))
+    collapsing, many = game(NearestSpec(128, 4)), replace(how, steps=6, batch_size=16)
     with torch.no_grad():
         collapsing.players["tokenizer"].quantizer.codebook[1:] += 100
     said = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(stage.tqdm, "write", said.append)
-        play_stage(tmp_path / "b", "tokenizer", collapsing, Batches(images(), 4, 0), how)
+        play_stage(tmp_path / "b", "tokenizer", collapsing, Batches(images(32), 16, 0), many)
     assert sum("of the codewords were used in the last epoch; take a quantizer" in line for line in said) == 2  # epochs 1 and 2
     events = [json.loads(line)["event"] for line in (tmp_path / "b" / "events.jsonl").read_text().splitlines()]
     assert events.count("collapsed") == 2
+    few = CodeUse((128,))
+    few.add(torch.zeros(100, 1, dtype=torch.long), 0.0)
+    few.add(torch.zeros(100, 1, dtype=torch.long), 1.0)
+    assert not few.collapsed()  # of so few places none can tell
 
 
 def test_counts_are_resumed_and_a_run_without_them_goes_on(tmp_path):

@@ -7,8 +7,11 @@ import torch
 from test_train import folder, tiny_run  # noqa: F401, a fixture
 
 from bitmosaic.quantizers import (
+    BernoulliQuantizerSpec,
+    BSQSpec,
     CosineSpec,
     FrozenFeaturesSpec,
+    FSQSpec,
     GumbelSpec,
     IBQSpec,
     LFQSpec,
@@ -71,12 +74,33 @@ def test_a_residual_quantizer_passes_the_gradient_once():
     torch.testing.assert_close(z.grad, torch.ones(5, 4))
 
 
+INNER = (BSQSpec(4), BernoulliQuantizerSpec(4), CosineSpec(16, 4), FSQSpec((5, 5, 5, 5)), GumbelSpec(16, 4), IBQSpec(16, 4))
+
+
+@pytest.mark.parametrize("inner", INNER, ids=lambda spec: type(spec).__name__)
+def test_a_residual_quantizer_passes_the_mean_gradient_of_its_levels(inner):
+    """Of schemes whose own gradient is not the identity, so that one too many taken off would turn its sign."""
+    torch.manual_seed(0)
+    quantizer, w = ResidualSpec(inner, 3).build(), torch.randn(64, 4, generator=rng(1))
+    z = torch.randn(64, 4, generator=rng()).requires_grad_()
+    found = quantizer(z)
+    (found.z * w).sum().backward()
+    torch.testing.assert_close(found.z, quantizer.decode(found.digits))
+    wanted, left = torch.zeros_like(w), z.detach()
+    for level in quantizer.levels:
+        x = left.clone().requires_grad_()
+        one = level(x)
+        wanted += torch.autograd.grad((one.z * w).sum(), x)[0] / 3
+        left = left - level.decode(one.digits).detach()
+    torch.testing.assert_close(z.grad, wanted)
+
+
 def test_features_become_codewords_by_class():
     rows = torch.cat([torch.randn(100, 3, generator=rng()) * 0.1 + centre for centre in (0.0, 10.0, 20.0)])
     quantizer = FrozenFeaturesSpec(7, 2, 3).build()
     quantizer.learn(rows, torch.arange(3).repeat_interleave(100))
     assert sorted(round(float(x), -1) for x in quantizer.features.mean(1)) == [0, 0, 0, 10, 10, 20, 20]
-    with pytest.raises(ValueError, match=r"features: got \(300, 2\); want \(n, 3\), as the feature network gives"):
+    with pytest.raises(ValueError, match="gives 2 numbers a place, and the quantizer takes 3; give --tokenizer.quantizer.features 2"):
         quantizer.learn(rows[:, :2])
     with pytest.raises(ValueError, match="features: got 5 for 7 codewords; give more images"):
         quantizer.learn(rows[:5])

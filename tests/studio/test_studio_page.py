@@ -213,7 +213,7 @@ def test_enrich_wipes_between_before_and_after(page, browser):
 def test_inside_flips_bits_and_finds_neighbours(page):
     sheet = panel(page, "Look inside")
     take(page, sheet, 7)
-    expect(sheet.get_by_text("Out of its 980 bits")).to_be_visible(timeout=WAIT)
+    expect(sheet.get_by_text("Decoded from its 980 bits")).to_be_visible(timeout=WAIT)
     expect(sheet.locator(".planes canvas")).to_have_count(20)
     with page.expect_response("**/v1/decode"):
         sheet.get_by_role("button", name="Bit 3:").click()

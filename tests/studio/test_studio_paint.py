@@ -77,7 +77,7 @@ def test_paint_by_keys_box_and_eraser(page):
     stroke(page, board, [(0.9, 0.9), (0.9, 0.9)])
     sheet.get_by_title("Change").click()
     sheet.get_by_role("button", name="Paint", exact=True).click()
-    expect(sheet.get_by_text("Say what shall stand there")).to_be_visible()
+    expect(sheet.get_by_text("Say what should be drawn there")).to_be_visible()
     sheet.get_by_role("button", name="sneaker").click()
     few_answers(sheet, 1)
     with page.expect_request("**/v1/edit") as sent:

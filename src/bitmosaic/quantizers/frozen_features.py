@@ -74,7 +74,11 @@ class FrozenFeatures(Quantizer):
         """
         k = self.spec.codewords
         if features.ndim != 2 or features.shape[1] != self.spec.features:
-            raise ValueError(f"features: got {tuple(features.shape)}; want (n, {self.spec.features}), as the feature network gives")
+            own = features.shape[-1]
+            raise ValueError(
+                f"features: the feature network gives {own} numbers a place, and the quantizer takes {self.spec.features}; "
+                f"give --tokenizer.quantizer.features {own}"
+            )
         if len(features) < k:
             raise ValueError(f"features: got {len(features):,} for {k:,} codewords; give more images, or take fewer codewords")
         rng = rng or torch.Generator().manual_seed(0)

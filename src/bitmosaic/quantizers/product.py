@@ -170,7 +170,8 @@ class Residual(Quantizer):
             found.append(one(left, rng))
             total = total + (kept > level) * found[-1].z
             left = left - one.decode(found[-1].digits).detach().to(left.dtype)
-        quantized = total - (kept - 1) * (z - z.detach())  # the gradient at the input once, not once a level
+        mean = total / kept  # whose gradient at the input is that of one level, whatever the scheme inside
+        quantized = total.detach() + mean - mean.detach()
         losses = {name: loss / len(found) for name, loss in summed(found).items()}
         return Quantized(quantized, torch.cat([one.digits for one in found], -1), losses)
 

@@ -23,6 +23,7 @@ class CodeUse(nn.Module):
         self.register_buffer("counts", torch.zeros(sum(radix)))
         self.register_buffer("epoch", torch.zeros(()))
         self.register_buffer("last", torch.zeros(2))  # of the last whole epoch
+        self.register_buffer("places", torch.zeros(()))  # in it
 
     @torch.no_grad()
     def add(self, digits: Tensor, epoch: float) -> dict[str, Tensor]:
@@ -31,6 +32,7 @@ class CodeUse(nn.Module):
         """
         if int(epoch) > int(self.epoch):
             self.last.copy_(torch.stack(self.measure()))
+            self.places.copy_(self.counts.sum() / len(self.radix))
             self.counts.zero_()
             self.epoch.fill_(int(epoch))
         starts = torch.tensor([0, *self.radix[:-1]], device=digits.device).cumsum(0)
@@ -38,6 +40,10 @@ class CodeUse(nn.Module):
         self.counts += torch.bincount(rows, minlength=len(self.counts)).to(self.counts.dtype)
         used, perplexity = self.last.unbind() if self.epoch > 0 else self.measure()
         return {"used": used, "perplexity": perplexity}
+
+    def collapsed(self) -> bool:
+        """Whether the last whole epoch used hardly any value, where its places could have used all ten times."""
+        return bool(self.places >= 10 * max(self.radix)) and bool(self.last[0] < COLLAPSED)
 
     def measure(self) -> tuple[Tensor, Tensor]:
         """Use in [0, 1] and perplexity of the counts."""

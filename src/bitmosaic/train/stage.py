@@ -31,7 +31,7 @@ from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.averages import settled
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
-from bitmosaic.train.code_use import COLLAPSED
+from bitmosaic.train.code_use import CodeUse
 from bitmosaic.train.game import Game
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
@@ -74,7 +74,7 @@ def play_stage(
                     stage.leave_if(termination, progress)
                 if not whole:
                     continue
-                stage.warn_of_collapse(batches)
+                stage.warn_of_collapse()
                 stage.look_at(images, progress, batches)
                 stage.draw(progress, pictures)
                 stage.save_if_due(progress)
@@ -148,11 +148,11 @@ class Stage:
         if progress.step == self.training.steps or (due and not self.spoilt):
             self.save()
 
-    def warn_of_collapse(self, batches: Any) -> None:
+    def warn_of_collapse(self) -> None:
         """Reports, once an epoch, that nearly no codeword was used in the last one."""
-        used = self.log.line.get("used", 1.0)
-        if used < COLLAPSED and 0 < (epoch := int(batches.epoch(self.state.step * self.training.parts))) != self.collapsed:
-            self.collapsed = epoch
+        memory = self.state.game.memory
+        if isinstance(memory, CodeUse) and memory.collapsed() and int(memory.epoch) != self.collapsed:
+            self.collapsed, used = int(memory.epoch), float(memory.last[0])
             self.log.event("collapsed", used=used)
             self.say(
                 f"{self.title}: {used:.2%} of the codewords were used in the last epoch; take a quantizer that keeps them in use, such as "

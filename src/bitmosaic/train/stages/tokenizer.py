@@ -38,6 +38,7 @@ from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
 LOOKED_AT = 5000  # images of the report
+PLACES = 64  # of each of these images, whose features may become codewords
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,20 @@ class TokenizerStage(Stage):
     def _learn_features(self, job: Job, game: TokenizerGame) -> None:
         """Gives a quantizer whose codewords are features those of the run's feature network, where there is one; before the first step."""
         quantizer, features = getattr(game.players["tokenizer"], "quantizer", None), job.made.get("features")
-        if not isinstance(quantizer, FrozenFeatures) or features is None or not hasattr(features, "maps"):
+        if not isinstance(quantizer, FrozenFeatures):
             return
-        classes, found = [], []
+        if features is None or not hasattr(features, "maps"):
+            job.say(f"{self.name}: no feature network, so the features behind the codewords are random; --perceptual FILE gives one")
+            return
+        rng, classes, found = step_generator(self.training.seed, 0, part=2), [], []
         for batch in itertools.islice(in_order(job.images, 250), -(-LOOKED_AT // 250)):
             with torch.inference_mode():
                 last = features.maps(self.tokenizer.medium.floats(batch.images.to(job.device)))[-1].cpu()
-            found.append(last.movedim(1, -1).flatten(0, -2))
+            places = last.flatten(2).movedim(1, -1)  # (b, places, features), of which some are taken, so that memory is bounded
+            found.append(places[:, torch.randperm(places.shape[1], generator=rng)[:PLACES]].flatten(0, 1))
             if batch.labels is not None:
                 classes.append(batch.labels.repeat_interleave(len(found[-1]) // len(batch.images)))
-        quantizer.learn(torch.cat(found), torch.cat(classes) if classes else None, step_generator(self.training.seed, 0, part=2))
+        quantizer.learn(torch.cat(found), torch.cat(classes) if classes else None, rng)
 
     def _keep(self, job: Job, tokenizer: Tokenizer) -> None:
         """Measures and writes a tokenizer that has been trained, with checksums."""

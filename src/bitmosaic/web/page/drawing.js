@@ -27,7 +27,7 @@ export async function draw(request, shots, signal, onbegin, onstep) {
 async function once(request, shots, signal, onbegin, onstep) {
   const { job, ...body } = request;
   let grid = null;
-  // Enrichment has so many steps that the doubt in each would double a long wait.
+  // Enrichment has so many steps that an entropy map of each would double a long wait.
   for await (const [event, data] of stream(`/v1/${job}`, { ...body, entropy: job !== 'enrich' }, signal)) {
     if (event === 'begin') {
       ({ grid } = data);

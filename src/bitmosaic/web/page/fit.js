@@ -68,7 +68,7 @@ function question(picture, [width, height], tile) {
         tile && other ? button(tile[0] === picture.width && tile[1] === picture.height ? 'Tile: keep its size, paint in windows'
           : `Tile: scaled to ${tile.join(' × ')}, painted in windows`, null, end('tile')) : null,
         tile && other ? h('p', { class: 'hint' }, 'Windows are for a pipeline that was trained on parts of pictures. '
-          + 'Others paint pieces of further things into them.') : null,
+          + 'Others draw parts of unrelated objects in them.') : null,
         button('Take another picture', null, end(null), { class: 'quiet' })));
     document.body.append(element);
     element.showModal();

@@ -96,9 +96,9 @@ export function insidePanel(world) {
       switches.show(codes, place);
     }
     which.textContent = codes.binary ? `Place in row ${Math.floor(place / codes.columns) + 1}, column ${(place % codes.columns) + 1}`
-      : 'The codes of this pipeline are no bits, so there is nothing to flip.';
+      : 'The codes of this pipeline are not binary, so there is nothing to flip.';
     const flipped = codes.bits.reduce((sum, bit, i) => sum + (bit !== codes.own[i] ? 1 : 0), 0);
-    told.textContent = flipped ? `${flipped} of ${codes.bits.length} bits flipped` : `Out of its ${codes.bits.length} bits`;
+    told.textContent = flipped ? `${flipped} of ${codes.bits.length} bits flipped` : `Decoded from its ${codes.bits.length} bits`;
     reset.hidden = !flipped;
   }
 
@@ -117,7 +117,7 @@ export function insidePanel(world) {
   /** Shows the picture of the codes; the service's own answer holds the codes in its text. */
   async function show() {
     if (!decoded) await decode(false);
-    if (decoded) view({ ...decoded, title: 'Out of its codes' }, toBlob(decoded.image));
+    if (decoded) view({ ...decoded, title: 'Decoded from its codes' }, toBlob(decoded.image));
   }
 
   function changed() {
@@ -148,8 +148,8 @@ export function insidePanel(world) {
       return job.run(async (signal) => {
         const { images: [found] } = await post('/v1/decode', { pipeline: asked.pipeline, codes: asked.codes }, signal);
         remember('inside', asked);
-        const { grid, radix_length: k, channels } = world.pipeline();
-        start({ grid, radix: Array(k).fill(2), codes: asked.codes, image: found.image, reconstruction: found.image, channels }, 'Out of its codes');
+        const { grid, radix_length: k } = world.pipeline();
+        start({ grid, radix: Array(k).fill(2), codes: asked.codes, image: found.image, reconstruction: found.image }, 'Decoded from its codes');
         decoded = found;
         if (expect) await remade(job, expect, toBlob(found.image));
         await near.find(found.image, signal);

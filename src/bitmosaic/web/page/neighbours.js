@@ -6,9 +6,9 @@ import { testImages } from './source.js';
 
 const COUNT = 8;
 
-/** {element, find(image, signal), leave()}; calls `open(number)` for a neighbour that is clicked on. The picture itself is not among them. */
+/** {element, find(image, signal), leave()}; calls `open(number, set)` for a neighbour that is clicked on. The picture itself is not among them. */
 export function neighbours(world, open) {
-  const kinds = [['features', 'By features', 'what the model knows of them'],
+  const kinds = [['features', 'By features', 'distance between the prior’s features'],
     ['codes', 'By bits', 'differing bits of their codes (Hamming distance)']];
   const rows = kinds.map(([, title, hint]) => ({ list: h('div', { class: 'near' }), note: h('p', { class: 'hint' }, hint), title }));
   const about = h('p', { class: 'hint' });

@@ -140,7 +140,10 @@ export function paintPanel(world) {
       return { ...body, padding: sides.get() };
     }
     if (!mask.count) throw new Error('Nothing is painted over yet: paint over what should be drawn anew.');
-    if (what === 'edit' && body.class === null) throw new Error('Say what shall stand there.');
+    if (what === 'edit' && body.class === null) {
+      throw new Error(world.pipeline().condition === 'none' ? 'This pipeline was trained without classes or captions, so it cannot change one into another.'
+        : 'Say what should be drawn there.');
+    }
     return { ...body, mask: await mask.png(), fit: picture.fit };
   }
 

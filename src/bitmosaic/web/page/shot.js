@@ -20,8 +20,8 @@ export function shot({ label, seed, size, map = true, extra = null, sheet = null
   const open = h('button', { type: 'button', class: 'view', 'aria-label': `Look at ${label}`, disabled: true,
     onclick: () => view(answer, blob) }, image, veil);
   const entropy = h('canvas', { class: 'entropy', role: 'img',
-    'aria-label': `Entropy of the hidden places of ${label}, bright where the model is unsure; at the end the order in which it made them`,
-    title: 'Bright where the model is unsure, in bits a bit; at the end the order in which it made up its mind', width: 1, height: 1, hidden: !map });
+    'aria-label': `Entropy of the hidden places of ${label}, bright where the model is unsure; at the end the order in which it decided them`,
+    title: 'Entropy per bit, bright where the model is unsure; at the end the order in which it decided', width: 1, height: 1, hidden: !map });
   const save = h('a', { class: 'bare save', download: '', title: 'Save as PNG', 'aria-label': `Save ${label} as PNG`, hidden: true }, icon('save'));
   const bits = h('span', { class: 'bits' });
   const state = h('span', { class: 'state' }, '');
@@ -78,7 +78,7 @@ function hide(canvas, { grid: [rows, columns], known }) {
   for (let i = 0; i < rows * columns; i++) if (known[i] === '0') context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
 }
 
-/** Colours the doubt about places that are not settled, from none (dark) to a bit a bit (bright), and says what it shows. */
+/** Colours the entropy of places that are not settled, from 0 (dark) to one bit per bit (bright), and says what it shows. */
 function heat(canvas, { grid: [rows, columns], known, entropy }) {
   const open = (i) => known[i] === '0' || entropy?.[i] > 0; // a place that holds a code by now may still change
   paint(canvas, rows, columns, (i) => (open(i) ? ramp(entropy ? entropy[i] : 0.5) : [0, 0, 0, 0]));
