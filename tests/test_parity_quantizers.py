@@ -17,6 +17,7 @@ from bitmosaic.quantizers import (
     NearestEMASpec,
     NearestSpec,
     ResidualSpec,
+    SimVQSpec,
 )
 from bitmosaic.quantizers.entropy import assignment_entropies
 from bitmosaic.quantizers.gumbel import lower_bound
@@ -78,6 +79,9 @@ def test_ibq(entropy, prefix):
         found = quantizer(z)
         torch.testing.assert_close(found.losses.pop("entropy"), losses[3], **CLOSE)
         torch.testing.assert_close(sum(found.losses.values()), losses[0], **CLOSE)
+        _, grad, others = differentiated(quantizer, z.detach(), last(t["ibq_cotangent"]))
+        torch.testing.assert_close(grad, last(t[f"ibq_entropy_{prefix}grad_z"]), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(others["codebook"], t[f"ibq_entropy_{prefix}grad_codebook"], atol=1e-5, rtol=1e-4)
         return
     found, grad, others = differentiated(quantizer, z, last(t["ibq_cotangent"]))
     torch.testing.assert_close(found.z, last(t["ibq_zq"]), **CLOSE)
@@ -225,3 +229,37 @@ def test_the_lower_bound_of_mcquic():
     x = t["bound_input"].clone().requires_grad_()
     lower_bound(x, 0.5).backward(t["bound_cotangent"])
     assert torch.equal(x.grad, t["bound_grad"])
+
+
+WEIGHTINGS = pytest.mark.parametrize("way, commitment, pull", [("legacy", 1.0, 0.25), ("new", 0.25, 1.0)])
+
+
+@WEIGHTINGS
+def test_nearest_with_both_published_weightings(way, commitment, pull):
+    t, sizes = tensors("taming_vqgan")
+    assert sizes["beta"] == 0.25
+    quantizer = NearestSpec(*t["codebook"].shape, commitment, pull).build()
+    quantizer.load_state_dict({"codebook": t["codebook"]})
+    found, grad, others = differentiated(quantizer, last(t["z"]), last(t["cotangent"]))
+    assert torch.equal(found.digits.flatten(), t["indices"])
+    torch.testing.assert_close(found.z, last(t["zq"]), **CLOSE)
+    torch.testing.assert_close(sum(found.losses.values()), t[f"loss_{way}"], **CLOSE)
+    torch.testing.assert_close(grad, last(t[f"grad_z_{way}"]), **CLOSE)
+    torch.testing.assert_close(others["codebook"], t[f"grad_codebook_{way}"], **CLOSE)
+
+
+@WEIGHTINGS
+@pytest.mark.parametrize("axes", ["q2d", "q1d"])
+def test_simvq(axes, way, commitment, pull):
+    t, _ = tensors("simvq")
+    quantizer = SimVQSpec(*t[f"{axes}_basis"].shape, commitment, pull).build()
+    names = {"basis": "basis", "projection.weight": "proj_weight", "projection.bias": "proj_bias"}
+    quantizer.load_state_dict({ours: t[f"{axes}_{theirs}"] for ours, theirs in names.items()})
+    found, grad, others = differentiated(quantizer, last(t[f"{axes}_z"]), last(t[f"{axes}_cotangent"]))
+    assert torch.equal(found.digits.flatten(), t[f"{axes}_indices"])
+    torch.testing.assert_close(quantizer.codebook, t[f"{axes}_codebook"], **CLOSE)
+    torch.testing.assert_close(found.z, last(t[f"{axes}_zq"]), **CLOSE)
+    torch.testing.assert_close(sum(found.losses.values()), t[f"{axes}_loss_{way}"], **CLOSE)
+    torch.testing.assert_close(grad, last(t[f"{axes}_grad_z_{way}"]), **CLOSE)
+    for name in ("weight", "bias"):
+        torch.testing.assert_close(others[f"projection.{name}"], t[f"{axes}_grad_proj_{name}_{way}"], **CLOSE)

@@ -1,11 +1,13 @@
 """What quantizers do beyond the contract: restarts of dead codewords, dropout of levels, features as codewords, limits of memory."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_train import folder, tiny_run  # noqa: F401, a fixture
 
+from bitmosaic.memory import installed
 from bitmosaic.quantizers import (
     BernoulliQuantizerSpec,
     BSQSpec,
@@ -17,13 +19,14 @@ from bitmosaic.quantizers import (
     LFQSpec,
     NearestEMASpec,
     NearestSpec,
+    ProductSpec,
     ResidualSpec,
     nearest,
 )
 from bitmosaic.quantizers.frozen_features import kmeans
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Job
-from bitmosaic.train.stages import play_all
+from bitmosaic.train.stages import TokenizerStage, play_all
 
 
 def rng(seed=0):
@@ -99,7 +102,9 @@ def test_features_become_codewords_by_class():
     rows = torch.cat([torch.randn(100, 3, generator=rng()) * 0.1 + centre for centre in (0.0, 10.0, 20.0)])
     quantizer = FrozenFeaturesSpec(7, 2, 3).build()
     quantizer.learn(rows, torch.arange(3).repeat_interleave(100))
-    assert sorted(round(float(x), -1) for x in quantizer.features.mean(1)) == [0, 0, 0, 10, 10, 20, 20]
+    means = quantizer.features.mean(1)
+    assert sorted(round(float(x)) for x in means / means.max() * 2) == [0, 0, 0, 1, 1, 2, 2]  # in one size, and as the classes are
+    assert quantizer.features.square().mean().sqrt() * 3**0.5 == pytest.approx(1)
     with pytest.raises(ValueError, match="gives 2 numbers a place, and the quantizer takes 3; give --tokenizer.quantizer.features 2"):
         quantizer.learn(rows[:, :2])
     with pytest.raises(ValueError, match="features: got 5 for 7 codewords; give more images"):
@@ -148,3 +153,13 @@ def test_a_group_of_too_many_bits_is_refused():
 def test_a_codebook_larger_than_memory_is_refused():
     with pytest.raises(ValueError, match="codewords 1,000,000,000,000 of width 16 take .* GiB, more than this machine has; give fewer"):
         NearestSpec(10**12, 16)
+    few = int(installed() / 4 / 64)  # whose codewords of width 8 fit, and features of 128 do not
+    with pytest.raises(ValueError, match="of width 128 take .* GiB, more than this machine has"):
+        FrozenFeaturesSpec(few, 8, 128)
+
+
+def test_features_inside_another_scheme_are_learned_too():
+    parts = ProductSpec((FrozenFeaturesSpec(8, 4, 8), NearestSpec(8, 4)))
+    stage, said = TokenizerStage(tokenizer=VQGANSpec((16, 16), 1, parts, 8, (1, 1), 0, (), 8, 4)), []
+    stage._learn_features(SimpleNamespace(made={}, say=said.append), SimpleNamespace(players={"tokenizer": stage.tokenizer.build()}))
+    assert len(said) == 1 and "no feature network, so the features behind the codewords are random" in said[0]

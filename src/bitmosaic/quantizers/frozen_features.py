@@ -1,7 +1,7 @@
 """VQGAN-LC (arXiv 2406.11837): codewords are features of a frozen network behind a trained projector, so that 100,000 of them are used.
 
-We differ in taking any frozen network of ours for CLIP, in k-means by Lloyd's steps on our own generator, and in codewords that are random
-until `learn` was given features: then it is the paper's own ablation, and SimVQ's idea.
+We differ in taking any frozen network of ours for CLIP, in features brought to one size, in k-means by Lloyd's steps on our own generator,
+and in features that are random until `learn` was given some: then it is the paper's own ablation, and SimVQ's idea.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class FrozenFeaturesSpec(QuantizerSpec):
         check_codebook(self.codewords, self.width, self.commitment, self.codebook)
         if self.features < 1 or self.projector not in ("linear", "mlp"):
             raise ValueError(f"features {self.features}, projector {self.projector!r}: want a positive number, and 'linear' or 'mlp'")
+        check_codebook(self.codewords, self.features)  # features are wider than codewords, and are kept
 
     @property
     def radix(self) -> tuple[int, ...]:
@@ -55,7 +56,7 @@ class FrozenFeatures(Quantizer):
     def __init__(self, spec: FrozenFeaturesSpec):
         super().__init__()
         self.spec, self.width, self.radix = spec, spec.width, spec.radix
-        self.register_buffer("features", torch.randn(spec.codewords, spec.features))
+        self.register_buffer("features", scaled(torch.randn(spec.codewords, spec.features)))
         self.projector = nn.Linear(spec.features, spec.width)
         if spec.projector == "mlp":
             self.projector = nn.Sequential(nn.Linear(spec.features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, spec.width))
@@ -87,7 +88,7 @@ class FrozenFeatures(Quantizer):
         if any(len(group) < share for group, share in zip(groups, shares, strict=True)):
             groups, shares = [features], [k]  # a class has too few
         found = [kmeans(group.float(), share, rng, steps) for group, share in zip(groups, shares, strict=True) if share]
-        self.features.copy_(torch.cat(found))
+        self.features.copy_(scaled(torch.cat(found)))
 
     def encode(self, z: Tensor) -> Tensor:
         return nearest(z, self.codebook)[..., None]
@@ -97,6 +98,11 @@ class FrozenFeatures(Quantizer):
 
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
         return straight_through(z, self.codebook, self.spec.commitment, self.spec.codebook)
+
+
+def scaled(features: Tensor) -> Tensor:
+    """Features (K, d) whose numbers have a root mean square of d^-1/2: larger ones make codewords so long that few are ever nearest."""
+    return features / (features.square().mean().sqrt() * features.shape[1] ** 0.5).clamp(min=1e-12)
 
 
 @torch.no_grad()

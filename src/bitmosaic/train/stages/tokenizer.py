@@ -94,8 +94,9 @@ class TokenizerStage(Stage):
 
     def _learn_features(self, job: Job, game: TokenizerGame) -> None:
         """Gives a quantizer whose codewords are features those of the run's feature network, where there is one; before the first step."""
-        quantizer, features = getattr(game.players["tokenizer"], "quantizer", None), job.made.get("features")
-        if not isinstance(quantizer, FrozenFeatures):
+        features = job.made.get("features")
+        quantizers = [module for module in game.players["tokenizer"].modules() if isinstance(module, FrozenFeatures)]  # also inside others
+        if not quantizers:
             return
         if features is None or not hasattr(features, "maps"):
             job.say(f"{self.name}: no feature network, so the features behind the codewords are random; --perceptual FILE gives one")
@@ -108,7 +109,8 @@ class TokenizerStage(Stage):
             found.append(places[:, torch.randperm(places.shape[1], generator=rng)[:PLACES]].flatten(0, 1))
             if batch.labels is not None:
                 classes.append(batch.labels.repeat_interleave(len(found[-1]) // len(batch.images)))
-        quantizer.learn(torch.cat(found), torch.cat(classes) if classes else None, rng)
+        for quantizer in quantizers:
+            quantizer.learn(torch.cat(found), torch.cat(classes) if classes else None, rng)
 
     def _keep(self, job: Job, tokenizer: Tokenizer) -> None:
         """Measures and writes a tokenizer that has been trained, with checksums."""
