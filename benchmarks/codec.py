@@ -102,10 +102,10 @@ def lost(kind: str, share: float, count: int, grid: tuple[int, int]) -> torch.Te
     return (ranks >= gone).view(count, *grid)
 
 
-def losses(pipe: Pipeline, codes: Codes, space: Space, shelf: Codes) -> list[dict]:
-    """Ways to fill lost places, for each kind and share of loss; shelf: codes of other images, to be copied from."""
+def losses(pipe: Pipeline, codes: Codes, space: Space, pool: Codes) -> list[dict]:
+    """Ways to fill lost places, for each kind and share of loss; pool: codes of other images, to be copied from."""
     whole, found = pixels_of(pipe, codes), []
-    flat, usual, others = codes.flat(), (pipe.static.levels > 0).to(torch.uint8), shelf.flat()
+    flat, usual, others = codes.flat(), (pipe.static.levels > 0).to(torch.uint8), pool.flat()
     signs = others.float() * 2 - 1
     for kind in ("random", "burst"):
         for share in SHARES:

@@ -66,20 +66,20 @@ def watched() -> Iterator[list[int]]:
 def built(folder: Path, by: str, structure: str, chunks: Callable[[], Iterator[np.ndarray]]) -> tuple[Index, dict[str, float]]:
     """An index of vectors that come in chunks, and what it took: seconds, bytes an image, memory."""
     found, count = Index.begin(folder, VectorSpec(by), structure, "benchmark", "00"), 0
-    with watched() as shelf:
+    with watched() as held:
         start = time.perf_counter()
         for some in chunks():
             found.add([str(i) for i in range(count, count + len(some))], some)
             count += len(some)
-        shelved = time.perf_counter() - start
+        stored = time.perf_counter() - start
     with watched() as most:
         start = time.perf_counter()
         list(found.build())
         seconds = time.perf_counter() - start
     size = (found.folder / found.about["faiss"]).stat().st_size
     return found, {
-        "images": count, "bytes an image": size / count, "seconds to the shelf": shelved, "seconds to build": seconds,
-        "MiB held for the shelf": shelf[0] / 2**20, "MiB held to build, less the index": (most[0] - size) / 2**20,
+        "images": count, "bytes an image": size / count, "seconds for the chunks": stored, "seconds to build": seconds,
+        "MiB held for the chunks": held[0] / 2**20, "MiB held to build, less the index": (most[0] - size) / 2**20,
     }  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def million(pipe: Pipeline, folder: Path, count: int, out: Path) -> dict[str, di
 
     def chunks() -> Iterator[np.ndarray]:
         rng = np.random.default_rng(0)
-        for _ in tqdm(range(MILLION // MADE), desc="shelf", unit=f"{MADE} codes"):
+        for _ in tqdm(range(MILLION // MADE), desc="chunks", unit=f"{MADE} codes"):
             yield from np.split(flipped(rng, MADE), MADE // CHUNK)
 
     queries, rows, tenth = flipped(np.random.default_rng(1), count), {}, None

@@ -111,7 +111,7 @@ def test_images_of_a_damaged_chunk_are_coded_again(photos, tmp_path, capsys, mon
     out = tmp_path / "index"
     assert main(["index", str(photos), str(out)]) == 0
     path = out / "chunks" / "00001.safetensors"
-    names = Index.open(out).shelf.rows(1).names
+    names = Index.open(out).store.rows(1).names
     if damage == "cut":
         os.truncate(path, path.stat().st_size - 9)
     if damage == "empty":
@@ -285,7 +285,7 @@ def test_what_is_no_index_stays_as_it_is(photos, tmp_path, capsys):
 
 def test_a_full_disk_is_told_and_the_same_command_goes_on(photos, tmp_path, capsys, monkeypatch):
     out = tmp_path / "index"
-    for place in ("bitmosaic.search.shelf.save_file", "bitmosaic.search.structures.library", "bitmosaic.search.entries.write_json"):
+    for place in ("bitmosaic.search.vector_store.save_file", "bitmosaic.search.structures.library", "bitmosaic.search.entries.write_json"):
         with monkeypatch.context() as patched:
             if "library" in place:
                 class Full:

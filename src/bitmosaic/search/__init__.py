@@ -6,7 +6,7 @@ from bitmosaic.search.files import known, move, note, root_of
 from bitmosaic.search.index import Hit, Index
 from bitmosaic.search.indexing import index_images, made_by
 from bitmosaic.search.medians import medians, write_medians
-from bitmosaic.search.shelf import CHUNK, Damaged
+from bitmosaic.search.vector_store import CHUNK, Damaged
 from bitmosaic.search.vectors import BY, VectorSpec, vectors
 
 __all__ = [

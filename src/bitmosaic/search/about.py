@@ -12,13 +12,13 @@ from filelock import FileLock, Timeout
 
 from bitmosaic.folders import read_json
 from bitmosaic.names import plain
-from bitmosaic.search.shelf import Damaged
 from bitmosaic.search.structures import STRUCTURES
+from bitmosaic.search.vector_store import Damaged
 from bitmosaic.search.vectors import VectorSpec
 from bitmosaic.spec import Spec
 
 FORMAT, FIRST = "bitmosaic index 2", "bitmosaic index 1"
-NEW = {"beside": "", "background": "", "sum": "", "shelf": ""}  # fields that the first version lacks
+NEW = {"beside": "", "background": "", "sum": "", "shelf": ""}  # that the first version lacks; the last is a checksum over the chunks
 KINDS = {"structure": str, "pipeline": str, "fingerprint": str, "root": str, "faiss": str, "indexed": int, "removed": list}
 LOCK = "index.lock"
 OURS = ("index.json", LOCK, "medians.npy", "chunks")

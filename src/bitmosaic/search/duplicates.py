@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bitmosaic.search.index import Hit, Index
 from bitmosaic.search.same import FLOOR, copies, unique
-from bitmosaic.search.shelf import CHUNK
+from bitmosaic.search.vector_store import CHUNK
 
 NEIGHBOURS = 20  # of an image whose picture cannot be read
 USUAL = slice(11, 18)  # ranks of neighbours whose median distance is the usual one around an image

@@ -1,4 +1,4 @@
-"""The entries of an index: what its shelf and index.json say, whatever faiss makes of them."""
+"""The entries of an index: what its store and index.json say, whatever faiss makes of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filelock import FileLock
 from bitmosaic.folders import write_json
 from bitmosaic.images.contents import BYTES
 from bitmosaic.search.about import FIRST, LOCK, read_about
-from bitmosaic.search.shelf import CHUNK, Shelf
+from bitmosaic.search.vector_store import CHUNK, VectorStore
 from bitmosaic.search.vectors import VectorSpec
 from bitmosaic.spec import Spec
 
@@ -26,7 +26,7 @@ class Entries:
         self.folder, self.about, self.about_read, self.alone = folder, about, about, False
         self.spec: VectorSpec = Spec.from_json(about["vectors"], f"{folder / 'index.json'}: vectors")
         made = hashlib.sha256(f"{sorted(self.spec.to_json().items())} {about['fingerprint']}".encode()).hexdigest()
-        self.shelf = Shelf(folder / "chunks", made, self.spec.binary, about["format"] == FIRST)
+        self.store = VectorStore(folder / "chunks", made, self.spec.binary, about["format"] == FIRST)
         self._forget()
 
     def _forget(self) -> None:
@@ -47,23 +47,23 @@ class Entries:
 
     @property
     def chunks(self) -> int:
-        """On the shelf."""
-        return len(self.shelf)
+        """In the store."""
+        return len(self.store)
 
     def __len__(self) -> int:
         return len(self.present())
 
     def names(self) -> list[str]:
-        """Of all images that were ever on the shelf, by their ids; "" where a chunk is not full."""
+        """Of all images that were ever in the store, by their ids; "" where a chunk is not full."""
         if self._names is None:
             self._names = []
             for number in range(self.chunks):
-                names = self.shelf.rows(number).names
+                names = self.store.rows(number).names
                 self._names += names + [""] * (CHUNK - len(names))
         return self._names
 
     def present(self) -> dict[str, int]:
-        """Names of the images on the shelf, and their ids; not of those taken out."""
+        """Names of the images in the store, and their ids; not of those taken out."""
         removed, last = set(self.about["removed"]), {name: i for i, name in enumerate(self.names()) if name}
         return {name: i for name, i in last.items() if i not in removed}
 
@@ -80,7 +80,7 @@ class Entries:
     def findable(self) -> int:
         """How many images of the faiss index can be found."""
         chunks = min(self.about["indexed"], len(self.names()) // CHUNK)
-        return sum(len(self.shelf.rows(number).names) for number in range(chunks)) - len(self.removed)
+        return sum(len(self.store.rows(number).names) for number in range(chunks)) - len(self.removed)
 
     def _known(self, ids: Iterable[int]) -> set[int]:
         """Those of some ids that can be found."""
@@ -91,7 +91,7 @@ class Entries:
         """Of some images, by their ids, in their order."""
         numbers, found = np.unique(ids // CHUNK), [np.empty((0, 0))] * len(ids)
         for number in numbers.tolist():
-            held = self.shelf.vectors(number)
+            held = self.store.vectors(number)
             for place in np.flatnonzero(ids // CHUNK == number).tolist():
                 found[place] = held[ids[place] % CHUNK]
         return np.stack(found)
@@ -100,19 +100,19 @@ class Entries:
         self, names: Sequence[str], vectors: np.ndarray, stats: np.ndarray | None = None, sums: np.ndarray | None = None,
         medians: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """Puts at most CHUNK images on the shelf; `build` makes them findable. stats, sums: of their files, as `images.contents` has
+        """Puts at most CHUNK images in the store; `build` makes them findable. stats, sums: of their files, as `images.contents` has
         them. ValueError where vectors are of another kind.
         """
-        if vectors.dtype != self.shelf.dtype or vectors.ndim != 2 or len(vectors) != len(names) or not 0 < len(names) <= CHUNK:
-            raise ValueError(f"vectors: got {vectors.dtype} {vectors.shape} for {len(names)} names; want {self.shelf.dtype} (n, ...)")
+        if vectors.dtype != self.store.dtype or vectors.ndim != 2 or len(vectors) != len(names) or not 0 < len(names) <= CHUNK:
+            raise ValueError(f"vectors: got {vectors.dtype} {vectors.shape} for {len(names)} names; want {self.store.dtype} (n, ...)")
         stats = np.full((len(names), 3), -1, np.int64) if stats is None else stats
         sums = np.zeros((len(names), BYTES), np.uint8) if sums is None else sums
-        self.shelf.add(names, vectors, stats, sums, medians)
+        self.store.add(names, vectors, stats, sums, medians)
         self._names = None
 
     def empty(self, number: int) -> None:
         """Leaves nothing in a chunk."""
-        self.shelf.empty(number)
+        self.store.empty(number)
         self._names = self._dead = None
 
     def write_about(self, **changed: Any) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 
 from bitmosaic.images.contents import BYTES, Contents
 from bitmosaic.search.index import Index
-from bitmosaic.search.shelf import CHUNK
+from bitmosaic.search.vector_store import CHUNK
 
 LOOKED_FOR = 20  # images by which a folder is known again
 
 
 def known(found: Index) -> Contents:
     """What was known of the files of all `present` when they were looked at."""
-    present, rows = found.present(), [found.shelf.rows(number) for number in range(found.chunks)]
+    present, rows = found.present(), [found.store.rows(number) for number in range(found.chunks)]
     stats, sums = np.full((CHUNK * len(rows), 3), -1, np.int64), np.zeros((CHUNK * len(rows), BYTES), np.uint8)
     for number, row in enumerate(rows):
         stats[CHUNK * number :][: len(row.names)], sums[CHUNK * number :][: len(row.names)] = row.stats, row.sums
@@ -29,7 +29,7 @@ def note(found: Index, contents: Contents) -> None:
     """Notes sizes and times of files whose content is as it was, so that they are not read again only to find that out."""
     present, seen = found.present(), dict(zip(contents.names, zip(contents.stats, contents.sums, strict=True), strict=True))
     for number in range(found.chunks):
-        rows = found.shelf.rows(number)
+        rows = found.store.rows(number)
         stats = rows.stats.copy()
         for row, name in enumerate(rows.names):
             if present.get(name) == number * CHUNK + row and name in seen:
@@ -37,7 +37,7 @@ def note(found: Index, contents: Contents) -> None:
                 if now[0] >= 0 and np.array_equal(sum_, rows.sums[row]):
                     stats[row] = now
         if not np.array_equal(stats, rows.stats):
-            found.shelf.note(number, stats)
+            found.store.note(number, stats)
 
 
 def move(found: Index, root: str) -> None:

@@ -1,7 +1,7 @@
-"""An index on disk: a shelf of vectors in chunks, which is the truth, and a faiss index over them, which stock faiss opens.
+"""An index on disk: a store of vectors in chunks, which is the truth, and a faiss index over them, which stock faiss opens.
 
     index.json            what it is, which chunks the faiss index holds, which images were taken out
-    chunks/00000.safetensors   vectors, names and checksums of up to CHUNK images (see `shelf`)
+    chunks/00000.safetensors   vectors, names and checksums of up to CHUNK images (see `vector_store`)
     medians.npy           of the features, where vectors are their signs: a copy of what the chunks hold
     index-00003.faiss     ids are CHUNK x number of the chunk + row; those of a chunk that is not full, and of images taken out, are missing
     index.lock            held by who writes
@@ -25,8 +25,8 @@ from bitmosaic.disk import checksum, whole_file
 from bitmosaic.names import plain
 from bitmosaic.search.about import FORMAT, NEW, check_free, read_about
 from bitmosaic.search.entries import Entries
-from bitmosaic.search.shelf import CHUNK, FOREIGN, Damaged
 from bitmosaic.search.structures import STRUCTURES, Faiss
+from bitmosaic.search.vector_store import CHUNK, FOREIGN, Damaged
 from bitmosaic.search.vectors import VectorSpec
 
 
@@ -71,7 +71,7 @@ class Index(Entries):
             "root": root, **NEW, "background": background, "faiss": "", "indexed": 0, "removed": [],
         }  # fmt: skip
         found = Index(folder, about)
-        if any(error.reason == FOREIGN for _, error in found.shelf.damaged()):
+        if any(error.reason == FOREIGN for _, error in found.store.damaged()):
             raise ValueError(f"out: {plain(folder)} holds chunks of an index with other settings; give those, or another folder")
         found.write_about()
         return found
@@ -104,9 +104,9 @@ class Index(Entries):
     def upgrade(self) -> None:
         """Leaves behind what the first version wrote, once everything has been indexed anew; `build` does the rest."""
         for number in range(self.chunks):
-            if not self.shelf.rows(number).body:
-                self.shelf.empty(number)
-        self.shelf.first = False
+            if not self.store.rows(number).body:
+                self.store.empty(number)
+        self.store.first = False
         self._forget()
         names = self.names()
         removed = [i for i in self.about["removed"] if names[i]]
@@ -118,14 +118,14 @@ class Index(Entries):
         self.write_about(structure=structure)
 
     def build(self) -> Iterator[int]:
-        """Brings the faiss index up to the shelf; yields images done. What is in it already is not read again."""
+        """Brings the faiss index up to the store; yields images done. What is in it already is not read again."""
         index, chunks = self._load() if self.about["faiss"] else None, self.chunks
         before = self.about["indexed"]  # all chunks, where it was made again just now
         if index is not None and before == chunks:
             return
         self.about, self._dead = {**self.about, "indexed": chunks}, None
         if index is None or (not index.forgets and len(index) > 2 * len(self)):
-            index, before = Faiss.begun(self.shelf, self.about["structure"]), 0
+            index, before = Faiss.begun(self.store, self.about["structure"]), 0
         yield from self._fill(index, before)
         self._write(index)
 
@@ -133,11 +133,11 @@ class Index(Entries):
         """Adds the chunks from `first` on, and takes out who is dead."""
         dead = np.array(sorted(self.removed), np.int64)
         for number in range(first, self.about["indexed"]):
-            if names := self.shelf.rows(number).names:
+            if names := self.store.rows(number).names:
                 ids = np.arange(number * CHUNK, number * CHUNK + len(names))
                 keep = ~np.isin(ids, dead)
                 if keep.any():
-                    index.add(self.shelf.vectors(number)[keep], ids[keep])
+                    index.add(self.store.vectors(number)[keep], ids[keep])
                 yield len(names)
         index.remove(dead[dead < first * CHUNK])
 
@@ -162,7 +162,7 @@ class Index(Entries):
                 break
             asked, effort = 2 * asked, 2 * effort
         if short and not index.forgets:  # a graph may have parts that nothing leads to
-            exact = Faiss.begun(self.shelf, "flat")
+            exact = Faiss.begun(self.store, "flat")
             list(self._fill(exact, 0))
             self._short(exact, vectors, short, rows, out, k, len(exact), 1)
         return rows
@@ -194,7 +194,7 @@ class Index(Entries):
 
     def _made_again(self, error: Damaged) -> Faiss:
         self.about, self._dead = {**self.about, "indexed": self.chunks}, None
-        index = Faiss.begun(self.shelf, self.about["structure"])
+        index = Faiss.begun(self.store, self.about["structure"])
         list(self._fill(index, 0))
         self._index, self.mended = index, f"{error.path.name} {error.reason}: it was made again from the chunks"
         with suppress(OSError, NotImplementedError), self.for_moment():
@@ -208,11 +208,11 @@ class Index(Entries):
             raise Damaged(path, "is gone")
         if self.about["sum"] and checksum(path) != self.about["sum"]:
             raise Damaged(path, "is damaged, or of another index: its checksum is another")
-        if self.about["shelf"] and self._shelf_sum() != self.about["shelf"]:
+        if self.about["shelf"] and self._store_sum() != self.about["shelf"]:
             raise Damaged(path, "was made from other chunks than there are")
 
-    def _shelf_sum(self) -> str:
-        bodies = [self.shelf.rows(number).body for number in range(min(self.about["indexed"], self.chunks))]
+    def _store_sum(self) -> str:
+        bodies = [self.store.rows(number).body for number in range(min(self.about["indexed"], self.chunks))]
         return hashlib.sha256("".join(bodies).encode()).hexdigest()
 
     def _write(self, index: Faiss) -> None:
@@ -221,7 +221,7 @@ class Index(Entries):
         with whole_file(self.folder / name) as beside:
             index.write(beside)
             sum_ = checksum(beside)
-        self.write_about(faiss=name, sum=sum_, shelf=self._shelf_sum())
+        self.write_about(faiss=name, sum=sum_, shelf=self._store_sum())
         for path in self.folder.glob("index-*.faiss"):
             if path.name != name:
                 path.unlink(missing_ok=True)

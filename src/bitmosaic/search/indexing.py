@@ -21,10 +21,10 @@ from bitmosaic.search.about import locked
 from bitmosaic.search.files import known, move, note
 from bitmosaic.search.index import Index
 from bitmosaic.search.medians import medians, write_medians
-from bitmosaic.search.shelf import CHUNK, Damaged
+from bitmosaic.search.vector_store import CHUNK, Damaged
 from bitmosaic.search.vectors import VectorSpec, medians_of, vectors
 
-BUILD_EVERY = 100  # chunks that are put on the shelf before they become findable
+BUILD_EVERY = 100  # chunks that are put in the store before they become findable
 SAME = 0.5  # share of an index's images that a folder must hold to be taken for where they have moved
 Tell = Callable[[str], object]  # is told what was mended, in a line
 Bar = Callable[[str, str, int], AbstractContextManager[Callable[[int], object]]]  # of a title, a unit and how many: counts what is done
@@ -157,7 +157,7 @@ def clean(out: Path) -> None:
 
 def mend(found: Index, tell: Tell) -> None:
     """Leaves nothing in damaged chunks, so that their images are coded again."""
-    for number, error in found.shelf.damaged():
+    for number, error in found.store.damaged():
         tell(f"{error.path} {error.reason}: its images are coded again")
         found.empty(number)
 
@@ -193,7 +193,7 @@ def settled(found: Index, pipe: TwoStagePipeline, images: ImageSet, new: Sequenc
         return medians(found)
     except Damaged:  # none yet; what the first version made with others cannot be used
         for number in range(found.chunks):
-            if found.shelf.rows(number).names:
+            if found.store.rows(number).names:
                 found.empty(number)
         pixels, readable = images.read(torch.tensor(new[: 2 * CHUNK]))
         new_ones = medians_of(pipe, pixels[readable], found.spec)

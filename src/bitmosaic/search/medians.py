@@ -9,7 +9,7 @@ import numpy as np
 from bitmosaic.disk import whole_file
 from bitmosaic.folders import read_array
 from bitmosaic.search.index import Index
-from bitmosaic.search.shelf import Damaged
+from bitmosaic.search.vector_store import Damaged
 
 
 def medians(found: Index) -> np.ndarray | None:
@@ -19,7 +19,7 @@ def medians(found: Index) -> np.ndarray | None:
     """
     if found.spec.by != "bits":
         return None
-    path, held = found.folder / "medians.npy", found.shelf.medians()
+    path, held = found.folder / "medians.npy", found.store.medians()
     try:
         here = np.array(read_array(path, 1, np.float32))
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmosaic.search.shelf import Damaged, Shelf
+from bitmosaic.search.vector_store import Damaged, VectorStore
 
 STRUCTURES = {True: ("flat", "ivf", "hnsw"), False: ("flat", "ivf-pq")}  # of binary vectors and of floats
 LISTS, LEARNED = 1024, 64  # of IVF at most, and vectors for each that they are learned from: k-means holds all of these as floats
@@ -25,13 +25,13 @@ class Faiss:
         self.probe = max(1, index.nprobe) if structure.startswith("ivf") else 0
 
     @staticmethod
-    def begun(shelf: Shelf, structure: str) -> Faiss:
-        """An empty one for vectors such as those on a shelf, its lists learned from these where it has lists."""
-        faiss, binary = library(), shelf.dtype == np.uint8
-        held = [number for number in range(len(shelf)) if shelf.rows(number).names]
+    def begun(store: VectorStore, structure: str) -> Faiss:
+        """An empty one for vectors such as those in a store, its lists learned from these where it has lists."""
+        faiss, binary = library(), store.dtype == np.uint8
+        held = [number for number in range(len(store)) if store.rows(number).names]
         if not held:
-            raise Damaged(shelf.folder, "holds no vectors any more")
-        count, size = sum(len(shelf.rows(number).names) for number in held), shelf.vectors(held[0]).shape[1]
+            raise Damaged(store.folder, "holds no vectors any more")
+        count, size = sum(len(store.rows(number).names) for number in held), store.vectors(held[0]).shape[1]
         lists = max(1, min(round(4 * math.sqrt(count)), count // 39, LISTS))
         if binary:
             index = faiss.index_binary_factory(8 * size, {"flat": "BFlat", "ivf": f"BIVF{lists}", "hnsw": "BHNSW32"}[structure])
@@ -43,7 +43,7 @@ class Faiss:
             index = faiss.index_factory(size, {"flat": "Flat", "ivf-pq": f"IVF{lists},PQ{quantizer}x{bits}"}[structure])
         if not index.is_trained:
             each = max(1, math.ceil(LEARNED * lists / len(held)))
-            index.train(np.concatenate([shelf.vectors(number)[:each] for number in held]))
+            index.train(np.concatenate([store.vectors(number)[:each] for number in held]))
         if structure.startswith("ivf"):
             index.nprobe = max(1, lists // 8)
         else:

@@ -48,7 +48,7 @@ class Rows:
     body: str  # checksum of vectors and medians; empty in chunks of the first version
 
 
-class Shelf:
+class VectorStore:
     """The chunks in `folder`. made: a description of the encoder, by which chunks of another index are recognised. binary: uint8, else
     float32.
 
