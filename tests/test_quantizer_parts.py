@@ -21,7 +21,7 @@ from bitmosaic.quantizers import (
     NearestSpec,
     ProductSpec,
     ResidualSpec,
-    nearest,
+    codebook,
 )
 from bitmosaic.quantizers.frozen_features import kmeans
 from bitmosaic.tokenizers.vqgan import VQGANSpec
@@ -133,10 +133,10 @@ def test_a_run_takes_codewords_from_its_feature_network(folder, tmp_path):  # no
 
 def test_a_search_takes_memory_for_a_chunk(monkeypatch):
     asked, addmm = [], torch.addmm
-    monkeypatch.setattr(nearest.torch, "addmm", lambda *given, **more: (asked.append(addmm(*given, **more)), asked[-1])[1])
+    monkeypatch.setattr(codebook.torch, "addmm", lambda *given, **more: (asked.append(addmm(*given, **more)), asked[-1])[1])
     quantizer = NearestSpec(2**18, 2).build()
     quantizer.encode(torch.randn(130, 2, generator=rng()))
-    assert len(asked) == 3 and max(found.numel() for found in asked) <= nearest.PAIRS
+    assert len(asked) == 3 and max(found.numel() for found in asked) <= codebook.PAIRS
 
 
 @pytest.mark.parametrize("spec", [CosineSpec(2**17, 2, entropy=0.1), IBQSpec(2**17, 2), GumbelSpec(2**17, 2)])
@@ -146,7 +146,7 @@ def test_all_pairs_beyond_a_gibibyte_are_refused(spec):
 
 
 def test_a_group_of_too_many_bits_is_refused():
-    with pytest.raises(ValueError, match="a group of at most 16"):
+    with pytest.raises(ValueError, match="group: got 20; want 1 to 16 bits"):
         LFQSpec(20, group=20)
 
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from bitmosaic.spec import Spec
 
-MOST_INDEX_BITS, WIDTH = 10, 16  # of a recipe's codebook: bits of an index, and numbers of a codeword
-
 
 @dataclass(frozen=True)
 class Quantized:
@@ -51,11 +49,6 @@ def schemes() -> dict[str, type[QuantizerSpec]]:
     """Schemes by name."""
     kinds = (kind for kind in Spec.table.values() if issubclass(kind, QuantizerSpec) and kind.scheme)
     return dict(sorted((kind.scheme, kind) for kind in kinds))
-
-
-def index_bits(bits: int) -> int:
-    """Bits of one index: a codebook of more than 1,024 codewords wants more images than a laptop trains on."""
-    return max(1, min(bits, MOST_INDEX_BITS))
 
 
 class Quantizer(nn.Module, abc.ABC):

@@ -10,42 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import Quantized
+from bitmosaic.quantizers.signs import Bits, BitsSpec
 
 
 @dataclass(frozen=True)
-class BernoulliQuantizerSpec(QuantizerSpec):
-    """K logits <-> K bits."""
+class BernoulliQuantizerSpec(BitsSpec):
+    """K = `bits` logits <-> K bits."""
 
     scheme = "bernoulli"
 
-    bits: int = 4  # K
-
-    def __post_init__(self):
-        if self.bits < 1:
-            raise ValueError(f"bits: got {self.bits}; a place needs at least one")
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (2,) * self.bits
-
-    @classmethod
-    def of_bits(cls, bits: int) -> BernoulliQuantizerSpec:
-        return cls(bits)
-
     def build(self) -> BernoulliQuantizer:
-        return BernoulliQuantizer(self.bits)
+        return BernoulliQuantizer(self)
 
 
-class BernoulliQuantizer(Quantizer):
+class BernoulliQuantizer(Bits):
     """Logits z (..., K) <-> bits b (..., K): p = sigmoid(z), b = [p > 1/2]; in training b ~ Bernoulli(p), passed on as b + p - sg[p]."""
-
-    def __init__(self, bits: int):
-        super().__init__()
-        self.width, self.radix = bits, (2,) * bits
-
-    def encode(self, z: Tensor) -> Tensor:
-        return (z > 0).to(torch.uint8)
 
     def decode(self, digits: Tensor) -> Tensor:
         return digits.to(torch.get_default_dtype())

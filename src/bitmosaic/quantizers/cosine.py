@@ -11,47 +11,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights, index_bits
+from bitmosaic.quantizers.base import Quantized, check_weights
+from bitmosaic.quantizers.codebook import Codebook, CodebookSpec, check_pairs, nearest, straight_through
 from bitmosaic.quantizers.entropy import assignment_entropies
-from bitmosaic.quantizers.nearest import PAIRS, check_codebook, nearest, straight_through
 
 TEMPERATURE = 0.01  # of the entropy's softmax over minus squared distances (LlamaGen, FQGAN)
 
 
 @dataclass(frozen=True)
-class CosineSpec(QuantizerSpec):
+class CosineSpec(CodebookSpec):
     """K unit codewords of width d, trained by gradient descent."""
 
     scheme = "cosine"
+    recipe_width = 8
 
-    codewords: int = 8  # K
-    width: int = 4  # d
     commitment: float = 0.25  # weight of mean (sg[e] - z)^2
     codebook: float = 1.0  # weight of mean (e - sg[z])^2
     entropy: float = 0.0  # weight of mean H(p) - H(mean p); FQGAN: 0.03
 
     def __post_init__(self):
-        check_codebook(self.codewords, self.width, self.commitment, self.codebook)
-        check_weights(entropy=self.entropy)
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (self.codewords,)
-
-    @classmethod
-    def of_bits(cls, bits: int) -> CosineSpec:
-        return cls(2 ** index_bits(bits), WIDTH // 2)
+        super().__post_init__()
+        check_weights(commitment=self.commitment, codebook=self.codebook, entropy=self.entropy)
 
     def build(self) -> Cosine:
         return Cosine(self)
 
 
-class Cosine(Quantizer):
+class Cosine(Codebook):
     """Vectors (..., d) <-> one index (..., 1) below K; decoded vectors have unit length."""
 
     def __init__(self, spec: CosineSpec):
-        super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        super().__init__(spec)
         self.codebook = nn.Parameter(F.normalize(torch.empty(spec.codewords, spec.width).uniform_(-1, 1), dim=-1))
 
     def encode(self, z: Tensor) -> Tensor:
@@ -71,12 +61,3 @@ class Cosine(Quantizer):
             each, of_mean = assignment_entropies(-distances / TEMPERATURE)
             quantized.losses["entropy"] = spec.entropy * (each - of_mean)
         return quantized
-
-
-def check_pairs(places: int, codewords: int) -> None:
-    """ValueError where a loss over all pairs of places and codewords would take more than 1 GiB."""
-    if places * codewords > 16 * PAIRS:
-        raise ValueError(
-            f"entropy: {places:,} places of a batch times {codewords:,} codewords are distances of {places * codewords / 2**28:.1f} GiB; "
-            "take smaller batches or more parts, or an entropy weight of 0"
-        )

@@ -6,56 +6,51 @@ and in features that are random until `learn` was given some: then it is the pap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
-from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_through
+from bitmosaic.quantizers.base import Quantized, check_weights
+from bitmosaic.quantizers.codebook import Codebook, CodebookSpec, check_fits, nearest, straight_through
 
 HIDDEN = 256  # of the MLP projector
 FEATURES = 128  # of the last level of the feature network that the recipe `folder` trains
 
 
 @dataclass(frozen=True)
-class FrozenFeaturesSpec(QuantizerSpec):
+class FrozenFeaturesSpec(CodebookSpec):
     """K codewords P(T) of width d; T, K features, is frozen, and the projector P is trained."""
 
     scheme = "features"
+    recipe_width = 8
 
-    codewords: int = 8  # K
-    width: int = 4  # d
     features: int = 16  # numbers of a feature
     projector: Literal["linear", "mlp"] = "linear"
     commitment: float = 1.0  # weight of mean (sg[e] - z)^2
     codebook: float = 0.33  # weight of mean (e - sg[z])^2
 
     def __post_init__(self):
-        check_codebook(self.codewords, self.width, self.commitment, self.codebook)
+        super().__post_init__()
+        check_weights(commitment=self.commitment, codebook=self.codebook)
         if self.features < 1 or self.projector not in ("linear", "mlp"):
             raise ValueError(f"features {self.features}, projector {self.projector!r}: want a positive number, and 'linear' or 'mlp'")
-        check_codebook(self.codewords, self.features)  # features are wider than codewords, and are kept
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (self.codewords,)
+        check_fits(self.codewords, self.features)  # features are wider than codewords, and are kept
 
     @classmethod
     def of_bits(cls, bits: int) -> FrozenFeaturesSpec:
-        return cls(2 ** index_bits(bits), WIDTH // 2, FEATURES)
+        return replace(super().of_bits(bits), features=FEATURES)
 
     def build(self) -> FrozenFeatures:
         return FrozenFeatures(self)
 
 
-class FrozenFeatures(Quantizer):
+class FrozenFeatures(Codebook):
     """Vectors (..., d) <-> one index (..., 1) below K."""
 
     def __init__(self, spec: FrozenFeaturesSpec):
-        super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        super().__init__(spec)
         self.register_buffer("features", scaled(torch.randn(spec.codewords, spec.features)))
         self.projector = nn.Linear(spec.features, spec.width)
         if spec.projector == "mlp":
@@ -89,9 +84,6 @@ class FrozenFeatures(Quantizer):
             groups, shares = [features], [k]  # a class has too few
         found = [kmeans(group.float(), share, rng, steps) for group, share in zip(groups, shares, strict=True) if share]
         self.features.copy_(scaled(torch.cat(found)))
-
-    def encode(self, z: Tensor) -> Tensor:
-        return nearest(z, self.codebook)[..., None]
 
     def decode(self, digits: Tensor) -> Tensor:
         return self.projector(self.features[digits[..., 0].long()])

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
-from bitmosaic.quantizers.cosine import check_pairs
-from bitmosaic.quantizers.nearest import check_codebook, nearest
+from bitmosaic.quantizers.base import Quantized
+from bitmosaic.quantizers.codebook import Codebook, CodebookSpec, check_pairs, one_hot_lookup
 
 KEPT = 0.9  # of the running frequencies, in each step
 DEAD = 1e-6  # frequency
@@ -23,45 +21,24 @@ HIGHEST = 1e15  # number of a vector
 
 
 @dataclass(frozen=True)
-class GumbelSpec(QuantizerSpec):
+class GumbelSpec(CodebookSpec):
     """K codewords of width d; there is no other loss than the tokenizer's own."""
 
     scheme = "gumbel"
-
-    codewords: int = 8  # K
-    width: int = 4  # d
-
-    def __post_init__(self):
-        check_codebook(self.codewords, self.width)
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (self.codewords,)
-
-    @classmethod
-    def of_bits(cls, bits: int) -> GumbelSpec:
-        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> Gumbel:
         return Gumbel(self)
 
 
-class Gumbel(Quantizer):
+class Gumbel(Codebook):
     """Vectors (..., d) <-> one index (..., 1) below K."""
 
     def __init__(self, spec: GumbelSpec):
-        super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        super().__init__(spec)
         self.codebook = nn.Parameter(torch.randn(spec.codewords, spec.width) * (2 / (5 * spec.width)) ** 0.5)
         self.temperature = nn.Parameter(torch.ones(()))
         self.register_buffer("frequency", torch.full((spec.codewords,), 1 / spec.codewords))  # running, of draws
         self.register_buffer("restarts", torch.zeros((), dtype=torch.long))  # codewords moved so far
-
-    def encode(self, z: Tensor) -> Tensor:
-        return nearest(z, self.codebook)[..., None]
-
-    def decode(self, digits: Tensor) -> Tensor:
-        return self.codebook[digits[..., 0].long()]
 
     def logits(self, z: Tensor) -> Tensor:
         """(..., d) -> (..., K): minus squared distances over sqrt(K), times the learned temperature."""
@@ -84,13 +61,7 @@ class Gumbel(Quantizer):
             digits = (logits.detach() + noise).argmax(-1, keepdim=True)
             if self.training:
                 self._follow(digits, rng)
-        return Quantized(self.sample(logits + noise, digits), digits)
-
-    def sample(self, logits: Tensor, digits: Tensor) -> Tensor:
-        """Codewords of `digits` in value, the softmax's mean of codewords in the gradient at the logits."""
-        p = logits.softmax(-1)
-        hard = F.one_hot(digits[..., 0], self.spec.codewords).to(p.dtype)
-        return (hard + p - p.detach()) @ self.codebook
+        return Quantized(one_hot_lookup((logits + noise).softmax(-1), digits[..., 0], self.codebook), digits)
 
     @torch.no_grad()
     def _follow(self, digits: Tensor, rng: torch.Generator) -> None:

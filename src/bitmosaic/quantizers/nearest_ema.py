@@ -10,60 +10,42 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights, index_bits
-from bitmosaic.quantizers.nearest import check_codebook, nearest
+from bitmosaic.quantizers.base import Quantized, check_weights
+from bitmosaic.quantizers.codebook import Codebook, CodebookSpec, nearest
 
 EPS = 1e-5  # of the smoothed counts
 
 
 @dataclass(frozen=True)
-class NearestEMASpec(QuantizerSpec):
+class NearestEMASpec(CodebookSpec):
     """K codewords of width d, moved by running means."""
 
     scheme = "ema"
 
-    codewords: int = 8  # K
-    width: int = 4  # d
     commitment: float = 0.25  # weight of mean (sg[e] - z)^2
     decay: float = 0.99  # of counts and sums
     dead: float = 0.1  # a codeword whose running count falls below this is moved to a vector of the batch; 0: never
 
     def __post_init__(self):
-        check_codebook(self.codewords, self.width, self.commitment)
-        check_weights(dead=self.dead)
+        super().__post_init__()
+        check_weights(commitment=self.commitment, dead=self.dead)
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay: got {self.decay}; want a number in [0, 1)")
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (self.codewords,)
-
-    @classmethod
-    def of_bits(cls, bits: int) -> NearestEMASpec:
-        return cls(2 ** index_bits(bits), WIDTH)
 
     def build(self) -> NearestEMA:
         return NearestEMA(self)
 
 
-class NearestEMA(Quantizer):
+class NearestEMA(Codebook):
     """Vectors (..., d) <-> one index (..., 1) below K. In training, where it is given a generator, a forward pass moves the codewords."""
 
     def __init__(self, spec: NearestEMASpec):
-        super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        super().__init__(spec)
         self.register_buffer("codebook", torch.randn(spec.codewords, spec.width))
         self.register_buffer("counts", torch.ones(spec.codewords))
         self.register_buffer("sums", self.codebook.clone())
         self.register_buffer("restarts", torch.zeros((), dtype=torch.long))  # codewords moved so far
-
-    def encode(self, z: Tensor) -> Tensor:
-        return nearest(z, self.codebook)[..., None]
-
-    def decode(self, digits: Tensor) -> Tensor:
-        return self.codebook[digits[..., 0].long()]
 
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
         index = nearest(z, self.codebook)
@@ -80,9 +62,8 @@ class NearestEMA(Quantizer):
     def update(self, rows: Tensor, index: Tensor) -> None:
         """Counts, sums and codewords after vectors rows (n, d) were assigned to codewords index (n,)."""
         kept, k = self.spec.decay, self.spec.codewords
-        hits = F.one_hot(index, k).to(rows.dtype) if k * len(rows) < 2**22 else None
-        counted = hits.sum(0) if hits is not None else torch.bincount(index, minlength=k).to(rows.dtype)
-        summed = hits.T @ rows if hits is not None else torch.zeros_like(self.sums).index_add_(0, index, rows)
+        counted = torch.bincount(index, minlength=k).to(rows.dtype)
+        summed = torch.zeros_like(self.sums).index_add_(0, index, rows)
         self.counts.mul_(kept).add_(counted, alpha=1 - kept)
         self.sums.mul_(kept).add_(summed, alpha=1 - kept)
         total = self.counts.sum()

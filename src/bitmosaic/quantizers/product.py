@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, check_weights
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, check_weights
 from bitmosaic.quantizers.cosine import CosineSpec
 from bitmosaic.quantizers.nearest import NearestSpec
 
@@ -39,7 +39,7 @@ class ProductSpec(_PartsSpec):
 
     @classmethod
     def of_bits(cls, bits: int) -> ProductSpec:
-        return cls(tuple(NearestSpec(2**share, WIDTH // 2) for share in shares(bits)))
+        return cls(tuple(NearestSpec(2**share, NearestSpec.recipe_width // 2) for share in shares(bits)))
 
     def build(self) -> Product:
         return Product(self)
@@ -66,7 +66,7 @@ class FactorizedSpec(_PartsSpec):
 
     @classmethod
     def of_bits(cls, bits: int) -> FactorizedSpec:
-        return cls(tuple(CosineSpec(2**share, WIDTH // 2, entropy=0.03) for share in shares(bits, 2)))
+        return cls(tuple(CosineSpec(2**share, CosineSpec.recipe_width, entropy=0.03) for share in shares(bits, 2)))
 
     def build(self) -> Factorized:
         return Factorized(self)
@@ -92,7 +92,7 @@ class ResidualSpec(QuantizerSpec):
 
     @classmethod
     def of_bits(cls, bits: int) -> ResidualSpec:
-        return cls(NearestSpec(2 ** max(shares(bits)), WIDTH), len(shares(bits)))
+        return cls(NearestSpec(2 ** max(shares(bits)), NearestSpec.recipe_width), len(shares(bits)))
 
     def build(self) -> Residual:
         return Residual(self)

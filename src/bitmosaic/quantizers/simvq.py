@@ -10,42 +10,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitmosaic.quantizers.base import WIDTH, Quantized, Quantizer, QuantizerSpec, index_bits
-from bitmosaic.quantizers.nearest import check_codebook, nearest, straight_through
+from bitmosaic.quantizers.base import Quantized, check_weights
+from bitmosaic.quantizers.codebook import Codebook, CodebookSpec, straight_through
 
 
 @dataclass(frozen=True)
-class SimVQSpec(QuantizerSpec):
+class SimVQSpec(CodebookSpec):
     """K codewords C W^T + b of width d; C is random and fixed, W and b are trained."""
 
     scheme = "simvq"
 
-    codewords: int = 8  # K
-    width: int = 4  # d
     commitment: float = 0.25  # weight of mean (sg[e] - z)^2, which pulls vectors to codewords
     codebook: float = 1.0  # weight of mean (e - sg[z])^2, which pulls codewords to vectors
 
     def __post_init__(self):
-        check_codebook(self.codewords, self.width, self.commitment, self.codebook)
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        return (self.codewords,)
-
-    @classmethod
-    def of_bits(cls, bits: int) -> SimVQSpec:
-        return cls(2 ** index_bits(bits), WIDTH)
+        super().__post_init__()
+        check_weights(commitment=self.commitment, codebook=self.codebook)
 
     def build(self) -> SimVQ:
         return SimVQ(self)
 
 
-class SimVQ(Quantizer):
+class SimVQ(Codebook):
     """Vectors (..., d) <-> one index (..., 1) below K."""
 
     def __init__(self, spec: SimVQSpec):
-        super().__init__()
-        self.spec, self.width, self.radix = spec, spec.width, spec.radix
+        super().__init__(spec)
         self.register_buffer("basis", torch.randn(spec.codewords, spec.width) * spec.width**-0.5)  # C, entries from N(0, 1 / d)
         self.projection = nn.Linear(spec.width, spec.width)
 
@@ -53,9 +43,6 @@ class SimVQ(Quantizer):
     def codebook(self) -> Tensor:
         """All codewords, (K, d)."""
         return self.projection(self.basis)
-
-    def encode(self, z: Tensor) -> Tensor:
-        return nearest(z, self.codebook)[..., None]
 
     def decode(self, digits: Tensor) -> Tensor:
         return self.projection(self.basis[digits[..., 0].long()])

@@ -18,7 +18,7 @@ from bitmosaic.codes import MOST_BITS, Codes
 from bitmosaic.nets import conv
 from bitmosaic.nets.precision import whole_float32
 from bitmosaic.quantizers.base import Quantized
-from bitmosaic.quantizers.bernoulli import BernoulliQuantizer
+from bitmosaic.quantizers.bernoulli import BernoulliQuantizerSpec
 from bitmosaic.spec import later
 from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
 
@@ -95,7 +95,7 @@ class BinaryAutoencoder(Tokenizer):
         self.to_bits = nn.Conv2d(spec.embedding, spec.bits, 1)
         with torch.no_grad():
             self.to_bits.weight.mul_(spec.gain)
-        self.quantizer = BernoulliQuantizer(spec.bits)
+        self.quantizer = BernoulliQuantizerSpec(spec.bits).build()
         self.from_bits = nn.Conv2d(spec.bits, spec.embedding, 1, bias=False)  # z = sum_k b_k E_k
         self.decoder = conv.decoder(*shape, norm_first=spec.norm_first)
         self.radix = self.quantizer.radix
