@@ -13,17 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.codes import Codes
 from bitmosaic.nets import conv
-from bitmosaic.nets.precision import whole_float32
 from bitmosaic.nets.vit import ViTBlock
-from bitmosaic.quantizers.base import Quantized
 from bitmosaic.quantizers.product import FactorizedSpec
-from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
+from bitmosaic.tokenizers.vectors import LevelsSpec, VectorTokenizer
 
 
 @dataclass(frozen=True)
-class FQGANSpec(TokenizerSpec):
+class FQGANSpec(LevelsSpec):
     """Sizes of an FQGAN; the factor is 2^(levels - 1), and there are as many branches as the quantizer has parts."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width in pixels
@@ -52,26 +49,11 @@ class FQGANSpec(TokenizerSpec):
         """Channels at the lowest resolution."""
         return self.width * self.multipliers[-1]
 
-    @property
-    def factor(self) -> int:
-        """Pixels along one side of a place."""
-        return 2 ** (len(self.multipliers) - 1)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Places of an image of `image_size`."""
-        return self.image_size[0] // self.factor, self.image_size[1] // self.factor
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        """The number of values of each digit of a place."""
-        return self.quantizer.radix
-
     def build(self) -> FQGAN:
         return FQGAN(self)
 
 
-class FQGAN(Tokenizer):
+class FQGAN(VectorTokenizer):
     """Images in [0, 1] -> a vector of each branch at each place -> an index of each -> images; `decode` clamps."""
 
     decoding = ("from_codes", "decoder")
@@ -94,34 +76,14 @@ class FQGAN(Tokenizer):
         out = nn.Conv2d(deep, spec.embedding, 3, padding=1)
         return nn.Sequential(adapter, conv.norm(deep, spec.groups), nn.SiLU(), out, nn.Conv2d(spec.embedding, width, 1))
 
-    @property
-    def last_weight(self) -> Tensor:
-        """The weight at which the adaptive adversarial weight compares gradients."""
-        return self.decoder[-1].weight
-
     def vectors(self, images: Tensor) -> Tensor:
         """(b, c, H, W) in [0, 1] -> what is quantized, (b, h, w, sum of the branches' widths)."""
         h = self.encoder(2 * images - 1)
         return torch.cat([branch(h) for branch in self.branches], 1).movedim(1, -1)
 
-    def pixels(self, z: Tensor) -> Tensor:
+    def signals(self, z: Tensor) -> Tensor:
         """Quantized vectors (b, h, w, d) -> (b, c, H, W), not clamped."""
         return (self.decoder(self.from_codes(z.movedim(-1, 1))) + 1) / 2
-
-    def forward(self, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
-        """Reconstruction (not clamped) and the quantized vectors; `rng` draws where the quantizer is random in training."""
-        quantized = self.quantizer(self.vectors(images), rng)
-        return self.pixels(quantized.z), quantized
-
-    @whole_float32()
-    def encode(self, images: Tensor) -> Codes:
-        self.check_signals(images)
-        return Codes(self.quantizer.encode(self.vectors(images)), self.radix)
-
-    @whole_float32()
-    def decode(self, codes: Codes) -> Tensor:
-        self.check_codes(codes)
-        return self.pixels(self.quantizer.decode(codes.digits).to(self.last_weight.dtype)).clamp(0, 1)
 
 
 class Adapter(nn.Module):

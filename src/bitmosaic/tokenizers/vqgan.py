@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from bitmosaic.codes import Codes
 from bitmosaic.nets import conv
-from bitmosaic.nets.precision import whole_float32
-from bitmosaic.quantizers.base import Quantized, QuantizerSpec
+from bitmosaic.quantizers.base import QuantizerSpec
 from bitmosaic.quantizers.nearest import NearestSpec
 from bitmosaic.spec import later
-from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
+from bitmosaic.tokenizers.vectors import LevelsSpec, VectorTokenizer
 
 
 @dataclass(frozen=True)
-class VQGANSpec(TokenizerSpec):
+class VQGANSpec(LevelsSpec):
     """Sizes of a VQGAN; the factor is 2^(levels - 1)."""
 
     image_size: tuple[int, int] = (16, 16)  # height, width in pixels
@@ -47,21 +44,6 @@ class VQGANSpec(TokenizerSpec):
             raise ValueError(f"image_size {self.image_size} is not divisible by {self.factor}, as {len(self.multipliers)} levels need")
 
     @property
-    def factor(self) -> int:
-        """Pixels along one side of a place."""
-        return 2 ** (len(self.multipliers) - 1)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Places of an image of `image_size`."""
-        return self.image_size[0] // self.factor, self.image_size[1] // self.factor
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        """The number of values of each digit of a place."""
-        return self.quantizer.radix
-
-    @property
     def attention(self) -> tuple[bool, ...]:
         """Which levels attend."""
         return tuple(min(self.image_size) // 2**level in self.attention_sizes for level in range(len(self.multipliers)))
@@ -70,7 +52,7 @@ class VQGANSpec(TokenizerSpec):
         return VQGAN(self)
 
 
-class VQGAN(Tokenizer):
+class VQGAN(VectorTokenizer):
     """Images in [0, 1] -> one vector a place -> digits of the quantizer -> images; the decoder has no last activation, `decode` clamps."""
 
     decoding = ("from_codes", "decoder")
@@ -87,30 +69,10 @@ class VQGAN(Tokenizer):
         self.decoder = conv.decoder(*sizes, blocks + family.more, spec.attention, ends, spec.groups, False, True, family)
         self.radix = self.quantizer.radix
 
-    @property
-    def last_weight(self) -> Tensor:
-        """The weight at which the adaptive adversarial weight compares gradients."""
-        return self.decoder[-1].weight
-
     def vectors(self, images: Tensor) -> Tensor:
         """(b, c, H, W) in [0, 1] -> what is quantized, (b, h, w, d)."""
         return self.to_codes(self.encoder(2 * images - 1)).movedim(1, -1)
 
-    def pixels(self, z: Tensor) -> Tensor:
+    def signals(self, z: Tensor) -> Tensor:
         """Quantized vectors (b, h, w, d) -> (b, c, H, W), not clamped."""
         return (self.decoder(self.from_codes(z.movedim(-1, 1))) + 1) / 2
-
-    def forward(self, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
-        """Reconstruction (not clamped) and the quantized vectors; `rng` draws where the quantizer is random in training."""
-        quantized = self.quantizer(self.vectors(images), rng)
-        return self.pixels(quantized.z), quantized
-
-    @whole_float32()
-    def encode(self, images: Tensor) -> Codes:
-        self.check_signals(images)
-        return Codes(self.quantizer.encode(self.vectors(images)), self.radix)
-
-    @whole_float32()
-    def decode(self, codes: Codes) -> Tensor:
-        self.check_codes(codes)
-        return self.pixels(self.quantizer.decode(codes.digits).to(self.last_weight.dtype)).clamp(0, 1)

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitmosaic.codes import Codes
 from bitmosaic.media import Medium, Waves
-from bitmosaic.nets.precision import whole_float32
-from bitmosaic.quantizers.base import Quantized, QuantizerSpec
+from bitmosaic.quantizers.base import QuantizerSpec
 from bitmosaic.quantizers.nearest import NearestSpec
-from bitmosaic.tokenizers.base import Tokenizer, TokenizerSpec
+from bitmosaic.tokenizers.base import TokenizerSpec
+from bitmosaic.tokenizers.vectors import VectorTokenizer
 
 CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
 
@@ -75,7 +73,7 @@ class Residual(nn.Module):
         return x + self.out(F.relu(self.inside(F.relu(x))))
 
 
-class VQVAE(Tokenizer):
+class VQVAE(VectorTokenizer):
     """Signals -> one vector a place -> digits of the quantizer -> signals; the decoder has no last activation, `decode` clamps."""
 
     def __init__(self, spec: VQVAESpec):
@@ -104,11 +102,6 @@ class VQVAE(Tokenizer):
     def factors(self) -> tuple[int, ...]:
         return self.spec.factors
 
-    @property
-    def last_weight(self) -> Tensor:
-        """The weight at which the adaptive adversarial weight compares gradients."""
-        return self.decoder[-1].weight
-
     def vectors(self, signals: Tensor) -> Tensor:
         """(b, c, *size) -> what is quantized, (b, *grid, d)."""
         h = self.encoder((signals - self.centre) / self.half).movedim(1, -1)
@@ -117,19 +110,3 @@ class VQVAE(Tokenizer):
     def signals(self, z: Tensor) -> Tensor:
         """Quantized vectors (b, *grid, d) -> (b, c, *size), not clamped."""
         return self.decoder(z.movedim(-1, 1)) * self.half + self.centre
-
-    def forward(self, signals: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Quantized]:
-        """Reconstruction (not clamped) and the quantized vectors; `rng` draws where the quantizer is random in training."""
-        quantized = self.quantizer(self.vectors(signals), rng)
-        return self.signals(quantized.z), quantized
-
-    @whole_float32()
-    def encode(self, signals: Tensor) -> Codes:
-        self.check_signals(signals)
-        return Codes(self.quantizer.encode(self.vectors(signals)), self.radix)
-
-    @whole_float32()
-    def decode(self, codes: Codes) -> Tensor:
-        self.check_codes(codes)
-        z = self.quantizer.decode(codes.digits).to(self.decoder[-1].weight.dtype)
-        return self.signals(z).clamp(self.medium.low, self.medium.high)
