@@ -22,9 +22,10 @@ class System:
     """The description of a published system."""
 
     name: str  # of its folder
-    paper: str  # title, authors, venue and year, arXiv number
+    paper: str  # title, authors, venue and year, arXiv number; of a comparison of our own, what it builds on
     what: str  # what it is, in one line
     recipes: Mapping[str, Callable[..., Run]] = field(default_factory=dict)  # for `bitmosaic train`, by name
+    claimed: bool = True  # whether a paper claims what claim.py measures; else that is a comparison of our own
 
     @property
     def claim(self) -> Claim:
@@ -53,9 +54,13 @@ class System:
         """In words, whether its claim held in the measurement that its page shows, and with how many seeds."""
         path = self.folder / "measured.json"
         if not path.exists():
-            return "claim not repeated yet" if self.claims else "no claim yet"
+            return f"{'claim not repeated' if self.claimed else 'comparison not made'} yet" if self.claims else "no claim yet"
         measured = read_json(path)
-        return f"{WORDS[measured['holds']]}, {measured['seeds']} seed{'s'[: measured['seeds'] != 1]}"
+        return f"{self.outcome(measured['holds'])}, {measured['seeds']} seed{'s'[: measured['seeds'] != 1]}"
+
+    def outcome(self, holds: bool | None) -> str:
+        """In words, whether its claim holds; a comparison has none."""
+        return WORDS[holds] if self.claimed else "a comparison"
 
 
 WORDS = {True: "claim holds", False: "claim does not hold here", None: "not decided by what was measured"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
@@ -21,13 +21,14 @@ from bitmosaic.systems import system
 from bitmosaic.systems.base import Claim, Task
 
 
-def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
-    """Trains and measures all trials of a system's claim in `jobs` processes, and yields after each.
+def repeated(name: str, base: Task, seeds: int, jobs: int, trials: Sequence[str] | None = None) -> Iterator[None]:
+    """Trains and measures trials of a system's claim, all unless some are named, in `jobs` processes, and yields after each.
 
     All trials run with the first seed before any with the second, so wherever this is stopped, numbers of seeds differ by one at most.
     ValueError where the folder was begun with another system or scale.
     """
     claim, scale = system(name).claim, base.folder / "scale.json"
+    trials = claim.trials if trials is None else trials
     if scale.exists() and read_json(scale) != [name, base.scale]:
         begun_name, begun_scale = read_json(scale)
         raise ValueError(
@@ -39,7 +40,7 @@ def repeated(name: str, base: Task, seeds: int, jobs: int) -> Iterator[None]:
     floors = base.folder / "floors.json"
     if not floors.exists():
         write_json(floors, claim.floors(base))
-    tasks = [replace(base, trial=trial, seed=seed) for seed in range(seeds) for trial in claim.trials]
+    tasks = [replace(base, trial=trial, seed=seed) for seed in range(seeds) for trial in trials]
     for _ in each(partial(one, name), tasks, jobs):
         yield
 

@@ -1,4 +1,4 @@
-"""Figures of generated images of Fashion-MNIST, shared by claims, in the feature space of the shipped classifier, with their floors."""
+"""Figures of generated images, shared by claims, in one feature space, such as that of the shipped classifier, with their floors."""
 
 from __future__ import annotations
 
@@ -23,25 +23,23 @@ TEST = 10_000  # test images of Fashion-MNIST
 
 
 class Judge:
-    """A feature space, the test images as reference, and the floor: training images in place of as many samples."""
+    """A feature space, real images as reference, and the floor: training images in place of as many samples."""
 
-    def __init__(self, samples: int, train: ArrayImages, reference: int = TEST):
-        """samples: images drawn for each measurement. train: training images. reference: test images compared with, the first ones."""
-        test = fashion_sample()
-        self.space, self.samples, self.train = FeatureSpace.load("fashion"), samples, train
-        self.test = ArrayImages(test.pixels[:reference], test.labels[:reference], test.class_names)
+    def __init__(self, space: FeatureSpace, samples: int, train: ArrayImages, test: ArrayImages):
+        """samples: images drawn for each measurement. train: training images. test: other real images, which are compared with."""
+        self.space, self.samples, self.train, self.test = space, samples, train, test
         with processes():
             self.reference = Statistics.of(self.features(self.test.pixels).pooled)
             self.labels = train.labels[:samples]  # the classes asked for, as often as real ones have them
             self.floor = self.distance(train.pixels[:samples])
 
     def features(self, pixels: torch.Tensor) -> Features:
-        """Pooled features and logits of uint8 images (n, 1, 28, 28)."""
+        """Pooled features and logits of uint8 images (n, C, H, W)."""
         with measuring(self.space.net):
             return Features.join(in_chunks(len(pixels), CHUNK, lambda chunk: self.space.measure(pixels[chunk])))
 
     def distance(self, pixels: torch.Tensor) -> float:
-        """Frechet distance of uint8 images (n, 1, 28, 28) from the test images, in the classifier's feature space: not FID."""
+        """Frechet distance of uint8 images (n, C, H, W) from the reference, in the classifier's feature space: not FID."""
         return frechet_distance(Statistics.of(self.features(pixels).pooled), self.reference)
 
     def sampling(self, pipe: Pipeline, sampler: SamplerSpec, seed: int) -> dict[str, Any]:
@@ -66,5 +64,9 @@ class Judge:
 
 @lru_cache(maxsize=1)
 def judge_of(samples: int, data: str, reference: int = TEST) -> Judge:
-    """The judge of this process. data: folder as of `fashion_mnist`, empty for its default. samples, reference: as of `Judge`."""
-    return Judge(samples, fashion_mnist(data or None), reference)
+    """The judge of Fashion-MNIST of this process. data: folder as of `fashion_mnist`, empty for its default. samples: images drawn for each
+    measurement. reference: test images compared with, the first ones.
+    """
+    test = fashion_sample()
+    test = ArrayImages(test.pixels[:reference], test.labels[:reference], test.class_names)
+    return Judge(FeatureSpace.load("fashion"), samples, fashion_mnist(data or None), test)

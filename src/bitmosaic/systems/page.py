@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bitmosaic.folders import read_json, write_json
-from bitmosaic.systems.base import WORDS, Claim, Results, System, Task
+from bitmosaic.systems.base import Claim, Results, System, Task
 from bitmosaic.systems.experiment import results_of
 
 
@@ -25,9 +25,12 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
     write_json(out / "measured.json", measured)
     about, *rest = system.card.strip().split("\n## ", 1)
     lines = [
-        f"# {system.name}: {system.what}", "", system.paper, "", about, "", "## The claim", "",
-        f"**What the paper says.** {claim.said}", "", f"**What is repeated here**, by `bitmosaic reproduce {system.name}`. {claim.tested}",
-        "", f"**{WORDS[verdict.holds].capitalize()}.** {verdict.why}", *_floors(floors), *(f"\n## {part}" for part in rest),
+        f"# {system.name}: {system.what}", "", system.paper, "", about, "",
+        f"## The {'claim' if system.claimed else 'comparison'}", "",
+        f"**What {'the paper says' if system.claimed else 'papers say'}.** {claim.said}", "",
+        f"**What is {'repeated' if system.claimed else 'measured'} here**, by `bitmosaic reproduce {system.name}`. {claim.tested}", "",
+        f"**{system.outcome(verdict.holds).capitalize()}.** {verdict.why}" if system.claimed else verdict.why,
+        *_floors(floors), *(f"\n## {part}" for part in rest),
         *(line for section in claim.sections(results, out) for line in ("", section)), "", "## By seed", "", by_seed(results), "",
         _made(claim, results, base), "",
     ]  # fmt: skip
