@@ -13,6 +13,7 @@ from bitmosaic.quantizers import NearestEMASpec, NearestSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train import stage
+from bitmosaic.train.buffers import Buffers
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
 from bitmosaic.train.code_use import CodeUse
 from bitmosaic.train.loop import State, play
@@ -45,8 +46,32 @@ def test_use_and_perplexity_are_those_of_an_epoch():
     assert use.add(torch.tensor([[[0, 0]]]), 2.0)["used"].item() == pytest.approx((1 / 4 + 1 / 3) / 2)
 
 
-def test_bits_are_not_counted():
-    assert TokenizerGame(BinaryAutoencoderSpec().build(), TokenizerLosses()).memory is None and game().memory is not None
+def test_the_bits_of_a_place_are_counted_as_one_index_where_they_are_few():
+    use = CodeUse.of((2, 2, 2))
+    found = use.add(torch.tensor([[[0, 0, 0], [1, 0, 1]], [[1, 0, 1], [0, 1, 1]]], dtype=torch.uint8), 0.0)
+    assert found["used"].item() == 3 / 8 and found["perplexity"].item() == pytest.approx(math.exp(1.5 * math.log(2)))
+    assert use.counts.nonzero()[:, 0].tolist() == [0, 5, 6]  # the first bit is the least
+    assert CodeUse.of((2,) * 18).counts.numel() == 2**18 and CodeUse.of((2,) * 19) is None
+    many = BinaryAutoencoderSpec(bits=20).build()
+    assert TokenizerGame(many, TokenizerLosses()).memory is None
+
+
+def test_parts_that_restart_codewords_differently_agree():
+    """A codeword that any part has moved is where the first of these has put it, and is counted once; others are means."""
+    quantizer, z = NearestEMASpec(4, 2, dead=0.5).build().train(), torch.zeros(2, 3, 2)
+    quantizer.counts.copy_(torch.tensor([3.0, 0.4, 3.0, 0.4]))
+    before = quantizer.codebook.clone()
+    buffers, made = Buffers({"tokenizer": quantizer}, 2, range(2)), []
+    for i in range(2):
+        with buffers.of(i):
+            quantizer(z + i + 1, torch.Generator().manual_seed(i))
+            made.append(quantizer.codebook.clone())
+    buffers.settle(False)
+    assert torch.equal(quantizer.codebook[[1, 3]], torch.ones(2, 2)) and quantizer.restarts == 2
+    assert torch.equal(quantizer.counts[[1, 3]], torch.ones(2)) and torch.equal(quantizer.sums[[1, 3]], torch.ones(2, 2))
+    kept = [0, 2]
+    torch.testing.assert_close(quantizer.codebook[kept], (made[0] + made[1])[kept] / 2)
+    assert not torch.equal(before, quantizer.codebook)
 
 
 def test_a_training_logs_use_and_restarts_and_reports_a_collapse(tmp_path):

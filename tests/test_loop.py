@@ -11,10 +11,13 @@ import torch
 from bitmosaic.codes import Codes
 from bitmosaic.images.base import ArrayImages
 from bitmosaic.images.batches import Batches
+from bitmosaic.losses.representation import RepresentationSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
+from bitmosaic.quantizers import FactorizedSpec
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.code_store import CodeBatch
 from bitmosaic.train.loop import State, play, step_generator
@@ -52,6 +55,16 @@ def tokenizer_game(losses=ADVERSARIAL):
     return TokenizerGame(BinaryAutoencoderSpec().build(), losses, net), image_batches()
 
 
+def named_losses_game():
+    """What a game of tokenizers may have besides: LeCam's running means, and heads that learn beside the tokenizer."""
+    losses = dataclasses.replace(
+        ADVERSARIAL, generator_loss="non-saturating", balance="constant", adversarial_weight=0.1, lecam_weight=0.05,
+        representation=(RepresentationSpec(1, depth=1, heads=2),),
+    )  # fmt: skip
+    spec = VQGANSpec(quantizer=FactorizedSpec(), width=8, embedding=8, groups=8)
+    return TokenizerGame(spec.build(), losses, features()), image_batches()
+
+
 def prior_game(spec=DROPPING):
     game = PriorGame(spec.build())
     return game, code_batches(game.players["prior"])
@@ -61,7 +74,7 @@ def classifier_game():
     return ClassifierGame(ConvClassifierSpec(dropout=0.3).build()), image_batches()
 
 
-GAMES = {"tokenizer": tokenizer_game, "prior": prior_game, "classifier": classifier_game}
+GAMES = {"tokenizer": tokenizer_game, "named losses": named_losses_game, "prior": prior_game, "classifier": classifier_game}
 every_game = pytest.mark.parametrize("make", GAMES.values(), ids=GAMES)
 EVENTFUL = Training(
     steps=5,

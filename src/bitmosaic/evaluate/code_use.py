@@ -29,16 +29,15 @@ def code_use(codes: Codes) -> dict[str, Any]:
     flat, of = codes.flat().flatten(0, 1).cpu(), math.prod(codes.radix)
     rows = np.ascontiguousarray(np.packbits(codes.bits().cpu().flatten(0, 1).numpy(), axis=1))
     counts = torch.from_numpy(np.unique(rows.view(f"V{rows.shape[1]}").ravel(), return_counts=True)[1])
-    place = {"values": of if of < 2**53 else None, "places": len(rows), "used": len(counts), "perplexity": perplexity(counts)}
+    place = {"values": of if of < 2**53 else None, "places": len(rows), "used": len(counts), "perplexity": float(perplexity(counts))}
     each = [torch.bincount(digit.long(), minlength=r) for digit, r in zip(flat.unbind(-1), codes.radix, strict=True)]
-    used, effective = [int((count > 0).sum()) for count in each], [perplexity(count) for count in each]
+    used, effective = [int((count > 0).sum()) for count in each], [float(perplexity(count)) for count in each]
     return {"place": place, "digits": {"values": list(codes.radix), "used": used, "perplexity": effective}}
 
 
-def perplexity(counts: Tensor) -> float:
-    """2^H of the entropy H, in bits, of values counted so often: so many, used equally often, would carry as much."""
-    p = counts[counts > 0].double() / counts.sum()
-    return float(2 ** -(p * p.log2()).sum())
+def perplexity(counts: Tensor) -> Tensor:
+    """2^H of the entropy H, in bits, of values counted so often (n,), float64: so many, used equally often, would carry as much."""
+    return torch.special.entr(counts.double() / counts.sum().clamp(min=1)).sum().exp()
 
 
 def entropy_coded(codes: Codes, others: Codes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bitmosaic.codes import Codes
+from bitmosaic.evaluate.code_use import perplexity
 from bitmosaic.evaluate.mode import measuring
 from bitmosaic.images import ImageSet
 from bitmosaic.media import PICTURES, Medium
@@ -67,8 +68,7 @@ class CodebookUse:
     @property
     def perplexity(self) -> float:
         """2^H of the entropy H, in bits, of the use of codewords: so many, used equally often, would carry as much."""
-        whole = sum(self.counts)
-        return 2 ** -sum(count / whole * math.log2(count / whole) for count in self.counts if count)
+        return float(perplexity(torch.tensor(self.counts)))
 
     def summary(self) -> str:
         """One line."""

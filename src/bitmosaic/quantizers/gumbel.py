@@ -1,7 +1,7 @@
 """Gumbel-softmax over distances (McQuic, CVPR 2022, arXiv 2203.10897): a codeword is drawn in training, the nearest one taken afterwards.
 
 Its several codebooks are a `ProductSpec` of these. We differ in digits that are the drawn codewords (the program reports the likeliest ones
-in their place), and in restarting dead codewords evenly (its spared dead ones count as used).
+in their place), and in restarting dead codewords at the most used ones (it draws, and its spared dead ones count as used).
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class Gumbel(Codebook):
         """ValueError where places times codewords are too many: this scheme needs all pairs."""
         z = z.float()
         check_pairs(z[..., 0].numel(), self.spec.codewords)
+        learning = rng is not None and self.training
+        if learning:
+            self._restart()
         logits = self.logits(z)
         if rng is None:
             digits, noise = self.encode(z), 0.0
@@ -59,20 +62,28 @@ class Gumbel(Codebook):
             u = torch.rand(logits.shape, generator=rng, device=rng.device).clamp(eps, 1 - eps)
             noise = -(-u.log()).log()
             digits = (logits.detach() + noise).argmax(-1, keepdim=True)
-            if self.training:
-                self._follow(digits, rng)
+            if learning:
+                self._count(digits)
         return Quantized(one_hot_lookup((logits + noise).softmax(-1), digits[..., 0], self.codebook), digits)
 
     @torch.no_grad()
-    def _follow(self, digits: Tensor, rng: torch.Generator) -> None:
-        """Counts what was drawn, and moves dead codewords to used ones, which the next steps tell apart."""
+    def _restart(self) -> None:
+        """Moves dead codewords to the most used ones, which the next steps tell apart.
+
+        By the frequencies before this step alone, so that all parts of a batch do the same; and before codewords are used, since their
+        gradient must find them as they were.
+        """
+        dead = (self.frequency < DEAD).nonzero()[:, 0]
+        if len(dead):
+            used = self.frequency.argsort(descending=True, stable=True)[: self.spec.codewords - len(dead)]
+            self.codebook[dead] = self.codebook[used[torch.arange(len(dead), device=used.device) % len(used)]]
+            self.frequency[dead] = 1 / self.spec.codewords
+            self.restarts += len(dead)
+
+    @torch.no_grad()
+    def _count(self, digits: Tensor) -> None:
         counted = torch.bincount(digits.flatten(), minlength=self.spec.codewords).to(self.frequency.dtype)
         self.frequency.mul_(KEPT).add_(counted / counted.sum(), alpha=1 - KEPT)
-        dead, used = (self.frequency < DEAD).nonzero()[:, 0], (self.frequency >= DEAD).nonzero()[:, 0]
-        if len(dead):
-            chosen = used[torch.randint(len(used), (len(dead),), generator=rng, device=rng.device)]
-            self.codebook[dead], self.frequency[dead] = self.codebook[chosen], 1 / self.spec.codewords
-            self.restarts += len(dead)
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:

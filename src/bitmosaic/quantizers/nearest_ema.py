@@ -38,7 +38,12 @@ class NearestEMASpec(CodebookSpec):
 
 
 class NearestEMA(Codebook):
-    """Vectors (..., d) <-> one index (..., 1) below K. In training, where it is given a generator, a forward pass moves the codewords."""
+    """Vectors (..., d) <-> one index (..., 1) below K. In training, where it is given a generator, a forward pass moves the codewords.
+
+    rows: its buffers of a row a codeword. Where the parts of a batch restart a codeword differently, the first of them decides.
+    """
+
+    rows = ("codebook", "sums", "counts")
 
     def __init__(self, spec: NearestEMASpec):
         super().__init__(spec)
@@ -46,6 +51,7 @@ class NearestEMA(Codebook):
         self.register_buffer("counts", torch.ones(spec.codewords))
         self.register_buffer("sums", self.codebook.clone())
         self.register_buffer("restarts", torch.zeros((), dtype=torch.long))  # codewords moved so far
+        self.moved: Tensor | None = None  # whether the last forward pass has moved each codeword, (K,)
 
     def forward(self, z: Tensor, rng: torch.Generator | None = None) -> Quantized:
         index = nearest(z, self.codebook)
@@ -73,7 +79,8 @@ class NearestEMA(Codebook):
     @torch.no_grad()
     def restart(self, rows: Tensor, rng: torch.Generator) -> None:
         """Moves dead codewords to vectors drawn from `rows` (n, d)."""
-        dead = (self.counts < self.spec.dead).nonzero()[:, 0]
+        self.moved = self.counts < self.spec.dead
+        dead = self.moved.nonzero()[:, 0]
         if len(dead):
             drawn = rows[torch.randint(len(rows), (len(dead),), generator=rng, device=rng.device)]
             self.codebook[dead], self.sums[dead], self.counts[dead] = drawn, drawn, 1.0

@@ -1,8 +1,8 @@
 """FQGAN's tokenizer (Bai et al., arXiv 2411.16681, section 3.1): one encoder, and for each codebook a branch of its own, which a
 transformer adapts from the encoder's features; the decoder sees the codewords of all branches side by side.
 
-We differ in leaving out the representation loss against CLIP's or DINO's features, in images in [0, 1], and in other sides than those
-trained for, to which the adapters' positions are interpolated.
+We differ in images in [0, 1], and in other sides than those trained for, to which the adapters' positions are interpolated. The
+representation loss is not the tokenizer's but its training's (`losses/representation.py`).
 """
 
 from __future__ import annotations

@@ -40,7 +40,6 @@ from torch.distributed.checkpoint.planner import ReadItem
 
 from bitmosaic.disk import why_full
 from bitmosaic.folders import read_json
-from bitmosaic.train.code_use import CodeUse
 from bitmosaic.train.loop import State
 from bitmosaic.train.processes import barrier, broadcast, is_first
 from bitmosaic.train.sealed import damage, seal
@@ -130,8 +129,8 @@ def _read(path: Path, state: State) -> dict[str, Any]:
     parts, reader = state.state_dict(), _Reader(path)
     try:
         held = reader.read_metadata().state_dict_metadata  # checked first, since torch would log two tracebacks
-        if isinstance(state.game.memory, CodeUse) and not any(name.startswith("memory.") for name in held):
-            del parts["memory"]  # a run that began before use was counted
+        if state.game.late_memory and not any(name.startswith("memory.") for name in held):
+            parts.pop("memory", None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(parts, storage_reader=reader, planner=_Planner(), no_dist=not state.sharded)

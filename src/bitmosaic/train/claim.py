@@ -29,7 +29,10 @@ from bitmosaic.train.stages import Stage
 from bitmosaic.train.tokenized import Manifest
 
 HARMLESS = {"reasons", "name", "checkpoint_seconds", "keep", "pictures_every", "log_every"}  # fields of any part of a run
-ADVERSARIAL = {"adversarial_start", "adversarial_weight", "discriminator_lead", "discriminator_rate", "diffaugment"}  # of a discriminator
+ADVERSARIAL = {  # of a discriminator
+    "adversarial_start", "adversarial_weight", "discriminator_lead", "discriminator_rate", "diffaugment", "discriminator_loss",
+    "generator_loss", "balance", "adaptive_limit", "lecam_weight", "lecam_decay",
+}  # fmt: skip
 SHAPE = ("size", "channels")  # of images, which their fingerprint does not cover
 
 

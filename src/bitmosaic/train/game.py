@@ -25,18 +25,30 @@ class Turn:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Notice:
+    """Something to be told after a step, once: a line of events.jsonl, and words."""
+
+    event: str  # its name
+    text: str  # a sentence, without the name of the stage
+    epoch: int  # of which it is; another epoch's is told again
+    values: dict[str, float] = field(default_factory=dict)  # beside its name in events.jsonl
+
+
 class Game(abc.ABC):
     """Players by name, and the order in which they move on one batch.
 
     memory: state that is not trained, as buffers, such as a replay buffer or the probability of an augmentation. It is saved and resumed,
     and restored where a move is left out; the parts of a batch each start from the same state, and their mean is kept. whole_batches: such
-    a mean is not meaningful, so batches cannot be cut. period: steps after which the sequence of turns repeats. blocks: modules of its one
-    player that can be sharded, or recomputed in the backward pass, one by one.
+    a mean is not meaningful, so batches cannot be cut. late_memory: older checkpoints may lack the memory, which then begins anew. period:
+    steps after which the sequence of turns repeats. blocks: modules of its one player that can be sharded, or recomputed in the backward
+    pass, one by one.
     """
 
     players: dict[str, nn.Module]
     memory: nn.Module | None = None
     whole_batches: bool = False
+    late_memory: bool = False
     period: int = 1
     blocks: Sequence[nn.Module] = ()
 
@@ -47,6 +59,10 @@ class Game(abc.ABC):
     @abc.abstractmethod
     def play(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """The turns of one step. Every draw comes from `rng`."""
+
+    def notice(self) -> Notice | None:
+        """What is worth telling of the training so far, such as a collapse; None where there is nothing."""
+        return None
 
     def groups(self, player: str) -> list[dict[str, Any]]:
         """Parameter groups of a player's optimizer; `decay` says whether weight decay acts, `rate` (default 1)

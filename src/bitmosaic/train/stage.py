@@ -31,8 +31,7 @@ from bitmosaic.names import plain
 from bitmosaic.nets.precision import resolve
 from bitmosaic.train.averages import settled
 from bitmosaic.train.checkpoint import load_checkpoint, save_checkpoint
-from bitmosaic.train.code_use import CodeUse
-from bitmosaic.train.game import Game
+from bitmosaic.train.game import Game, Notice
 from bitmosaic.train.log import Log
 from bitmosaic.train.loop import NotFinite, Progress, State, play
 from bitmosaic.train.processes import any_process, gathered, is_first, is_sharded, world_size
@@ -74,7 +73,7 @@ def play_stage(
                     stage.leave_if(termination, progress)
                 if not whole:
                     continue
-                stage.warn_of_collapse()
+                stage.tell()
                 stage.look_at(images, progress, batches)
                 stage.draw(progress, pictures)
                 stage.save_if_due(progress)
@@ -106,7 +105,7 @@ class Stage:
     ):  # fmt: skip
         self.folder, self.title, self.state, self.training, self.device = folder, title, state, training, device
         self.log, self.say, self.told, self.saved = log, say, "", time.monotonic()
-        self.collapsed = 0  # epoch in which that was last reported
+        self.noticed: Notice | None = None  # what the game has last told
         self.spoilt = False  # whether a move of the last step was left out: the checkpoint before is the last good one
 
     def save(self) -> None:
@@ -148,16 +147,13 @@ class Stage:
         if progress.step == self.training.steps or (due and not self.spoilt):
             self.save()
 
-    def warn_of_collapse(self) -> None:
-        """Reports, once an epoch, that nearly no codeword was used in the last one."""
-        memory = self.state.game.memory
-        if isinstance(memory, CodeUse) and memory.collapsed() and int(memory.epoch) != self.collapsed:
-            self.collapsed, used = int(memory.epoch), float(memory.last[0])
-            self.log.event("collapsed", used=used)
-            self.say(
-                f"{self.title}: {used:.2%} of the codewords were used in the last epoch; take a quantizer that keeps them in use, such as "
-                "simvq, ema or fsq (--quantizer), or fewer codewords"
-            )
+    def tell(self) -> None:
+        """Reports what the game has to say, where that is new."""
+        notice = self.state.game.notice()
+        if notice is not None and notice != self.noticed:
+            self.noticed = notice
+            self.log.event(notice.event, **notice.values)
+            self.say(f"{self.title}: {notice.text}")
 
     def interrupted(self, error: ImagesGone) -> None:
         """Keeps what was learned until images went, where one process can."""

@@ -53,7 +53,7 @@ class TokenizerStage(Stage):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ("features",) if self.tokenizer_losses.perceptual_weight else ()
+        return ("features",) if self.tokenizer_losses.asks_features else ()
 
     @property
     def training(self) -> Training:
@@ -139,7 +139,7 @@ class TokenizerStage(Stage):
     def game(self, made: Mapping[str, Any]) -> TokenizerGame:
         features, losses = made.get("features"), self.tokenizer_losses
         if features is None:  # of a plan where it lies in a file, or where there is none
-            losses = dataclasses.replace(losses, perceptual_weight=0.0)
+            losses = dataclasses.replace(losses, perceptual_weight=0.0, representation=())
         return TokenizerGame(self.tokenizer.build(), losses, features)
 
     def batch(self, run: Run, images: int) -> Batch:
