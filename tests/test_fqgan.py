@@ -60,6 +60,32 @@ def test_adapters_take_other_sides_than_those_trained_for(published):
         assert not torch.allclose(other, part.branches[0](part.encoder(given["image"])))
 
 
+def test_a_file_of_three_codebooks_is_read_in_the_order_in_which_its_decoder_joins_them(published, tmp_path, capsys):
+    """The same branches under the names of three: visual, middle, high; the widened input of the decoder takes each where it stands."""
+    two = published[1]
+    parts = ("quantize", "quant_conv", "encoder.norm_out", "encoder.conv_out")
+    names = {f"{part}_sem.": (f"{part}_sem_mid.", f"{part}_sem_high.") for part in parts}
+    names |= {"encoder.semantic_head.": ("encoder.semantic_head_mid.", "encoder.semantic_head_high.")}
+    three = {"mid_sem_feat_pred.ln_pre.bias": torch.zeros(3)}
+    for name, tensor in two.items():
+        theirs = next((theirs for theirs in names if name.startswith(theirs)), None)
+        three |= {own + name.removeprefix(theirs): tensor for own in names[theirs]} if theirs else {name: tensor}
+    three["quantize_sem_high.embedding.weight"] = three["quantize_sem_high.embedding.weight"].flip(0)
+    joined = two["post_quant_conv.weight"]
+    three["post_quant_conv.weight"] = torch.cat([joined, torch.zeros_like(joined[:, 4:])], 1)
+    torch.save(three, tmp_path / "x.pt")
+    assert main(["convert", str(tmp_path / "x.pt"), "--heads", "4", "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    part, images = Tokenizer.from_pretrained(tmp_path / "out"), (published[2]["image"] + 1) / 2
+    with torch.no_grad():
+        digits, other = part.encode(images).digits, published[0].build().encode(images)
+        assert part.radix == (32, 32, 32) and torch.equal(digits[..., :2], other.digits)
+        assert torch.equal(31 - digits[..., 2], other.digits[..., 1])
+        close(part.decode(part.encode(images)), published[0].build().decode(other))
+    torch.save({name: x for name, x in three.items() if name != "quant_conv_sem_high.bias"}, tmp_path / "x.pt")
+    assert main(["convert", str(tmp_path / "x.pt"), "--heads", "4", "--out", str(tmp_path / "no")]) == 2
+    assert "quant_conv_sem_high.bias" in capsys.readouterr().err
+
+
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="64 at the lowest resolution of 5 heads"):
         FQGANSpec(adapter_heads=5)

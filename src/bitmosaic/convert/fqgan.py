@@ -1,6 +1,6 @@
-"""FQGAN's published tokenizer of two codebooks (Bai et al., arXiv 2411.16681): LlamaGen's layout, with a branch for each codebook.
+"""FQGAN's published tokenizers of two and three codebooks (Bai et al., arXiv 2411.16681): LlamaGen's layout, a branch for each codebook.
 
-Branches are in the order in which the published decoder joins their codewords: visual, semantic.
+Branches are in the order in which the published decoder joins their codewords: visual, semantic; of three visual, middle, high.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from bitmosaic.quantizers.product import FactorizedSpec
 from bitmosaic.tokenizers.fqgan import FQGAN, FQGANSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 
-BRANCHES = {"vis": "encoder.visual_head.0", "sem": "encoder.semantic_head.0"}  # their adapters
+DUAL = {"vis": "encoder.visual_head.0", "sem": "encoder.semantic_head.0"}  # branches, and their adapters
+TRIPLE = {
+    "vis": "encoder.visual_head.0", "sem_mid": "encoder.semantic_head_mid.0", "sem_high": "encoder.semantic_head_high.0",
+}  # fmt: skip
 HEADS = 8  # of the adapters' attention in the published files, which no tensor shows
-UNUSED = ("feat_pred_head.", "quantize_vis.codebook_used", "quantize_sem.codebook_used")  # in training only
-_BLOCK = {
+UNUSED = (  # in training only
+    "feat_pred_head.", "mid_sem_feat_pred.", "high_sem_feat_pred.", *(f"quantize_{name}.codebook_used" for name in {**DUAL, **TRIPLE}),
+)  # fmt: skip
+BLOCK = {
     "attention_norm.": "ln_1.", "feed_forward_norm.": "ln_2.", "qkv.": "attn.in_proj_", "out.": "attn.out_proj.",
     "feed_forward.0.": "mlp.c_fc.", "feed_forward.2.": "mlp.c_proj.",
 }  # fmt: skip
@@ -27,6 +32,11 @@ _BLOCK = {
 def is_fqgan(state: dict[str, Tensor]) -> bool:
     """Whether the tensors' names are those of this layout."""
     return "quantize_vis.embedding.weight" in state
+
+
+def branches(state: dict[str, Tensor]) -> dict[str, str]:
+    """The branches of a file, and their adapters."""
+    return TRIPLE if any(name.startswith("quantize_sem_") for name in state) else DUAL
 
 
 def published_fqgan(state: dict[str, Tensor], heads: int | None = None) -> Converted:
@@ -43,25 +53,26 @@ def published_fqgan(state: dict[str, Tensor], heads: int | None = None) -> Conve
     except (KeyError, IndexError, TypeError, ZeroDivisionError, ValueError) as error:
         what = f"tensor {error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"not a published FQGAN: {what}") from error
-    names = _names(part, spec)
+    names = _names(part, spec, branches(own))
     ours = {names[name]: tensor for name, tensor in own.items() if name in names}
     return checked(spec, part, ours, {mine: theirs for theirs, mine in names.items()}, [name for name in own if name not in names])
 
 
 def _spec(state: dict[str, Tensor], heads: int) -> FQGANSpec:
     channels, width, multipliers, blocks = sizes(state, LAYOUTS["llamagen"])
-    count, deep = shape(state, f"{BRANCHES['vis']}.positional_embedding", 2)
+    found = branches(state)
+    count, deep = shape(state, f"{found['vis']}.positional_embedding", 2)
     rows = round(count**0.5)
     if rows * rows != count:
-        raise ValueError(f"{BRANCHES['vis']}.positional_embedding: {count} places are no square")
+        raise ValueError(f"{found['vis']}.positional_embedding: {count} places are no square")
     side = rows * 2 ** (len(multipliers) - 1)
-    books = tuple(CosineSpec(*shape(state, f"quantize_{name}.embedding.weight", 2), entropy=0.03) for name in BRANCHES)
-    depth = 1 + highest(state, BRANCHES["vis"].replace(".", r"\.") + r"\.transformer\.(\d+)\.")
+    books = tuple(CosineSpec(*shape(state, f"quantize_{name}.embedding.weight", 2), entropy=0.03) for name in found)
+    depth = 1 + highest(state, found["vis"].replace(".", r"\.") + r"\.transformer\.(\d+)\.")
     embedding = shape(state, "encoder.conv_out_vis.weight", 4)[0]
     return FQGANSpec((side, side), channels, FactorizedSpec(books), width, multipliers, blocks, embedding, depth, heads)
 
 
-def _names(part: FQGAN, spec: FQGANSpec) -> dict[str, str]:
+def _names(part: FQGAN, spec: FQGANSpec, adapters: dict[str, str]) -> dict[str, str]:
     """The published name of each tensor -> ours."""
     lowest = (min(spec.grid),)  # attention
     plain = VQGANSpec(spec.image_size, spec.channels, spec.quantizer, spec.width, spec.multipliers, spec.residual_blocks, lowest)
@@ -73,13 +84,13 @@ def _names(part: FQGAN, spec: FQGANSpec) -> dict[str, str]:
         for i, (theirs, block) in enumerate(zip(places(net, blocks, plain, LAYOUTS["llamagen"]), blocks, strict=True)):
             names = {f"{net}.{theirs}{inside(name, block, LAYOUTS['llamagen'])}": f"{net}.{i}.{name}" for name in block.state_dict()}
             found |= {theirs: ours for theirs, ours in names.items() if ours in wanted}
-    for i, (name, adapter) in enumerate(BRANCHES.items()):
+    for i, (name, adapter) in enumerate(adapters.items()):
         own = f"branches.{i}"
         found |= {f"{adapter}.positional_embedding": f"{own}.0.positions"}
         found |= {f"quantize_{name}.embedding.weight": f"quantizer.parts.{i}.codebook"}
         pairs = {f"{adapter}.ln_pre.": "0.norm_in.", f"{adapter}.ln_post.": "0.norm_out.", f"encoder.norm_out_{name}.": "1."}
         pairs |= {f"encoder.conv_out_{name}.": "3.", f"quant_conv_{name}.": "4."}
         for k in range(spec.adapter_depth):
-            pairs |= {f"{adapter}.transformer.{k}.{theirs}": f"0.blocks.{k}.{ours}" for ours, theirs in _BLOCK.items()}
+            pairs |= {f"{adapter}.transformer.{k}.{theirs}": f"0.blocks.{k}.{ours}" for ours, theirs in BLOCK.items()}
         found |= {f"{theirs}{kind}": f"{own}.{ours}{kind}" for theirs, ours in pairs.items() for kind in both}
     return found
