@@ -14,6 +14,7 @@ from bitmosaic.cli import main
 from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_sample, to_pil
 from bitmosaic.priors import AutoregressivePriorSpec, MaskedPriorSpec
+from bitmosaic.quantizers.codebook import codebooks
 from bitmosaic.recipes import d3pm, llamagen, maskgit
 from bitmosaic.samplers import SAMPLERS
 
@@ -183,7 +184,7 @@ def test_samplers_say_which_priors_they_ask(trained, capsys):
         assert np.asarray(pipe("a", seeds=1, sampler=sampler)[0]).shape == (32, 32)
 
 
-@pytest.mark.parametrize("codebook", ["simvq", "nearest"])
+@pytest.mark.parametrize("codebook", codebooks())
 def test_recipes_are_of_the_sizes_of_the_folder_recipe(photos, codebook):
     for recipe in (maskgit, llamagen, d3pm):
         run = recipe(str(photos), 32, codebook=codebook)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitmosaic.memory import installed
-from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec
+from bitmosaic.quantizers.base import Quantized, Quantizer, QuantizerSpec, schemes
 
 PAIRS = 2**24  # distances in memory at once, 64 MiB
 CLOSEST = 4  # codewords whose distances are computed again: rounding in float32 only confuses codewords that are nearly as close
@@ -41,7 +41,17 @@ class CodebookSpec(QuantizerSpec, abstract=True):
 
     @classmethod
     def of_bits(cls, bits: int) -> Self:
-        return cls(2 ** max(1, min(bits, MOST_BITS)), cls.recipe_width)
+        return cls.of_codewords(2 ** max(1, min(bits, MOST_BITS)))
+
+    @classmethod
+    def of_codewords(cls, codewords: int) -> Self:
+        """One of so many codewords, with the width that a recipe gives it."""
+        return cls(codewords, cls.recipe_width)
+
+
+def codebooks() -> dict[str, type[CodebookSpec]]:
+    """Schemes of one index a place, by name."""
+    return {name: kind for name, kind in schemes().items() if issubclass(kind, CodebookSpec)}
 
 
 class Codebook(Quantizer):

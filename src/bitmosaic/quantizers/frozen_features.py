@@ -39,8 +39,8 @@ class FrozenFeaturesSpec(CodebookSpec):
         check_fits(self.codewords, self.features)  # features are wider than codewords, and are kept
 
     @classmethod
-    def of_bits(cls, bits: int) -> FrozenFeaturesSpec:
-        return replace(super().of_bits(bits), features=FEATURES)
+    def of_codewords(cls, codewords: int) -> FrozenFeaturesSpec:
+        return replace(super().of_codewords(codewords), features=FEATURES)
 
     def build(self) -> FrozenFeatures:
         return FrozenFeatures(self)

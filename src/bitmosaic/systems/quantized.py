@@ -7,13 +7,15 @@ digits where they hold several.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bitmosaic.codes import described
 from bitmosaic.priors.base import PriorSpec
 from bitmosaic.priors.masked_digits import MaskedDigitsSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
-from bitmosaic.quantizers.base import schemes
+from bitmosaic.quantizers.base import QuantizerSpec, schemes
 from bitmosaic.samplers import MaskGITSamplerSpec, SamplerSpec
+from bitmosaic.tokenizers.base import TokenizerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.run import Reason, Run, retold
 
@@ -27,18 +29,34 @@ def quantized(run: Run, scheme: str) -> Run:
     """
     if scheme not in schemes():
         raise ValueError(f"quantizer: got {scheme!r}; give one of {', '.join(schemes())}")
-    old, quantizer = run.tokenizer, schemes()[scheme].of_bits(run.tokenizer.bits)
-    tokenizer = VQGANSpec(
+    tokenizer = around(run.tokenizer, schemes()[scheme].of_bits(run.tokenizer.bits))
+    return with_tokenizer(run, tokenizer, f"quantizer {scheme}")
+
+
+def around(old: TokenizerSpec, quantizer: QuantizerSpec, **fields: Any) -> VQGANSpec:
+    """A VQGAN of the sizes of a recipe's tokenizer around a quantizer, with other fields as given."""
+    vqgan = VQGANSpec(
         old.image_size, old.channels, quantizer, old.width, old.multipliers, old.residual_blocks, old.attention_sizes, old.embedding,
         old.groups,
     )  # fmt: skip
-    prior, sampler = fitting(run, quantizer.radix)
-    changed = run.changed(tokenizer=tokenizer, prior=prior, sampler=sampler)
+    return replace(vqgan, **fields)
 
-    def reason(run: Run) -> str:
-        return f"quantizer {scheme}: {described(run.tokenizer.radix)}"
 
-    return replace(changed, reasons=retold((*run.reasons, Reason.of(reason, changed)), changed))
+def with_tokenizer(run: Run, tokenizer: TokenizerSpec, title: str, **fields: Any) -> Run:
+    """The run with that tokenizer and a masked prior that fits it, or with the `fields` given; the reason begins with `title`."""
+    prior, sampler = fitting(run, tokenizer.radix)
+    changed = run.changed(**{"tokenizer": tokenizer, "prior": prior, "sampler": sampler, **fields})
+    return because(changed, lambda run: f"{title}: {described(run.tokenizer.radix)}")
+
+
+def because(run: Run, tell: Any) -> Run:
+    """The run with one more reason, `tell(run)`."""
+    return replace(run, reasons=retold((*run.reasons, Reason.of(tell, run)), run))
+
+
+def with_losses(run: Run, **fields: Any) -> Run:
+    """The run with the losses of a paper: `fields` of its TokenizerLosses. Whether there is a PatchGAN stays as the images allow."""
+    return run.changed(tokenizer_losses=replace(run.tokenizer_losses, **fields))
 
 
 def fitting(run: Run, radix: tuple[int, ...]) -> tuple[PriorSpec, SamplerSpec]:

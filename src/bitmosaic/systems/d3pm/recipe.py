@@ -21,7 +21,7 @@ CHAINS: dict[str, type[ChainSpec]] = {"mask-and-replace": MaskAndReplaceSpec, "a
 
 def d3pm(
     data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
-    codebook: Literal["simvq", "nearest"] = "simvq", chain: Literal["absorbing", "uniform", "mask-and-replace"] = "absorbing",
+    codebook: str = "simvq", chain: Literal["absorbing", "uniform", "mask-and-replace"] = "absorbing",
     perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True,
     captions: str = "",
 ) -> Run:  # fmt: skip

@@ -5,17 +5,14 @@ We differ in the codebook, SimVQ's (arXiv 2411.02038) unless asked otherwise, an
 
 from __future__ import annotations
 
-from typing import Literal
-
 from bitmosaic.systems.bigr.folder import folder
 from bitmosaic.systems.vqgan.recipe import on_vqgan
 from bitmosaic.train.run import Run
 
 
 def llamagen(
-    data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None,
-    codebook: Literal["simvq", "nearest"] = "simvq", perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0,
-    classes: bool = True, captions: str = "",
+    data: str, size: int | None = None, channels: int | None = None, codewords: int | None = None, codebook: str = "simvq",
+    perceptual: str = "", flip: bool = True, minutes: float | None = None, seed: int = 0, classes: bool = True, captions: str = "",
 ) -> Run:  # fmt: skip
     """A VQGAN and LlamaGen's causal prior for a folder of images; sub-folders are classes.
 

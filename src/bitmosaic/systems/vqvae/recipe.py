@@ -16,6 +16,7 @@ from bitmosaic.media.folder import SignalFolderSpec
 from bitmosaic.priors.maskgit import MaskGITSpec
 from bitmosaic.quantizers.simvq import SimVQSpec
 from bitmosaic.samplers import MaskGITSamplerSpec
+from bitmosaic.systems.quantized import TEMPERATURE
 from bitmosaic.tokenizers.vqvae import VQVAESpec
 from bitmosaic.train.run import Run
 from bitmosaic.train.stages import CodesStage, PriorStage, TokenizerStage
@@ -23,7 +24,7 @@ from bitmosaic.train.tokenizer_game import TokenizerLosses
 from bitmosaic.train.training import Training
 
 BATCH = 16
-GUIDANCE, TEMPERATURE = 2.0, 2.5  # of MaskGIT's sampling
+GUIDANCE = 2.0  # of MaskGIT's sampling
 LOUD = 40.0  # weight of the squared error of sounds, whose power is a hundredth of a full-scale signal's: with 4 all codes collapse to one
 PLACE = 7e-5  # seconds of a core for one place of an example in a step of the prior (docs/media.md)
 POINT = {"sound": 7e-6, "clips": 1.2e-6}  # likewise for one value of a sound or a clip in a step of the tokenizer
