@@ -19,7 +19,7 @@ def keep_row(task: Task, images: Tensor) -> None:
     """Writes images (n, C, H, W) in [0, 1] of a task beside its figures."""
     path = _path(task.folder, task.trial, task.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({NAME: to_uint8(images)}, path)
+    save_file({NAME: to_uint8(images).contiguous()}, path)
 
 
 def picture_of(out: Path, file: str, trials: Sequence[str], alt: str, above: Mapping[str, Tensor] | None = None) -> list[str]:

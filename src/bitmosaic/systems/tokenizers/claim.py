@@ -125,12 +125,9 @@ def kept(task: Task, tokenizer: Tokenizer, images: Images, space: FeatureSpace) 
 
 def coded(task: Task, pipe: CodesPipeline, images: Images) -> dict[str, Any]:
     """Bits an image after entropy coding of test images, by frequencies of the codes of training images, and by the prior."""
-    count = task.some(CODED, 4)
     codes, others = (codes_of(pipe.tokenizer, some.pixels) for some in (images.test, images.others))
-    return {
-        "static_bits": entropy_coded(codes, others)["bits_per_image"],
-        "prior_bits": measures.prior_bits(pipe.prior, codes[:count], others[:count]),
-    }
+    few = codes[: task.some(CODED, 4)]
+    return {"static_bits": entropy_coded(codes, others)["bits_per_image"], "prior_bits": measures.prior_bits(pipe, few)}
 
 
 CLAIM = Arena()

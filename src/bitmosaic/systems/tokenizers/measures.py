@@ -20,7 +20,7 @@ from bitmosaic.evaluate.mode import measuring
 from bitmosaic.evaluate.parallel import in_chunks
 from bitmosaic.evaluate.space import FeatureSpace
 from bitmosaic.images import ArrayImages, Batches
-from bitmosaic.priors import Prior
+from bitmosaic.pipelines import CodesPipeline
 from bitmosaic.tokenizers import Tokenizer
 from bitmosaic.tokenizers.vectors import VectorTokenizer
 from bitmosaic.train.loop import State, play
@@ -77,10 +77,9 @@ def code_vectors(tokenizer: VectorTokenizer, codes: Codes) -> Tensor:
         return tokenizer.quantizer.decode(codes.digits).float()
 
 
-def prior_bits(prior: Prior, codes: Codes, others: Codes) -> float:
-    """Bits an image of `codes` by `PriorCoder` at the scale that is shortest for `others`."""
-    scale = PriorCoder.fit(prior, others).scale
-    return float(PriorCoder(prior).lengths(codes)[scale - 1]) / len(codes)
+def prior_bits(pipe: CodesPipeline, codes: Codes) -> float:
+    """Bits an image of codes by the coder of a pipeline's prior, at the scale that was fitted to its training codes."""
+    return float(PriorCoder(pipe.prior).lengths(codes)[pipe.logit_scale - 1]) / len(codes)
 
 
 def relative_step_time(run: Run, baseline: Run, teacher: nn.Module, images: ArrayImages, count: int) -> float:
