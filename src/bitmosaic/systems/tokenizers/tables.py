@@ -27,9 +27,9 @@ LEGEND = (
 )
 COLUMNS = {
     "bits": ("bits", "{:,.0f}"), "used": ("used", "{:.1%}"), "perplexity": ("perplexity", "{:,.0f}"), "PSNR": ("psnr", "{:.2f}"),
-    "SSIM": ("ssim", "{:.3f}"), "perceptual": ("perceptual", "{:.3f}"), "Frechet": ("frechet", "{:.2f}"),
-    "perturbed": ("perturbed", "{:.2f}"), "static": ("static_bits", "{:,.0f}"), "prior": ("prior_bits", "{:,.0f}"),
-    "step": ("step_time", "{:.2f}"), "drawn": ("drawn", "{:.2f}"), "search": ("search", "{:.1%}"),
+    "SSIM": ("ssim", "{:.3f}"), "perceptual": ("perceptual", "{:.3g}"), "Frechet": ("frechet", "{:.3g}"),
+    "perturbed": ("perturbed", "{:.3g}"), "static": ("static_bits", "{:,.0f}"), "prior": ("prior_bits", "{:,.0f}"),
+    "step": ("step_time", "{:.2f}"), "drawn": ("drawn", "{:.3g}"), "search": ("search", "{:.1%}"),
 }  # fmt: skip
 FLOORS = {"frechet": "frechet_floor", "perturbed": "frechet_floor", "drawn": "drawn_floor", "search": "search_by_pixels"}
 
@@ -72,6 +72,6 @@ def summary(own: Mapping[str, Sequence[Mapping[str, Any]]], source: Source, bits
 
     return (
         f"{source.about} at {bits} bits a place: highest PSNR {best('psnr', '{:.2f} dB', 1)}, lowest Frechet distance "
-        f"{best('frechet', '{:.2f}', -1)}, perturbed {best('perturbed', '{:.2f}', -1)}, fewest bits by the prior "
-        f"{best('prior_bits', '{:,.0f}', -1)}, best drawn {best('drawn', '{:.2f}', -1)}, best searched {best('search', '{:.1%}', 1)}."
+        f"{best('frechet', '{:.3g}', -1)}, perturbed {best('perturbed', '{:.3g}', -1)}, fewest bits by the prior "
+        f"{best('prior_bits', '{:,.0f}', -1)}, best drawn {best('drawn', '{:.3g}', -1)}, best searched {best('search', '{:.1%}', 1)}."
     )
