@@ -6,6 +6,7 @@ from bitmosaic.priors.base import HeadedPrior, MaskedPrior, Prior
 from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.categorical import CategoricalSpec
 from bitmosaic.priors.causal import CausalPrior
+from bitmosaic.priors.causal_digits import CausalDigits, CausalDigitsSpec
 from bitmosaic.priors.chain import AbsorbingSpec, MaskAndReplaceSpec, UniformSpec
 from bitmosaic.priors.d3pm import D3PM, D3PMSpec
 from bitmosaic.priors.denoising import DenoisingPrior
@@ -19,7 +20,7 @@ from bitmosaic.priors.maskgit import MaskGIT, MaskGITSpec
 
 __all__ = [
     "D3PM", "FAR", "AbsorbingSpec", "AutoregressivePrior", "AutoregressivePriorSpec", "BernoulliDiffusionSpec", "BiGR", "CategoricalSpec",
-    "CausalPrior", "ClassConditionSpec", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "FARSpec", "HeadedPrior", "LlamaGen",
-    "LlamaGenSpec", "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedDigits", "MaskedDigitsSpec", "MaskedPrior",
-    "MaskedPriorSpec", "NoConditionSpec", "Prior", "UniformSpec",
+    "CausalDigits", "CausalDigitsSpec", "CausalPrior", "ClassConditionSpec", "D3PMSpec", "DenoisingPrior", "DirectBitsSpec", "FARSpec",
+    "HeadedPrior", "LlamaGen", "LlamaGenSpec", "MaskAndReplaceSpec", "MaskGIT", "MaskGITSpec", "MaskedBitsSpec", "MaskedDigits",
+    "MaskedDigitsSpec", "MaskedPrior", "MaskedPriorSpec", "NoConditionSpec", "Prior", "UniformSpec",
 ]

@@ -53,8 +53,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(head: str, results: Results, columns: Mapping[str, tuple[str, str]]) -> str:
-    """A row for each measured trial. columns: by heading, each the name of a figure and its format, such as "{:.2f}"."""
-    rows = [[trial, *(spread([r[name] for r in own], form) for name, form in columns.values())] for trial, own in results.items() if own]
+    """A row for each measured trial. columns: by heading, each the name of a figure, which some trials may lack, and its format, such as
+    "{:.2f}".
+    """
+    rows = [
+        [trial, *(spread([r[name] for r in own if name in r], form) for name, form in columns.values())]
+        for trial, own in results.items() if own
+    ]  # fmt: skip
     return table([head, *columns], rows)
 
 

@@ -20,7 +20,7 @@ from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline
-from bitmosaic.priors.base import IndexPriorSpec
+from bitmosaic.priors.base import PriorSpec
 from bitmosaic.priors.llamagen import LlamaGenSpec
 from bitmosaic.quantizers import SimVQSpec
 from bitmosaic.samplers import LlamaGenSamplerSpec, SamplerSpec
@@ -28,6 +28,7 @@ from bitmosaic.systems.base import Claim, Results, Task
 from bitmosaic.systems.judge import TEST, Judge, judge_of
 from bitmosaic.systems.page import spread, table
 from bitmosaic.systems.pictures import keep_row, picture_of
+from bitmosaic.tokenizers.base import TokenizerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.claim import claim
 from bitmosaic.train.run import Run
@@ -41,10 +42,10 @@ IMAGES, SAMPLES, CODEWORDS = 12_000, 600, 256
 SIZES = {"grid": (7, 7), "codewords": CODEWORDS, "heads": 4, "width": 128, "condition": ClassConditionSpec(10)}  # of all priors
 
 
-def setting(steps: int = PRIOR_STEPS) -> str:
-    """The setting that all such claims share, in words."""
+def setting(steps: int = PRIOR_STEPS, codes: str = f"7 x 7 indices of {CODEWORDS} codewords (SimVQ)", tokenizer: str = "a VQGAN") -> str:
+    """The setting that all such claims share, in words; codes, tokenizer: what the priors are over, and what makes them."""
     return (
-        f"Fashion-MNIST as 7 x 7 indices of {CODEWORDS} codewords (SimVQ), by a VQGAN of {TOKENIZER_STEPS:,} steps that all trials share; "
+        f"Fashion-MNIST as {codes}, by {tokenizer} of {TOKENIZER_STEPS:,} steps that all trials share; "
         f"priors, of width {SIZES['width']} unless it says otherwise, learn from {IMAGES:,} images in {steps:,} steps of {BATCH}. "
         f"{SAMPLES:,} samples of each way to ask, in all classes, against the {TEST:,} test images, in the space of the classifier that "
         "ships: Frechet distances of that space, not FID."
@@ -98,29 +99,41 @@ def index_run(task: Task) -> Run:
     ))  # fmt: skip
 
 
-def index_pipeline(task: Task, prior: IndexPriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS) -> Pipeline:
-    """The pipeline of a task's prior over the indices of the experiment's VQGAN, trained for `steps`. Keeps a picture of each class."""
+def index_pipeline(
+    task: Task, prior: PriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS, tokenizer: TokenizerSpec | None = None,
+    folder: str = "vqgan",
+) -> Pipeline:  # fmt: skip
+    """The pipeline of a task's prior, trained for `steps`, over the codes of the experiment's tokenizer. Keeps a picture of each class.
+
+    tokenizer: in place of `index_run`'s VQGAN. folder: of the experiment, where the tokenizer is kept.
+    """
     base = index_run(task)
+    if tokenizer is not None:
+        base = base.changed(tokenizer=tokenizer, prior=prior, sampler=sampler)
     training = replace(base.prior_training, steps=task.some(steps, 2), seed=task.seed)
     run = base.changed(prior=prior, prior_training=training, sampler=sampler)
-    pipe = trained(task, base, run, "vqgan", task.some(IMAGES, 130))
+    pipe = trained(task, base, run, folder, task.some(IMAGES, 130))
     keep_row(task, pipe(list(range(10)), list(range(10)), output_type="pt"))
     return pipe
 
 
 class IndexPriorClaim(Claim):
-    """A claim about priors over the indices of one VQGAN: each trial is a prior, which is sampled in several ways."""
+    """A claim about priors over the codes of one tokenizer: each trial is a prior, which is sampled in several ways."""
 
-    priors: Mapping[str, IndexPriorSpec]  # by trial
+    priors: Mapping[str, PriorSpec]  # by trial
     ways: Mapping[str, Mapping[str, SamplerSpec]]  # samplers by trial and by their names in the table
     shown: Mapping[str, SamplerSpec]  # the sampler of each trial's picture
     picture: str  # name of the file with the pictures, a row for each trial
     caption: str  # of that file
     steps: int = PRIOR_STEPS
+    tokenizer = "VQGAN"  # its name on the page
 
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        pipe = index_pipeline(task, self.priors[task.trial], self.shown[task.trial], self.steps)
-        yield from self.figures(task, known, pipe)
+        yield from self.figures(task, known, self.pipeline(task))
+
+    def pipeline(self, task: Task) -> Pipeline:
+        """The pipeline of a trial's prior."""
+        return index_pipeline(task, self.priors[task.trial], self.shown[task.trial], self.steps)
 
     def figures(self, task: Task, known: Mapping[str, Any], pipe: Pipeline) -> Iterator[dict[str, Any]]:
         """Figures of a prior: parameters, the distance of reconstructed training images ("reconstructed"), and `samplings`."""
@@ -135,7 +148,7 @@ class IndexPriorClaim(Claim):
         return {"Frechet distance of as many training images": index_judge(task).floor}
 
     def sections(self, results: Results, out: Path) -> list[str]:
-        return [ways_table(results, self.ways), *picture_of(out, self.picture, self.trials, self.caption)]
+        return [ways_table(results, self.ways, self.tokenizer), *picture_of(out, self.picture, self.trials, self.caption)]
 
 
 def index_judge(task: Task) -> Judge:
@@ -149,14 +162,14 @@ def of_ways(results: Sequence[Mapping[str, Any]], ways: Iterable[str], name: str
     return {way: values for way, values in found.items() if values}
 
 
-def ways_table(results: Results, ways: Mapping[str, Iterable[str]]) -> str:
-    """Figures of each trial by sampler, and those of the VQGAN's reconstructions, which no prior can be expected to beat."""
+def ways_table(results: Results, ways: Mapping[str, Iterable[str]], tokenizer: str = "VQGAN") -> str:
+    """Figures of each trial by sampler, and those of the tokenizer's reconstructions, which no prior can be expected to beat."""
     rows = []
     for trial, names in ways.items():
         own = [of_ways(results[trial], names, figure) for figure in WAYS_COLUMNS.values()]
         rows += [[trial, way, *(spread(figure[way], form) for figure, form in zip(own, FORMS, strict=True))] for way in own[0]]
     kept = [r["reconstructed"] for own in results.values() for r in own]
-    told = f"What the VQGAN keeps of training images is {spread(kept[:1], '{:.2f}')} from the test images." if kept else ""
+    told = f"What the {tokenizer} keeps of training images is {spread(kept[:1], '{:.2f}')} from the test images." if kept else ""
     return "\n\n".join([table(["prior", "asked with", *WAYS_COLUMNS], rows), told])
 
 

@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitmosaic.evaluate.reconstruction import compare, report_of
-from bitmosaic.images import Batches, ImageSet, fashion_sample
-from bitmosaic.nets.feature_net import ConvClassifierSpec
+from bitmosaic.images import Batches, fashion_sample
 from bitmosaic.nets.patchgan import PatchGANSpec
 from bitmosaic.quantizers import NearestSpec
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.judge import Judge, judge_of
 from bitmosaic.systems.page import figures_table, spread
 from bitmosaic.systems.pictures import keep_row, picture_of
+from bitmosaic.systems.tokenizer_trials import feature_net
 from bitmosaic.tokenizers.vqgan import VQGANSpec
-from bitmosaic.train.classifier_game import ClassifierGame
 from bitmosaic.train.stage import averaged, play_stage
 from bitmosaic.train.tokenizer_game import TokenizerGame, TokenizerLosses
 from bitmosaic.train.training import Training
 
 STEPS, BATCH = 400, 32
-FEATURE_STEPS = 250  # training steps of the perceptual distance's network
 IMAGES, SHOWN = 5000, 10  # test images that are reconstructed, and those on the page
 CODEWORDS = 256
 
@@ -59,7 +57,7 @@ class VQGANClaim(Claim):
         )  # fmt: skip
         losses, features = TokenizerLosses(), None
         if task.trial != "L1 alone":
-            features = perceptual_net(task, judge.train)
+            features = feature_net(task, judge.train)
             losses = TokenizerLosses(
                 perceptual_weight=0.1, discriminator=PatchGANSpec(channels=1, width=32, layers=3), adversarial_start=steps // 2,
                 adversarial_weight=0.5, discriminator_lead=steps // 8, discriminator_rate=0.4, diffaugment=False,
@@ -110,19 +108,6 @@ COLUMNS = {
     "Frechet distance": ("frechet", "{:.2f}"), "PSNR, dB": ("psnr", "{:.2f}"), "SSIM": ("ssim", "{:.4f}"),
     "sharpness": ("sharpness", "{:.2f}"), "codewords used": ("used", "{:.0f}"),
 }  # fmt: skip
-
-
-def perceptual_net(task: Task, train: ImageSet) -> nn.Module:
-    """A frozen classifier of the training images, trained once for the experiment."""
-    with task.lock("features"):
-        training = Training(
-            steps=task.some(FEATURE_STEPS, 2), batch_size=128, learning_rate=2e-3, warmup_steps=task.some(25), decay="cosine",
-            weight_decay=1e-2, ema_decay=0.95, precision="auto", pictures_every=10**6,
-        )  # fmt: skip
-        torch.manual_seed(0)
-        game = ClassifierGame(ConvClassifierSpec(channels=1, classes=10, widths=(16, 32, 64)).build())
-        state = play_stage(task.folder / "features", "features", game, Batches(train, 128, 0), training)
-        return averaged(state, "classifier").requires_grad_(False)
 
 
 def sharpness(pixels: Tensor) -> float:
