@@ -28,7 +28,6 @@ from bitmosaic.systems.base import Claim, Results, Task
 from bitmosaic.systems.judge import TEST, Judge, judge_of
 from bitmosaic.systems.page import spread, table
 from bitmosaic.systems.pictures import keep_row, picture_of
-from bitmosaic.tokenizers.base import TokenizerSpec
 from bitmosaic.tokenizers.vqgan import VQGANSpec
 from bitmosaic.train.claim import claim
 from bitmosaic.train.run import Run
@@ -100,16 +99,13 @@ def index_run(task: Task) -> Run:
 
 
 def index_pipeline(
-    task: Task, prior: PriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS, tokenizer: TokenizerSpec | None = None,
-    folder: str = "vqgan",
+    task: Task, prior: PriorSpec, sampler: SamplerSpec, steps: int = PRIOR_STEPS, base: Run | None = None, folder: str = "vqgan"
 ) -> Pipeline:  # fmt: skip
     """The pipeline of a task's prior, trained for `steps`, over the codes of the experiment's tokenizer. Keeps a picture of each class.
 
-    tokenizer: in place of `index_run`'s VQGAN. folder: of the experiment, where the tokenizer is kept.
+    base: in place of `index_run`, the same run for all trials. folder: of the experiment, where its tokenizer is kept.
     """
-    base = index_run(task)
-    if tokenizer is not None:
-        base = base.changed(tokenizer=tokenizer, prior=prior, sampler=sampler)
+    base = base or index_run(task)
     training = replace(base.prior_training, steps=task.some(steps, 2), seed=task.seed)
     run = base.changed(prior=prior, prior_training=training, sampler=sampler)
     pipe = trained(task, base, run, folder, task.some(IMAGES, 130))

@@ -23,7 +23,7 @@ from bitmosaic.quantizers import CosineSpec, FactorizedSpec
 from bitmosaic.samplers import LlamaGenSamplerSpec
 from bitmosaic.systems.base import Results, Task, Verdict
 from bitmosaic.systems.page import figures_table, spread
-from bitmosaic.systems.prior_trials import SIZES, IndexPriorClaim, index_pipeline, setting
+from bitmosaic.systems.prior_trials import SIZES, IndexPriorClaim, index_pipeline, index_run, setting
 from bitmosaic.tokenizers.fqgan import FQGANSpec
 
 STEPS = 400
@@ -62,7 +62,8 @@ class FARClaim(IndexPriorClaim):
     tokenizer = "FQGAN"
 
     def pipeline(self, task: Task) -> Pipeline:
-        return index_pipeline(task, self.priors[task.trial], self.shown[task.trial], self.steps, TOKENIZER, "fqgan")
+        base = index_run(task).changed(tokenizer=TOKENIZER, prior=self.priors["depth head"], sampler=self.shown["depth head"])
+        return index_pipeline(task, self.priors[task.trial], self.shown[task.trial], self.steps, base, "fqgan")
 
     def figures(self, task: Task, known: Mapping[str, Any], pipe: Pipeline) -> Iterator[dict[str, Any]]:
         if "bits" not in known:
