@@ -1,4 +1,4 @@
-"""Panoramas: codes of one large grid, filled window by window and decoded at once."""
+"""Panoramas: codes of one large grid, filled window by window and decoded in windows that blend."""
 
 import pytest
 import torch
@@ -7,8 +7,9 @@ from quick import quick_pipeline
 
 from bitmosaic import Pipeline
 from bitmosaic.cli import main
+from bitmosaic.codes import Codes
 from bitmosaic.images import fashion_sample
-from bitmosaic.pipelines.editing.panorama import steps
+from bitmosaic.pipelines.editing.panorama import blended, steps
 
 FEW = {"steps": 2, "evaluations": 2}
 
@@ -38,10 +39,22 @@ def test_a_picture_in_the_middle_keeps_its_codes(pipeline, monkeypatch):
     monkeypatch.setattr(type(pipeline), "decode_pixels", lambda self, codes: (decoded.append(codes), decode(self, codes))[1])
     made = pipeline.panorama(1, [0, 1], size=(28, 84), image=image, output_type="pt", **FEW)
     assert made.images.shape == (2, 1, 28, 84) and made.bits == tuple(sorted(made.bits)) and set(made.seeds) == {0, 1}
-    (codes,) = decoded  # once, of the whole
-    assert codes.digits.shape == (2, 7, 21, 20)
-    assert torch.equal(codes.digits[:, :, 7:14], pipeline.encode([image]).digits.expand(2, -1, -1, -1))
-    assert codes.digits[:, :, :7].any() and not torch.equal(codes.digits[0], codes.digits[1])
+    assert [codes.digits.shape for codes in decoded] == [(2, 7, 7, 20)] * 15  # in windows, a place apart
+    digits = torch.cat([decoded[0].digits, decoded[7].digits, decoded[14].digits], 2)
+    assert torch.equal(digits[:, :, 7:14], pipeline.encode([image]).digits.expand(2, -1, -1, -1))
+    assert digits[:, :, :7].any() and not torch.equal(digits[0], digits[1])
+
+
+@torch.no_grad()
+def test_windows_blend(pipeline):
+    """Every pixel is a mean of what windows give there, with weights that add up to one and fade at a window's edges."""
+    digits = torch.randint(2, (1, 7, 9, 20), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    made = blended(pipeline, digits)
+    parts = [pipeline.decode_pixels(Codes(digits[:, :, at : at + 7], pipeline.radix)) for at in range(3)]
+    assert torch.equal(made[..., :4], parts[0][..., :4]) and torch.equal(made[..., -4:], parts[2][..., -4:])
+    assert ((made[..., 4] - parts[0][..., 4]).abs() < 0.05 * (parts[1][..., 0] - parts[0][..., 4]).abs() + 1e-6).all()
+    given = torch.stack([parts[0][..., 8:28], parts[1][..., 4:24], parts[2][..., :20]])
+    assert (made[..., 8:28] <= given.amax(0) + 1e-5).all() and (made[..., 8:28] >= given.amin(0) - 1e-5).all()
 
 
 def test_a_picture_that_fills_all_costs_nothing(pipeline):

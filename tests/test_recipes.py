@@ -213,10 +213,10 @@ def test_a_reason_names_the_guidance_that_the_sampler_has(tmp_path):
 
 
 def test_a_run_from_before_there_were_stages_is_read_as_its_stages():
-    """The file is what `fashion` wrote then, when a head could draw in several ways too."""
+    """The file is what `fashion` wrote then, when a head could draw in several ways too, and its sizes were others."""
     old = json.loads((Path(__file__).parent / "data" / "run-before-stages.json").read_text())
     run = Spec.from_json(old)
     assert [stage.name for stage in run.stages] == ["features", "tokenizer", "codes", "prior"]
     now = flat(run.to_json())
     assert old["sampler"].pop("procedure") == "chain" and old.pop("images") == now["data"]
-    assert run == fashion() and {name: now[name] for name in old} == old
+    assert {name: now[name] for name in old} == old

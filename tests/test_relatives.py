@@ -123,17 +123,18 @@ def test_masked_bits_take_as_many_rounds_as_there_are_evaluations(evaluations):
 # The autoregressive prior
 
 
-def prior(head=BernoulliDiffusionSpec, grid=(2, 3)):
-    return shaken(AutoregressivePriorSpec(grid, 5, 3, head=head()).build())
+def prior(head=BernoulliDiffusionSpec, grid=(2, 3), **settings):
+    return shaken(AutoregressivePriorSpec(grid, 5, 3, head=head(), **settings).build())
 
 
 def codes_of(part, batch=3, seed=0):
     return Codes(torch.randint(2, (batch, *part.grid, len(part.radix)), generator=rng(seed)), part.radix)
 
 
+@pytest.mark.parametrize("positions", [False, True])
 @torch.no_grad()
-def test_keys_and_values_that_are_kept_change_nothing():
-    part = prior()
+def test_keys_and_values_that_are_kept_change_nothing(positions):
+    part = prior(input_positions=positions)
     codes = codes_of(part)
     vectors = part.embed(torch.tensor([0, 1, 2]), 3)
     whole = part.context(codes.flat(), torch.ones(3, 6, dtype=torch.bool), vectors)
@@ -143,8 +144,19 @@ def test_keys_and_values_that_are_kept_change_nothing():
 
 
 @torch.no_grad()
+def test_positions_at_the_input_tell_equal_places_apart():
+    for asked in (False, True):
+        part = prior(input_positions=asked)
+        part.positions.zero_()  # those that the head is told are another matter
+        equal = Codes(torch.ones(1, 2, 3, 5, dtype=torch.uint8), part.radix).flat()
+        tokens = part.tokens(equal, 0)
+        assert torch.equal(tokens[:, 0], tokens[:, 5]) != asked
+        torch.testing.assert_close(part.tokens(equal[:, 2:4], 2), tokens[:, 2:4])
+
+
+@torch.no_grad()
 def test_a_place_sees_those_before_it_and_no_other():
-    part = prior()
+    part = prior(input_positions=True)
     a, everything, vectors = codes_of(part).flat(), torch.ones(3, 6, dtype=torch.bool), part.embed(None, 3)
     base = part.context(a, everything, vectors)
     for place in range(6):

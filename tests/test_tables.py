@@ -26,15 +26,27 @@ def test_every_row_is_trained_and_asked():
 
 
 def test_trials_differ_in_one_thing_at_a_time():
-    sizes = {name: sum(p.numel() for p in trial.prior.build().parameters()) for name, trial in BY_NAME.items()}
+    plain = {name: trial for name, trial in BY_NAME.items() if " " not in name}
+    sizes = {name: sum(p.numel() for p in trial.prior.build().parameters()) for name, trial in plain.items()}
     assert max(sizes.values()) < 1.25 * min(sizes.values())
     base = BY_NAME["S3"].prior
-    for name, trial in BY_NAME.items():
+    for name, trial in plain.items():
         other = trial.prior
         differs = [f.name for f in dataclasses.fields(base) if getattr(base, f.name) != getattr(other, f.name, getattr(base, f.name))]
         differs += [] if type(other) is type(base) else ["kind"]
         assert len(differs) == (0 if name == "S3" else 2 if name == "S0" else 1), (name, differs)  # S0 has another order and another head
         assert isinstance(trial.samplers.get("law"), RasterSpec) == (other.build().family == "causal")
+
+
+def test_positions_are_all_that_differs_from_the_trial_without():
+    with_them = [name for name in BY_NAME if name.endswith(" positions")]
+    assert len(with_them) == 12
+    for name in with_them:
+        trial = BY_NAME[name]
+        kind, _, steps, _ = name.split()
+        twin = BY_NAME[kind if name in ("S3 K12 1000 positions", "S2 K12 1000 positions") else name.removesuffix(" positions")]
+        assert dataclasses.replace(trial.prior, input_positions=False) == twin.prior and trial.steps == twin.steps == int(steps)
+        assert not trial.samplers.keys() - twin.samplers.keys()
 
 
 def test_runs_are_whole():

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from bitmosaic.folders import fingerprint_of, part_fingerprint
 from bitmosaic.nets.precision import resolve
 from bitmosaic.pipelines import Pipeline, find_pipeline, kind_of, zoo_names
+from bitmosaic.pipelines.zoo import DEFAULT
 
 P = TypeVar("P", bound=Pipeline)
 Drawing = Literal["own", "auto", "float32", "bf16", "int8"]
-DEFAULT = "fashion"  # the pipeline where none is named
 LARGE = 100_000_000  # parameters above which a pipeline draws in bf16 by default, where the processor has bf16 arithmetic
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 

@@ -22,7 +22,8 @@ TOKEN = "BITMOSAIC_TOKEN"
 LEAST = 16  # characters of a token
 HARD_TO_GUESS = "any long text that is hard to guess, such as from: openssl rand -hex 24"
 NO_LIMITS_GIVEN = Limits()
-Pipelines = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PIPELINE ...", help_behavior_hint="(default: fashion)")]
+_NAMED = tyro.conf.arg(metavar="PIPELINE ...", help_behavior_hint=f"(default: {DEFAULT})")
+Pipelines = Annotated[tuple[str, ...], tyro.conf.Positional, _NAMED]
 
 
 def studio(

@@ -24,7 +24,7 @@ from bitmosaic.nets.int8 import Int8Linear, quantize
 from bitmosaic.nets.precision import has_bf16_products
 from bitmosaic.pipelines import conditions as given
 from bitmosaic.pipelines.conditions import Condition, Seeds
-from bitmosaic.pipelines.zoo import find_pipeline
+from bitmosaic.pipelines.zoo import DEFAULT, find_pipeline
 from bitmosaic.samplers import Step
 from bitmosaic.spec import Spec
 
@@ -194,7 +194,7 @@ class Pipeline(abc.ABC):
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path = "fashion", device: str = "cpu", dtype: torch.dtype = torch.float32, network: torch.dtype | None = None
+        cls, path: str | Path = DEFAULT, device: str = "cpu", dtype: torch.dtype = torch.float32, network: torch.dtype | None = None
     ) -> Self:  # fmt: skip
         """The pipeline in a folder, or one of the zoo by name, of whatever kind its config.json names.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+DEFAULT = "fashion"  # the pipeline where none is named
 
 def zoo_names() -> list[str]:
     """The pipelines that ship with the package."""

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from bitmosaic.nets.llama import Block, RMSNorm
 from bitmosaic.priors.base import BinaryPriorSpec, start
 from bitmosaic.priors.causal import CausalPrior
+from bitmosaic.spec import later
 
 
 @dataclass(frozen=True)
 class AutoregressivePriorSpec(BinaryPriorSpec):
     """Sizes of an autoregressive prior over binary codes."""
+
+    input_positions: bool = later(False, lambda _: False)  # a vector a place at the input, as of `MaskedPriorSpec`
 
     def build(self) -> AutoregressivePrior:
         return AutoregressivePrior(self)
@@ -34,6 +37,8 @@ class AutoregressivePrior(CausalPrior):
         self.spec, self.grid, self.radix = spec, spec.grid, spec.radix
         self.condition = spec.condition.build(spec.width)
         self.from_bits = nn.Linear(spec.bits, spec.width)
+        if spec.input_positions:
+            self.input_positions = nn.Parameter(torch.randn(math.prod(spec.grid), spec.width) * 0.02)
         self.modulation = nn.Linear(spec.width, 6 * spec.width)  # one for all blocks
         self.blocks = nn.ModuleList(Block(spec.width, spec.heads) for _ in range(spec.depth))
         self.norm = RMSNorm(spec.width)
@@ -41,8 +46,9 @@ class AutoregressivePrior(CausalPrior):
         self.head = spec.head.build(spec.bits, spec.width)
         self.apply(start)
 
-    def tokens(self, digits: Tensor) -> Tensor:
-        return self.from_bits(digits.to(self.from_bits.weight.dtype))
+    def tokens(self, digits: Tensor, first: int) -> Tensor:
+        x = self.from_bits(digits.to(self.from_bits.weight.dtype))
+        return x + self.input_positions[first : first + x.shape[1]] if self.spec.input_positions else x
 
     def modulation_of(self, vectors: Tensor) -> Tensor:
         return self.modulation(nn.functional.silu(vectors)).view(len(vectors), 6, -1)

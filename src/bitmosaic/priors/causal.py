@@ -21,8 +21,8 @@ class CausalPrior(HeadedPrior):
     family = "causal"
 
     @abc.abstractmethod
-    def tokens(self, digits: Tensor) -> Tensor:
-        """Input embeddings of the digits of places, (b, n, K) -> (b, n, D)."""
+    def tokens(self, digits: Tensor, first: int) -> Tensor:
+        """Input embeddings of the digits of places `first`, `first` + 1, ..., (b, n, K) -> (b, n, D)."""
 
     @abc.abstractmethod
     def modulation_of(self, vectors: Tensor) -> Tensor | None:
@@ -42,7 +42,7 @@ class CausalPrior(HeadedPrior):
 
     def _entered(self, digits: Tensor, known: Tensor, vectors: Tensor) -> Tensor:
         """(b, 1 + n, D): the condition, and n places; zeros where a place is hidden."""
-        x = self.tokens(digits) * known[..., None]
+        x = self.tokens(digits, 0) * known[..., None]
         return torch.cat([vectors[:, None].to(x.dtype), x], 1)
 
     def whole(self, digits: Tensor, encoded: Encoded | Tensor) -> Iterator[Tensor]:
@@ -77,7 +77,7 @@ class InOrder:
 
     def __call__(self, before: Tensor | None) -> Tensor:
         """The context (b, D) of the next place; before: digits (b, K) of the one before it, None for the first place."""
-        x = self.vectors[:, None] if before is None else self.prior.tokens(before[:, None])
+        x = self.vectors[:, None] if before is None else self.prior.tokens(before[:, None], self.at - 1)
         *_, x = self.prior.streams(x.to(self.prior.norm.weight.dtype), self.vectors, self.at, self.pasts)
         self.at += 1
         return self.prior.leave(x, self.at - 1)[:, 0]

@@ -62,7 +62,7 @@ class CausalDigits(CausalPrior):
         for table in self.tables:
             nn.init.normal_(table.weight, std=0.02)
 
-    def tokens(self, digits: Tensor) -> Tensor:
+    def tokens(self, digits: Tensor, first: int) -> Tensor:
         return self.joined(torch.cat([table(digit.long()) for table, digit in zip(self.tables, digits.unbind(-1), strict=True)], -1))
 
     def modulation_of(self, vectors: Tensor) -> None:

@@ -68,7 +68,7 @@ class FAR(CausalPrior):
         """The norm after the last block of all, which is the head's."""
         return self.head.norm
 
-    def tokens(self, digits: Tensor) -> Tensor:
+    def tokens(self, digits: Tensor, first: int) -> Tensor:
         return self.joined(torch.cat(self.head.embedded(digits), -1))
 
     def modulation_of(self, vectors: Tensor) -> None:

@@ -53,7 +53,7 @@ class LlamaGen(CausalPrior):
         self.apply(start)
         nn.init.normal_(self.table.weight, std=0.02)
 
-    def tokens(self, digits: Tensor) -> Tensor:
+    def tokens(self, digits: Tensor, first: int) -> Tensor:
         return self.table(digits[..., 0].long())
 
     def modulation_of(self, vectors: Tensor) -> None:

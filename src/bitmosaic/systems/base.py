@@ -119,6 +119,10 @@ class Claim(abc.ABC):
         """Reference figures that bound what any system can reach, such as those of real images in place of samples; measured once."""
         return {}
 
+    def seeds_of(self, results: Results) -> int:
+        """How many seeds every trial that the verdict needs has been measured with."""
+        return min(len(results[trial]) for trial in self.decisive or self.trials)
+
     def decide(self, results: Results) -> Verdict:
         """The verdict on what has been measured so far; undecided (None) while a decisive trial has no figures."""
         if not all(results[trial] for trial in self.decisive or self.trials):

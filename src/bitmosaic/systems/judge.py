@@ -42,6 +42,12 @@ class Judge:
         """Frechet distance of uint8 images (n, C, H, W) from the reference, in the classifier's feature space: not FID."""
         return frechet_distance(Statistics.of(self.features(pixels).pooled), self.reference)
 
+    @torch.no_grad()
+    def reconstructions(self, pipe: Pipeline) -> float:
+        """That distance of as many training images as samples are drawn, each encoded and decoded: the bound of a tokenizer."""
+        kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in self.train.pixels[: self.samples].split(250)]
+        return self.distance(to_uint8(torch.cat(kept)))
+
     def sampling(self, pipe: Pipeline, sampler: SamplerSpec, seed: int) -> dict[str, Any]:
         """Figures of images drawn with a sampler: Frechet distance, classifier score, class agreement in [0, 1], seconds an image on the
         cores that this process has, and the sampler's settings.

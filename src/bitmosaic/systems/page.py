@@ -19,7 +19,7 @@ def write_page(system: System, base: Task, seeds: int) -> dict[str, Any]:
     results = results_of(claim, out, seeds)
     floors, verdict = read_json(out / "floors.json"), claim.decide(results)
     measured = {
-        "system": system.name, "holds": verdict.holds, "why": verdict.why, "seeds": min(len(own) for own in results.values()),
+        "system": system.name, "holds": verdict.holds, "why": verdict.why, "seeds": claim.seeds_of(results),
         "scale": base.scale, "floors": floors, "results": results,
     }  # fmt: skip
     write_json(out / "measured.json", measured)
@@ -66,7 +66,8 @@ def figures_table(head: str, results: Results, columns: Mapping[str, tuple[str, 
 def by_seed(results: Results) -> str:
     """Every number of every trial, one value for each seed."""
     names = list(dict.fromkeys(name for own in results.values() for result in own for name in numbers(result)))
-    rows = [[trial, *(", ".join(f"{numbers(r)[n]:.4g}" for r in own if n in numbers(r)) for n in names)] for trial, own in results.items()]
+    measured = {trial: own for trial, own in results.items() if own}
+    rows = [[trial, *(", ".join(f"{numbers(r)[n]:.4g}" for r in own if n in numbers(r)) for n in names)] for trial, own in measured.items()]
     return table(["trial", *names], rows)
 
 
@@ -89,7 +90,10 @@ def _made(claim: Claim, results: Results, base: Task) -> str:
     seconds = [result["seconds"] for result in every if "seconds" in result]
     took = [f"{sum(seconds) / 3600:.1f} hours by the clock, one thread a trial, whatever ran beside"] if seconds else []
     scale = [] if base.scale == 1 else [f"{base.scale:g} of the full scale"]
-    seeds = [f"{min(map(len, results.values()))} of {claim.seeds} seeds"] if min(map(len, results.values())) < claim.seeds else []
+    there = claim.seeds_of(results)
+    seeds = [f"{there} of {claim.seeds} seeds"] if there < claim.seeds else []
+    absent = [trial for trial, own in results.items() if not own] if there else []
+    seeds += [f"{len(absent)} of {len(results)} trials not yet"] if absent else []
     return "Measured with " + "; ".join([*sorted({result["measured_with"] for result in every}), *seeds, *took, *scale]) + "."
 
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from bitmosaic.conditions import ClassConditionSpec
-from bitmosaic.images import ArrayImages, to_uint8
+from bitmosaic.images import ArrayImages
 from bitmosaic.images.specs import FashionMNISTSpec
 from bitmosaic.nets.feature_net import ConvClassifierSpec
 from bitmosaic.nets.parameters import parameters_of
@@ -135,9 +135,7 @@ class IndexPriorClaim(Claim):
         """Figures of a prior: parameters, the distance of reconstructed training images ("reconstructed"), and `samplings`."""
         judge = index_judge(task)
         if "parameters" not in known:
-            with torch.no_grad():
-                kept = [pipe.decode(pipe.encode(part.float() / 255), "pt") for part in judge.train.pixels[: judge.samples].split(250)]
-            yield {"parameters": parameters_of(pipe.prior), "reconstructed": judge.distance(to_uint8(torch.cat(kept)))}
+            yield {"parameters": parameters_of(pipe.prior), "reconstructed": judge.reconstructions(pipe)}
         yield from samplings(task, known, pipe, judge, self.ways[task.trial])
 
     def floors(self, task: Task) -> dict[str, float]:

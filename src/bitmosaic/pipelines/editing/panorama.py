@@ -1,7 +1,9 @@
-"""Pictures larger than a pipeline's own, drawn from nothing or around a picture: the codes of one large grid, decoded at once.
+"""Pictures larger than a pipeline's own, drawn from nothing or around a picture: codes of one large grid, decoded in windows that blend.
 
 BiGR (arXiv 2410.14672) outpaints inside its own size. We differ from `outpaint`, which paints pixels window by window, in that codes are
-filled window by window and nothing is decoded until all are there, so no window has an edge that could be seen.
+filled window by window and nothing is decoded until all are there: a window's pixels fade into those of its neighbours, which are of the
+same codes. Decoding the large grid at once would have no windows at all, but a decoder that has only seen its own size, with attention and
+group norms over all of it, lays a grid over the picture.
 """
 
 from __future__ import annotations
@@ -60,12 +62,31 @@ def panorama(
             found = complete(pipeline, inside, known.to(pipeline.device), condition, generators, callback_on_step_end, how)
             bits = bits + pipeline.code_length(found, known.to(pipeline.device), [condition] * n)
             digits[:, *window] = found.digits.cpu()
-        return pipeline.decode_pixels(Codes(digits, pipeline.radix)).cpu(), bits
+        return blended(pipeline, digits), bits
 
     return ranked(pipeline, drawn, condition, seeds, batch_size, output_type, settings)
 
 
 Window = tuple[slice, slice]  # rows, columns
+
+
+def blended(pipeline: TwoStagePipeline, digits: Tensor) -> Tensor:
+    """Pixels (n, C, H, W) of digits (n, rows, columns, K): windows of the pipeline's own grid, a quarter of a side apart, each weighted by
+    squared sines of the place of a pixel in it.
+    """
+    whole, grid, factor = digits.shape[1:3], pipeline.grid, pipeline.factor
+    rows, columns = ([*range(0, a - b, max(1, b // STEP)), a - b] for a, b in zip(whole, grid, strict=True))
+    height, width = ((torch.pi * (torch.arange(b * factor) + 0.5) / (b * factor)).sin().square() for b in grid)
+    weight, total = height[:, None] * width, torch.zeros(whole[0] * factor, whole[1] * factor)
+    windows = [(slice(row, row + grid[0]), slice(column, column + grid[1])) for row in rows for column in columns]
+    covered = [tuple(slice(part.start * factor, part.stop * factor) for part in window) for window in windows]
+    for at in covered:
+        total[at] += weight
+    pixels = torch.zeros(len(digits), pipeline.channels, *total.shape)
+    for window, at in zip(windows, covered, strict=True):
+        own = pipeline.decode_pixels(Codes(digits[:, *window], pipeline.radix)).cpu().float()
+        pixels[:, :, *at] += own * (weight / total[at])  # 1 where one window alone covers a pixel
+    return pixels
 
 
 def steps(hidden: Tensor, grid: tuple[int, int], at: Window) -> Iterator[tuple[Window, Tensor]]:

@@ -18,11 +18,11 @@ from bitmosaic.nets.parameters import parameters_of
 from bitmosaic.pipelines import Pipeline
 from bitmosaic.systems.base import Claim, Results, Task, Verdict
 from bitmosaic.systems.bigr import tables
-from bitmosaic.systems.bigr.trials import AT, CURVES, LAW, TABLES, Row, prior_run, tokenizer_run, trials
+from bitmosaic.systems.bigr.trials import AT, CURVES, LAW, STEPS, SWEEP, TABLES, Row, prior_run, tokenizer_run, trials
 from bitmosaic.systems.judge import Judge, judge_of
 from bitmosaic.systems.prior_trials import samplings, trained
 
-IMAGES, FEATURE_STEPS, TOKENIZER_STEPS, PRIOR_STEPS, SAMPLES = 60_000, 600, 1000, 1000, 600
+IMAGES, FEATURE_STEPS, TOKENIZER_STEPS, SAMPLES = 60_000, 600, 1000, 600
 PROBED = 4000, 5000  # training and test images of the linear probe
 OBJECTIVE = TABLES[0]  # the table that decides the claim, and the only one with both the distance and the probe
 WORDS = {"n": "rounds n", "S": "evaluations S of the head", "guidance": "guidance scale", "temperature": "Gumbel temperature"}
@@ -36,7 +36,7 @@ class BiGRClaim(Claim):
         "64.3 %, of four objectives: categorical or binary, autoregressive or masked (FID 3.21, 3.85, 7.50; probe 23.8, 61.1, 45.2 %)."
     )
     tested = (
-        f"Fashion-MNIST, 7 x 7 places; priors of four blocks of 128, {PRIOR_STEPS:,} steps of 64 each, all alike but for what a table "
+        f"Fashion-MNIST, 7 x 7 places; priors of four blocks of 128, {STEPS:,} steps of 64 each, all alike but for what a table "
         f"compares; tokenizers of {TOKENIZER_STEPS:,} steps. {SAMPLES:,} samples against the 10,000 test images, in the space of the "
         "classifier that ships: Frechet distances of that space, not FID. Mean and range over the seeds. Unless a row says otherwise: the "
         f"published law, {LAW.steps} rounds, {LAW.evaluations} evaluations, guidance {LAW.guidance_scale:g}, temperature "
@@ -50,12 +50,13 @@ class BiGRClaim(Claim):
     def measure(self, task: Task, known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         trial = next(trial for trial in trials() if trial.name == task.trial)
         base = tokenizer_run(trial.prior.bits, task.some(TOKENIZER_STEPS, 2), task.some(FEATURE_STEPS), task.data)
-        run = prior_run(base, trial, task.some(PRIOR_STEPS, 2), task.seed)
+        run = prior_run(base, trial, task.some(trial.steps, 2), task.seed)
         pipe = trained(task, base, run, f"tokenizer-{trial.prior.bits}", task.some(IMAGES, 130))
         judge = judge_of(task.some(SAMPLES, 50), task.data)
         if "probe" not in known:
             parameters = parameters_of(pipe.prior)
-            yield {"parameters": parameters, "probe": probed(pipe, judge, task), "run": run.prior.to_json()}
+            found = {"parameters": parameters, "probe": probed(pipe, judge, task), "run": run.prior.to_json()}
+            yield {**found, "reconstructed": judge.reconstructions(pipe)}
         yield from samplings(task, known, pipe, judge, trial.samplers)
 
     def floors(self, task: Task) -> dict[str, float]:
@@ -75,8 +76,12 @@ class BiGRClaim(Claim):
     def sections(self, results: Results, out: Path) -> list[str]:
         parts = []
         for wanted in TABLES:
-            rows = [measured_row(row, results) for row in wanted.rows]
+            rows = [measured_row(row, results) for row in wanted.rows if results.get(row.trial)]
+            if len(rows) < 2:  # not measured yet
+                continue
             columns = [name for name in tables.COLUMNS if name != "probe" or wanted is OBJECTIVE]
+            swept = all(row["guided"] for row in rows)  # of some rows alone it would mislead
+            columns = [name for name in columns if swept or name not in ("guided", "best")]
             columns = ["probe"] if wanted.ranked == "probe" else columns
             note = [wanted.note] if wanted.note else []
             lines = [f"## {wanted.title}", "", tables.markdown(rows, columns), "", tables.verdict(rows, wanted.ranked), *note]
@@ -110,7 +115,10 @@ def measured_row(row: Row, results: Results) -> dict[str, Any]:
     own = results.get(row.trial, [])
     there = [r["samplings"][row.sampler] for r in own if row.sampler in r.get("samplings", {})]
     figures = {name: [s[name] for s in there if name in s] for name in ("frechet", "score", "agreement", "seconds")}
-    figures |= {"probe": [r["probe"] for r in own]}
+    figures |= {"probe": [r["probe"] for r in own], "reconstructed": [r["reconstructed"] for r in own if "reconstructed" in r]}
+    swept = [r["samplings"] for r in own if all(way in r["samplings"] for way in SWEEP)] if row.sampler == "law" else []
+    figures |= {"guided": [min(s[way]["frechet"] for way in SWEEP) for s in swept]}
+    figures |= {"best": [min((s[way]["frechet"], scale) for way, scale in SWEEP.items())[1] for s in swept]}
     return {"text": row.text, "paper": row.paper, "parameters": own[0]["parameters"] if own else None, **figures}
 
 

@@ -18,6 +18,7 @@ from bitmosaic.priors.bernoulli_diffusion import BernoulliDiffusionSpec
 from bitmosaic.priors.masked import MaskedPriorSpec
 from bitmosaic.samplers import DEFAULT
 from bitmosaic.tokenizers.binary_autoencoder import BinaryAutoencoderSpec
+from bitmosaic.train.optimizers import MuonSpec
 from bitmosaic.train.run import Run
 from bitmosaic.train.stages import CodesStage, FeaturesStage, PriorStage, TokenizerStage, TrainedFeatures
 from bitmosaic.train.tokenizer_game import TokenizerLosses
@@ -40,26 +41,26 @@ def fashion(data: str = "", seed: int = 0) -> Run:
     tokenizer = TokenizerStage(
         tokenizer=BinaryAutoencoderSpec(
             image_size=(28, 28), channels=1, bits=20, width=32, multipliers=(1, 2, 4), residual_blocks=1,
-            attention_sizes=(7,), embedding=64, groups=8,
+            attention_sizes=(7,), embedding=64, groups=8, gain=8.0,
         ),
         tokenizer_losses=TokenizerLosses(
-            squared_weight=4.0, perceptual_weight=0.1, discriminator=PatchGANSpec(channels=1, width=32, layers=3),
-            adversarial_start=2000, adversarial_weight=0.5, discriminator_lead=100, discriminator_rate=0.4, diffaugment=False,
+            squared_weight=4.0, perceptual_weight=0.2, discriminator=PatchGANSpec(channels=1, width=32, layers=3),
+            adversarial_start=2600, adversarial_weight=0.25, discriminator_lead=100, diffaugment=False,
         ),
         tokenizer_training=Training(
-            steps=3200, batch_size=64, learning_rate=1e-3, warmup_steps=50, decay="cosine", betas=(0.5, 0.95),
+            steps=4000, batch_size=64, learning_rate=5e-4, warmup_steps=50, decay="cosine", optimizer=MuonSpec(betas=(0.5, 0.95)),
             ema_decay=0.995, precision="auto", seed=seed, pictures_every=500,
         ),
     )  # fmt: skip
     prior = PriorStage(
         prior=MaskedPriorSpec(
-            grid=(7, 7), bits=20, depth=6, heads=3, width=192, condition=ClassConditionSpec(10),
-            head=BernoulliDiffusionSpec(width=192, depth=3),
+            grid=(7, 7), bits=20, depth=6, heads=3, width=192, condition=ClassConditionSpec(10, shifted=True),
+            head=BernoulliDiffusionSpec(width=192, depth=3), input_positions=True, dropout=0.05,
         ),
         prior_training=Training(
-            steps=9000, batch_size=64, learning_rate=2e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
+            steps=6000, batch_size=64, learning_rate=2e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2,
             ema_decay=0.999, precision="auto", seed=seed, pictures_every=2000,
         ),
         sampler=replace(DEFAULT, guidance_scale=1.75, temperature=0.25),
     )  # fmt: skip
-    return Run("fashion", FashionMNISTSpec(data), (FeaturesStage(features), tokenizer, CodesStage(code_draws=4), prior))
+    return Run("fashion", FashionMNISTSpec(data), (FeaturesStage(features), tokenizer, CodesStage(code_draws=4), prior), shift=0.15)

@@ -58,10 +58,10 @@ def landscapes(data: str = "", seed: int = 0) -> Run:
             head=BernoulliDiffusionSpec(width=256, depth=3), dropout=0.1, input_positions=True,
         ),
         prior_training=Training(
-            steps=6000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2, ema_decay=0.999,
+            steps=3000, batch_size=64, learning_rate=1e-3, warmup_steps=200, decay="cosine", weight_decay=2e-2, ema_decay=0.999,
             precision="auto", seed=seed, pictures_every=1000,
         ),
-        sampler=replace(DEFAULT, guidance_scale=2.0, temperature=0.25),
+        sampler=replace(DEFAULT, guidance_scale=3.0, temperature=0.25),
     )  # fmt: skip
     stages = (FeaturesStage(features), tokenizer, CodesStage(code_draws=2), prior)
     return Run("landscapes", LandscapesSpec(data), stages, flip=True)

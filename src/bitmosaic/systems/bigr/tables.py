@@ -14,7 +14,9 @@ from bitmosaic.systems.page import spread
 
 COLUMNS = {  # what we measure -> heading, format, the paper's name of it
     "frechet": ("Frechet distance", "{:.2f}", "FID"), "score": ("classifier score", "{:.2f}", "IS"),
-    "agreement": ("in class", "{:.1%}", None), "seconds": ("s an image", "{:.3f}", "time"), "probe": ("probe", "{:.1%}", "probe"),
+    "guided": ("least over guidance", "{:.2f}", None), "best": ("at a scale of", "{:.3g}", None),
+    "reconstructed": ("of reconstructions", "{:.2f}", None), "agreement": ("in class", "{:.1%}", None),
+    "seconds": ("s an image", "{:.3f}", "time"), "probe": ("probe", "{:.1%}", "probe"),
 }  # fmt: skip
 HIGHER = {"score", "agreement", "probe"}  # is better
 

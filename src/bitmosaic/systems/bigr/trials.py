@@ -9,6 +9,7 @@ classifier that ships, which is no FID.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from bitmosaic.conditions import ClassConditionSpec, NoConditionSpec
 from bitmosaic.priors.autoregressive import AutoregressivePriorSpec
@@ -24,6 +25,7 @@ from bitmosaic.train.run import Run
 from bitmosaic.train.stages import TrainedFeatures
 
 BITS = 12  # K of all but the comparison of K
+STEPS = 1000  # of all priors but those of the comparison of steps
 LAW = EntropyOrderedSpec(steps=10, evaluations=25, guidance_scale=1.5, temperature=0.17)  # published law, settings of docs/quality_speed.md
 IN_ORDER = RasterSpec(evaluations=25, guidance_scale=1.5)
 ANY = 1e30  # a Gumbel temperature at which noise alone decides the order: random order
@@ -36,6 +38,7 @@ class Trial:
     name: str
     prior: PriorSpec
     samplers: dict[str, SamplerSpec] = field(default_factory=lambda: {"law": LAW})
+    steps: int = STEPS
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,23 @@ class Table:
 
 
 def tokenizer_run(bits: int, steps: int, feature_steps: int, data: str = "") -> Run:
-    """The `fashion` run with K bits a place and a shorter tokenizer; its prior is not used."""
+    """Feature network and tokenizer of K bits a place, shared by all trials of that K; the prior is not used.
+
+    The tokenizer of the recipe `fashion` as it was when the first of these figures were measured, shorter: by AdamW.
+    """
     run = fashion(data)
-    losses = replace(run.tokenizer_losses, adversarial_start=2 * steps // 3, discriminator_lead=min(100, steps // 6))
+    losses = replace(
+        run.tokenizer_losses, perceptual_weight=0.1, adversarial_start=2 * steps // 3, adversarial_weight=0.5,
+        discriminator_lead=min(100, steps // 6), discriminator_rate=0.4,
+    )  # fmt: skip
+    training = replace(
+        run.tokenizer_training, steps=steps, learning_rate=1e-3, betas=(0.5, 0.95), optimizer=None, pictures_every=10_000
+    )  # fmt: skip
     features = replace(run.features, training=replace(run.features.training, steps=feature_steps))
     assert isinstance(features, TrainedFeatures)
     return run.changed(
-        name=f"bigr-tables-{bits}", features=features, tokenizer=replace(run.tokenizer, bits=bits), tokenizer_losses=losses,
-        tokenizer_training=replace(run.tokenizer_training, steps=steps, pictures_every=10_000), code_draws=2,
-        prior=replace(run.prior, bits=bits),
+        name=f"bigr-tables-{bits}", features=features, tokenizer=replace(run.tokenizer, bits=bits, gain=1.0), tokenizer_losses=losses,
+        tokenizer_training=training, code_draws=2, prior=replace(run.prior, bits=bits, condition=ClassConditionSpec(10)), shift=0.0,
     )  # fmt: skip
 
 
@@ -89,17 +100,41 @@ def trials() -> list[Trial]:
     def masked(head, bits: int = BITS, **changes) -> MaskedPriorSpec:
         return MaskedPriorSpec(**{**sizes, "bits": bits, "head": head, **changes})
 
+    def causal(head, bits: int = BITS, **changes) -> AutoregressivePriorSpec:
+        return AutoregressivePriorSpec(**{**sizes, "bits": bits, "head": head, **changes})
+
     found = [
         Trial("S3", masked(flips), {"law": LAW, **_ways()}),
-        Trial("S1", masked(CategoricalSpec())),
-        Trial("S2", AutoregressivePriorSpec(bits=BITS, head=flips, **sizes), {"law": IN_ORDER}),
-        Trial("S0", AutoregressivePriorSpec(bits=BITS, head=CategoricalSpec(), **sizes), {"law": IN_ORDER}),
+        Trial("S1", masked(CategoricalSpec()), guided(LAW)),
+        Trial("S2", causal(flips), guided(IN_ORDER)),
+        Trial("S0", causal(CategoricalSpec()), guided(IN_ORDER)),
         Trial("direct", masked(DirectBitsSpec(128, 3))),
         Trial("x_0", masked(x_0)),
         Trial("masked-bits", masked(MaskedBitsSpec(128, 3))),
         Trial("no-labels", masked(flips, condition=NoConditionSpec()), {}),
     ]
-    return found + [Trial(f"K{bits}", masked(flips, bits)) for bits in (8, 16, 24)]
+    found += [Trial(f"K{bits}", masked(flips, bits)) for bits in (8, 16, 24)]
+    kinds = {"S3": (masked, LAW), "S2": (causal, IN_ORDER)}
+    for bits, steps, (kind, (build, law)), positions in product(POSITION_BITS, POSITION_STEPS, kinds.items(), (True, False)):
+        if (name := of_positions(kind, bits, steps, positions)) not in ("S3", "S2"):
+            found.append(Trial(name, build(flips, bits, input_positions=positions), guided(law), steps))
+    many = (
+        ("S0", causal, CategoricalSpec(), IN_ORDER), ("S1", masked, CategoricalSpec(), LAW),
+        ("S2", causal, flips, IN_ORDER), ("S3", masked, flips, LAW),
+    )  # fmt: skip
+    return found + [Trial(f"{kind} of 2^{MANY}", build(head, MANY, input_positions=True), guided(law)) for kind, build, head, law in many]
+
+
+def guided(law: SamplerSpec) -> dict[str, SamplerSpec]:
+    """A sampler at the scales of guidance that are compared, by the names that S3's have."""
+    return {way: replace(law, guidance_scale=scale) for way, scale in SWEEP.items()}
+
+
+def of_positions(kind: str, bits: int, steps: int, positions: bool) -> str:
+    """The name of a trial of the comparison of positions; the plain ones of K and steps as everywhere are trials of other tables too."""
+    if (bits, steps, positions) == (BITS, STEPS, False):
+        return kind
+    return f"{kind} K{bits} {steps}{' positions' if positions else ''}"
 
 
 def _ways() -> dict[str, SamplerSpec]:
@@ -116,6 +151,9 @@ def _ways() -> dict[str, SamplerSpec]:
 CURVES: dict[str, tuple] = {
     "n": (3, 6, 10, 20), "S": (3, 10, 25, 50), "guidance": (1.0, 1.5, 2.5, 4.0), "temperature": (0.0, 0.17, 0.5, 2.0),
 }  # fmt: skip
+POSITION_BITS, POSITION_STEPS = (BITS, 20), (STEPS, 3000, 9000)
+MANY = 16  # bits of a place for whose 2^16 values a categorical head has a logit each
+SWEEP = {"law": LAW.guidance_scale} | {f"guidance {g:g}": g for g in CURVES["guidance"] if g != LAW.guidance_scale}
 AT = {"n": LAW.steps, "S": LAW.evaluations, "guidance": LAW.guidance_scale, "temperature": LAW.temperature}
 
 TABLES = (
@@ -144,6 +182,16 @@ TABLES = (
     Table("Labels and the probe", (
         Row("with labels", "S3", paper={"probe": 67.5}), Row("without", "no-labels", paper={"probe": 68.3}),
     ), "probe"),
+    Table("Position embeddings at the input", tuple(
+        Row(f"{kind}, K = {bits}, {steps:,} steps{', with positions' if positions else ''}", of_positions(kind, bits, steps, positions))
+        for bits, steps, kind, positions in product(POSITION_BITS, POSITION_STEPS, ("S3", "S2"), (False, True))
+    ), note="Without them every hidden place enters the published network alike, and its rotary angles only weigh equal values: with "
+            "everything hidden it cannot tell one place from another before its head."),
+    Table("Heads over many values, with positions", tuple(
+        Row(f"{kind}, K = {MANY}, {head}", f"{kind} of 2^{MANY}") for kind, head in zip(
+            ("S0", "S1", "S2", "S3"),
+            ("categorical, autoregressive", "categorical, masked", "binary, autoregressive", "binary, masked"), strict=True)
+    ), note=f"A categorical head has 2^{MANY} logits a place here, as the paper's has 2^16 and more."),
     Table("Bits of a place", (
         Row("K = 8", "K8"), Row("K = 12", "S3"), Row("K = 16", "K16"), Row("K = 24", "K24"),
     )),
